@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import uniwetok.tokenizer.model as model_module
+from uniwetok.tokenizer import CheckpointError, UniWeTok, UniWeTokConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def same_weights(a: UniWeTok, b: UniWeTok) -> bool:
+    others = b.state_dict()
+    return all(torch.equal(value, others[name]) for name, value in a.state_dict().items())
+
+
+def average_name(name: str) -> str:
+    return "model_ema." + name.replace(".", "")
+
+
+@pytest.fixture
+def lightning(model, tmp_path) -> Path:
+    """A training checkpoint whose encoder was frozen, and so has no averages."""
+    state = {}
+    for name, value in model.state_dict().items():
+        if name.startswith("decoder"):
+            state[name], state[average_name(name)] = value + 1, value
+        else:
+            state[name] = value
+    state["loss.discriminator.weight"] = torch.zeros(3)
+    state["model_ema.lossdiscriminatorweight"] = torch.zeros(3)
+    state["model_ema.decay"] = torch.tensor(0.999)
+    state["distill_head.weight"] = torch.zeros(2)
+    path = tmp_path / "last.ckpt"
+    torch.save({"epoch": 3, "global_step": 10, "state_dict": state}, path)
+    return path
+
+
+@pytest.fixture
+def folder(model, tmp_path) -> Path:
+    path = tmp_path / "saved"
+    model.save_pretrained(path)
+    return path
+
+
+def test_lightning_averages_override_and_raw_weights_fill_in(model, config, lightning):
+    loaded = UniWeTok.from_checkpoint(lightning, config)
+    assert same_weights(loaded, model)
+    decoder = len(model.decoder.state_dict())
+    report = loaded.report
+    assert (report.path, report.config_source) == (lightning, "given")
+    assert (report.tensors, report.from_ema) == (len(model.state_dict()), decoder)
+    assert set(report.ignored) == {
+        "loss.discriminator.weight",
+        "model_ema.lossdiscriminatorweight",
+        "model_ema.decay",
+        "distill_head.weight",
+    }
+    assert not loaded.training
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_lightning_raw_weights(model, config, lightning):
+    loaded = UniWeTok.from_checkpoint(lightning, config, ema=False)
+    assert loaded.report.from_ema == 0
+    assert torch.equal(loaded.decoder.conv_out.bias, model.decoder.conv_out.bias + 1)
+    assert average_name("decoder.conv_out.bias") in loaded.report.ignored
+
+
+def test_configuration_is_inferred_without_a_file(model, config, lightning):
+    loaded = UniWeTok.from_checkpoint(lightning)
+    assert loaded.config == config
+    assert loaded.report.config_source == "inferred"
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_plain_state_dict(model, config, tmp_path, legacy):
+    path = tmp_path / "weights.pt"
+    torch.save(model.state_dict(), path, _use_new_zipfile_serialization=not legacy)
+    assert same_weights(UniWeTok.from_checkpoint(path, config), model)
+
+
+def test_safetensors_alone_and_beside_a_configuration(model, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file(model.state_dict(), path)
+    loaded = UniWeTok.from_checkpoint(path)
+    assert loaded.report.config_source == "inferred"
+    assert same_weights(loaded, model)
+    other = replace(model.config, heads=2)
+    (tmp_path / "config.json").write_text(json.dumps(other.to_dict()))
+    loaded = UniWeTok.from_checkpoint(path)
+    assert (loaded.report.config_source, loaded.config) == ("file", other)
+
+
+def test_saved_folder(model, folder):
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    for loaded in (UniWeTok.from_checkpoint(folder), UniWeTok.from_pretrained(folder)):
+        assert loaded.config == model.config
+        assert loaded.report.config_source == "file"
+        assert same_weights(loaded, model)
+
+
+def test_saving_over_the_file_that_was_loaded(model, folder):
+    loaded = UniWeTok.from_pretrained(folder)
+    loaded.save_pretrained(folder)
+    assert same_weights(loaded, model)
+    assert same_weights(UniWeTok.from_pretrained(folder), model)
+
+
+def test_released_folder(model, config, tmp_path):
+    save_file(model.state_dict(), tmp_path / "ae.safetensors")
+    released = {"ddconfig": config.to_released(), "gan_decoder": True}
+    (tmp_path / "ae_config.json").write_text(json.dumps(released))
+    for path in (tmp_path, tmp_path / "ae.safetensors"):
+        loaded = UniWeTok.from_checkpoint(path)
+        assert (loaded.config, loaded.report.config_source) == (config, "file")
+        assert same_weights(loaded, model)
+
+
+def test_repository_is_fetched_at_its_revision(model, folder, monkeypatch):
+    asked = {}
+
+    def snapshot(name, **options):
+        asked.update(options, name=name)
+        return str(folder)
+
+    monkeypatch.setattr(model_module, "snapshot_download", snapshot)
+    assert same_weights(UniWeTok.from_pretrained("owner/name", revision="v1"), model)
+    assert (asked["name"], asked["revision"]) == ("owner/name", "v1")
+    assert set(asked["allow_patterns"]) == {
+        "model.safetensors",
+        "config.json",
+        "ae.safetensors",
+        "ae_config.json",
+    }
+
+
+def test_unreachable_repository(monkeypatch):
+    def snapshot(name, **options):
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr(model_module, "snapshot_download", snapshot)
+    message = r"owner/name: neither a local folder nor a repository .*\(OSError: no route\)$"
+    with pytest.raises(CheckpointError, match=message):
+        UniWeTok.from_pretrained("owner/name")
+
+
+def test_name_that_is_no_repository():
+    with pytest.raises(CheckpointError, match=r"/no/such/folder: neither .*HFValidationError"):
+        UniWeTok.from_pretrained("/no/such/folder")
+
+
+def test_half_precision_files_become_float32(model, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file({name: value.half() for name, value in model.state_dict().items()}, path)
+    loaded = UniWeTok.from_checkpoint(path)
+    assert loaded.dtype == torch.float32
+    assert torch.equal(loaded.encoder.conv_out.bias, model.encoder.conv_out.bias.half().float())
+
+
+class Payload:
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("in_zip", [True, False])
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("function", [os.mkdir, print])
+def test_code_in_a_checkpoint_is_refused(tmp_path, in_zip, protocol, function):
+    path, marker = tmp_path / "model.ckpt", tmp_path / "executed"
+    content = {"state_dict": {}, "hyper_parameters": Payload(function, str(marker))}
+    if in_zip:
+        torch.save(content, path, pickle_protocol=protocol)
+    else:
+        path.write_bytes(pickle.dumps(content, protocol=protocol))
+    with pytest.raises(CheckpointError, match=r"model.ckpt: refused, .* run code; .*safetensors"):
+        UniWeTok.from_checkpoint(path)
+    assert not marker.exists()
+
+
+def test_missing_names_are_listed(model, config, folder):
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value.clone() for name, value in weights.items() if "mid_attn" not in name}
+    save_file(kept, folder / "model.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        UniWeTok.from_checkpoint(folder)
+    message = str(caught.value)
+    assert "24 tensors do not fit: encoder.mid_attn_blocks.0" in message
+    assert message.count("(missing)") == 8
+    assert "and 16 more" in message
+    assert "It fits a configuration with attention_blocks=0" in message
+    assert "\n" not in message
+
+
+def test_wrong_shapes_name_the_configuration_that_fits(folder):
+    with pytest.raises(CheckpointError) as caught:
+        UniWeTok.from_checkpoint(folder, UniWeTokConfig())
+    message = str(caught.value)
+    assert "(file (16,), model (128,))" in message or "(missing)" in message
+    assert (
+        "It fits a configuration with channels=32, channel_multipliers=[1, 1, 1, 1, 2, 2]"
+        in message
+    )
+
+
+def test_incomplete_file_fits_no_configuration(model, tmp_path):
+    weights = dict(model.state_dict())
+    del weights["decoder.norm_out.bias"]
+    path = tmp_path / "weights.safetensors"
+    save_file(weights, path)
+    with pytest.raises(CheckpointError, match=r"1 tensors do not fit: decoder.norm_out.bias \(mis"):
+        UniWeTok.from_checkpoint(path)
+    other = replace(model.config, num_res_blocks=2)
+    with pytest.raises(CheckpointError, match="No other configuration fits either"):
+        UniWeTok.from_checkpoint(path, other)
+
+
+def test_foreign_weights_need_a_configuration(tmp_path):
+    path = tmp_path / "other.safetensors"
+    save_file({"layer.weight": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match="no UniWeTok sizes can be inferred"):
+        UniWeTok.from_checkpoint(path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("name", ["model.safetensors", "model.ckpt"])
+@pytest.mark.parametrize("content", [b"", b"\x80\x04nonsense", b"<html>not found</html>"])
+def test_corrupt_files_are_named(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.(safetensors|ckpt): not a .*fetch it again"):
+        UniWeTok.from_checkpoint(path)
+
+
+def test_truncated_files_are_named(folder, lightning):
+    for path in (folder / "model.safetensors", lightning):
+        path.write_bytes(path.read_bytes()[:-1000])
+        with pytest.raises(CheckpointError, match="fetch it again"):
+            UniWeTok.from_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"state_dict": [1]}, {"epoch": 3}])
+def test_checkpoint_without_tensors(tmp_path, content):
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="holds no named tensors"):
+        UniWeTok.from_checkpoint(tmp_path / "model.pt")
+
+
+def test_absent_paths(tmp_path):
+    with pytest.raises(CheckpointError, match=r"absent.ckpt: no such file or folder"):
+        UniWeTok.from_checkpoint(tmp_path / "absent.ckpt")
+    with pytest.raises(CheckpointError, match=r"neither model.safetensors nor ae.safetensors"):
+        UniWeTok.from_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"depth": 1}', '{"ch": 128}', '{"groups": 7}'])
+def test_bad_configuration_file(folder, content):
+    (folder / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"config.json: not a UniWeTok configuration: \w+"):
+        UniWeTok.from_checkpoint(folder)
+
+
+def test_folder_with_weights_only(model, folder, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(folder / "model.safetensors", bare)
+    assert UniWeTok.from_checkpoint(bare).config == model.config

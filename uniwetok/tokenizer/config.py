@@ -1,0 +1,196 @@
+"""The configuration of the tokenizer, and its translation to the released names."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NORM_GROUPS = 32
+"""Groups of every GroupNorm (released code); each width must be a multiple of it."""
+
+_RELEASED_NAMES = {
+    "in_channels": "in_channels",
+    "out_ch": "out_channels",
+    "ch": "channels",
+    "ch_mult": "channel_multipliers",
+    "num_res_blocks": "num_res_blocks",
+    "z_channels": "latent_channels",
+    "attn_blocks": "attention_blocks",
+    "n_heads": "heads",
+}
+_RELEASED_DEFAULTS = {"ch_mult": (1, 2, 2, 4), "attn_blocks": 2, "n_heads": 16}
+_RELEASED_UNUSED = {"resolution", "double_z"}
+_RELEASED_REGISTER_TOKENS = 4
+_RELEASED_BITS_PER_GROUP = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniWeTokConfig:
+    """Sizes of a UniWeTok autoencoder; the defaults are the paper's (Tab. 14-33).
+
+    Raises:
+        ValueError: a size is impossible; the message names the field, its value and the fix.
+    """
+
+    in_channels: int = 3
+    """Channels of the image that is encoded (RGB)."""
+    out_channels: int = 3
+    """Channels of the image that is decoded (RGB)."""
+    channels: int = 128
+    """Base width; level i is ``channels * channel_multipliers[i]`` wide (paper, "ch")."""
+    channel_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4, 8)
+    """Width of each level; every level but the last halves the image (paper, "ch_mult")."""
+    num_res_blocks: int = 2
+    """Residual blocks a level, and in the middle of the decoder; 0 leaves the transformer only."""
+    latent_channels: int = 128
+    """Bits of one token (paper: codebook of 2^128)."""
+    attention_blocks: int = 16
+    """Transformer blocks in each of encoder and decoder; 0 leaves the CNN only (paper)."""
+    heads: int = 16
+    """Attention heads. The paper does not say; 16 is the default of the released code.
+    Neither the names nor the shapes of the weights depend on it."""
+    register_tokens: int = 4
+    """Learned tokens before the spatial ones (released code; the paper does not mention them)."""
+    groups: int = 16
+    """Groups of the group-wise quantizer: 16 groups of 8 bits (paper, g and d')."""
+    rope_in_activation_dtype: bool = False
+    """Build the rotary table in the dtype of the activations, as the released code does.
+    It changes results in half precision only; the default is a float32 table."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channel_multipliers", tuple(self.channel_multipliers))
+        for name in ("in_channels", "out_channels", "channels", "latent_channels", "groups"):
+            self._check_integer(name, getattr(self, name), minimum=1)
+        for name in ("num_res_blocks", "attention_blocks", "register_tokens"):
+            self._check_integer(name, getattr(self, name), minimum=0)
+        self._check_integer("heads", self.heads, minimum=1)
+        if not self.channel_multipliers:
+            raise ValueError("channel_multipliers is empty: give one multiplier a level")
+        for multiplier in self.channel_multipliers:
+            self._check_integer("channel_multipliers", multiplier, minimum=1)
+        for width in self.widths:
+            if width % NORM_GROUPS:
+                raise ValueError(
+                    f"a level is {width} channels wide (channels={self.channels}, "
+                    f"channel_multipliers={self.channel_multipliers}): every width must be a "
+                    f"multiple of {NORM_GROUPS}, the groups of GroupNorm"
+                )
+        if self.latent_channels % self.groups:
+            raise ValueError(
+                f"groups={self.groups} does not divide latent_channels={self.latent_channels}"
+            )
+        if self.attention_blocks and self.width % (4 * self.heads):
+            raise ValueError(
+                f"heads={self.heads} does not split width {self.width} into heads whose size is a "
+                f"multiple of 4, as the two-dimensional rotary embedding needs"
+            )
+
+    @staticmethod
+    def _check_integer(name: str, value: object, minimum: int) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise ValueError(f"{name} must be an integer >= {minimum}, got {value!r}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level, from the full resolution to the latent one."""
+        return tuple(self.channels * multiplier for multiplier in self.channel_multipliers)
+
+    @property
+    def width(self) -> int:
+        """Channels at the latent resolution; the width of the transformer (paper: 1024)."""
+        return self.widths[-1]
+
+    @property
+    def downsample(self) -> int:
+        """Image pixels along one side of a token (paper: 32)."""
+        return 1 << (len(self.channel_multipliers) - 1)
+
+    @property
+    def min_image_size(self) -> int:
+        """Smallest height and width, in pixels, that can be encoded: two tokens (64)."""
+        return 2 * self.downsample
+
+    @property
+    def bits_per_token(self) -> int:
+        """Bits of one token (paper: 128)."""
+        return self.latent_channels
+
+    @property
+    def bits_per_group(self) -> int:
+        """Bits of one group of a token (paper, d' = 8)."""
+        return self.latent_channels // self.groups
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes of one packed token, the last one padded with zero bits (paper: 16)."""
+        return -(-self.latent_channels // 8)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> UniWeTokConfig:
+        """Build a configuration from the mapping that ``to_dict`` gives.
+
+        Raises:
+            ValueError: a name is not a field, or a value is impossible.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"unknown fields {', '.join(unknown)}; known: {', '.join(known)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return {**asdict(self), "channel_multipliers": list(self.channel_multipliers)}
+
+    def differences(self, other: UniWeTokConfig) -> dict[str, Any]:
+        """Return this configuration's values of the fields that shape weights and differ."""
+        ours, theirs = self.to_dict(), other.to_dict()
+        unseen = {"heads", "groups", "rope_in_activation_dtype"}
+        return {k: v for k, v in ours.items() if k not in unseen and v != theirs[k]}
+
+    @classmethod
+    def from_released(cls, ddconfig: Mapping[str, Any]) -> UniWeTokConfig:
+        """Translate the released ``ddconfig``, or an ``ae_config.json`` that holds one.
+
+        ``resolution`` and ``double_z`` are accepted and ignored, as are the entries beside
+        ``ddconfig`` (``gan_decoder``, ``checkpoint``): the released UniWeTok reads none of them.
+        Absent ``ch_mult``, ``attn_blocks`` and ``n_heads`` take the defaults of the released code
+        ((1, 2, 2, 4), 2 and 16). The groups, which no released file names, are of 8 bits.
+
+        Raises:
+            ValueError: a required entry is absent, unknown or impossible.
+        """
+        values = {**_RELEASED_DEFAULTS, **ddconfig.get("ddconfig", ddconfig)}
+        missing = sorted(_RELEASED_NAMES.keys() - values.keys())
+        unknown = sorted(values.keys() - _RELEASED_NAMES.keys() - _RELEASED_UNUSED)
+        if missing or unknown:
+            raise ValueError(
+                f"not a released ddconfig: missing {missing}, unknown {unknown}; "
+                f"known: {', '.join(_RELEASED_NAMES)}"
+            )
+        translated = {ours: values[theirs] for theirs, ours in _RELEASED_NAMES.items()}
+        return cls(**translated, groups=default_groups(translated["latent_channels"]))
+
+    def to_released(self) -> dict[str, Any]:
+        """Return the released ``ddconfig``; it holds neither groups nor the rotary option.
+
+        Raises:
+            ValueError: ``register_tokens`` is not 4, the only number the released code has.
+        """
+        if self.register_tokens != _RELEASED_REGISTER_TOKENS:
+            raise ValueError(
+                f"register_tokens={self.register_tokens}: the released code always has "
+                f"{_RELEASED_REGISTER_TOKENS}"
+            )
+        ours = self.to_dict()
+        released = {theirs: ours[name] for theirs, name in _RELEASED_NAMES.items()}
+        return {**released, "double_z": False, "resolution": 256}
+
+
+def default_groups(latent_channels: int) -> int:
+    """Number of groups when nothing names it: groups of 8 bits, or one if 8 does not divide."""
+    full, rest = divmod(latent_channels, _RELEASED_BITS_PER_GROUP)
+    return 1 if rest else full

@@ -1,0 +1,90 @@
+"""The generative decoder: codes and noise to image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from uniwetok.tokenizer.layers import (
+    AdaptiveGroupNorm,
+    ResBlock,
+    TokenMixer,
+    Upsampler,
+    group_norm,
+)
+from uniwetok.tokenizer.rope import decoder_positions
+
+if TYPE_CHECKING:
+    from uniwetok.tokenizer.config import UniWeTokConfig
+
+_VARIANCE_EPS = 1e-6
+
+
+class DecoderLevel(nn.Module):
+    """Residual blocks, the first of which narrows, then doubling of height and width."""
+
+    def __init__(
+        self, in_channels: int, channels: int, next_channels: int | None, num_res_blocks: int
+    ) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(
+            ResBlock(in_channels if index == 0 else channels, channels)
+            for index in range(num_res_blocks)
+        )
+        self.upsample = None if next_channels is None else Upsampler(channels, next_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, in_channels, h, w) to (batch, next_channels, 2 h, 2 w)."""
+        for block in self.block:
+            x = block(x)
+        return x if self.upsample is None else self.upsample(x)
+
+
+class Decoder(TokenMixer):
+    """Transformer and CNN from codes and noise to an image; differentiable.
+
+    With ``num_res_blocks=0`` no residual block can narrow the features, so the upsamplers do. The
+    released code leaves them at full width, which cannot be what the paper's Tab. 32 trained.
+    """
+
+    def __init__(self, config: UniWeTokConfig) -> None:
+        super().__init__(config, decoder_positions)
+        widths = config.widths
+        self.conv_in = nn.Conv2d(2 * config.latent_channels, config.width, 3, padding=1)
+        self.mid_block = nn.ModuleList(
+            ResBlock(config.width, config.width) for _ in range(config.num_res_blocks)
+        )
+        upsampled = widths if config.num_res_blocks == 0 else (*widths[1:], config.width)
+        outputs = [None, *(widths[:-1] if config.num_res_blocks == 0 else widths[1:])]
+        self.up = nn.ModuleList(
+            DecoderLevel(before, width, after, config.num_res_blocks)
+            for before, width, after in zip(upsampled, widths, outputs, strict=True)
+        )
+        self.adaptive = nn.ModuleList(
+            AdaptiveGroupNorm(config.latent_channels, before) for before in upsampled
+        )
+        self.norm_out = group_norm(widths[0])
+        self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+
+    def forward(self, codes: Tensor, noise: Tensor) -> Tensor:
+        """Decode; the same codes give different images under different noise.
+
+        Args:
+            codes: (batch, latent_channels, h, w), +1 or -1.
+            noise: standard normal, shaped as ``codes``.
+
+        Returns:
+            (batch, out_channels, 32 h, 32 w), nominally in [-1, 1] but not clamped.
+        """
+        deviation = (codes.var(dim=(2, 3)) + _VARIANCE_EPS).sqrt()
+        mean = codes.mean(dim=(2, 3))
+        x = self.mix_tokens(self.conv_in(torch.cat([codes, noise], dim=1).contiguous()))
+        for block in self.mid_block:
+            x = block(x)
+        for adaptive, level in zip(reversed(self.adaptive), reversed(self.up), strict=True):
+            x = level(adaptive(x, deviation, mean))
+        image: Tensor = self.conv_out(F.silu(self.norm_out(x)))
+        return image

@@ -1,0 +1,320 @@
+"""The UniWeTok autoencoder: images to binary codes and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from uniwetok.tokenizer import checkpoint, inputs, quantizer
+from uniwetok.tokenizer.checkpoint import CheckpointError, LoadReport
+from uniwetok.tokenizer.config import UniWeTokConfig
+from uniwetok.tokenizer.decoder import Decoder
+from uniwetok.tokenizer.encoder import Encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from uniwetok.tokenizer.inputs import Generators
+
+
+class UniWeTok(nn.Module):
+    """Image tokenizer with a codebook of 2^128, and its generative decoder.
+
+    The methods here are for inference and record no gradients; training calls the differentiable
+    ``encoder`` and ``decoder``. Names and shapes of the weights are those of the released code.
+
+    Attributes:
+        config: the sizes it was built with.
+        encoder: image to latents.
+        decoder: codes and noise to image.
+        report: what ``from_checkpoint`` or ``from_pretrained`` loaded, else None.
+    """
+
+    def __init__(self, config: UniWeTokConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or UniWeTokConfig()
+        self.encoder = Encoder(self.config)
+        self.decoder = Decoder(self.config)
+        self.report: LoadReport | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating dtype of the weights, to which inputs are converted."""
+        return self.encoder.conv_in.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.encoder.conv_in.weight.device
+
+    @torch.no_grad()
+    def latents(self, x: Tensor) -> Tensor:
+        """Encode images to the SigLu output, before the sign.
+
+        Sides that are not multiples of 32 are padded symmetrically with zeros, mid-grey, as the
+        released evaluation at original resolution does (with 16).
+
+        Args:
+            x: (batch, 3, H, W) floating in [-1, 1], H and W at least 64.
+
+        Returns:
+            (batch, 128, ceil(H / 32), ceil(W / 32)) in (-1, 1).
+
+        Raises:
+            TypeError: ``x`` is not a floating tensor.
+            ValueError: ``x`` has another shape, or a side below 64.
+        """
+        inputs.check_images(x, self.config)
+        padded = inputs.pad(x.to(self.dtype), self.config.downsample)
+        latents: Tensor = self.encoder(padded)
+        return latents
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Encode images to binary codes.
+
+        Args:
+            x: as for ``latents``.
+
+        Returns:
+            (batch, 128, ceil(H / 32), ceil(W / 32)) floating, +1 or -1.
+
+        Raises:
+            TypeError: as for ``latents``.
+            ValueError: as for ``latents``.
+        """
+        return quantizer.quantize(self.latents(x))
+
+    @torch.no_grad()
+    def embed(self, x: Tensor) -> Tensor:
+        """Encode images to their sequence of binary tokens, row-major.
+
+        Args:
+            x: as for ``latents``.
+
+        Returns:
+            (batch, tokens, 128) floating, +1 or -1.
+
+        Raises:
+            TypeError: as for ``latents``.
+            ValueError: as for ``latents``.
+        """
+        return self.encode(x).flatten(2).mT
+
+    @torch.no_grad()
+    def decode(
+        self,
+        codes: Tensor,
+        noise: Tensor | None = None,
+        generator: Generators | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Decode codes to images.
+
+        The decoder is generative: it also takes standard normal noise, shaped as the codes. Unless
+        given, the noise is drawn on the CPU one sample after the other, so that it depends on
+        neither batch size nor device.
+
+        Args:
+            codes: (batch, 128, h, w) floating, +1 or -1, h and w at least 2.
+            noise: the noise itself, shaped as ``codes``.
+            generator: what draws the noise instead: a CPU generator, or one for each sample. With
+                neither, torch's global CPU generator does.
+            size: height and width of the image that was encoded, to crop its padding away.
+
+        Returns:
+            (batch, 3, 32 h, 32 w), or of ``size``. Nominally in [-1, 1]; callers clamp.
+
+        Raises:
+            TypeError: ``codes`` or ``noise`` is not a floating tensor.
+            ValueError: a shape, the size, or the generators do not fit the codes.
+        """
+        inputs.check_codes(codes, self.config)
+        inputs.check_grid((codes.shape[2], codes.shape[3]), size, self.config)
+        if noise is None:
+            noise = inputs.draw_noise(codes, generator)
+        elif generator is not None:
+            raise ValueError("give noise or a generator, not both")
+        inputs.check_noise(noise, codes)
+        images: Tensor = self.decoder(codes.to(self.dtype), noise.to(self.device, self.dtype))
+        return images if size is None else inputs.crop(images, size)
+
+    @torch.no_grad()
+    def reconstruct(
+        self, x: Tensor, noise: Tensor | None = None, generator: Generators | None = None
+    ) -> Tensor:
+        """Encode and decode images.
+
+        Args:
+            x: as for ``latents``.
+            noise: as for ``decode``.
+            generator: as for ``decode``.
+
+        Returns:
+            Tensor of the size of ``x``, nominally in [-1, 1]; callers clamp.
+
+        Raises:
+            TypeError: as for ``latents`` and ``decode``.
+            ValueError: as for ``latents`` and ``decode``.
+        """
+        codes = self.encode(x)
+        return self.decode(codes, noise, generator, size=(x.shape[2], x.shape[3]))
+
+    def indices(self, codes: Tensor) -> Tensor:
+        """Give the index of every group of every token, least significant bit first.
+
+        Args:
+            codes: (batch, 128, h, w) floating, +1 or -1.
+
+        Returns:
+            (batch, h, w, 16) int64 in 0 .. 255.
+
+        Raises:
+            TypeError: ``codes`` is not a floating tensor.
+            ValueError: ``codes`` has another shape, or a value that is neither +1 nor -1.
+        """
+        inputs.check_codes(codes, self.config)
+        return quantizer.codes_to_indices(codes, self.config.groups)
+
+    def pack(self, codes: Tensor) -> list[bytes]:
+        """Pack codes into 16 bytes a token, tokens row-major; byte k is the index of group k.
+
+        Args:
+            codes: (batch, 128, h, w) floating, +1 or -1.
+
+        Returns:
+            One ``bytes`` a sample. Where groups are not of 8 bits, the bits are packed all the
+            same, eight channels a byte, and the last byte of a token is padded with zero bits.
+
+        Raises:
+            TypeError: ``codes`` is not a floating tensor.
+            ValueError: ``codes`` has another shape, or a value that is neither +1 nor -1.
+        """
+        inputs.check_codes(codes, self.config)
+        return quantizer.pack(codes)
+
+    def unpack(self, packed: Sequence[bytes], grid: tuple[int, int]) -> Tensor:
+        """Invert ``pack``.
+
+        Args:
+            packed: one ``bytes`` a sample.
+            grid: rows and columns of tokens.
+
+        Returns:
+            (batch, 128, rows, columns) +1 or -1, in the dtype and on the device of the model.
+
+        Raises:
+            TypeError: a sample is not bytes.
+            ValueError: a sample's length does not fit the grid.
+        """
+        codes = quantizer.unpack(packed, grid, self.config.latent_channels)
+        return codes.to(self.device, self.dtype)
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | Path, config: UniWeTokConfig | None = None, ema: bool = True
+    ) -> Self:
+        """Load weights from a file or folder, without running any code it may hold.
+
+        Args:
+            path: a Lightning or plain torch checkpoint, a ``.safetensors`` file, or a folder with
+                ``model.safetensors`` (from ``save_pretrained``) or ``ae.safetensors`` (released).
+            config: the sizes. If None, they are read from the ``config.json`` or ``ae_config.json``
+                beside a ``.safetensors`` file, or else inferred from the weights, which assumes
+                heads of 64 channels and groups of 8 bits.
+            ema: prefer the moving averages of a training checkpoint to its raw weights.
+
+        Returns:
+            The model on the CPU, in float32 and evaluation mode; see its ``report``.
+
+        Raises:
+            CheckpointError: the file is absent, damaged, unsafe, or does not fit.
+        """
+        weights_path, config_path = checkpoint.locate(path)
+        tensors = checkpoint.read_tensors(weights_path)
+        source: Literal["given", "file", "inferred"] = "given"
+        if config is None and config_path is not None:
+            config, source = checkpoint.read_config(config_path), "file"
+        if config is None:
+            config, source = checkpoint.infer_config(tensors), "inferred"
+        if config is None:
+            raise CheckpointError(
+                f"{weights_path}: no UniWeTok sizes can be inferred from these weights; "
+                f"pass config=UniWeTokConfig(...) if they are one's"
+            )
+        model = cls._without_storage(config)
+        expected = checkpoint.shapes(model.state_dict())
+        weights, from_ema, ignored = checkpoint.select(tensors, expected, ema=ema)
+        faults = checkpoint.faults(weights, expected)
+        if faults:
+            hint = cls._fitting_config(tensors, config)
+            raise CheckpointError(f"{weights_path}: {checkpoint.listing(faults)}. {hint}")
+        model.load_state_dict(
+            {name: value.to(torch.float32) for name, value in weights.items()}, assign=True
+        )
+        model.report = LoadReport(weights_path, source, len(weights), from_ema, ignored)
+        return model.eval()
+
+    @classmethod
+    def _without_storage(cls, config: UniWeTokConfig) -> Self:
+        """Build the model on the meta device: the tensors of a file will be its parameters."""
+        with torch.device("meta"):
+            return cls(config)
+
+    @classmethod
+    def _fitting_config(cls, tensors: dict[str, Tensor], config: UniWeTokConfig) -> str:
+        """Say with which configuration, if any, the weights would fit."""
+        inferred = checkpoint.infer_config(tensors)
+        if inferred is None or inferred.differences(config) == {}:
+            return "The file is incomplete, or not a UniWeTok's"
+        expected = checkpoint.shapes(cls._without_storage(inferred).state_dict())
+        if checkpoint.faults(tensors, expected):
+            return "No other configuration fits either: the file is incomplete or not a UniWeTok's"
+        changes = ", ".join(f"{k}={v}" for k, v in inferred.differences(config).items())
+        return f"It fits a configuration with {changes} (heads and groups are assumed)"
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, revision: str | None = None) -> Self:
+        """Load from a local folder or from a repository of the Hugging Face hub.
+
+        Args:
+            name_or_path: a folder as for ``from_checkpoint``, or a repository "owner/name" that
+                holds the same files.
+            revision: branch, tag or commit of the repository.
+
+        Returns:
+            As ``from_checkpoint``.
+
+        Raises:
+            CheckpointError: the repository cannot be had, or as for ``from_checkpoint``.
+        """
+        if Path(name_or_path).exists():
+            return cls.from_checkpoint(name_or_path)
+        wanted = [name for layout in checkpoint.FOLDER_LAYOUTS for name in layout]
+        try:
+            folder = snapshot_download(str(name_or_path), revision=revision, allow_patterns=wanted)
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            raise CheckpointError(
+                f"{name_or_path}: neither a local folder nor a repository that can be fetched "
+                f"({checkpoint.first_line(error)})"
+            ) from error
+        return cls.from_checkpoint(folder)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``model.safetensors`` and ``config.json``, as ``from_pretrained`` reads them."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+        # Renamed into place, since the weights may be mapped from the very file to be replaced.
+        partial = folder / f"{checkpoint.WEIGHTS_FILE}.partial"
+        save_file(weights, partial, metadata={"format": "pt"})
+        partial.replace(folder / checkpoint.WEIGHTS_FILE)
+        config = json.dumps(self.config.to_dict(), indent=2)
+        (folder / checkpoint.CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
