@@ -1,0 +1,1 @@
+"""The evaluation engine behind `uwt-eval`; knows no model by name and imports no torch."""

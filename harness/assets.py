@@ -1,0 +1,144 @@
+"""Weight files that metrics need: pinned by SHA-256, downloaded once or found where they lie."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import Unavailable, UserError
+from harness.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from harness.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One published file."""
+
+    name: str
+    filename: str
+    url: str
+    sha256: str
+    size: int
+    licence: str
+    used_by: str
+
+    @property
+    def variable(self) -> str:
+        """Environment variable that may name the file itself."""
+        return f"UWT_EVAL_ASSET_{self.name.upper().replace('-', '_')}"
+
+
+ASSETS = {
+    asset.name: asset
+    for asset in (
+        Asset(
+            name="inception",
+            filename="pt_inception-2015-12-05-6726825d.pth",
+            url=(
+                "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+                "pt_inception-2015-12-05-6726825d.pth"
+            ),
+            sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+            size=95_628_359,
+            licence="Apache-2.0",
+            used_by="rFID, gFID, sFID, KID, IS, precision, recall",
+        ),
+        Asset(
+            name="alexnet",
+            filename="alexnet-owt-7be5be79.pth",
+            url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+            sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+            size=244_408_911,
+            licence="BSD-3-Clause",
+            used_by="LPIPS(A)",
+        ),
+        Asset(
+            name="vgg16",
+            filename="vgg16-397923af.pth",
+            url="https://download.pytorch.org/models/vgg16-397923af.pth",
+            sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+            size=553_433_881,
+            licence="BSD-3-Clause",
+            used_by="LPIPS(V)",
+        ),
+    )
+}
+
+
+def find(name: str) -> Asset:
+    """The asset of that name; raise `UserError` with the nearest names."""
+    if name not in ASSETS:
+        raise UserError(f"unknown asset {name!r}: {did_you_mean(name, ASSETS)}")
+    return ASSETS[name]
+
+
+def candidates(asset: Asset, settings: Settings) -> list[Path]:
+    """Where the file may lie, best first: named, in the given folder, ours, torch's own cache."""
+    torch_home = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch"))
+    paths = [
+        settings.cache / "assets" / asset.filename,
+        torch_home / "hub" / "checkpoints" / asset.filename,
+    ]
+    if settings.assets is not None:
+        paths.insert(0, settings.assets / asset.filename)
+    if named := os.environ.get(asset.variable):
+        paths.insert(0, Path(named))
+    return paths
+
+
+def locate(name: str) -> Path:
+    """Path of a verified file; raise `Unavailable` where it is missing or not the published one."""
+    from harness.digests import DigestCache
+    from harness.settings import Settings
+
+    asset = find(name)
+    for path in candidates(asset, Settings()):
+        if not path.is_file():
+            continue
+        digest = DigestCache().of_file(path)
+        if digest != asset.sha256:
+            raise Unavailable(
+                f"{path} is not the published file of {name!r} (its SHA-256 is {digest[:12]}…, "
+                f"expected {asset.sha256[:12]}…), remove it and run `uwt-eval assets fetch {name}`"
+            )
+        return path
+    raise Unavailable(f"weights {name!r} missing, run `uwt-eval assets fetch {name}`")
+
+
+def fetch(name: str, *, progress: bool = False) -> Path:
+    """Download and verify a file unless a verified one is at hand; raise `UserError` on failure."""
+    import pooch
+    import requests
+
+    from harness.settings import Settings
+
+    asset = find(name)
+    settings = Settings()
+    try:
+        return locate(name)
+    except Unavailable:
+        pass
+    if settings.offline:
+        raise UserError(
+            f"asset {name!r} is not on this machine and UWT_EVAL_OFFLINE is set: copy "
+            f"{asset.filename} to {settings.cache / 'assets'} or set {asset.variable}"
+        )
+    try:
+        pooch.retrieve(
+            asset.url,
+            known_hash=f"sha256:{asset.sha256}",
+            fname=asset.filename,
+            path=settings.cache / "assets",
+            progressbar=progress,
+        )
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise UserError(
+            f"asset {name!r} could not be downloaded from {asset.url} ({type(error).__name__}): "
+            f"fetch it elsewhere and put it at {settings.cache / 'assets' / asset.filename}, "
+            f"or name it in {asset.variable}"
+        ) from error
+    return settings.cache / "assets" / asset.filename

@@ -1,0 +1,1 @@
+"""Baselines that need no weights: image codecs at a byte budget, and the identity."""

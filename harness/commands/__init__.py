@@ -1,0 +1,1 @@
+"""The commands of `uwt-eval`, one file each; heavy imports happen inside them."""

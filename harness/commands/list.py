@@ -1,0 +1,99 @@
+"""`uwt-eval list`: what there is to run."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness.commands.options import Json, Plugins
+from harness.registry import EXTRACTORS, METRICS, MODELS, TASKS, load_plugin
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    TASKS = "tasks"
+    GROUPS = "groups"
+    MODELS = "models"
+    METRICS = "metrics"
+    EXTRACTORS = "extractors"
+    PROTOCOLS = "protocols"
+    ASSETS = "assets"
+
+
+def _tasks() -> dict[str, str]:
+    return {name: TASKS.get(name).spec.title for name in TASKS.names()}
+
+
+def _groups() -> dict[str, str]:
+    groups: dict[str, list[str]] = {}
+    for name in TASKS.names():
+        for group in TASKS.get(name).spec.groups:
+            groups.setdefault(group, []).append(name)
+    return {group: ", ".join(groups[group]) for group in sorted(groups)}
+
+
+def _protocols() -> dict[str, str]:
+    users: dict[str, list[str]] = {}
+    for name in TASKS.names():
+        for protocol in TASKS.get(name).spec.protocols:
+            users.setdefault(protocol, []).append(name)
+    return {protocol: "for " + ", ".join(users[protocol]) for protocol in sorted(users)}
+
+
+def _assets() -> dict[str, str]:
+    from harness.assets import ASSETS
+
+    return {name: f"{asset.filename}, for {asset.used_by}" for name, asset in ASSETS.items()}
+
+
+def _names(registry_names: list[str]) -> dict[str, str]:
+    return dict.fromkeys(registry_names, "")
+
+
+def _list(kind: Kind) -> dict[str, str]:
+    match kind:
+        case Kind.TASKS:
+            return _tasks()
+        case Kind.GROUPS:
+            return _groups()
+        case Kind.MODELS:
+            return _names(MODELS.names())
+        case Kind.METRICS:
+            return _names(METRICS.names())
+        case Kind.EXTRACTORS:
+            return _names(EXTRACTORS.names())
+        case Kind.PROTOCOLS:
+            return _protocols()
+        case Kind.ASSETS:
+            return _assets()
+
+
+def list_names(
+    kind: Annotated[Kind | None, typer.Argument(help="Which list; all where absent.")] = None,
+    plugin: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """List tasks, groups, models, metrics, protocols and assets."""
+    for path in plugin or []:
+        load_plugin(path)
+    listing = {item.value: _list(item) for item in ([kind] if kind else Kind)}
+    if as_json:
+        print(json.dumps(listing, indent=2))
+        return
+    console = Console()
+    for title, rows in listing.items():
+        table = Table(
+            title=title, title_justify="left", box=None, show_header=False, padding=(0, 2)
+        )
+        table.add_column(no_wrap=True)
+        table.add_column(style="dim")
+        for name, text in rows.items():
+            table.add_row(name, text)
+        console.print(table)
+        console.print()

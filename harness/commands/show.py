@@ -1,0 +1,98 @@
+"""`uwt-eval show`: one task, protocol, asset or run in full; the record's JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from harness.commands.options import Json, Plugins
+from harness.errors import UserError
+from harness.registry import METRICS, MODELS, TASKS, did_you_mean, load_plugin
+
+
+def _protocols() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for task_name in TASKS.names():
+        task = TASKS.get(task_name)
+        for name in task.spec.protocols:
+            protocol = task.protocol(name)
+            entry = found.setdefault(
+                name,
+                {"protocol": name, "title": protocol.title, "description": protocol.description},
+            )
+            entry.setdefault("tasks", {})[task_name] = {
+                "digest": protocol.digest,
+                "settings": protocol.settings,
+            }
+    return found
+
+
+def _describe(name: str) -> dict[str, Any]:
+    from harness.assets import ASSETS
+
+    if (Path(name) / "record.json").is_file():
+        return dict(json.loads((Path(name) / "record.json").read_text(encoding="utf-8")))
+    if name in TASKS:
+        return {"task": name, **TASKS.get(name).spec.model_dump(mode="json")}
+    protocols = _protocols()
+    if name in protocols:
+        return dict(protocols[name])
+    if name in ASSETS:
+        asset = ASSETS[name]
+        return {key: getattr(asset, key) for key in asset.__slots__} | {"variable": asset.variable}
+    for registry in (MODELS, METRICS):
+        if name in registry:
+            plugin: Any = registry.get(name)
+            owner = plugin if hasattr(plugin, "__name__") else type(plugin)
+            return {
+                registry.noun: name,
+                "from": f"{owner.__module__}.{owner.__qualname__}",
+                "about": (owner.__doc__ or "").strip(),
+            }
+    known = [*TASKS.names(), *protocols, *ASSETS, *MODELS.names(), *METRICS.names()]
+    raise UserError(f"nothing is called {name!r}: {did_you_mean(name, known)}")
+
+
+def _print(console: Console, value: Any, indent: int = 0) -> None:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            console.print(
+                f"{' ' * indent}{key}:", style="bold" if indent == 0 else "", markup=False
+            )
+            _print(console, item, indent + 2)
+        elif isinstance(item, list):
+            console.print(f"{' ' * indent}{key}: {', '.join(map(str, item))}", markup=False)
+        else:
+            text = str(item).strip().replace("\n", "\n" + " " * (indent + 2))
+            console.print(f"{' ' * indent}{key}: {text}", markup=False)
+
+
+def show(
+    name: Annotated[
+        str | None, typer.Argument(help="A task, protocol, model, metric, asset or run directory.")
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of result records.")
+    ] = False,
+    plugin: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """Show everything about one name, or the schema of results."""
+    for path in plugin or []:
+        load_plugin(path)
+    if schema:
+        from harness.types import ResultRecord
+
+        print(json.dumps(ResultRecord.model_json_schema(mode="serialization"), indent=2))
+        return
+    if name is None:
+        raise UserError("give a name, see `uwt-eval list`, or --schema")
+    facts = _describe(name)
+    if as_json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        _print(Console(soft_wrap=True, highlight=False), facts)

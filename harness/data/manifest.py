@@ -1,0 +1,89 @@
+"""The samples of a source: which images, in which order, with which content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from harness.data.sources import ImageSource
+from harness.digests import DigestCache
+from harness.errors import DecodeError
+from harness.types import Sample, digest_of
+
+UNREADABLE = "unreadable"
+"""Stands for the digest of an image whose bytes cannot be read."""
+
+
+def choose(ids: Sequence[str], limit: int | None) -> list[str]:
+    """All ids, or a fixed choice of `limit` in their order; a smaller choice lies in a larger one.
+
+    The choice goes by a hash of the id, so that it spreads over classes sorted by name.
+    """
+    if limit is None or limit >= len(ids):
+        return list(ids)
+    ranked = sorted(ids, key=lambda image_id: hashlib.sha256(image_id.encode()).digest())
+    kept = set(ranked[:limit])
+    return [image_id for image_id in ids if image_id in kept]
+
+
+def list_samples(
+    source: ImageSource,
+    limit: int | None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Sample]:
+    """The chosen images as samples; content digests come from the cache where files are unchanged.
+
+    Args:
+        source: The images.
+        limit: How many to choose; all where None.
+        on_progress: Called with (done, total) while images are read.
+    """
+    ids = choose(source.ids(), limit)
+    digests = _content_digests(source, ids, on_progress)
+    return [
+        Sample(id=image_id, index=index, sha256=digests[image_id])
+        for index, image_id in enumerate(ids)
+    ]
+
+
+def _content_digests(
+    source: ImageSource, ids: Sequence[str], on_progress: Callable[[int, int], None] | None
+) -> dict[str, str]:
+    cache = DigestCache()
+    parts: dict[Path, dict[str, str]] = defaultdict(dict)
+    for image_id in ids:
+        path, part = source.container(image_id)
+        parts[path][part] = image_id
+    digests: dict[str, str] = {}
+    for path, members in parts.items():
+        known = cache.known(path)
+        digests.update({members[part]: known[part] for part in members if part in known})
+    missing = [image_id for image_id in ids if image_id not in digests]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for done, (image_id, digest) in enumerate(
+            zip(missing, pool.map(lambda item: _digest(source, item), missing), strict=True), 1
+        ):
+            digests[image_id] = digest
+            if on_progress is not None:
+                on_progress(done, len(missing))
+    cache.remember(
+        (*source.container(image_id), digests[image_id])
+        for image_id in missing
+        if digests[image_id] != UNREADABLE
+    )
+    return digests
+
+
+def _digest(source: ImageSource, image_id: str) -> str:
+    try:
+        return hashlib.sha256(source.read(image_id)).hexdigest()
+    except DecodeError:
+        return UNREADABLE
+
+
+def dataset_digest(samples: Sequence[Sample]) -> str:
+    """SHA-256 over ids and contents in order: the digest of exactly what was evaluated."""
+    return digest_of([[sample.id, sample.sha256] for sample in samples])

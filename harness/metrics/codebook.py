@@ -1,0 +1,170 @@
+"""Codebook usage and perplexity from the symbols of grouped tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Symbols = NDArray[np.integer[Any]]
+
+# Distinct tokens are sorted again only after this many new ones, so adding stays linear.
+_PENDING = 1 << 20
+
+
+class CodebookCounts:
+    """Counts of symbols for each group and of whole tokens; counts of disjoint sets merge.
+
+    A token is a tuple of `groups` symbols, each in [0, n_embed): for a binary quantiser of 128 bits
+    in groups of 8, ``groups`` is 16 and ``n_embed`` 256, and there are 2^128 tokens.
+    """
+
+    def __init__(self, groups: int, n_embed: int = 256) -> None:
+        """Start empty.
+
+        Args:
+            groups: symbols in a token.
+            n_embed: size of a group's codebook.
+
+        Raises:
+            ValueError: fewer than 1 group or 2 symbols.
+        """
+        if groups < 1 or n_embed < 2:
+            raise ValueError(
+                f"{groups} groups of {n_embed} symbols; give at least 1 group of 2 symbols"
+            )
+        self.groups = groups
+        self.n_embed = n_embed
+        self.tokens = 0
+        self._symbols = np.zeros((groups, n_embed), dtype=np.int64)
+        self._key = np.min_scalar_type(n_embed - 1)
+        self._distinct: NDArray[np.void] = np.empty(0, dtype=(np.void, groups * self._key.itemsize))
+        self._occurrences = np.empty(0, dtype=np.int64)
+        self._pending: list[NDArray[np.void]] = []
+
+    def add(self, symbols: Symbols) -> None:
+        """Count tokens.
+
+        Args:
+            symbols: integers (tokens, groups) in [0, n_embed).
+
+        Raises:
+            ValueError: wrong shape or dtype, or a symbol out of range.
+        """
+        if symbols.ndim != 2 or symbols.shape[1] != self.groups or symbols.dtype.kind not in "iu":
+            raise ValueError(
+                f"symbols are {symbols.dtype} {symbols.shape}; give integers (tokens, "
+                f"{self.groups})"
+            )
+        if len(symbols) == 0:
+            return
+        low, high = int(symbols.min()), int(symbols.max())
+        if low < 0 or high >= self.n_embed:
+            raise ValueError(
+                f"symbols span [{low}, {high}], outside [0, {self.n_embed - 1}]; check n_embed"
+            )
+        for group in range(self.groups):
+            self._symbols[group] += np.bincount(symbols[:, group], minlength=self.n_embed)
+        self.tokens += len(symbols)
+        keys = np.ascontiguousarray(symbols, dtype=self._key)
+        self._pending.append(keys.view(self._distinct.dtype).ravel())
+        if sum(map(len, self._pending)) > max(_PENDING, len(self._distinct)):
+            self._settle()
+
+    def merge(self, other: CodebookCounts) -> None:
+        """Add the counts of another set of tokens.
+
+        Raises:
+            ValueError: the codebooks differ.
+        """
+        if (self.groups, self.n_embed) != (other.groups, other.n_embed):
+            raise ValueError(
+                f"codebooks of {self.groups} x {self.n_embed} and {other.groups} x "
+                f"{other.n_embed} symbols do not merge; count them apart"
+            )
+        self.tokens += other.tokens
+        self._symbols += other._symbols
+        self._settle()
+        other._settle()
+        self._combine(
+            np.concatenate([self._distinct, other._distinct]),
+            np.concatenate([self._occurrences, other._occurrences]),
+        )
+
+    @property
+    def pooled_usage(self) -> float:
+        """Share of the n_embed symbols that any group used: what WeTok prints as codebook usage."""
+        self._check_not_empty()
+        return float(np.mean(self._symbols.any(axis=0)))
+
+    @property
+    def group_usage(self) -> NDArray[np.float64]:
+        """Share of the n_embed symbols that each group used, (groups,)."""
+        self._check_not_empty()
+        usage: NDArray[np.float64] = np.mean(self._symbols > 0, axis=1)
+        return usage
+
+    @property
+    def joint_usage(self) -> float:
+        """Distinct tokens over the most there could be: min(n_embed^groups, tokens seen)."""
+        possible: int = self.n_embed**self.groups
+        return self.distinct_tokens / min(possible, self.tokens)
+
+    @property
+    def distinct_tokens(self) -> int:
+        """Number of different tokens."""
+        self._check_not_empty()
+        self._settle()
+        return len(self._distinct)
+
+    @property
+    def pooled_perplexity(self) -> float:
+        """exp(entropy) of the symbols pooled over groups; between 1 and n_embed."""
+        self._check_not_empty()
+        return _perplexity(self._symbols.sum(axis=0))
+
+    @property
+    def group_perplexity(self) -> NDArray[np.float64]:
+        """exp(entropy) of each group's symbols, (groups,)."""
+        self._check_not_empty()
+        return np.array([_perplexity(counts) for counts in self._symbols])
+
+    @property
+    def joint_perplexity(self) -> float:
+        """exp(entropy) of whole tokens; between 1 and the number of distinct tokens."""
+        self._check_not_empty()
+        self._settle()
+        return _perplexity(self._occurrences)
+
+    def _check_not_empty(self) -> None:
+        if self.tokens == 0:
+            raise ValueError("no tokens were added; codebook usage needs at least 1")
+
+    def _settle(self) -> None:
+        """Count the pending tokens."""
+        if self._pending:
+            pending, self._pending = np.concatenate(self._pending), []
+            self._combine(
+                np.concatenate([self._distinct, pending]),
+                np.concatenate([self._occurrences, np.ones(len(pending), dtype=np.int64)]),
+            )
+
+    def _combine(self, keys: NDArray[np.void], occurrences: NDArray[np.int64]) -> None:
+        # Sorting 8-byte words beats sorting byte strings; the padding byte 0 is the same for all.
+        width = keys.dtype.itemsize
+        padded = np.zeros((len(keys), -(-width // 8) * 8), dtype=np.uint8)
+        padded[:, :width] = keys.view(np.uint8).reshape(len(keys), width)
+        words = padded.view(np.uint64)
+        order = np.lexsort(words.T)
+        words = words[order]
+        first = np.ones(len(keys), dtype=bool)
+        first[1:] = (words[1:] != words[:-1]).any(axis=1)
+        starts = np.flatnonzero(first)
+        self._distinct = keys[order[starts]]
+        self._occurrences = np.add.reduceat(occurrences[order], starts)
+
+
+def _perplexity(counts: NDArray[np.int64]) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(np.exp(-(shares @ np.log(shares))))

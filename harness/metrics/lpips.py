@@ -1,0 +1,192 @@
+"""LPIPS v0.1 distances, with the reference's features shared among candidates."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn
+from torchvision.models import alexnet, vgg16
+
+from harness.metrics.checks import check_images, check_range
+from harness.metrics.microbatch import exact_float32, micro_batches
+from harness.metrics.weights import Shapes, StateDict, random_state_dict, read_state_dict
+
+Net = Literal["alex", "vgg"]
+
+
+class _Trunk(NamedTuple):
+    """A torchvision network up to the last layer that LPIPS reads."""
+
+    taps: tuple[int, ...]
+    """The ReLUs in ``features`` whose outputs are compared."""
+    smallest_side: int
+    """Below this the last pooling has nothing to pool."""
+
+
+_TRUNKS: Mapping[Net, _Trunk] = {
+    "alex": _Trunk((1, 4, 7, 9, 11), 31),
+    "vgg": _Trunk((3, 8, 15, 22, 29), 16),
+}
+_SHIFT = (-0.030, -0.088, -0.188)
+_SCALE = (0.458, 0.448, 0.450)
+_EPSILON = 1e-10
+
+
+class Lpips:
+    """Learned perceptual distance (Zhang et al. 2018), heads v0.1 of the lpips package 0.1.4.
+
+    The trunk runs on fixed micro-batches, the last one padded, so that an image's distance does not
+    depend on the caller's batch size (see `harness.metrics.microbatch`).
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        trunk: Mapping[str, torch.Tensor] | str | os.PathLike[str],
+        device: torch.device | str = "cpu",
+        *,
+        micro_batch: int = 8,
+    ) -> None:
+        """Load the trunk and the package's heads.
+
+        Args:
+            net: ``alex`` or ``vgg``.
+            trunk: state dict, or path of one, of torchvision's ImageNet AlexNet
+                (``alexnet-owt-7be5be79.pth``) or VGG16 (``vgg16-397923af.pth``).
+            device: where the network runs.
+            micro_batch: images in a run of the trunk; 1 suits images of different sizes.
+
+        Raises:
+            ValueError: an unknown net, or weights that do not fit.
+        """
+        if net not in _TRUNKS:
+            raise ValueError(f"LPIPS net {net!r} is unknown; choose 'alex' or 'vgg'")
+        if micro_batch < 1:
+            raise ValueError(f"micro_batch is {micro_batch}; give at least 1")
+        self.net = net
+        self.device = torch.device(device)
+        self.micro_batch = micro_batch
+        layers = _trunk_layers(net)
+        state = read_state_dict(trunk, trunk_shapes(net), f"LPIPS's {net} trunk")
+        layers.load_state_dict(
+            {name.removeprefix("features."): tensor for name, tensor in state.items()}, assign=True
+        )
+        self._layers = layers.eval().to(self.device).to(memory_format=torch.channels_last)
+        self._heads = [head.to(self.device) for head in _heads(net, layers)]
+        self._shift = torch.tensor(_SHIFT, device=self.device).view(1, 3, 1, 1)
+        self._scale = torch.tensor(_SCALE, device=self.device).view(1, 3, 1, 1)
+
+    def __call__(self, reference: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
+        """Compute the distance of each pair; see `distances`.
+
+        Returns:
+            float64 (B,), 0 for identical images.
+        """
+        return self.distances(reference, [reconstruction])[0]
+
+    def distances(
+        self, reference: torch.Tensor, candidates: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        """Compute the distances of several candidates from one reference.
+
+        The reference passes the trunk once, so K candidates cost (1 + K) / 2K of K calls.
+
+        Args:
+            reference: float (B, 3, H, W) in [-1, 1].
+            candidates: images of the same shape and range.
+
+        Returns:
+            float64 (K, B) on the network's device.
+
+        Raises:
+            ValueError: no candidates, wrong shape or range, or images too small for the trunk.
+        """
+        if not candidates:
+            raise ValueError("there are no candidates; give at least 1")
+        for name, images in [("reference", reference), *(("candidates", c) for c in candidates)]:
+            check_images(images, name)
+            check_range(images, name, -1.0, 1.0)
+            if images.shape != reference.shape:
+                raise ValueError(
+                    f"{name} have shape {tuple(images.shape)}, the reference has "
+                    f"{tuple(reference.shape)}; pair the images and give them the same size"
+                )
+        smallest = _TRUNKS[self.net].smallest_side
+        if min(reference.shape[2:]) < smallest:
+            raise ValueError(
+                f"images are {reference.shape[2]}x{reference.shape[3]}; LPIPS {self.net} needs "
+                f"sides of at least {smallest}"
+            )
+        pieces = []
+        with exact_float32():
+            batches = [
+                micro_batches(images, self.micro_batch) for images in (reference, *candidates)
+            ]
+            for (own, count), *others in zip(*batches, strict=True):
+                known = list(self._normalised_features(own))
+                values = torch.stack([self._distance(known, other) for other, _ in others])
+                pieces.append(values[:, :count])
+            return torch.cat(pieces, dim=1)
+
+    def _distance(self, known: list[torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros(len(images), dtype=torch.float64, device=self.device)
+        features = self._normalised_features(images)
+        for own, other, head in zip(known, features, self._heads, strict=True):
+            difference = other.sub_(own).square_()
+            total += (difference @ head).mean(dim=(1, 2), dtype=torch.float64)
+        return total
+
+    def _normalised_features(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield unit feature vectors (B, H, W, C) of each compared layer."""
+        x = images.to(self.device, torch.float32).sub(self._shift).div_(self._scale)
+        x = x.contiguous(memory_format=torch.channels_last)
+        taps = _TRUNKS[self.net].taps
+        for index, layer in enumerate(self._layers):
+            x = layer(x)
+            if index in taps:
+                vectors = x.permute(0, 2, 3, 1)
+                length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+                yield vectors / (length + _EPSILON)
+
+
+def trunk_shapes(net: Net) -> Shapes:
+    """Name the tensors of torchvision's weights file that LPIPS needs, with their shapes."""
+    state = _trunk_layers(net).state_dict()
+    return {f"features.{name}": tensor.shape for name, tensor in state.items()}
+
+
+def random_trunk_state_dict(net: Net, seed: int) -> StateDict:
+    """Make a random trunk of the right names and shapes, for tests of agreement between codes.
+
+    Args:
+        net: ``alex`` or ``vgg``.
+        seed: seed of the draw.
+
+    Returns:
+        float32 tensors under torchvision's names.
+    """
+    return random_state_dict(trunk_shapes(net), seed)
+
+
+def _trunk_layers(net: Net) -> nn.Sequential:
+    """Build the unweighted layers up to the last one compared."""
+    with torch.device("meta"):
+        features: nn.Sequential = {"alex": alexnet, "vgg": vgg16}[net](weights=None).features
+    return features[: _TRUNKS[net].taps[-1] + 1]
+
+
+def _heads(net: Net, layers: nn.Sequential) -> list[torch.Tensor]:
+    """Read the channel weights of each compared layer from the installed lpips package."""
+    # Importing the package would import its training code; only its weights are needed.
+    package = importlib.util.find_spec("lpips")
+    if package is None or package.origin is None:
+        raise ValueError("the lpips package is missing; install lpips==0.1.4")
+    path = Path(package.origin).parent / "weights" / "v0.1" / f"{net}.pth"
+    widths = [len(layers.get_parameter(f"{tap - 1}.weight")) for tap in _TRUNKS[net].taps]
+    shapes = {f"lin{i}.model.1.weight": torch.Size([1, w, 1, 1]) for i, w in enumerate(widths)}
+    return [head.flatten() for head in read_state_dict(path, shapes, "LPIPS's heads").values()]

@@ -1,0 +1,127 @@
+"""One run from request to record: plan, lock, work, merge, score, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import provenance
+from harness.interfaces import Picture
+from harness.plan import Plan, RunRequest, make_plan
+from harness.progress import Progress
+from harness.score import Merged, read_run_file, score, write_result
+from harness.shard import World
+from harness.store import Store
+from harness.types import ResultRecord
+from harness.work import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that came to its end."""
+
+    record: ResultRecord
+    root: Path
+    notice: str
+    first_errors: tuple[str, ...]
+    timings: dict[str, float]
+
+
+@contextmanager
+def _reproducible(device: str) -> Iterator[int]:
+    """Arithmetic whose bits depend on nothing but its inputs; yields the lanes to work in.
+
+    On a CPU every operation runs on one thread, because another thread count gives other last
+    bits; the cores are used by working on several blocks at a time. On a GPU TF32 is off: it moves
+    features by as much as a wrong protocol does.
+    """
+    import torch
+
+    if device == "cpu":
+        lanes = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield lanes
+        finally:
+            torch.set_num_threads(lanes)
+    else:
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = False
+        yield 1
+
+
+def run(request: RunRequest, world: World, progress: Progress) -> Finished | None:
+    """Carry a request out, or what is still missing of it; only the main process returns a result.
+
+    Raises:
+        UserError: Bad input, a directory in use, a full disk.
+    """
+    started, clock = provenance.now(), time.perf_counter()
+    with progress.listing() as on_listing:
+        plan = make_plan(request, world, on_listing, provenance.collect)
+    store = Store(plan.root)
+    if not world.is_main:
+        world.barrier()
+        _work(plan, store, world, progress)
+        world.barrier()
+        return None
+    with store.locked():
+        store.write_json("run.json", plan.file.model_dump(mode="json"))
+        world.barrier()
+        timings = _work(plan, store, world, progress)
+        world.barrier()
+        facts = {
+            **plan.file.provenance,
+            "started": started,
+            "finished": provenance.now(),
+            "world_size": world.size,
+            "batch_size": plan.batch_size,
+            "seconds": {**timings, "total": time.perf_counter() - clock},
+        }
+        record, merged = score(plan.file, store, facts)
+        write_result(store, record, merged)
+        plan.data.illustrate(_pictures(plan, store, merged), plan.root / "grid.png")
+    return Finished(record, plan.root, plan.file.notice, first_errors(merged), facts["seconds"])
+
+
+def _work(plan: Plan, store: Store, world: World, progress: Progress) -> dict[str, float]:
+    with _reproducible(plan.device) as lanes:
+        worker = Worker(plan, store, world, lanes)
+        total = sum(len(block) for _, block in worker.share)
+        with progress.samples(plan.file.model.title, total, world) as advance:
+            worker.run(advance)
+    return dict(worker.timings.seconds)
+
+
+def _pictures(plan: Plan, store: Store, merged: Merged) -> list[Picture]:
+    pictures = []
+    for path in sorted((store.root / "pictures").glob("*.png")):
+        sample = plan.file.samples[int(path.stem)]
+        if merged.ok[sample.index]:
+            row = merged.rows.iloc[sample.index]
+            values = {key: float(row[key]) for key in ("psnr", "ssim") if key in row}
+            pictures.append(Picture(sample, path, values))
+    return pictures
+
+
+def first_errors(merged: Merged, most: int = 5) -> tuple[str, ...]:
+    """The first failed samples, one line each, for people."""
+    failed = merged.rows[~merged.ok]
+    lines = [f"{row.id}: {row.status}: {row.error}" for row in failed.head(most).itertuples()]
+    return (*lines, f"… and {len(failed) - most} more") if len(failed) > most else tuple(lines)
+
+
+def rescore(root: Path) -> tuple[ResultRecord, Merged]:
+    """Compute a run's result again from its files, without model or data, and write it."""
+    file = read_run_file(root)
+    store = Store(root)
+    with store.locked():
+        facts: dict[str, Any] = {**file.provenance, "scored": provenance.now()}
+        record, merged = score(file, store, facts)
+        write_result(store, record, merged)
+    return record, merged

@@ -1,0 +1,27 @@
+"""Settings from the environment: where data, weights and runs lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from platformdirs import user_cache_path
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read from `UWT_EVAL_*` environment variables; a command-line option wins over each."""
+
+    model_config = SettingsConfigDict(env_prefix="UWT_EVAL_", extra="ignore", env_ignore_empty=True)
+
+    imagenet: str | None = Field(default=None, description="ImageNet validation images.")
+    coco: str | None = Field(default=None, description="MS-COCO val2017 images.")
+    cache: Path = Field(
+        default_factory=lambda: user_cache_path("uwt-eval", appauthor=False),
+        description="Downloaded weights and digests of data.",
+    )
+    out: Path = Field(default=Path("runs"), description="Where runs are written.")
+    assets: Path | None = Field(
+        default=None, description="A folder that already holds the weight files, by file name."
+    )
+    offline: bool = Field(default=False, description="Never download anything.")

@@ -1,0 +1,198 @@
+"""Frozen records that every stage reads and writes: protocol, task, sample, metric, result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA_VERSION = "1.0"
+"""Version of `ResultRecord`'s JSON; the major part grows when a reader would break."""
+
+COMPUTED = "ok"
+"""`MetricValue.status` of a metric that has a value."""
+
+
+class Status(StrEnum):
+    """What became of one sample in one stage. A failure is never a 0 and never a guess."""
+
+    OK = "ok"
+    MODEL_ERROR = "model_error"
+    DECODE_ERROR = "decode_error"
+    PARSE_ERROR = "parse_error"
+    JUDGE_ERROR = "judge_error"
+    MISSING = "missing"
+
+
+class RunStatus(StrEnum):
+    """Whether a result may be compared: every sample counted, or not."""
+
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, and a misspelt field is an error."""
+
+    # Validators are built on first use: listing and help never pay for them.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+def canonical_json(value: Any) -> str:
+    """Serialise to the one JSON text that digests are taken of: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (64 hex digits) of a JSON value's canonical text."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+class Protocol(Record):
+    """Every choice that moves a number, under a name. Results compare only if digests agree."""
+
+    name: str
+    title: str
+    description: str = ""
+    settings: dict[str, Any]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the settings alone, so that renaming or describing moves nothing."""
+        return digest_of(self.settings)
+
+
+class TaskSpec(Record):
+    """What a task is, readable without importing a model."""
+
+    name: str
+    version: int = Field(description="Raised whenever the task's numbers could change.")
+    title: str
+    kind: str = Field(description="Family of tasks that share protocol settings: 'recon', 'c2i' …")
+    interface: str = Field(description="The interface in `harness.interfaces` a model must offer.")
+    dataset: str = Field(description="The data the paper used, in words.")
+    layout: str = Field(description="How that data is expected to lie on disk.")
+    metrics: tuple[str, ...]
+    protocols: tuple[str, ...] = Field(description="Named protocols; the first is the default.")
+    groups: tuple[str, ...] = Field(default=(), description="Groups that run this task: 'table8' …")
+    default_models: tuple[str, ...] = Field(
+        default=(), description="Models that run when none is named."
+    )
+
+
+class Codebook(Record):
+    """Shape of a tokenizer's discrete codes: `groups` symbols of `bits_per_group` bits a token.
+
+    A payload holds its tokens in raster order; a token's bits run through its groups, the least
+    significant bit of a symbol first, and are padded to whole bytes.
+    """
+
+    groups: int
+    bits_per_group: int
+
+    def unpack(self, payload: bytes) -> np.ndarray:
+        """A payload's symbols: int64 (tokens, groups) in [0, 2**bits_per_group)."""
+        import numpy as np
+
+        bits = self.groups * self.bits_per_group
+        tokens = np.frombuffer(payload, np.uint8).reshape(-1, -(-bits // 8))
+        digits = np.unpackbits(tokens, axis=1, count=bits, bitorder="little")
+        digits = digits.reshape(-1, self.groups, self.bits_per_group)
+        symbols: np.ndarray = digits @ (1 << np.arange(self.bits_per_group, dtype=np.int64))
+        return symbols
+
+
+class ModelCard(Record):
+    """Identity of a model: everything that decides what it computes."""
+
+    name: str
+    label: str = Field(default="", description="Name in tables where `name` is not enough.")
+    config: dict[str, Any] = {}
+    weights_sha256: str | None = None
+    parameters: int | None = None
+    codebook: Codebook | None = None
+
+    @property
+    def title(self) -> str:
+        """What tables and run directories call the model."""
+        return self.label or self.name
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over name, configuration and weights; a file's name moves nothing."""
+        return digest_of([self.name, self.config, self.weights_sha256])
+
+
+class Sample(Record):
+    """One input of a task, known by its id and its content."""
+
+    id: str
+    index: int = Field(ge=0, description="Position in the task's order.")
+    sha256: str = Field(description="Digest of the sample's content.")
+
+
+class MetricValue(Record):
+    """One number with its interval and its failures, or the reason why there is none."""
+
+    value: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n: int = Field(default=0, description="Samples the value rests on.")
+    n_failed: int = Field(default=0, description="Samples left out because a stage failed.")
+    higher_is_better: bool | None = None
+    status: str = Field(default=COMPUTED, description="'ok', or why there is no value.")
+    unit: str = ""
+    method: str = Field(default="", description="How the 95% interval was made.")
+    note: str = ""
+
+    @classmethod
+    def absent(cls, status: str, *, higher_is_better: bool | None = None) -> MetricValue:
+        """A cell without a value; `status` says why."""
+        return cls(value=None, status=status, higher_is_better=higher_is_better)
+
+
+class ResultRecord(Record):
+    """The published result of one model on one task under one protocol."""
+
+    schema_version: str = SCHEMA_VERSION
+    run_id: str
+    task: str
+    task_version: int
+    model: str
+    model_digest: str
+    protocol: str
+    protocol_digest: str
+    dataset: str
+    dataset_digest: str
+    seed: int
+    n: int = Field(description="Samples asked for.")
+    n_failed: int = Field(description="Samples that failed in any stage.")
+    failures: dict[str, int] = Field(default={}, description="Failed samples by status.")
+    status: RunStatus
+    metrics: dict[str, MetricValue]
+    provenance: dict[str, Any] = Field(
+        default={}, description="Software, hardware, command and times; not part of the result."
+    )
+
+    def value(self, metric: str) -> float | None:
+        """The metric's value, or None where it was not computed or not asked for."""
+        cell = self.metrics.get(metric)
+        return None if cell is None else cell.value
+
+
+class ReferenceRow(Record):
+    """A published row to print beside measured ones."""
+
+    label: str
+    source: str
+    n: int | None = None
+    values: Mapping[str, float]
+    note: str = ""

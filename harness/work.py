@@ -1,0 +1,324 @@
+"""The work on one process's share of blocks: load, generate, render, observe, write."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from harness.errors import DecodeError, UserError
+from harness.interfaces import Code, Columns
+from harness.plan import Plan
+from harness.shard import World, blocks
+from harness.store import Store
+from harness.types import Sample, Status
+
+KEPT_PICTURES = 8
+"""Outputs kept as pictures, evenly spaced over the samples."""
+_LOADERS = 4
+_READ_AHEAD = 2
+"""Blocks that are loaded before a lane is free for them."""
+
+
+class Stopped(Exception):
+    """Another lane failed, or the user interrupted; this block's work is dropped."""
+
+
+@dataclass
+class Timings:
+    """Seconds spent in each stage, summed over lanes; what is in no stage is the harness itself."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time inside to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            with self._lock:
+                self.seconds[name] += elapsed
+
+
+@dataclass
+class Item:
+    """One sample on its way through a block."""
+
+    sample: Sample
+    seed: int
+    status: Status = Status.OK
+    error: str = ""
+    input: Any = None
+    code: Code | None = None
+    rendered: Any = None
+    seconds: float = 0.0
+
+    def fail(self, status: Status, error: Exception) -> None:
+        """Record the first failure; later stages leave the sample out."""
+        self.status, self.error = status, f"{type(error).__name__}: {error}".splitlines()[0]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no stage has failed so far."""
+        return self.status is Status.OK
+
+
+class Worker:
+    """Works through this process's blocks, leaving out whatever is already in the store.
+
+    Args:
+        plan: What is to be done.
+        store: Where finished blocks lie.
+        world: The processes that share the blocks.
+        lanes: Blocks worked on at the same time, each by a thread of its own.
+    """
+
+    def __init__(self, plan: Plan, store: Store, world: World, lanes: int = 1) -> None:
+        self.plan = plan
+        self.store = store
+        self.timings = Timings()
+        self.lanes = lanes
+        self._stopping = threading.Event()
+        numbered = list(enumerate(blocks(plan.file.samples, plan.file.block_size)))
+        self.share = world.share(numbered)
+        n = len(plan.file.samples)
+        self._kept = {int(i) for i in np.linspace(0, n - 1, min(KEPT_PICTURES, n)).round()}
+
+    def missing(self) -> list[tuple[int, Sequence[Sample]]]:
+        """The blocks of this process's share that are not finished."""
+        return [(index, block) for index, block in self.share if not self._finished(index, block)]
+
+    def _finished(self, index: int, block: Sequence[Sample]) -> bool:
+        return self._has_outputs(index, block) and not self._missing_extractors(index, block)
+
+    def _has_outputs(self, index: int, block: Sequence[Sample]) -> bool:
+        """Outputs are there, and none failed in the model: such a failure is tried again."""
+        key = self.plan.file.output_key(block)
+        if not self.store.has_part("outputs", index, key, len(block)):
+            return False
+        statuses = self.store.read_part("outputs", index, key)["status"].to_pylist()
+        return Status.MODEL_ERROR not in statuses
+
+    def _missing_extractors(self, index: int, block: Sequence[Sample]) -> list[str]:
+        file = self.plan.file
+        return [
+            name
+            for name in file.extractors
+            if not self.store.has_part(
+                f"observations/{name}", index, file.observation_key(block, name), len(block)
+            )
+        ]
+
+    def run(self, on_samples: Callable[[int], None]) -> None:
+        """Finish every missing block; `on_samples` is told how many samples each one added."""
+        todo = self.missing()
+        on_samples(sum(len(block) for _, block in self.share) - sum(len(b) for _, b in todo))
+        if not todo:
+            return
+        with self.timings.stage("model"):
+            self.plan.model.load(self.plan.device)
+        with ThreadPoolExecutor(_LOADERS) as loaders, ThreadPoolExecutor(self.lanes) as lanes:
+            under_way: deque[Future[int]] = deque()
+            try:
+                for index, block in todo:
+                    inputs = [loaders.submit(self.plan.data.load, sample) for sample in block]
+                    under_way.append(lanes.submit(self._work, index, block, inputs))
+                    if len(under_way) >= self.lanes + _READ_AHEAD:
+                        on_samples(under_way.popleft().result())
+                while under_way:
+                    on_samples(under_way.popleft().result())
+            except BaseException:
+                self._stopping.set()
+                loaders.shutdown(wait=False, cancel_futures=True)
+                lanes.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _work(self, index: int, block: Sequence[Sample], loading: list[Future[Any]]) -> int:
+        file = self.plan.file
+        items = [Item(sample, seed) for sample, seed in zip(block, file.seeds(block), strict=True)]
+        with self.timings.stage("load"):
+            self._collect(items, loading)
+        fresh = not self._has_outputs(index, block)
+        if fresh:
+            with self.timings.stage("generate"):
+                self._generate(items)
+            self._stop_if_hopeless(index, items)
+        else:
+            self._restore(index, block, items)
+        names = list(file.extractors) if fresh else self._missing_extractors(index, block)
+        columns = self._observe(items, names)
+        with self.timings.stage("write"):
+            # Outputs go last: a block cut short here is computed again, never half-believed.
+            for name in names:
+                key = file.observation_key(block, name)
+                table = _observation_table(items, columns[name])
+                self.store.write_part(f"observations/{name}", index, key, table)
+            if fresh:
+                self._keep_pictures(items)
+                self.store.write_part(
+                    "outputs", index, file.output_key(block), _output_table(items)
+                )
+        return len(block)
+
+    def _collect(self, items: Sequence[Item], loading: list[Future[Any]]) -> None:
+        for item, future in zip(items, loading, strict=True):
+            try:
+                item.input = future.result()
+            except DecodeError as error:
+                item.status, item.error = Status.DECODE_ERROR, str(error)
+
+    def _batches(self, items: Sequence[Item]) -> Iterator[list[Item]]:
+        for group in self._groups(items):
+            for start in range(0, len(group), self.plan.batch_size):
+                yield group[start : start + self.plan.batch_size]
+
+    def _groups(self, items: Sequence[Item]) -> list[list[Item]]:
+        groups: dict[Hashable, list[Item]] = defaultdict(list)
+        for item in items:
+            if item.ok:
+                groups[self.plan.data.batch_key(item.input)].append(item)
+        return list(groups.values())
+
+    def _each(self, batch: list[Item], step: Callable[[list[Item]], None]) -> None:
+        """Run a model step on a batch; where it raises, one by one, so that one sample fails."""
+        if self._stopping.is_set():
+            raise Stopped
+        start = time.perf_counter()
+        try:
+            step(batch)
+        except UserError:
+            raise
+        except Exception as error:
+            if _out_of_memory(error):
+                raise UserError(
+                    f"out of GPU memory at {len(batch)} images of key "
+                    f"{self.plan.data.batch_key(batch[0].input)}: give a smaller --batch-size"
+                ) from error
+            if len(batch) > 1:
+                for item in batch:
+                    self._each([item], step)
+                return
+            batch[0].fail(Status.MODEL_ERROR, error)
+        share = (time.perf_counter() - start) / len(batch)
+        for item in batch:
+            item.seconds += share
+
+    def _generate(self, items: Sequence[Item]) -> None:
+        def step(batch: list[Item]) -> None:
+            codes = self.plan.data.generate(
+                self.plan.model, [i.input for i in batch], [i.seed for i in batch]
+            )
+            for item, code in zip(batch, codes, strict=True):
+                item.code = code
+
+        for batch in self._batches(items):
+            self._each(batch, step)
+
+    def _render(self, items: Sequence[Item]) -> None:
+        def step(batch: list[Item]) -> None:
+            codes = [item.code for item in batch if item.code is not None]
+            rendered = self.plan.data.render(self.plan.model, codes, [i.seed for i in batch])
+            for item, image in zip(batch, rendered, strict=True):
+                item.rendered = image
+
+        for batch in self._batches(items):
+            self._each(batch, step)
+
+    def _observe(self, items: Sequence[Item], names: Sequence[str]) -> dict[str, Columns]:
+        with self.timings.stage("render"):
+            self._render(items)
+        extractors = {name: self.plan.extractors[name] for name in names}
+        parts: dict[str, list[Columns]] = {name: [] for name in names}
+        order: list[Item] = []
+        with self.timings.stage("observe"):
+            for group in self._groups(items):
+                seen = self.plan.data.observe(
+                    extractors, [i.input for i in group], [i.rendered for i in group]
+                )
+                for name in names:
+                    parts[name].append(seen[name])
+                order += group
+        ranks = np.argsort([item.sample.index for item in order])
+        return {name: _joined(columns, ranks) for name, columns in parts.items()}
+
+    def _stop_if_hopeless(self, index: int, items: Sequence[Item]) -> None:
+        broken = [item for item in items if item.status is Status.MODEL_ERROR]
+        tried = [item for item in items if item.status is not Status.DECODE_ERROR]
+        if tried and len(broken) == len(tried) and index == self.share[0][0]:
+            raise UserError(
+                f"model {self.plan.file.model.name!r} failed on each of the first "
+                f"{len(tried)} samples: {broken[0].error}"
+            )
+
+    def _restore(self, index: int, block: Sequence[Sample], items: Sequence[Item]) -> None:
+        table = self.store.read_part("outputs", index, self.plan.file.output_key(block))
+        for item, row in zip(items, table.to_pylist(), strict=True):
+            item.status, item.error = Status(row["status"]), row["error"]
+            item.seconds = row["seconds"]
+            if item.ok:
+                item.code = Code(row["payload"], row["height"], row["width"])
+
+    def _keep_pictures(self, items: Sequence[Item]) -> None:
+        from PIL import Image
+
+        for item in items:
+            if item.ok and item.sample.index in self._kept:
+                pixels = self.plan.data.picture(item.rendered)
+                if pixels is not None:
+                    image = Image.fromarray(pixels)
+                    self.store.write(f"pictures/{item.sample.index:06d}.png", image.save)
+
+
+def _joined(parts: Sequence[Columns], ranks: np.ndarray) -> Columns:
+    """Columns of several groups as one, in sample order."""
+    if not parts:
+        return {}
+    return {name: np.concatenate([part[name] for part in parts])[ranks] for name in parts[0]}
+
+
+def _output_table(items: Sequence[Item]) -> pa.Table:
+    codes = [item.code if item.ok else None for item in items]
+    return pa.table(
+        {
+            "id": [item.sample.id for item in items],
+            "status": [item.status.value for item in items],
+            "error": [item.error for item in items],
+            "payload": pa.array([code and code.payload for code in codes], pa.binary()),
+            "height": pa.array([code and code.height for code in codes], pa.int32()),
+            "width": pa.array([code and code.width for code in codes], pa.int32()),
+            "seconds": [item.seconds for item in items],
+        }
+    )
+
+
+def _observation_table(items: Sequence[Item], columns: Columns) -> pa.Table:
+    """Rows of the samples that were observed; the others have nulls."""
+    seen = np.flatnonzero([item.ok for item in items])
+    data: dict[str, Any] = {"id": [item.sample.id for item in items]}
+    for name, values in columns.items():
+        cells: list[Any] = [None] * len(items)
+        for row, value in zip(seen, values, strict=True):
+            cells[row] = value
+        kind = pa.from_numpy_dtype(values.dtype)
+        if values.ndim == 2:
+            data[name] = pa.array(cells, pa.list_(kind, values.shape[1]))
+        else:
+            data[name] = pa.array(cells, kind)
+    return pa.table(data)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.cuda.OutOfMemoryError)

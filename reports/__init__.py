@@ -1,0 +1,1 @@
+"""What is made of result records: paper tables, comparisons, gates, leaderboards."""

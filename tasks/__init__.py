@@ -1,0 +1,1 @@
+"""Benchmarks, one file each; their protocols lie in `tasks/protocols`."""

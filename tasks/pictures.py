@@ -1,0 +1,61 @@
+"""The picture grid of a reconstruction run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from harness.interfaces import Picture
+
+ERROR_GAIN = 4
+"""Factor by which the error column is brightened."""
+_LARGEST_SIDE = 256
+_MARGIN = 8
+_HEADER = 24
+_TITLES = ("original", "reconstruction", f"error x{ERROR_GAIN}")
+
+
+def reconstruction_grid(rows: Sequence[tuple[np.ndarray, Picture]]) -> Image.Image:
+    """Original | reconstruction | error, one sample a row in two columns of rows.
+
+    Args:
+        rows: The original, uint8 (H, W, 3), and the kept picture of its reconstruction.
+    """
+    strips = [_strip(original, picture) for original, picture in rows]
+    columns = 2 if len(strips) > 3 else 1
+    per_column = -(-len(strips) // columns)
+    width = max(strip.width for strip in strips) + _MARGIN
+    height = max(strip.height for strip in strips) + _MARGIN
+    sheet = Image.new(
+        "RGB", (columns * width + _MARGIN, per_column * height + _HEADER + _MARGIN), "white"
+    )
+    draw = ImageDraw.Draw(sheet)
+    cell = (width - _MARGIN) // len(_TITLES)
+    for place, strip in enumerate(strips):
+        column, row = divmod(place, per_column)
+        left = _MARGIN + column * width
+        sheet.paste(strip, (left, _HEADER + row * height))
+        if row == 0:
+            for index, title in enumerate(_TITLES):
+                draw.text((left + index * cell + 2, 4), title, "black", ImageFont.load_default(14))
+    return sheet
+
+
+def _strip(original: np.ndarray, picture: Picture) -> Image.Image:
+    with Image.open(picture.path) as image:
+        reconstruction = np.asarray(image.convert("RGB"))
+    difference = np.abs(original.astype(np.int16) - reconstruction.astype(np.int16))
+    error = np.clip(difference * ERROR_GAIN, 0, 255).astype(np.uint8)
+    cells = [Image.fromarray(pixels) for pixels in (original, reconstruction, error)]
+    for cell in cells:
+        cell.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+    width, height = cells[0].size
+    strip = Image.new("RGB", (3 * width + 2 * 4, height + 18), "white")
+    for index, cell in enumerate(cells):
+        strip.paste(cell, (index * (width + 4), 0))
+    values = "   ".join(f"{name.upper()} {value:.3f}" for name, value in picture.values.items())
+    text = f"{picture.sample.id}   {values}"
+    ImageDraw.Draw(strip).text((2, height + 2), text, "black", ImageFont.load_default(12))
+    return strip

@@ -1,0 +1,85 @@
+"""Fixtures for all tests: an isolated environment, photos, and the command line in this process."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No configured data, no weights at hand, no downloads, a cache of the test's own."""
+    for name in ("IMAGENET", "COCO", "ASSETS", "OUT"):
+        monkeypatch.delenv(f"UWT_EVAL_{name}", raising=False)
+    monkeypatch.setenv("UWT_EVAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("UWT_EVAL_OFFLINE", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[Image.Image]:
+    """Six real photos of different sizes, none larger than 320 pixels."""
+    from skimage import data
+
+    names = ("astronaut", "chelsea", "coffee", "rocket", "immunohistochemistry", "retina")
+    images = [Image.fromarray(getattr(data, name)()).convert("RGB") for name in names]
+    for image in images:
+        image.thumbnail((320, 320))
+    return images
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path, photos: list[Image.Image]) -> Path:
+    """An ImageFolder with two classes of three photos below `val`."""
+    root = tmp_path / "imagenet"
+    for index, photo in enumerate(photos):
+        folder = root / "val" / f"n{index % 2:08d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        photo.save(folder / f"photo_{index}.png")
+    return root
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The records that `--json` printed."""
+        return json.loads(self.out)
+
+
+CommandLine = Callable[..., CommandResult]
+
+
+@pytest.fixture
+def uwt_eval(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run `uwt-eval` with the given arguments in this process."""
+    from harness.cli import main
+
+    def run(*arguments: object) -> CommandResult:
+        monkeypatch.setattr(sys, "argv", ["uwt-eval", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return CommandResult(code, captured.out, captured.err)
+
+    return run

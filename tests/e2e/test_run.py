@@ -1,0 +1,212 @@
+"""The main job through the command line: on the sample set, on photos, again, and interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.conftest import CommandLine
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+SLOW_PLUGIN = """
+import time
+from harness.baselines.codecs import Jpeg
+from harness.registry import MODELS
+
+@MODELS.register("slow-jpeg")
+class SlowJpeg(Jpeg):
+    def encode(self, images):
+        time.sleep(0.1)
+        return super().encode(images)
+"""
+
+
+def result_of(root: Path) -> dict[str, Any]:
+    """The one record below a folder, without what may differ between runs."""
+    (path,) = root.glob("*/record.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record.pop("provenance")
+    return record
+
+
+def parts(root: Path) -> dict[str, int]:
+    """Every stored part and its modification time: a part made again has a new one."""
+    return {str(path): path.stat().st_mtime_ns for path in root.glob("*/outputs/*.parquet")}
+
+
+def test_sample_set_gives_table_record_rows_and_grid(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    result = uwt_eval("run", "imagenet-recon", "--out", tmp_path)
+    assert result.code == 0, result.err
+    assert "sample set" in result.err
+    for text in ("webp", "jpeg", "avif", "PSNR", "SSIM", "LPIPS(A)", "rFID", "images/s", "23.26"):
+        assert text in result.out
+    assert "other data, not comparable" in result.out
+    assert "uwt-eval assets fetch inception" in " ".join(result.out.split())
+    for model in ("webp", "jpeg", "avif"):
+        (root,) = tmp_path.glob(f"imagenet-recon-{model}-*")
+        record = json.loads((root / "record.json").read_text(encoding="utf-8"))
+        rows = pd.read_parquet(root / "samples.parquet")
+        assert record["n"] == len(rows) == 48
+        assert record["metrics"]["psnr"]["value"] == pytest.approx(rows["psnr"].mean())
+        with Image.open(root / "grid.png") as grid:
+            assert grid.width > 1000
+        assert 0.1 < record["metrics"]["bpp"]["value"] <= 0.125
+
+
+def test_json_is_a_list_of_records_that_fit_the_published_schema(
+    uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
+) -> None:
+    schema = json.loads(uwt_eval("show", "--schema").out)
+    result = uwt_eval(
+        "run", "imagenet-recon", "--data", photo_folder, "--model", "jpeg", "--model", "identity",
+        "--out", tmp_path / "runs", "--json",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert [record["model"] for record in result.records] == ["jpeg", "identity"]
+    for record in result.records:
+        jsonschema.validate(record, schema)
+        assert record["dataset"] == "imagenet"
+        assert record["metrics"]["rfid"]["value"] is None
+        assert "weights 'inception' missing" in record["metrics"]["rfid"]["status"]
+    assert result.records[0]["metrics"]["psnr"]["ci_low"] is not None
+    assert "infinite for all 6" in result.records[1]["metrics"]["psnr"]["status"]
+    assert result.records[1]["metrics"]["ssim"]["value"] == 1.0
+
+
+def test_the_same_command_again_repeats_no_work(
+    uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
+) -> None:
+    command = ("run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "--out", tmp_path)
+    assert uwt_eval(*command).code == 0
+    first, before = result_of(tmp_path), parts(tmp_path)
+    assert uwt_eval(*command).code == 0
+    assert result_of(tmp_path) == first
+    assert parts(tmp_path) == before
+
+
+@pytest.mark.parametrize("task", ["imagenet-recon-native", "coco-recon", "coco-recon-native"])
+@pytest.mark.parametrize("protocol", ["wetok", "exact"])
+def test_other_reconstruction_tasks(
+    task: str, protocol: str, uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
+) -> None:
+    result = uwt_eval(
+        "run", task, "--data", photo_folder, "-m", "jpeg", "--protocol", protocol,
+        "--out", tmp_path, "--json",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    (record,) = result.records
+    assert record["protocol"] == protocol
+    assert record["n"] == 6
+    assert record["metrics"]["psnr"]["value"] > 15
+
+
+def test_groups_run_every_task(uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path) -> None:
+    result = uwt_eval(
+        "run", "table10", "--data", photo_folder, "-m", "jpeg", "--limit", 2, "--out", tmp_path,
+        "--json",
+    )  # fmt: skip
+    assert {record["task"] for record in result.records} == {
+        "imagenet-recon",
+        "imagenet-recon-native",
+        "coco-recon",
+        "coco-recon-native",
+    }
+
+
+def test_dry_run_does_nothing(uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path) -> None:
+    result = uwt_eval(
+        "run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "--out", tmp_path / "runs",
+        "--dry-run", "--json",
+    )  # fmt: skip
+    (plan,) = result.records
+    assert (plan["n"], plan["n_missing"]) == (6, 6)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_score_needs_neither_model_nor_data(
+    uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
+) -> None:
+    out = tmp_path / "runs"
+    uwt_eval("run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "--out", out)
+    first = result_of(out)
+    (root,) = out.iterdir()
+    (root / "record.json").unlink()
+    photo_folder.rename(tmp_path / "elsewhere")
+    result = uwt_eval("score", root)
+    assert result.code == 0, result.err
+    assert "jpeg" in result.out
+    assert result_of(out) == first
+
+
+def start(*arguments: object, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness", *map(str, arguments)],
+        env={**os.environ, **environment},
+        cwd=REPOSITORY,
+        text=True,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_killed_run_resumes_to_the_same_record(tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(SLOW_PLUGIN, encoding="utf-8")
+    command = ("run", "imagenet-recon", "--plugin", plugin, "-m", "slow-jpeg", "--quiet")
+    assert start(*command, "--out", tmp_path / "whole", environment={}).wait(120) == 0
+    cut = tmp_path / "cut"
+    process = start(*command, "--out", cut, environment={})
+    deadline = time.monotonic() + 60
+    while len(parts(cut)) < 2:
+        assert time.monotonic() < deadline, "no block was finished within a minute"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    finished = parts(cut)
+    assert 0 < len(finished) < 6
+    assert not list(cut.glob("*/record.json"))
+    assert start(*command, "--out", cut, environment={}).wait(120) == 0
+    assert result_of(cut) == result_of(tmp_path / "whole")
+    after = parts(cut)
+    assert {path: after[path] for path in finished} == finished
+
+
+def test_two_processes_give_the_same_record(tmp_path: Path) -> None:
+    command = ["run", "imagenet-recon", "-m", "jpeg", "--quiet", "--out"]
+    assert start(*command, tmp_path / "one", environment={}).wait(120) == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    subprocess.run(
+        [*torchrun, "--nproc-per-node", "2", "-m", "harness", *command, str(tmp_path / "two")],
+        check=True,
+        timeout=180,
+        cwd=REPOSITORY,
+    )
+    assert result_of(tmp_path / "two") == result_of(tmp_path / "one")
+    (record,) = (tmp_path / "two").glob("*/record.json")
+    assert json.loads(record.read_text(encoding="utf-8"))["provenance"]["world_size"] == 2
+
+
+def test_directory_in_use_is_refused(
+    uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
+) -> None:
+    from harness.store import Store
+
+    command = ("run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "--out", tmp_path)
+    assert uwt_eval(*command).code == 0
+    (root,) = tmp_path.glob("imagenet-recon-jpeg-*")
+    with Store(root).locked():
+        result = uwt_eval(*command)
+    assert result.code == 2
+    assert "in use by another run" in result.err

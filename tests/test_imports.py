@@ -1,0 +1,58 @@
+"""Who may import whom, and what importing the command line must not bring along."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+PACKAGES = ("uniwetok", "harness", "tasks", "reports")
+MAY_IMPORT = {
+    "harness": {"harness"},
+    "tasks": {"tasks", "harness"},
+    "reports": {"reports", "harness"},
+    "uniwetok": {"uniwetok"},
+}
+FILES = [path for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py"))]
+
+
+def imported_packages(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names & set(PACKAGES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_imports_follow_the_arrows(path: Path) -> None:
+    package = path.relative_to(REPOSITORY).parts[0]
+    allowed = MAY_IMPORT[package]
+    if path == REPOSITORY / "uniwetok" / "plugins.py":
+        allowed = allowed | {"harness"}
+    assert imported_packages(path) <= allowed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["list"], ["list", "--json"], ["show", "imagenet-recon"], ["show", "--schema"]],
+    ids=" ".join,
+)
+def test_light_commands_import_no_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from harness.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'torchvision', 'pandas', 'pyarrow', 'skimage'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
