@@ -1,0 +1,1 @@
+"""Measured tables: `nox -s bench`, or `python -m benchmarks NAME …` for some of them."""
