@@ -139,8 +139,7 @@ class BlockAccumulator:
             )
         if indices.shape != (len(features),) or indices.min() < 0:
             raise ValueError(
-                f"indices have shape {indices.shape} for {len(features)} rows; give one index of 0 "
-                "or more for each row"
+                f"indices have shape {indices.shape} for {len(features)} rows; give one >= 0 each"
             )
         numbers = indices // BLOCK
         for number in np.unique(numbers).tolist():
@@ -191,7 +190,9 @@ class BlockAccumulator:
     def _fill(self, number: int, places: NDArray[np.integer[Any]], rows: Rows) -> None:
         if number < self._complete:
             raise ValueError(f"sample {number * BLOCK + int(places[0])} was added twice; drop one")
-        block = self._pending.setdefault(number, _Block(self.width))
+        if number not in self._pending:
+            self._pending[number] = _Block(self.width)
+        block = self._pending[number]
         times = np.bincount(places, minlength=BLOCK) + block.filled
         if times.max() > 1:
             sample = number * BLOCK + int(times.argmax())
