@@ -48,7 +48,10 @@ class Untrained:
 
 
 def main() -> None:
-    """Print where the time of a run goes."""
+    """Print where the time of a run goes, in one lane, so that stages add up to the whole."""
+    import torch
+
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         request = RunRequest(
             task="imagenet-recon", model="uniwetok-untrained", limit=IMAGES, out=Path(folder)

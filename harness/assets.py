@@ -93,10 +93,10 @@ def candidates(asset: Asset, settings: Settings) -> list[Path]:
 def locate(name: str) -> Path:
     """Path of a verified file; raise `Unavailable` where it is missing or not the published one."""
     from harness.digests import DigestCache
-    from harness.settings import Settings
+    from harness.settings import read_settings
 
     asset = find(name)
-    for path in candidates(asset, Settings()):
+    for path in candidates(asset, read_settings()):
         if not path.is_file():
             continue
         digest = DigestCache().of_file(path)
@@ -114,10 +114,10 @@ def fetch(name: str, *, progress: bool = False) -> Path:
     import pooch
     import requests
 
-    from harness.settings import Settings
+    from harness.settings import read_settings
 
     asset = find(name)
-    settings = Settings()
+    settings = read_settings()
     try:
         return locate(name)
     except Unavailable:

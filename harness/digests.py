@@ -29,9 +29,9 @@ class DigestCache:
 
     def __init__(self, path: Path | None = None) -> None:
         if path is None:
-            from harness.settings import Settings
+            from harness.settings import read_settings
 
-            path = Settings().cache / "digests.sqlite"
+            path = read_settings().cache / "digests.sqlite"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._connect(str(path))

@@ -16,6 +16,7 @@ import numpy as np
 from harness import assets
 from harness.errors import Unavailable
 from harness.interfaces import Columns, ImagePairs
+from harness.shard import GPU_BLOCK
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+
+def _images(device: str) -> int:
+    """Images a network takes at a time: a CPU gains nothing from several, a GPU takes a block."""
+    return 1 if device == "cpu" else GPU_BLOCK
 
 
 class _Once(Generic[T]):
@@ -89,7 +95,7 @@ class LpipsDistance:
     def _build(self) -> Lpips:
         from harness.metrics.lpips import Lpips
 
-        return Lpips(self._net, self._path, self._device)
+        return Lpips(self._net, self._path, self._device, micro_batch=_images(self._device))
 
     def observe(self, pairs: ImagePairs) -> Columns:
         """Column `lpips_alex` or `lpips_vgg`, (B,)."""
@@ -127,24 +133,22 @@ class Inception:
             rule.scaling,
             outputs=(self._settings["tap"],),
             device=self._device,
+            micro_batch=max(8, 2 * _images(self._device)),
         )
 
     def observe(self, pairs: ImagePairs) -> Columns:
         """Columns `reference_pool3` and `reconstruction_pool3`, float32 (B, 2048)."""
         tap = self._settings["tap"]
-        sides = {
-            "reference": (pairs.reference, pairs.reference_uint8),
-            "reconstruction": (pairs.reconstruction, pairs.reconstruction_uint8),
-        }
-        return {
-            f"{side}_{tap}": self._network()(self._input(*images))[tap].cpu().numpy()
-            for side, images in sides.items()
-        }
+        # Both sides of a block fill one micro-batch.
+        features = self._network()(self._input(pairs))[tap].cpu().numpy()
+        n = len(pairs.reference_uint8)
+        return {f"reference_{tap}": features[:n], f"reconstruction_{tap}": features[n:]}
 
-    def _input(self, images: Tensor, pixels: np.ndarray) -> Tensor:
-        """The float images in [0, 1], or the 8-bit ones, as the input rule wants them."""
-        if self._network().scaling == "unit":
-            return (images + 1) / 2
+    def _input(self, pairs: ImagePairs) -> Tensor:
+        """All references, then all reconstructions: float in [0, 1], or 8-bit, by input rule."""
         import torch
 
+        if self._network().scaling == "unit":
+            return (torch.cat([pairs.reference, pairs.reconstruction]) + 1) / 2
+        pixels = np.concatenate([pairs.reference_uint8, pairs.reconstruction_uint8])
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)

@@ -193,7 +193,7 @@ class TaskData(Protocol):
         ...
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
-        """Write the image file that people look at first."""
+        """Write the PNG that people look at first; `pictures` holds at least one."""
         ...
 
 

@@ -53,4 +53,12 @@ class ModelChoice:
         given: dict[str, Any] = dict(self.options)
         if self.argument is not None:
             given["argument"] = self.argument
+        for name, parameter in parameters.items():
+            if (
+                parameter.default is parameter.empty
+                and name not in given
+                and parameter.kind not in {parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL}
+            ):
+                form = f"{self.name}:…" if name == "argument" else f"{self.name}?{name}=…"
+                raise UserError(f"model {self.name!r} needs {name!r}: --model {form}")
         return cast("Model", factory(**given))

@@ -159,8 +159,6 @@ def make_plan(
         raise UserError(f"--limit {request.limit}: must be at least 1")
     if request.batch_size is not None and request.batch_size < 1:
         raise UserError(f"--batch-size {request.batch_size}: must be at least 1")
-    if request.task not in TASKS:
-        TASKS.get(request.task)
     task = TASKS.get(request.task)
     spec = task.spec
     protocol: Protocol = task.protocol(request.protocol or spec.protocols[0])

@@ -85,7 +85,9 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
         }
         record, merged = score(plan.file, store, facts)
         write_result(store, record, merged)
-        plan.data.illustrate(_pictures(plan, store, merged), plan.root / "grid.png")
+        pictures = _pictures(plan, store, merged)
+        if pictures:
+            store.write("grid.png", lambda path: plan.data.illustrate(pictures, path))
     return Finished(record, plan.root, plan.file.notice, first_errors(merged), facts["seconds"])
 
 

@@ -91,7 +91,7 @@ class Merged:
         table = self._read(
             f"observations/{name}", lambda block: self.file.observation_key(block, name)
         )
-        columns = [column for column in table.column_names if column != "id"]
+        columns = [name for name in table.column_names if name not in {"id", "status"}]
         for column in columns:
             if pa.types.is_fixed_size_list(table[column].type):
                 self._features[column] = table[column]

@@ -36,9 +36,11 @@ class SampleMean:
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The mean; infinite values (PSNR of identical images) are left out and counted."""
-        values = observations.samples[self.column].to_numpy(np.float64)
-        if len(values) == 0:
+        if len(observations.samples) == 0:
             raise Unavailable("no sample was observed")
+        values = observations.samples[self.column].to_numpy(np.float64)
+        if unknown := int(np.isnan(values).sum()):
+            raise Unavailable(f"not a number for {unknown} of {len(values)} samples")
         weights = averaging_weights(len(values), settings.get("averaging", {}))
         finite = np.isfinite(values)
         if not finite.any():

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from platformdirs import user_cache_path
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from harness.errors import UserError
 
 
 class Settings(BaseSettings):
@@ -25,3 +27,15 @@ class Settings(BaseSettings):
         default=None, description="A folder that already holds the weight files, by file name."
     )
     offline: bool = Field(default=False, description="Never download anything.")
+
+
+def read_settings() -> Settings:
+    """The settings of this process; raise `UserError` naming a variable that cannot be read."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = f"UWT_EVAL_{str(first['loc'][0]).upper()}"
+        raise UserError(
+            f"environment variable {variable}={first['input']!r}: {first['msg']}"
+        ) from error

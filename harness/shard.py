@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
+from harness.errors import UserError
+
 T = TypeVar("T")
 
 CPU_BLOCK = 4
@@ -35,6 +37,13 @@ def blocks(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
+def _whole_number(variable: str, default: str) -> int:
+    text = os.environ.get(variable, default)
+    if not text.isdecimal():
+        raise UserError(f"environment variable {variable}={text!r} is not a whole number: unset it")
+    return int(text)
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """The processes of one run, as torchrun names them."""
@@ -47,9 +56,9 @@ class World:
     def from_environment(cls) -> World:
         """Read RANK, WORLD_SIZE and LOCAL_RANK; a single process where they are absent."""
         return cls(
-            rank=int(os.environ.get("RANK", "0")),
-            size=int(os.environ.get("WORLD_SIZE", "1")),
-            local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+            rank=_whole_number("RANK", "0"),
+            size=_whole_number("WORLD_SIZE", "1"),
+            local_rank=_whole_number("LOCAL_RANK", "0"),
         )
 
     @property

@@ -44,7 +44,8 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / "run.lock")
         try:
-            lock.acquire(timeout=0)
+            with _clear_write_errors(self.root):
+                lock.acquire(timeout=0)
         except Timeout as error:
             raise UserError(
                 f"{self.root} is in use by another run: wait for it, or give another --out"

@@ -103,11 +103,13 @@ class Worker:
         return self._has_outputs(index, block) and not self._missing_extractors(index, block)
 
     def _has_outputs(self, index: int, block: Sequence[Sample]) -> bool:
-        """Outputs are there, and none failed in the model: such a failure is tried again."""
-        key = self.plan.file.output_key(block)
-        if not self.store.has_part("outputs", index, key, len(block)):
+        return self._settled("outputs", index, self.plan.file.output_key(block), len(block))
+
+    def _settled(self, stage: str, index: int, key: str, rows: int) -> bool:
+        """A part is there, and nothing in it failed in the model: such a failure is tried again."""
+        if not self.store.has_part(stage, index, key, rows):
             return False
-        statuses = self.store.read_part("outputs", index, key)["status"].to_pylist()
+        statuses = self.store.read_part(stage, index, key)["status"].to_pylist()
         return Status.MODEL_ERROR not in statuses
 
     def _missing_extractors(self, index: int, block: Sequence[Sample]) -> list[str]:
@@ -115,7 +117,7 @@ class Worker:
         return [
             name
             for name in file.extractors
-            if not self.store.has_part(
+            if not self._settled(
                 f"observations/{name}", index, file.observation_key(block, name), len(block)
             )
         ]
@@ -153,10 +155,12 @@ class Worker:
         if fresh:
             with self.timings.stage("generate"):
                 self._generate(items)
-            self._stop_if_hopeless(index, items)
         else:
             self._restore(index, block, items)
         names = list(file.extractors) if fresh else self._missing_extractors(index, block)
+        with self.timings.stage("render"):
+            self._render(items)
+        self._stop_if_hopeless(index, items)
         columns = self._observe(items, names)
         with self.timings.stage("write"):
             # Outputs go last: a block cut short here is computed again, never half-believed.
@@ -236,8 +240,6 @@ class Worker:
             self._each(batch, step)
 
     def _observe(self, items: Sequence[Item], names: Sequence[str]) -> dict[str, Columns]:
-        with self.timings.stage("render"):
-            self._render(items)
         extractors = {name: self.plan.extractors[name] for name in names}
         parts: dict[str, list[Columns]] = {name: [] for name in names}
         order: list[Item] = []
@@ -305,7 +307,10 @@ def _output_table(items: Sequence[Item]) -> pa.Table:
 def _observation_table(items: Sequence[Item], columns: Columns) -> pa.Table:
     """Rows of the samples that were observed; the others have nulls."""
     seen = np.flatnonzero([item.ok for item in items])
-    data: dict[str, Any] = {"id": [item.sample.id for item in items]}
+    data: dict[str, Any] = {
+        "id": [item.sample.id for item in items],
+        "status": [item.status.value for item in items],
+    }
     for name, values in columns.items():
         cells: list[Any] = [None] * len(items)
         for row, value in zip(seen, values, strict=True):

@@ -52,13 +52,13 @@ class ReconTask:
     def open(self, data: str | None, protocol: Protocol) -> ReconData:
         """The images at `data`, at the configured place, or the embedded sample set."""
         from harness.data.sources import open_source
-        from harness.settings import Settings
+        from harness.settings import read_settings
         from tasks.recon_data import ReconData
         from tasks.recon_protocol import ReconSettings
         from tasks.sample_set import SampleSet
 
         settings = ReconSettings.of(protocol.settings)
-        place = data or getattr(Settings(), self._setting)
+        place = data or getattr(read_settings(), self._setting)
         if place is None:
             return ReconData(
                 SampleSet(),

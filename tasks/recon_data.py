@@ -13,7 +13,7 @@ from PIL import Image
 from harness.data.images import decode_image
 from harness.data.manifest import list_samples
 from harness.data.sources import ImageSource
-from harness.errors import DecodeError
+from harness.errors import UserError
 from harness.interfaces import (
     Code,
     Columns,
@@ -48,13 +48,18 @@ class ReconData:
         if self._settings.geometry.max_padded_side is None:
             return samples
         kept = [sample for sample in samples if self._takes(sample)]
+        if not kept:
+            raise UserError(
+                f"none of the {len(samples)} images is part of the evaluation: the protocol leaves "
+                f"out sides above {self._settings.geometry.max_padded_side}"
+            )
         return [sample.model_copy(update={"index": index}) for index, sample in enumerate(kept)]
 
     def _takes(self, sample: Sample) -> bool:
         try:
             with Image.open(io.BytesIO(self._source.read(sample.id))) as image:
                 return self._settings.geometry.takes(*image.size)
-        except (DecodeError, OSError):
+        except Exception:
             return True  # An unreadable image is counted as a failure, not left out.
 
     def load(self, sample: Sample) -> np.ndarray:
@@ -127,6 +132,5 @@ class ReconData:
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Write original, reconstruction and error side by side."""
-        if pictures:
-            rows = [(self.load(picture.sample), picture) for picture in pictures]
-            reconstruction_grid(rows).save(target)
+        rows = [(self.load(picture.sample), picture) for picture in pictures]
+        reconstruction_grid(rows).save(target)

@@ -74,9 +74,9 @@ def _assets() -> Iterator[Check]:
 def _data() -> Iterator[Check]:
     from harness.data.sources import open_source
     from harness.errors import UserError
-    from harness.settings import Settings
+    from harness.settings import read_settings
 
-    settings = Settings()
+    settings = read_settings()
     for name, place in (("imagenet", settings.imagenet), ("coco", settings.coco)):
         if place is None:
             yield Check(
@@ -93,9 +93,9 @@ def _data() -> Iterator[Check]:
 
 
 def _disk() -> Iterator[Check]:
-    from harness.settings import Settings
+    from harness.settings import read_settings
 
-    settings = Settings()
+    settings = read_settings()
     for name, place in (("runs", settings.out), ("cache", settings.cache)):
         folder = next(
             path for path in (place.absolute(), *place.absolute().parents) if path.exists()

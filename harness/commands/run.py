@@ -68,7 +68,7 @@ def run(
     Without --model the task's baselines run; without data the embedded sample set is used.
     """
     from harness.plan import RunRequest, resolve_device
-    from harness.settings import Settings
+    from harness.settings import read_settings
     from harness.shard import World
 
     for path in plugin or []:
@@ -87,7 +87,7 @@ def run(
             batch_size=batch_size,
             max_failures=max_failures,
             small_sets=small_sets,
-            out=out or Settings().out,
+            out=out or read_settings().out,
         )
         for name in expand_tasks(tasks)
         for choice in (model or TASKS.get(name).spec.default_models)

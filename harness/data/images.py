@@ -32,13 +32,16 @@ def decode_image(data: bytes, rule: DecodeRule) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(data))
         image.load()
+        if rule.exif == "apply":
+            image = ImageOps.exif_transpose(image)
+        return to_rgb(image, rule)
     except UnidentifiedImageError as error:
         raise DecodeError("not an image that Pillow can read") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Damaged bytes make Pillow's decoders raise nearly any exception.
         raise DecodeError(f"unreadable or truncated image ({error})") from error
-    if rule.exif == "apply":
-        image = ImageOps.exif_transpose(image)
-    return to_rgb(image, rule)
 
 
 def to_rgb(image: Image.Image, rule: DecodeRule) -> Image.Image:

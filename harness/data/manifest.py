@@ -59,7 +59,10 @@ def _content_digests(
         parts[path][part] = image_id
     digests: dict[str, str] = {}
     for path, members in parts.items():
-        known = cache.known(path)
+        try:
+            known = cache.known(path)
+        except OSError:
+            continue  # Reading it will say what is wrong.
         digests.update({members[part]: known[part] for part in members if part in known})
     missing = [image_id for image_id in ids if image_id not in digests]
     with ThreadPoolExecutor(max_workers=8) as pool:

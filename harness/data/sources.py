@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import re
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -55,7 +58,13 @@ class FolderSource:
     def __init__(self, root: Path) -> None:
         self.root = root
         found = []
-        for folder, _, files in os.walk(root, followlinks=True):
+        visited = set()
+        for folder, subfolders, files in os.walk(root, followlinks=True):
+            place = os.path.realpath(folder)
+            if place in visited:  # A link back to a folder above.
+                subfolders.clear()
+                continue
+            visited.add(place)
             base = Path(folder).relative_to(root)
             found += [(base / name).as_posix() for name in files]
         self._ids = sorted(filter(_is_image, found))
@@ -95,7 +104,15 @@ class ZipSource:
         """The member's bytes."""
         try:
             return self._archive.read(image_id)
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            lzma.LZMAError,
+            OSError,
+            EOFError,
+            ValueError,
+            RuntimeError,
+        ) as error:
             raise DecodeError(f"cannot be read from the archive ({error})") from error
 
     def container(self, image_id: str) -> tuple[Path, str]:
@@ -143,19 +160,22 @@ class TarSource:
 class HuggingFaceSource:
     """The image column of a dataset folder: `save_to_disk` output or parquet shards.
 
-    A `DatasetDict` offers its first split named validation, val or test, else its only one.
+    Of several splits the first named validation, val or test is taken, else the only one. Shards
+    belong to the split that their names begin with, as in `validation-00000-of-00014.parquet`.
     """
 
     def __init__(self, root: Path) -> None:
         import datasets
 
         self.root = root
-        parquet = sorted(str(path) for path in root.rglob("*.parquet"))
+        shards = self._shards()
         try:
-            if parquet:
-                table: Any = datasets.Dataset.from_parquet(parquet)
+            if shards:
+                table: Any = datasets.Dataset.from_parquet(self._choose_split(shards))
             else:
                 table = datasets.load_from_disk(str(root))
+        except UserError:
+            raise
         except Exception as error:
             raise UserError(f"{root}: not a readable Hugging Face dataset ({error})") from error
         if isinstance(table, Mapping):
@@ -174,6 +194,14 @@ class HuggingFaceSource:
         )
         files = [Path(item["filename"]) for item in table.cache_files]
         self._marker = max(files, key=lambda path: path.stat().st_mtime_ns) if files else root
+
+    def _shards(self) -> dict[str, list[str]]:
+        """Parquet files by split; those that name no split belong to one called 'data'."""
+        shards: dict[str, list[str]] = {}
+        for path in sorted(self.root.rglob("*.parquet")):
+            split = re.match(r"(.+)-\d+-of-\d+$", path.stem)
+            shards.setdefault(split[1] if split else "data", []).append(str(path))
+        return shards
 
     def _choose_split(self, table: Mapping[str, Any]) -> Any:
         for name in ("validation", "val", "test"):

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 import torch
 
 from harness.metrics import resize as resizes
+from harness.metrics.arithmetic import exact_float32
 from harness.metrics.checks import check_images, check_range
 from harness.metrics.inception_network import SIDE, FusedInception, reference_modules
-from harness.metrics.microbatch import exact_float32, micro_batches
 from harness.metrics.weights import Shapes, StateDict, random_state_dict, read_state_dict
 
 Resize = Literal["tf1-bilinear", "bilinear", "pil-bicubic"]
@@ -44,10 +44,8 @@ INPUT_RULES: Mapping[str, InputRule] = {
 class InceptionFeatures:
     """Extractor of pool3, spatial and logit features, in float32.
 
-    The network runs on fixed micro-batches in the order given, the last one padded with zeros, so
-    every image goes through the same kernels whatever the caller's batch size. An image's features
-    are then the same bits whenever it stands at the same place modulo `micro_batch`; on a CPU with
-    oneDNN they do not depend on its place or its neighbours either.
+    On a CPU with oneDNN an image's features are the same bits whatever stands beside it and however
+    many images a run takes. On a GPU that holds for images that are always passed together.
     """
 
     def __init__(
@@ -70,7 +68,7 @@ class InceptionFeatures:
                 float images in [0, 1] and maps them by 2x - 1.
             outputs: the features to return.
             device: where the network runs.
-            micro_batch: images in a run of the network; part of what fixes the last bits.
+            micro_batch: most images in a run of the network.
 
         Raises:
             ValueError: unknown names, or weights that do not fit.
@@ -142,11 +140,11 @@ class InceptionFeatures:
         pieces: dict[Output, list[torch.Tensor]] = {name: [] for name in self.outputs}
         with exact_float32():
             prepared = prepared.to(self.device)
-            for piece, count in micro_batches(prepared, self.micro_batch):
+            for piece in torch.split(prepared, self.micro_batch):
                 piece = piece.contiguous(memory_format=torch.channels_last)
                 features = dict(zip(_OUTPUTS, self.network(piece), strict=True))
                 for name in self.outputs:
-                    pieces[name].append(features[name][:count])
+                    pieces[name].append(features[name])
         return {name: torch.cat(parts) for name, parts in pieces.items()}
 
     def _resized(self, images: torch.Tensor) -> torch.Tensor:

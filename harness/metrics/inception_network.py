@@ -27,6 +27,7 @@ SIDE = 299
 POOL3 = 2048
 LOGITS = 1008
 SPATIAL_CHANNELS = 7
+_ROWS = 8
 
 _ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
@@ -103,7 +104,12 @@ class FusedInception(nn.Module):
         mixed_6d = self.mixed_6d(self.stem(images))
         spatial = mixed_6d[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
         pool3 = self.head(mixed_6d).mean(dim=(2, 3))
-        return pool3, spatial, pool3 @ self.classes
+        return pool3, spatial, self._logits(pool3)
+
+    def _logits(self, pool3: torch.Tensor) -> torch.Tensor:
+        """Multiply in fixed numbers of rows: another number takes another kernel and other bits."""
+        missing = -len(pool3) % _ROWS
+        return (functional.pad(pool3, [0, 0, 0, missing]) @ self.classes)[: len(pool3)]
 
 
 class _Convolution(nn.Module):

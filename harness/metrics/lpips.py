@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torchvision.models import alexnet, vgg16
 
+from harness.metrics.arithmetic import exact_float32
 from harness.metrics.checks import check_images, check_range
-from harness.metrics.microbatch import exact_float32, micro_batches
 from harness.metrics.weights import Shapes, StateDict, random_state_dict, read_state_dict
 
 Net = Literal["alex", "vgg"]
@@ -26,13 +26,11 @@ class _Trunk(NamedTuple):
     """The ReLUs in ``features`` whose outputs are compared."""
     smallest_side: int
     """Below this the last pooling has nothing to pool."""
-    micro_batch: int
-    """The fastest on a CPU: VGG's activations of one image already fill its caches."""
 
 
 _TRUNKS: Mapping[Net, _Trunk] = {
-    "alex": _Trunk((1, 4, 7, 9, 11), 31, 8),
-    "vgg": _Trunk((3, 8, 15, 22, 29), 16, 1),
+    "alex": _Trunk((1, 4, 7, 9, 11), 31),
+    "vgg": _Trunk((3, 8, 15, 22, 29), 16),
 }
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
@@ -42,8 +40,8 @@ _EPSILON = 1e-10
 class Lpips:
     """Learned perceptual distance (Zhang et al. 2018), heads v0.1 of the lpips package 0.1.4.
 
-    The trunk runs on fixed micro-batches, the last one padded, so that an image's distance does not
-    depend on the caller's batch size (see `harness.metrics.microbatch`).
+    By default the trunk takes one image at a time, which on a CPU is as fast as any batch and makes
+    a distance independent of its neighbours.
     """
 
     def __init__(
@@ -52,7 +50,7 @@ class Lpips:
         trunk: Mapping[str, torch.Tensor] | str | os.PathLike[str],
         device: torch.device | str = "cpu",
         *,
-        micro_batch: int | None = None,
+        micro_batch: int = 1,
     ) -> None:
         """Load the trunk and the package's heads.
 
@@ -61,16 +59,13 @@ class Lpips:
             trunk: state dict, or path of one, of torchvision's ImageNet AlexNet
                 (``alexnet-owt-7be5be79.pth``) or VGG16 (``vgg16-397923af.pth``).
             device: where the network runs.
-            micro_batch: images in a run of the trunk, by default 8 for ``alex`` and 1 for ``vgg``;
-                part of what fixes the last bits. 1 suits images that come one by one.
+            micro_batch: most images in a run of the trunk; a GPU wants more than one.
 
         Raises:
             ValueError: an unknown net, or weights that do not fit.
         """
         if net not in _TRUNKS:
             raise ValueError(f"LPIPS net {net!r} is unknown; choose 'alex' or 'vgg'")
-        if micro_batch is None:
-            micro_batch = _TRUNKS[net].micro_batch
         if micro_batch < 1:
             raise ValueError(f"micro_batch is {micro_batch}; give at least 1")
         self.net = net
@@ -129,13 +124,10 @@ class Lpips:
             )
         pieces = []
         with exact_float32():
-            batches = [
-                micro_batches(images, self.micro_batch) for images in (reference, *candidates)
-            ]
-            for (own, count), *others in zip(*batches, strict=True):
+            batches = [torch.split(images, self.micro_batch) for images in (reference, *candidates)]
+            for own, *others in zip(*batches, strict=True):
                 known = list(self._normalised_features(own))
-                values = torch.stack([self._distance(known, other) for other, _ in others])
-                pieces.append(values[:, :count])
+                pieces.append(torch.stack([self._distance(known, other) for other in others]))
             return torch.cat(pieces, dim=1)
 
     def _distance(self, known: list[torch.Tensor], images: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import lpips
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from harness.metrics.lpips import Lpips, random_trunk_state_dict
+
+NETS = ["alex", "vgg"]
+
+
+def _signed(images, side=96):
+    cropped = np.ascontiguousarray(images[:, 80 : 80 + side, 80 : 80 + side])
+    return torch.from_numpy(cropped).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@pytest.fixture(scope="module", params=NETS)
+def net(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def trunk(net):
+    return random_trunk_state_dict(net, 0)
+
+
+@pytest.fixture(scope="module")
+def metric(net, trunk):
+    return Lpips(net, trunk)
+
+
+@pytest.fixture(scope="module")
+def peer(net, trunk):
+    model = {"alex": torchvision.models.alexnet, "vgg": torchvision.models.vgg16}[net]()
+    model.load_state_dict(trunk, strict=False)
+    peer = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    for part in range(1, 6):
+        for index, layer in getattr(peer.net, f"slice{part}").named_children():
+            layer.load_state_dict(model.features[int(index)].state_dict())
+    return peer
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings(
+    "ignore:The parameter 'pretrained'", "ignore:Arguments other than a weight"
+)
+def test_distances_match_the_lpips_package(metric, peer, photos, degraded):
+    reference = _signed(photos[:5])
+    candidates = [_signed(degraded[:5]), reference.flip(3), reference * 0.5]
+    values = metric.distances(reference, candidates)
+    assert values.shape == (3, 5)
+    for row, candidate in zip(values, candidates, strict=True):
+        with torch.inference_mode():
+            expected = peer(reference, candidate).flatten()
+        np.testing.assert_allclose(row, expected, rtol=1e-6, atol=1e-9)
+        assert torch.equal(metric(reference, candidate), row)
+
+
+def test_identical_images_are_at_distance_zero(metric, photos):
+    images = _signed(photos[:2], 64)
+    assert metric(images, images).tolist() == [0, 0]
+
+
+def test_distances_do_not_depend_on_the_batch_size(metric, photos, degraded):
+    x, y = _signed(photos[:5], 64), _signed(degraded[:5], 64)
+    expected = metric(x, y)
+    for size in (1, 2, 3):
+        parts = [metric(x[i : i + size], y[i : i + size]) for i in range(0, 5, size)]
+        assert torch.equal(torch.cat(parts), expected)
+
+
+def test_distance_is_symmetric_and_grows_with_noise(metric, photos):
+    x = _signed(photos[:2], 64)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    weak, strong = ((x + noise * size).clamp(-1, 1) for size in (0.05, 0.3))
+    values = metric.distances(x, [weak, strong])
+    assert bool((values[0] < values[1]).all())
+    np.testing.assert_allclose(metric(weak, x), values[0], rtol=1e-6)
+
+
+def test_bad_input_is_named(metric, trunk, net, photos):
+    x = _signed(photos[:2], 64)
+    with pytest.raises(ValueError, match=r"candidates\[1\] spans .*outside \[-1, 1\]"):
+        metric(x, torch.stack([x[0], x[1] * 3]))
+    with pytest.raises(ValueError, match="give floats"):
+        metric(x, x.to(torch.uint8))
+    with pytest.raises(ValueError, match=r"candidates have shape \(1, 3, 64, 64\)"):
+        metric(x, x[:1])
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
+        metric(x[:0], x[:0])
+    with pytest.raises(ValueError, match="no candidates"):
+        metric.distances(x, [])
+    with pytest.raises(ValueError, match="sides of at least"):
+        metric(x[..., :15], x[..., :15])
+    smallest = {"alex": 31, "vgg": 16}[net]
+    assert metric(x[..., :smallest, :smallest], x[..., :smallest, :smallest]).tolist() == [0, 0]
+    with pytest.raises(ValueError, match=r"lacks 1 of the .*'features\.0\.bias'"):
+        Lpips(net, {k: v for k, v in trunk.items() if k != "features.0.bias"})
+    with pytest.raises(ValueError, match="'squeeze' is unknown"):
+        Lpips("squeeze", trunk)
+    with pytest.raises(ValueError, match="micro_batch is 0"):
+        Lpips(net, trunk, micro_batch=0)
