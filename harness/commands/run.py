@@ -48,7 +48,7 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random stream.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Where run directories are made [default: runs].")
+        Path | None, typer.Option(help="Where run directories are made (default: runs).")
     ] = None,
     max_failures: Annotated[
         int, typer.Option(help="Failed samples up to which a run counts as complete.")

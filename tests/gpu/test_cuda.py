@@ -1,0 +1,100 @@
+"""What a CUDA device must agree with: the CPU, itself at another time, and the released modules."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.metrics.inception import INPUT_RULES, InceptionFeatures, random_inception_state_dict
+from harness.metrics.lpips import Lpips, random_trunk_state_dict
+from tests.conftest import CommandLine
+from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
+
+pytestmark = pytest.mark.gpu
+
+TINY = UniWeTokConfig(channels=32, num_res_blocks=1, attention_blocks=2, heads=4)
+REPOSITORY = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    UniWeTok(TINY).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 320), (250, 300)])
+def test_tokenizer_agrees_with_the_cpu(size: tuple[int, int], checkpoint: Path) -> None:
+    cpu = UniWeTok.from_pretrained(checkpoint)
+    gpu = UniWeTok.from_pretrained(checkpoint).to("cuda")
+    torch.backends.cudnn.allow_tf32 = False
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    torch.testing.assert_close(
+        gpu.latents(images.cuda()).cpu(), cpu.latents(images), rtol=1e-4, atol=1e-4
+    )
+    codes = cpu.encode(images)
+    noise = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    again = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    expected = cpu.decode(codes, generator=noise, size=size)
+    decoded = gpu.decode(codes.cuda(), generator=again, size=size).cpu()
+    assert (decoded - expected).norm() / expected.norm() < 1e-4
+
+
+def test_metric_networks_agree_with_the_cpu() -> None:
+    images = torch.randint(0, 256, (8, 3, 256, 256), dtype=torch.uint8)
+    state = random_inception_state_dict(0)
+    rule = INPUT_RULES["adm"]
+    features = [
+        InceptionFeatures(state, *rule, outputs=("pool3",), device=device)(images)["pool3"].cpu()
+        for device in ("cpu", "cuda")
+    ]
+    assert (features[0] - features[1]).norm() / features[0].norm() < 1e-5
+    floats = images.float() / 127.5 - 1
+    trunk = random_trunk_state_dict("alex", 0)
+    distances = [Lpips("alex", trunk, device)(floats, -floats).cpu() for device in ("cpu", "cuda")]
+    torch.testing.assert_close(distances[0], distances[1], rtol=1e-4, atol=1e-6)
+
+
+def test_run_on_the_gpu_repeats_itself(
+    uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path, checkpoint: Path
+) -> None:
+    records = []
+    for name in ("first", "second"):
+        result = uwt_eval(
+            "run", "imagenet-recon", "--data", photo_folder, "-m", f"uniwetok:{checkpoint}",
+            "--device", "cuda", "--out", tmp_path / name, "--json",
+        )  # fmt: skip
+        assert result.code == 0, result.err
+        (record,) = result.records
+        assert "gpu" in record.pop("provenance")["machine"]
+        records.append(record)
+    assert records[0] == records[1]
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two devices")
+def test_two_gpus_give_the_record_of_one(
+    tmp_path: Path, photo_folder: Path, checkpoint: Path
+) -> None:
+    records = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+                *("--nproc-per-node", str(processes), "-m", "harness", "run", "imagenet-recon"),
+                *("--data", str(photo_folder), "-m", f"uniwetok:{checkpoint}", "--out", str(out)),
+            ],
+            check=True,
+            cwd=REPOSITORY,
+        )
+        (path,) = out.glob("*/record.json")
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record.pop("provenance")
+        records.append(record)
+    assert records[0] == records[1]
