@@ -8,8 +8,10 @@ import typer
 from rich.console import Console
 
 from harness.commands.assets import app as assets_app
+from harness.commands.calibrate import calibrate
 from harness.commands.doctor import doctor
 from harness.commands.list import list_names
+from harness.commands.metrics import metrics
 from harness.commands.run import run
 from harness.commands.score import score
 from harness.commands.show import show
@@ -29,8 +31,10 @@ def build_app() -> typer.Typer:
     )
     app.command()(run)
     app.command()(score)
+    app.command()(metrics)
     app.command("list")(list_names)
     app.command()(show)
+    app.command()(calibrate)
     app.command()(doctor)
     app.add_typer(assets_app, name="assets")
     for name in COMMANDS.names():

@@ -44,6 +44,10 @@ LABELS = {
     "usage_pooled": Label("usage", 1, percent=True),
     "usage_group": Label("by group", 1, percent=True),
     "usage_joint": Label("joint", 1, percent=True),
+    "density": Label("density", 3),
+    "coverage": Label("coverage", 3),
+    "perplexity_pooled": Label("perpl.", 1),
+    "perplexity_group": Label("perpl. by group", 1),
 }
 _UNBOUNDED = 10_000
 _OPTIONAL = ("usage_group", "usage_joint")
@@ -126,6 +130,27 @@ def results_table(
         n = NOTHING if reference.n is None else str(reference.n)
         table.add_row(name, *cells, n, NOTHING, style="italic dim")
     return table
+
+
+def print_record(console: Console, record: ResultRecord) -> None:
+    """Print one result, a metric a row, with its interval or the reason why it has no value."""
+    title = f"{record.model} against {record.dataset} · protocol {record.protocol}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("metric")
+    for column in ("value", "95% interval", "n"):
+        table.add_column(column, justify="right")
+    table.add_column("", style="dim")
+    for metric, cell in record.metrics.items():
+        form = label(metric)
+        value = interval = NOTHING
+        if cell.value is not None:
+            value = form.text(cell.value)
+        if cell.ci_low is not None and cell.ci_high is not None:
+            interval = f"{form.text(cell.ci_low)} to {form.text(cell.ci_high)}"
+        n = str(cell.n) if cell.n else NOTHING
+        why = cell.note if cell.status == COMPUTED else cell.status
+        table.add_row(form.title + _arrow(record, metric), value, interval, n, escape(why))
+    console.print(table)
 
 
 def print_results(

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from harness import assets
 from harness.errors import Unavailable
+from harness.feature_cache import FeatureCache
 from harness.interfaces import Columns, ImagePairs
+from harness.settings import read_settings
 from harness.shard import GPU_BLOCK
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.metrics.inception import InceptionFeatures
+    from harness.metrics.inception import InceptionFeatures, Output
     from harness.metrics.lpips import Lpips, Net
 
+    Features = dict[Output, np.ndarray]
 
 T = TypeVar("T")
 
@@ -107,48 +111,160 @@ lpips_alex = functools.partial(LpipsDistance, "alex", "alexnet")
 lpips_vgg = functools.partial(LpipsDistance, "vgg", "vgg16")
 
 
-class Inception:
-    """Features of the FID Inception network for both sides of every pair."""
+class _InceptionPass:
+    """One run of the Inception network over a block, shared by the extractors of its outputs.
 
-    def __init__(self, settings: Mapping[str, Any], device: str) -> None:
-        if "inception" not in settings:
-            raise Unavailable("the protocol has no Inception features", kind="not applicable")
-        self._settings = settings["inception"]
-        self._path: Path = assets.locate("inception")
+    The network computes all its outputs in any case; what an extractor asks for after another has
+    asked for the same pairs is read from the run before. Originals and reconstructions run apart,
+    so that the reconstructions' features have the same bits whether or not the originals' features
+    come from the cache, on a GPU too.
+    """
+
+    def __init__(self, rule: str, path: Path, device: str, cache: Path) -> None:
+        self._rule = rule
+        self._path = path
         self._device = device
+        self._folder = cache
         self._network = _Once(self._build)
+        self._cache = _Once(self._open_cache)
+        self._kept: set[Output] = set()
+        self._asked: set[Output] = set()
+        self._lane = threading.local()
 
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """Digest of the weights; input rule and tap are the protocol's."""
-        return {"version": 1, "weights": assets.find("inception").sha256}
+    def register(self, output: Output, *, reference: bool) -> None:
+        """Announce that an extractor will ask for an output, of the originals too or not."""
+        self._asked.add(output)
+        if reference:
+            self._kept.add(output)
+
+    def features(self, pairs: ImagePairs, output: Output) -> tuple[np.ndarray | None, np.ndarray]:
+        """An output of originals (None if not announced) and reconstructions, float32 (B, d)."""
+        lane = self._lane
+        if getattr(lane, "pairs", None) is not pairs:
+            lane.reference, lane.reconstruction = self._observe(pairs)
+            lane.pairs, lane.open = pairs, set(self._asked)
+        found = lane.reference.get(output), lane.reconstruction[output]
+        lane.open.discard(output)
+        if not lane.open:
+            # A block's images are not held until the next block comes.
+            lane.pairs = lane.reference = lane.reconstruction = None
+        return found
+
+    def _observe(self, pairs: ImagePairs) -> tuple[Features, Features]:
+        if self._network().scaling == "unit":
+            images, keyed = (pairs.reference + 1) / 2, pairs.reference
+            decoded = (pairs.reconstruction + 1) / 2
+        else:
+            images = keyed = _channels_first(pairs.reference_uint8)
+            decoded = _channels_first(pairs.reconstruction_uint8)
+        reference = self._reference(images, keyed) if self._kept else {}
+        return reference, self._run(decoded, self._asked)
+
+    def _reference(self, images: Tensor, keyed: Tensor) -> Features:
+        cache = self._cache()
+        key = cache.key(keyed)
+        found: Features = {}
+        for output in self._kept:
+            features = cache.load(key, output, len(images))
+            if features is None:
+                found = self._run(images, self._kept)
+                for name, rows in found.items():
+                    cache.save(key, name, rows)
+                return found
+            found[output] = features
+        return found
+
+    def _run(self, images: Tensor, outputs: Iterable[Output]) -> Features:
+        features = self._network()(images)
+        return {output: features[output].cpu().numpy() for output in outputs}
 
     def _build(self) -> InceptionFeatures:
         from harness.metrics.inception import INPUT_RULES, InceptionFeatures
 
-        rule = INPUT_RULES[self._settings["input"]]
+        rule = INPUT_RULES[self._rule]
         return InceptionFeatures(
             self._path,
             rule.resize,
             rule.scaling,
-            outputs=(self._settings["tap"],),
             device=self._device,
-            micro_batch=max(8, 2 * _images(self._device)),
+            micro_batch=max(8, _images(self._device)),
         )
 
-    def observe(self, pairs: ImagePairs) -> Columns:
-        """Columns `reference_pool3` and `reconstruction_pool3`, float32 (B, 2048)."""
-        tap = self._settings["tap"]
-        # Both sides of a block fill one micro-batch.
-        features = self._network()(self._input(pairs))[tap].cpu().numpy()
-        n = len(pairs.reference_uint8)
-        return {f"reference_{tap}": features[:n], f"reconstruction_{tap}": features[n:]}
-
-    def _input(self, pairs: ImagePairs) -> Tensor:
-        """All references, then all reconstructions: float in [0, 1], or 8-bit, by input rule."""
+    def _open_cache(self) -> FeatureCache:
         import torch
 
-        if self._network().scaling == "unit":
-            return (torch.cat([pairs.reference, pairs.reconstruction]) + 1) / 2
-        pixels = np.concatenate([pairs.reference_uint8, pairs.reconstruction_uint8])
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        on_gpu = self._device != "cpu"
+        identity = {
+            "version": _INCEPTION_VERSION,
+            "weights": assets.find("inception").sha256,
+            "input": self._rule,
+            "device": self._device.partition(":")[0],
+            "processor": (
+                torch.cuda.get_device_name(torch.device(self._device))
+                if on_gpu
+                else f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+            ),
+            "torch": torch.__version__,
+        }
+        return FeatureCache(self._folder, identity)
+
+
+def _channels_first(pixels: np.ndarray) -> Tensor:
+    import torch
+
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+_INCEPTION_VERSION = 1
+_PASSES: WeakValueDictionary[tuple[str, ...], _InceptionPass] = WeakValueDictionary()
+"""Runs that extractors share; each lives as long as one of its extractors."""
+
+
+class Inception:
+    """Features of the FID Inception network, of both sides of every pair.
+
+    Args:
+        settings: The protocol's settings.
+        device: Where the network runs.
+        output: Which of the network's outputs; the protocol's tap where None.
+        reference: Whether the originals' features are wanted too.
+
+    Raises:
+        Unavailable: The protocol has no such features, or the weights are missing.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        device: str,
+        *,
+        output: Output | None = None,
+        reference: bool = True,
+    ) -> None:
+        if "inception" not in settings:
+            raise Unavailable("the protocol has no Inception features", kind="not applicable")
+        rule = settings["inception"]["input"]
+        self._output: Output = output or settings["inception"]["tap"]
+        path = assets.locate("inception")
+        cache = read_settings().cache / "features"
+        key = (rule, str(path), assets.find("inception").sha256, device, str(cache))
+        shared = _PASSES.get(key)
+        if shared is None:
+            shared = _PASSES[key] = _InceptionPass(rule, path, device, cache)
+        shared.register(self._output, reference=reference)
+        self._pass = shared
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Digest of the weights; input rule and tap are the protocol's."""
+        return {"version": _INCEPTION_VERSION, "weights": assets.find("inception").sha256}
+
+    def observe(self, pairs: ImagePairs) -> Columns:
+        """Columns `reference_OUTPUT`, if wanted, and `reconstruction_OUTPUT`, float32 (B, d)."""
+        reference, reconstruction = self._pass.features(pairs, self._output)
+        columns = {f"reconstruction_{self._output}": reconstruction}
+        return columns if reference is None else {f"reference_{self._output}": reference} | columns
+
+
+inception_spatial = functools.partial(Inception, output="spatial")
+inception_logits = functools.partial(Inception, output="logits", reference=False)

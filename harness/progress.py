@@ -47,6 +47,13 @@ class Progress:
             yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
     @contextmanager
+    def bar(self, name: str) -> Iterator[OnProgress]:
+        """Progress of one piece of work, told as (done, total)."""
+        with self._bar() as bar:
+            task = bar.add_task(name, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    @contextmanager
     def samples(self, name: str, total: int, world: World) -> Iterator[Callable[[int], None]]:
         """Progress of this process's share of samples; only the main process draws."""
         if not world.is_main:

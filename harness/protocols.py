@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.registry import did_you_mean
+from harness.registry import PROTOCOLS, did_you_mean
 from harness.types import Protocol, TaskSpec
 
 
@@ -22,9 +22,11 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def names(folder: Path) -> list[str]:
-    """Protocols that a folder offers."""
-    return sorted(path.stem for path in folder.glob("*.toml"))
+def find(name: str, spec: TaskSpec) -> Protocol:
+    """Read a named protocol from the installed folders, or a protocol file by path."""
+    folders = [PROTOCOLS.get(entry) for entry in PROTOCOLS.names()]
+    holding = [folder for folder in folders if (folder / f"{name}.toml").is_file()]
+    return load(name, [*holding, *folders, Path()][0], spec)
 
 
 def load(name: str, folder: Path, spec: TaskSpec) -> Protocol:

@@ -76,6 +76,7 @@ MODELS: Registry[Callable[..., Any]] = Registry("uwt_eval.models", "model")
 METRICS: Registry[Any] = Registry("uwt_eval.metrics", "metric")
 EXTRACTORS: Registry[Callable[..., Any]] = Registry("uwt_eval.extractors", "extractor")
 COMMANDS: Registry[Any] = Registry("uwt_eval.commands", "command")
+PROTOCOLS: Registry[Path] = Registry("uwt_eval.protocols", "protocol folder")
 REFERENCES: Registry[Callable[[str], Any]] = Registry("uwt_eval.references", "reference table")
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import provenance
 from harness.interfaces import Picture
+from harness.lanes import reproducible
 from harness.plan import Plan, RunRequest, make_plan
 from harness.progress import Progress
 from harness.score import Merged, read_run_file, score, write_result
@@ -29,30 +28,6 @@ class Finished:
     notice: str
     first_errors: tuple[str, ...]
     timings: dict[str, float]
-
-
-@contextmanager
-def _reproducible(device: str) -> Iterator[int]:
-    """Arithmetic whose bits depend on nothing but its inputs; yields the lanes to work in.
-
-    On a CPU every operation runs on one thread, because another thread count gives other last
-    bits; the cores are used by working on several blocks at a time. On a GPU TF32 is off: it moves
-    features by as much as a wrong protocol does.
-    """
-    import torch
-
-    if device == "cpu":
-        lanes = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield lanes
-        finally:
-            torch.set_num_threads(lanes)
-    else:
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.benchmark = False
-        yield 1
 
 
 def run(request: RunRequest, world: World, progress: Progress) -> Finished | None:
@@ -92,7 +67,7 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
 
 
 def _work(plan: Plan, store: Store, world: World, progress: Progress) -> dict[str, float]:
-    with _reproducible(plan.device) as lanes:
+    with reproducible(plan.device) as lanes:
         worker = Worker(plan, store, world, lanes)
         total = sum(len(block) for _, block in worker.share)
         with progress.samples(plan.file.model.title, total, world) as advance:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import stats
-from harness.errors import Unavailable
+from harness.errors import Unavailable, UserError
 from harness.interfaces import Observations
 from harness.types import MetricValue
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.metrics.codebook import CodebookCounts
 
 
@@ -36,11 +38,7 @@ class SampleMean:
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The mean; infinite values (PSNR of identical images) are left out and counted."""
-        if len(observations.samples) == 0:
-            raise Unavailable("no sample was observed")
-        values = observations.samples[self.column].to_numpy(np.float64)
-        if unknown := int(np.isnan(values).sum()):
-            raise Unavailable(f"not a number for {unknown} of {len(values)} samples")
+        values = _known(observations.samples, self.column)
         weights = averaging_weights(len(values), settings.get("averaging", {}))
         finite = np.isfinite(values)
         if not finite.any():
@@ -59,11 +57,54 @@ class SampleMean:
         )
 
 
+class Psnr(SampleMean):
+    """PSNR, averaged in dB, or under the rule 'global-mse' one logarithm of the mean error."""
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The figure; under 'global-mse' identical images count with an error of 0."""
+        if settings.get("averaging", {}).get("rule") != "global-mse":
+            return super().score(observations, settings)
+        rows = observations.samples
+        values = _known(rows, self.column)
+        pixels = (rows["height"] * rows["width"]).to_numpy(np.float64)
+        value, (low, high, method) = stats.psnr_of_mean_error(values, pixels, observations.seed)
+        if np.isinf(value):
+            raise Unavailable(f"infinite for all {len(values)} samples: images are identical")
+        infinite = int(np.isinf(values).sum())
+        return MetricValue(
+            value=value,
+            ci_low=low,
+            ci_high=high,
+            n=len(values),
+            unit=self.unit,
+            method=method,
+            note=f"{infinite} identical images counted with an error of 0" if infinite else "",
+        )
+
+
+def _known(rows: pd.DataFrame, column: str) -> np.ndarray:
+    """A column's values, float64 (n,); raise `Unavailable` where some are not numbers."""
+    if len(rows) == 0:
+        raise Unavailable("no sample was observed")
+    values = rows[column].to_numpy(np.float64)
+    if unknown := int(np.isnan(values).sum()):
+        raise Unavailable(f"not a number for {unknown} of {len(values)} samples")
+    return values
+
+
 def averaging_weights(n: int, averaging: Mapping[str, Any]) -> np.ndarray:
-    """Weights (n,) of sum 1 for a protocol's `averaging` table; equal where it says nothing."""
-    if averaging.get("rule", "per-image") == "per-image":
+    """Weights (n,) of sum 1 for a protocol's `averaging` table; equal where it says nothing.
+
+    The rule 'global-mse' is about PSNR; every other mean is then over images.
+    """
+    rule = averaging.get("rule", "per-image")
+    if rule in {"per-image", "global-mse"}:
         return np.full(n, 1.0 / n)
-    return stats.batch_means_weights(n, averaging["batch_size"], averaging["world_size"])
+    if rule == "batch-means":
+        return stats.batch_means_weights(n, averaging["batch_size"], averaging["world_size"])
+    raise UserError(
+        f"protocol setting 'averaging.rule' is {rule!r}: use per-image, batch-means or global-mse"
+    )
 
 
 class BitsPerPixel:
@@ -91,20 +132,20 @@ class BitsPerPixel:
 
 
 class CodebookUsage:
-    """Share of the codebook that the evaluated images use.
+    """How much of the codebook the evaluated images use.
 
     Args:
-        share: Reads one of the shares off the counts.
+        figure: Reads a share in [0, 1] or a perplexity off the counts.
     """
 
     needs: tuple[str, ...] = ()
     higher_is_better: bool | None = True
 
-    def __init__(self, share: Callable[[CodebookCounts], float]) -> None:
-        self._share = share
+    def __init__(self, figure: Callable[[CodebookCounts], float]) -> None:
+        self._figure = figure
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
-        """The share in [0, 1]; a count has no sampling interval."""
+        """The figure; a count has no sampling interval."""
         del settings
         codebook = observations.codebook
         if codebook is None:
@@ -116,36 +157,10 @@ class CodebookUsage:
         counts = CodebookCounts(codebook.groups, 2**codebook.bits_per_group)
         counts.add(codebook.unpack(b"".join(observations.payloads)))
         note = f"{counts.tokens} tokens seen"
-        return MetricValue(value=self._share(counts), n=len(observations.payloads), note=note)
+        return MetricValue(value=self._figure(counts), n=len(observations.payloads), note=note)
 
 
-class ReconstructionFrechet:
-    """rFID: Fréchet distance between features of originals and of reconstructions."""
-
-    needs: tuple[str, ...] = ("inception",)
-    higher_is_better: bool | None = False
-
-    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
-        """The distance; withheld for too few images, where its bias would be its value."""
-        from harness.metrics.frechet import frechet_distance_from_features
-
-        tap = settings["inception"]["tap"]
-        reference = observations.features[f"reference_{tap}"]
-        n, least = len(reference), int(settings["inception"]["min_samples"])
-        if n < least and not (observations.small_sets and n > 1):
-            raise Unavailable(
-                f"{n} images are fewer than {least} (--small-sets gives it all the same)",
-                kind="withheld",
-            )
-        distance = frechet_distance_from_features(
-            reference, observations.features[f"reconstruction_{tap}"]
-        )
-        return MetricValue(
-            value=distance, n=n, note="fewer images than the protocol asks" if n < least else ""
-        )
-
-
-PSNR = SampleMean("psnr", "pixels", higher_is_better=True, unit="dB")
+PSNR = Psnr("psnr", "pixels", higher_is_better=True, unit="dB")
 SSIM = SampleMean("ssim", "pixels", higher_is_better=True)
 LPIPS_ALEX = SampleMean("lpips_alex", "lpips_alex", higher_is_better=False)
 LPIPS_VGG = SampleMean("lpips_vgg", "lpips_vgg", higher_is_better=False)
@@ -155,4 +170,5 @@ USAGE_POOLED = CodebookUsage(lambda counts: counts.pooled_usage)
 USAGE_GROUP = CodebookUsage(lambda counts: float(counts.group_usage.mean()))
 # Distinct whole tokens among the most that could have been seen.
 USAGE_JOINT = CodebookUsage(lambda counts: counts.joint_usage)
-RFID = ReconstructionFrechet()
+PERPLEXITY_POOLED = CodebookUsage(lambda counts: counts.pooled_perplexity)
+PERPLEXITY_GROUP = CodebookUsage(lambda counts: float(counts.group_perplexity.mean()))

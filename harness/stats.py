@@ -58,6 +58,28 @@ def _weighted_mean(values: np.ndarray, weights: np.ndarray, axis: int = -1) -> n
     return product
 
 
+def psnr_of_mean_error(psnr: np.ndarray, pixels: np.ndarray, seed: int) -> tuple[float, Interval]:
+    """PSNR of the mean squared error over all pixels of all images, as torchmetrics takes it.
+
+    Args:
+        psnr: float (n,) in dB, +inf where images are identical.
+        pixels: float (n,), the size of each image.
+        seed: Seeds the resampling of images.
+
+    Returns:
+        the PSNR in dB, +inf where all images are identical, and its interval.
+    """
+    errors = 10 ** (-psnr / 10)
+    mean = float(np.average(errors, weights=pixels))
+    if mean == 0:
+        return np.inf, NO_INTERVAL
+    low, high, method = mean_interval(errors, seed, pixels)
+    if low is None or high is None or low == 0:
+        return -10 * float(np.log10(mean)), NO_INTERVAL
+    best, worst = (-10 * float(np.log10(error)) for error in (low, high))
+    return -10 * float(np.log10(mean)), Interval(worst, best, method)
+
+
 def batch_means_weights(n: int, batch_size: int, world_size: int) -> np.ndarray:
     """Weights (n,), of sum 1, with which a mean of batch means counts each of n samples.
 

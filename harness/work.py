@@ -90,6 +90,7 @@ class Worker:
         self.timings = Timings()
         self.lanes = lanes
         self._stopping = threading.Event()
+        self._cause: BaseException | None = None
         numbered = list(enumerate(blocks(plan.file.samples, plan.file.block_size)))
         self.share = world.share(numbered)
         n = len(plan.file.samples)
@@ -135,16 +136,31 @@ class Worker:
             try:
                 for index, block in todo:
                     inputs = [loaders.submit(self.plan.data.load, sample) for sample in block]
-                    under_way.append(lanes.submit(self._work, index, block, inputs))
+                    under_way.append(lanes.submit(self._in_lane, index, block, inputs))
                     if len(under_way) >= self.lanes + _READ_AHEAD:
                         on_samples(under_way.popleft().result())
                 while under_way:
                     on_samples(under_way.popleft().result())
-            except BaseException:
+            except BaseException as error:
                 self._stopping.set()
                 loaders.shutdown(wait=False, cancel_futures=True)
                 lanes.shutdown(wait=False, cancel_futures=True)
+                if isinstance(error, Stopped) and self._cause is not None:
+                    raise self._cause from None
                 raise
+
+    def _in_lane(self, index: int, block: Sequence[Sample], loading: list[Future[Any]]) -> int:
+        """Work on a block unless something has failed; remember what failed first."""
+        if self._stopping.is_set():
+            raise Stopped
+        try:
+            return self._work(index, block, loading)
+        except Stopped:
+            raise
+        except BaseException as error:
+            self._cause = self._cause or error
+            self._stopping.set()
+            raise
 
     def _work(self, index: int, block: Sequence[Sample], loading: list[Future[Any]]) -> int:
         file = self.plan.file

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from harness import protocols
 from harness.types import Protocol, TaskSpec
+from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
     from tasks.recon_data import ReconData
-
-PROTOCOLS = Path(__file__).parent / "protocols"
 
 METRICS = (
     "bpp",

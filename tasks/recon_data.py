@@ -23,9 +23,10 @@ from harness.interfaces import (
     Picture,
     VisualTokenizer,
 )
+from harness.pixel_values import to_float
 from harness.types import Sample
 from tasks.pictures import reconstruction_grid
-from tasks.recon_protocol import ReconSettings, to_float
+from tasks.recon_protocol import ReconSettings
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -109,11 +109,3 @@ class ReconSettings(Record):
         # Truncation is what a cast to an unsigned integer does.
         pixels: np.ndarray = levels.clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
         return np.ascontiguousarray(pixels)
-
-
-def to_float(images: np.ndarray) -> Tensor:
-    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) in [-1, 1]: v / 127.5 - 1, rounded once."""
-    import torch
-
-    levels = torch.from_numpy(images.astype(np.float64) / 127.5 - 1.0)
-    return levels.float().permute(0, 3, 1, 2).contiguous()

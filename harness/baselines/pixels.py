@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from harness.pixel_values import to_float
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,8 +22,4 @@ def to_images(images: Tensor) -> list[Image.Image]:
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:
     """RGB images of one size to float32 (B, 3, H, W) in [-1, 1]."""
-    import torch
-
-    pixels = np.stack([np.asarray(image.convert("RGB")) for image in images])
-    levels = torch.from_numpy(pixels.astype(np.float64) / 127.5 - 1.0)
-    return levels.float().permute(0, 3, 1, 2).contiguous()
+    return to_float(np.stack([np.asarray(image.convert("RGB")) for image in images]))

@@ -39,10 +39,12 @@ def _groups() -> dict[str, str]:
 
 
 def _protocols() -> dict[str, str]:
+    from harness.sets.spec import FILES
+
     users: dict[str, list[str]] = {}
-    for name in TASKS.names():
-        for protocol in TASKS.get(name).spec.protocols:
-            users.setdefault(protocol, []).append(name)
+    for spec in [*(TASKS.get(name).spec for name in TASKS.names()), FILES]:
+        for protocol in spec.protocols:
+            users.setdefault(protocol, []).append(spec.name)
     return {protocol: "for " + ", ".join(users[protocol]) for protocol in sorted(users)}
 
 

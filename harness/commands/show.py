@@ -15,16 +15,18 @@ from harness.registry import METRICS, MODELS, TASKS, did_you_mean, load_plugin
 
 
 def _protocols() -> dict[str, Any]:
+    from harness import protocols
+    from harness.sets.spec import FILES
+
     found: dict[str, Any] = {}
-    for task_name in TASKS.names():
-        task = TASKS.get(task_name)
-        for name in task.spec.protocols:
-            protocol = task.protocol(name)
+    for spec in [*(TASKS.get(name).spec for name in TASKS.names()), FILES]:
+        for name in spec.protocols:
+            protocol = protocols.find(name, spec)
             entry = found.setdefault(
                 name,
                 {"protocol": name, "title": protocol.title, "description": protocol.description},
             )
-            entry.setdefault("tasks", {})[task_name] = {
+            entry.setdefault("tasks", {})[spec.name] = {
                 "digest": protocol.digest,
                 "settings": protocol.settings,
             }

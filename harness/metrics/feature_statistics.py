@@ -295,6 +295,7 @@ class _RunningSums:
         return twin
 
     def sums(self) -> FeatureSums:
-        outer = np.tril(self.lower)
-        outer += np.tril(self.lower, -1).T
+        # Nothing but zeros stands above the diagonal.
+        outer = self.lower + self.lower.T
+        np.fill_diagonal(outer, self.lower.diagonal())
         return FeatureSums(self.count, self.total.copy(), outer)

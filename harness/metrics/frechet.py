@@ -80,6 +80,33 @@ def frechet_distance_from_features(first: Rows, second: Rows) -> float:
     return float(shift @ shift + np.sum(x * x) + np.sum(y * y) - 2 * nuclear)
 
 
+def frechet_distance_to_statistics(known: FeatureStatistics, features: Rows) -> float:
+    """Squared Fréchet distance from known statistics to a set of features.
+
+    With no more samples than columns, tr (Σ1Σ2)^½ comes from the N x N matrix XΣ1Xᵀ of the centred
+    features X, whose covariance has no full rank.
+
+    Args:
+        known: statistics of one set.
+        features: float32 or float64 (N, d) of the other set, N at least 2.
+
+    Returns:
+        the distance in squared feature units.
+
+    Raises:
+        ValueError: bad features (see `check_rows`), fewer than two rows, or unequal widths.
+    """
+    check_rows(features, "features", minimum=2)
+    if features.shape[1] != len(known.mean) or len(features) > features.shape[1]:
+        return frechet_distance(known, FeatureSums.from_features(features).statistics())
+    mean, x = _standardised(features)
+    shift = known.mean - mean
+    eigenvalues = linalg.eigvalsh(x @ known.covariance @ x.T, overwrite_a=True, check_finite=False)
+    # Centring takes one rank, so the smallest eigenvalue is rounding.
+    root = np.sqrt(np.clip(eigenvalues[1:], 0, None)).sum()
+    return float(shift @ shift + np.trace(known.covariance) + np.sum(x * x) - 2 * root)
+
+
 def frechet_distance_at_infinity(sizes: Sequence[int], distances: Sequence[float]) -> float:
     """Extrapolate distances at growing sample sizes to infinitely many samples (FID∞).
 

@@ -2,43 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
+from torch import Tensor
 
-from harness import assets
 from harness.digests import sha256_file
-from harness.metrics.inception import random_inception_state_dict
-from harness.metrics.lpips import random_trunk_state_dict
+from harness.metrics.inception import InceptionFeatures
 from tests.conftest import CommandLine
 
 NETWORKS = ("lpips_alex", "lpips_vgg", "rfid")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights under the published file names."""
-    folder = tmp_path_factory.mktemp("weights")
-    states = {
-        "inception": random_inception_state_dict(0),
-        "alexnet": random_trunk_state_dict("alex", 0),
-        "vgg16": random_trunk_state_dict("vgg", 0),
-    }
-    for name, state in states.items():
-        torch.save(state, folder / assets.find(name).filename)
-    return folder
-
-
-@pytest.fixture
-def provide_weights(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the random weights pass for the published ones."""
-    for name, asset in assets.ASSETS.items():
-        digest = sha256_file(weights / asset.filename)
-        stand_in = dataclasses.replace(asset, sha256=digest)
-        monkeypatch.setitem(assets.ASSETS, name, stand_in)
-    monkeypatch.setenv("UWT_EVAL_ASSETS", str(weights))
 
 
 @pytest.mark.parametrize("protocol", ["wetok", "exact"])
@@ -117,3 +91,46 @@ def test_wrong_weights_file_is_named_and_the_rest_runs(
     assert "wrong.pth is not the published file" in status
     assert sha256_file(wrong)[:12] in status
     assert result.records[0]["metrics"]["psnr"]["value"] is not None
+
+
+SETS = ("rfid", "sfid", "kid", "precision", "recall", "density", "coverage", "is")
+
+
+@pytest.mark.usefixtures("provide_weights")
+def test_metrics_of_sets_are_there_for_the_asking(
+    uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
+) -> None:
+    command = (
+        "run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "--small-sets",
+        "--out", tmp_path / "runs", "--json",
+    )  # fmt: skip
+    (default,) = uwt_eval(*command, "--metrics", "rfid").records
+    parts = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/observations/*/*")}
+    (record,) = uwt_eval(*command, "--metrics", ",".join(SETS)).records
+    assert record["run_id"] == default["run_id"]
+    assert record["metrics"]["rfid"] == default["metrics"]["rfid"]
+    assert parts == {path: path.stat().st_mtime_ns for path in parts}
+    for metric in SETS:
+        cell = record["metrics"][metric]
+        assert cell["status"] == "ok"
+        assert cell["ci_low"] <= cell["value"] <= cell["ci_high"]
+        assert cell["method"]
+
+
+@pytest.mark.usefixtures("provide_weights")
+def test_originals_are_seen_once_for_several_models(
+    uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    extract = InceptionFeatures.extract
+
+    def counting(network: InceptionFeatures, prepared: Tensor) -> Any:
+        seen.append(len(prepared))
+        return extract(network, prepared)
+
+    monkeypatch.setattr(InceptionFeatures, "extract", counting)
+    uwt_eval(
+        "run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "-m", "jpeg:4096",
+        "-m", "identity", "--metrics", "rfid", "--out", tmp_path / "runs",
+    )  # fmt: skip
+    assert sum(seen) == 6 + 3 * 6

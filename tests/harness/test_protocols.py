@@ -134,9 +134,3 @@ def test_file_that_is_not_text_is_named(folder: Path) -> None:
 def test_absent_kind_is_named(folder: Path) -> None:
     with pytest.raises(UserError, match="says nothing about 'c2i' tasks"):
         protocols.load("mine", folder, spec("imagenet-gen", "c2i"))
-
-
-def test_names_are_the_files_of_a_folder(folder: Path) -> None:
-    (folder / "another.toml").write_text("")
-    (folder / "README.md").write_text("")
-    assert protocols.names(folder) == ["another", "mine"]

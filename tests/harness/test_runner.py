@@ -18,6 +18,7 @@ from torch import Tensor
 from harness import runner
 from harness.errors import UserError
 from harness.interfaces import Code
+from harness.pixel_values import to_float
 from harness.plan import RunRequest
 from harness.progress import Progress
 from harness.registry import MODELS
@@ -26,7 +27,6 @@ from harness.seeds import sample_seed
 from harness.shard import CPU_BLOCK, World
 from harness.store import Store
 from harness.types import RunStatus
-from tasks.recon_protocol import to_float
 from tests.harness.toys import (
     TILES,
     Control,

@@ -8,20 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.errors import Unavailable
+from harness.errors import Unavailable, UserError
 from harness.interfaces import Observations
 from harness.scores import (
     BPP,
+    PERPLEXITY_GROUP,
+    PERPLEXITY_POOLED,
     PSNR,
-    RFID,
+    SSIM,
     USAGE_GROUP,
     USAGE_JOINT,
     USAGE_POOLED,
     averaging_weights,
 )
-from harness.types import Codebook
-
-INCEPTION = {"inception": {"tap": "pool3", "min_samples": 2048}}
+from harness.types import Codebook, MetricValue
 
 
 def psnr_of(values: list[float], settings: dict[str, Any] | None = None) -> Any:
@@ -44,6 +44,73 @@ def test_mean_of_batch_means_where_the_protocol_says_so() -> None:
 def test_unnamed_averaging_is_over_images() -> None:
     np.testing.assert_allclose(averaging_weights(4, {}), 0.25)
     np.testing.assert_allclose(averaging_weights(4, {"rule": "per-image", "batch_size": 3}), 0.25)
+
+
+def test_unknown_averaging_is_named() -> None:
+    with pytest.raises(UserError, match="'per-batch': use per-image, batch-means or global-mse"):
+        averaging_weights(4, {"rule": "per-batch"})
+
+
+GLOBAL = {"averaging": {"rule": "global-mse"}}
+
+
+def global_psnr_of(values: list[float], sizes: list[tuple[int, int]] | None = None) -> MetricValue:
+    sizes = sizes or [(16, 16)] * len(values)
+    heights, widths = zip(*sizes, strict=True) if sizes else ((), ())
+    rows = pd.DataFrame(
+        {"psnr": np.array(values, float), "height": list(heights), "width": list(widths)}
+    )
+    return PSNR.score(Observations(samples=rows), GLOBAL)
+
+
+def test_global_mse_takes_one_logarithm_of_the_mean_error() -> None:
+    # Differences of 1 and 10 grey levels: the published pair of golden values.
+    values = [20 * np.log10(255 / difference) for difference in (1, 10)]
+    cell = global_psnr_of(values)
+    assert cell.value == pytest.approx(31.0979, abs=1e-4)
+    assert cell.value == pytest.approx(10 * np.log10(255**2 / np.mean([1, 100])), rel=1e-12)
+    assert cell.ci_low is not None
+    assert cell.ci_high is not None
+    assert cell.ci_low < cell.value < cell.ci_high
+    assert (cell.n, cell.unit, cell.method) == (2, "dB", "bootstrap over samples")
+
+
+def test_global_mse_is_that_of_all_pixels_of_all_images() -> None:
+    random = np.random.default_rng(0)
+    sizes = [(8, 8), (16, 4), (20, 30), (64, 64)]
+    errors = [
+        random.normal(0, spread, size) for spread, size in zip((1, 5, 9, 20), sizes, strict=True)
+    ]
+    values = [float(10 * np.log10(255**2 / np.mean(error**2))) for error in errors]
+    pooled = np.concatenate([error.ravel() for error in errors])
+    expected = 10 * np.log10(255**2 / np.mean(pooled**2))
+    assert global_psnr_of(values, sizes).value == pytest.approx(expected, rel=1e-12)
+
+
+def test_global_mse_counts_identical_images() -> None:
+    cell = global_psnr_of([20.0, np.inf, 20.0, 20.0])
+    assert cell.value == pytest.approx(20 + 10 * np.log10(4 / 3))
+    assert (cell.n, cell.note) == (4, "1 identical images counted with an error of 0")
+    with pytest.raises(Unavailable, match="infinite for all 2 samples"):
+        global_psnr_of([np.inf, np.inf])
+
+
+def test_global_mse_without_an_interval_where_a_resample_may_have_no_error() -> None:
+    cell = global_psnr_of([20.0, np.inf])
+    assert cell.value == pytest.approx(20 + 10 * np.log10(2))
+    assert (cell.ci_low, cell.ci_high, cell.method) == (None, None, "")
+
+
+def test_global_mse_of_bad_or_no_images() -> None:
+    with pytest.raises(Unavailable, match="not a number for 1 of 2 samples"):
+        global_psnr_of([20.0, np.nan])
+    with pytest.raises(Unavailable, match="no sample was observed"):
+        global_psnr_of([])
+
+
+def test_global_mse_leaves_other_means_over_images() -> None:
+    rows = pd.DataFrame({"ssim": [0.2, 0.6]})
+    assert SSIM.score(Observations(samples=rows), GLOBAL).value == pytest.approx(0.4)
 
 
 def test_identical_images_are_left_out_and_counted() -> None:
@@ -92,6 +159,17 @@ def test_usage_of_a_small_codebook() -> None:
     assert usage(USAGE_JOINT, payloads, codebook).n == 2
 
 
+def test_perplexity_of_a_small_codebook() -> None:
+    # Symbols 0, 0 in the first group; 1, 2 in the second; pooled 0, 0, 1, 2.
+    codebook, payloads = Codebook(groups=2, bits_per_group=2), [bytes([0b0100, 0b1000])]
+    entropy = -(0.5 * np.log(0.5) + 2 * 0.25 * np.log(0.25))
+    pooled, grouped = (
+        usage(metric, payloads, codebook).value for metric in (PERPLEXITY_POOLED, PERPLEXITY_GROUP)
+    )
+    assert pooled == pytest.approx(np.exp(entropy))
+    assert grouped == pytest.approx((1 + 2) / 2)
+
+
 def test_random_tokens_use_the_whole_of_a_large_codebook() -> None:
     codebook = Codebook(groups=16, bits_per_group=8)
     payloads = [np.random.default_rng(index).bytes(64 * 16) for index in range(50)]
@@ -99,36 +177,8 @@ def test_random_tokens_use_the_whole_of_a_large_codebook() -> None:
         assert usage(metric, payloads, codebook).value == pytest.approx(1.0, abs=1e-3)
 
 
-@pytest.mark.parametrize("metric", [USAGE_POOLED, USAGE_GROUP, USAGE_JOINT])
+@pytest.mark.parametrize("metric", [USAGE_POOLED, USAGE_GROUP, USAGE_JOINT, PERPLEXITY_POOLED])
 def test_usage_without_a_codebook_does_not_apply(metric: Any) -> None:
     with pytest.raises(Unavailable, match="no codebook") as raised:
         usage(metric, [b"riff"], None)
     assert raised.value.status == "not applicable: the model has no codebook"
-
-
-def features_of(n: int, shift: float = 0.0, small_sets: bool = False) -> Observations:
-    random = np.random.default_rng(0)
-    reference = random.normal(size=(n, 8)).astype(np.float32)
-    features = {"reference_pool3": reference, "reconstruction_pool3": reference + shift}
-    return Observations(samples=pd.DataFrame(), features=features, small_sets=small_sets)
-
-
-def test_rfid_of_equal_features_is_zero_and_of_a_shift_its_square() -> None:
-    assert RFID.score(features_of(2048), INCEPTION).value == pytest.approx(0, abs=1e-3)
-    shifted = RFID.score(features_of(2048, shift=0.5), INCEPTION)
-    assert shifted.value == pytest.approx(8 * 0.25, rel=1e-3)
-    assert (shifted.n, shifted.note) == (2048, "")
-
-
-def test_rfid_of_few_images_is_withheld_unless_asked_for() -> None:
-    with pytest.raises(Unavailable, match="2047 images are fewer than 2048") as raised:
-        RFID.score(features_of(2047), INCEPTION)
-    assert raised.value.status.startswith("withheld: ")
-    cell = RFID.score(features_of(20, shift=0.5, small_sets=True), INCEPTION)
-    assert cell.value == pytest.approx(2.0, rel=1e-3)
-    assert cell.note == "fewer images than the protocol asks"
-
-
-def test_rfid_of_a_single_image_is_always_withheld() -> None:
-    with pytest.raises(Unavailable):
-        RFID.score(features_of(1, small_sets=True), INCEPTION)

@@ -14,8 +14,9 @@ from PIL import Image
 from torchvision import transforms
 
 from harness.errors import DecodeError, UserError
+from harness.pixel_values import to_float
 from tasks.recon import COCO_RECON, COCO_RECON_NATIVE, IMAGENET_RECON, IMAGENET_RECON_NATIVE
-from tasks.recon_protocol import Geometry, ReconSettings, to_float
+from tasks.recon_protocol import Geometry, ReconSettings
 
 TASKS = (IMAGENET_RECON, IMAGENET_RECON_NATIVE, COCO_RECON, COCO_RECON_NATIVE)
 SETTINGS = IMAGENET_RECON.protocol("exact").settings

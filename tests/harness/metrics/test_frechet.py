@@ -11,6 +11,7 @@ from harness.metrics.frechet import (
     frechet_distance,
     frechet_distance_at_infinity,
     frechet_distance_from_features,
+    frechet_distance_to_statistics,
 )
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -155,3 +156,18 @@ def test_bad_input_is_named():
         frechet_distance_from_features(rows, broken)
     with pytest.raises(ValueError, match="two or more different sizes"):
         frechet_distance_at_infinity([5, 5], [1.0, 1.0])
+
+
+@pytest.mark.parametrize("rows", [2, 5, 40, 64, 65, 200])
+def test_distance_to_statistics_is_the_distance_between_statistics(rows):
+    rng = np.random.default_rng(rows)
+    known = FeatureSums.from_features(rng.normal(size=(500, 64)).astype(np.float32)).statistics()
+    features = (2 * rng.normal(size=(rows, 64)) + 1).astype(np.float32)
+    expected = frechet_distance(known, FeatureSums.from_features(features).statistics())
+    assert frechet_distance_to_statistics(known, features) == pytest.approx(expected, rel=1e-9)
+
+
+def test_distance_to_statistics_refuses_other_widths():
+    known = FeatureSums.from_features(np.random.default_rng(0).normal(size=(9, 4))).statistics()
+    with pytest.raises(ValueError, match="4 and 3 columns"):
+        frechet_distance_to_statistics(known, np.zeros((5, 3), np.float32))

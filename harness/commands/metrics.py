@@ -1,0 +1,78 @@
+"""`uwt-eval metrics`: metrics between two sets of images given as files."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from harness.commands.options import Json
+from harness.errors import ExitCode
+
+
+def metrics(
+    reference: Annotated[
+        str, typer.Argument(help="Folder, .zip, .tar, data set folder or .npz to compare with.")
+    ],
+    samples: Annotated[str, typer.Argument(help="The images to judge.")],
+    names: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics", help="Comma-separated: fid,sfid,kid,is,prc,psnr,ssim,lpips; all if absent."
+        ),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="torch-fidelity, adm, clean, wetok, exact or a .toml file.")
+    ] = "torch-fidelity",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
+    small_sets: Annotated[
+        bool, typer.Option("--small-sets", help="Give FID and KID of too few images too.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    """Compare two sets of images: FID, sFID, KID, IS, precision and recall, PSNR, SSIM, LPIPS.
+
+    Features are kept in the cache: a reference is passed through the network once.
+    """
+    from harness import protocols
+    from harness.console import print_record
+    from harness.data.images import DecodeRule
+    from harness.plan import resolve_device
+    from harness.progress import Progress
+    from harness.sets.compare import Comparison, expand_metrics
+    from harness.sets.images import open_images
+    from harness.sets.reference import open_reference
+    from harness.sets.spec import FILES
+    from harness.shard import World
+    from harness.types import RunStatus
+
+    keys = expand_metrics(names.split(",") if names else None)
+    messages = Console(stderr=True)
+    progress = Progress(messages, quiet=quiet or as_json)
+    chosen = protocols.find(protocol, FILES)
+    rule = DecodeRule(**chosen.settings["decode"])
+    with progress.listing() as on_listing:
+        known = open_reference(reference, rule, on_listing)
+        judged = open_images(samples, rule, on_listing)
+    comparison = Comparison(
+        known,
+        judged,
+        chosen,
+        device=resolve_device(device, World()),
+        seed=seed,
+        small_sets=small_sets,
+        progress=progress,
+    )
+    record = comparison.record(keys, explicit=names is not None)
+    for name, text in list(comparison.failures.items())[:5]:
+        messages.print(f"failed: {name}: {text}", markup=False, style="red", soft_wrap=True)
+    if as_json:
+        print(json.dumps([record.model_dump(mode="json")], indent=2))
+    else:
+        print_record(Console(), record)
+    if record.status is RunStatus.INCOMPLETE:
+        raise typer.Exit(ExitCode.INCOMPLETE)

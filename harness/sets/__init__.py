@@ -1,0 +1,1 @@
+"""Metrics between two sets of images given as files: what `uwt-eval metrics A B` does."""

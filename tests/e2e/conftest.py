@@ -1,0 +1,38 @@
+"""Weights for tests of network metrics: random, under the published files' names."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness import assets
+from harness.digests import sha256_file
+from harness.metrics.inception import random_inception_state_dict
+from harness.metrics.lpips import random_trunk_state_dict
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights under the published file names."""
+    folder = tmp_path_factory.mktemp("weights")
+    states = {
+        "inception": random_inception_state_dict(0),
+        "alexnet": random_trunk_state_dict("alex", 0),
+        "vgg16": random_trunk_state_dict("vgg", 0),
+    }
+    for name, state in states.items():
+        torch.save(state, folder / assets.find(name).filename)
+    return folder
+
+
+@pytest.fixture
+def provide_weights(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the random weights pass for the published ones."""
+    for name, asset in assets.ASSETS.items():
+        digest = sha256_file(weights / asset.filename)
+        stand_in = dataclasses.replace(asset, sha256=digest)
+        monkeypatch.setitem(assets.ASSETS, name, stand_in)
+    monkeypatch.setenv("UWT_EVAL_ASSETS", str(weights))
