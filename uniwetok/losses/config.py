@@ -1,0 +1,157 @@
+"""Weights and open choices of the tokenizer's losses.
+
+"Released" is the training code of WeTok, which the paper builds upon; of UniWeTok itself only the
+autoencoder is released. Where neither says anything, the field's docstring gives our reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+TokenReduction = Literal["mean", "sum"]
+CodebookScope = Literal["pooled", "per_group"]
+DistillationHead = Literal["linear", "attention"]
+
+
+def commitment_weight(*, siglu: bool) -> float:
+    """Default weight alpha of the commitment loss.
+
+    The paper sets it to 0 with SigLu (section 3.2) and does not print it otherwise; WeTok, whose
+    encoder has no SigLu, releases 0.25.
+    """
+    return 0.0 if siglu else 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyConfig:
+    """Entropy losses of the group-wise quantizer.
+
+    Raises:
+        ValueError: a value is impossible; the message names the field, its value and the fix.
+    """
+
+    weight: float = 0.1
+    """Of ``token_weight * token - codebook_weight * codebook`` in the total. Paper: no value.
+    Released: 0.1."""
+    token_weight: float = 1.0
+    """Of the token entropy, which is minimised. Paper: silent. Released: 1."""
+    codebook_weight: float = 1.0
+    """Of the codebook entropy, which is maximised. Paper: silent. Released: 1."""
+    temperature: float = 0.01
+    """Of the softmax over a group's codes. Paper: silent. Released: 0.01."""
+    token_reduction: TokenReduction = "mean"
+    """How a token's groups are combined. Paper: Eq. 3 sums them, which is 16 times as much with 16
+    groups. Released: their mean. Default: the mean, to which the released weights belong."""
+    codebook_scope: CodebookScope = "pooled"
+    """Whose distribution is to be uniform. Paper: silent, though Eq. 3 writes a codebook for
+    each group. Released: one histogram that all groups share, "pooled". Default: as released;
+    ``per_group`` also penalises a group that leaves codes unused which other groups use."""
+    reduce_across_processes: bool = False
+    """Average the code distribution over all processes before its entropy. Paper: silent.
+    Released: each process for itself. Default: as released; with few tokens a process, the entropy
+    of a local batch is biased low and reducing helps."""
+
+    def __post_init__(self) -> None:
+        _check_not_negative(self, "weight", "token_weight", "codebook_weight")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature={self.temperature} must be above 0; released: 0.01")
+        _check_choice("token_reduction", self.token_reduction, get_args(TokenReduction))
+        _check_choice("codebook_scope", self.codebook_scope, get_args(CodebookScope))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialConfig:
+    """Adversarial loss: non-saturating for the tokenizer, hinge for the discriminator.
+
+    Raises:
+        ValueError: a value is impossible; the message names the field, its value and the fix.
+    """
+
+    generator_weight: float = 0.1
+    """Of the tokenizer's adversarial loss, from the first step on. Paper: silent. Released: the
+    constant 0.1, which also disables the adaptive weight that the code still contains."""
+    lecam_weight: float = 0.05
+    """Of the LeCAM regulariser in the discriminator's loss. Paper: silent. Released: 0.05."""
+    lecam_decay: float = 0.999
+    """Of the moving averages of the mean logits. Paper: silent. Released: 0.999, from 0, without
+    correction of that start."""
+
+    def __post_init__(self) -> None:
+        _check_not_negative(self, "generator_weight", "lecam_weight")
+        if not 0 <= self.lecam_decay < 1:
+            raise ValueError(f"lecam_decay={self.lecam_decay} must be in [0, 1); released: 0.999")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """Pre-Post Distillation (paper, Eq. 4-6), of which nothing is released.
+
+    Raises:
+        ValueError: a value is impossible; the message names the field, its value and the fix.
+    """
+
+    weight: float = 1.0
+    """Weight theta of the whole in Eq. 8. Paper: no value. Default 1: each cosine term starts
+    near 1, as L1 + LPIPS do."""
+    post_weight: float = 1.0
+    """Weight eta of the post term in Eq. 6. Paper: no value. Default 1: the paper's tables switch
+    the two terms on and off without preferring one."""
+    pre: bool = True
+    """Align the latents after SigLu, before the sign (paper, Tab. 16: True)."""
+    post: bool = True
+    """Align the codes, with straight-through gradients (paper, Tab. 16: True)."""
+    head: DistillationHead = "linear"
+    """What pools tokens to the teacher's width. Paper: Eq. 4-5 write AttnPool, yet Tab. 14-28 say
+    "distill head: linear" (ImageNet) and later ones "attention" (DataComp); neither is described.
+    Default: as in the ImageNet tables, mean over tokens and a linear map."""
+    attention_heads: int = 16
+    """Of the attention head. Paper: silent. Default 16, as in the teacher's own pooling."""
+    mlp_ratio: int = 4
+    """Hidden width of the attention head's MLP. Paper: silent. Default 4, the common choice."""
+
+    def __post_init__(self) -> None:
+        _check_not_negative(self, "weight", "post_weight")
+        _check_choice("head", self.head, get_args(DistillationHead))
+        if not (self.pre or self.post):
+            raise ValueError("pre=False and post=False distil nothing; set distillation=None")
+        for name in ("attention_heads", "mlp_ratio"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerLossConfig:
+    """The tokenizer's total loss; the L1 term has weight 1, as released.
+
+    Raises:
+        ValueError: a value is impossible; the message names the field, its value and the fix.
+    """
+
+    lpips_weight: float = 1.0
+    """Of LPIPS-VGG; 0 leaves it out and needs no VGG weights. Paper: no value. Released: 1."""
+    commitment_weight: float = 0.0
+    """Weight alpha of the commitment loss; see the function of this name for models without SigLu.
+    Paper: 0 with SigLu. Released: 0.25, for WeTok without SigLu."""
+    entropy: EntropyConfig = field(default_factory=EntropyConfig)
+    """The entropy losses."""
+    adversarial: AdversarialConfig | None = field(default_factory=AdversarialConfig)
+    """The adversarial loss; None trains without a discriminator."""
+    distillation: DistillationConfig | None = field(default_factory=DistillationConfig)
+    """Pre-Post Distillation; None trains without a teacher (paper, Tab. 14)."""
+
+    def __post_init__(self) -> None:
+        _check_not_negative(self, "lpips_weight", "commitment_weight")
+
+
+def _check_not_negative(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not value >= 0:
+            raise ValueError(f"{name}={value} must not be negative; 0 switches the term off")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}")
