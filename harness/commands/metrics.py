@@ -31,6 +31,9 @@ def metrics(
     small_sets: Annotated[
         bool, typer.Option("--small-sets", help="Give FID and KID of too few images too.")
     ] = False,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Note FID∞ too: FID at infinitely many images.")
+    ] = False,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
@@ -65,6 +68,7 @@ def metrics(
         device=resolve_device(device, World()),
         seed=seed,
         small_sets=small_sets,
+        extrapolate=extrapolate,
         progress=progress,
     )
     record = comparison.record(keys, explicit=names is not None)

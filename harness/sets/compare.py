@@ -50,6 +50,7 @@ class Comparison:
         device: 'cpu' or 'cuda'.
         seed: Seeds the intervals.
         small_sets: Whether to give FID-like metrics of too few images.
+        extrapolate: Whether to note FID∞, the distance at infinitely many images.
         progress: Draws progress bars.
     """
 
@@ -63,12 +64,14 @@ class Comparison:
         seed: int,
         small_sets: bool,
         progress: Progress,
+        extrapolate: bool = False,
     ) -> None:
         self._settings = protocol.settings
         self._protocol = protocol
         self._device = device
         self._seed = seed
         self._small_sets = small_sets
+        self._extrapolate = extrapolate
         self._progress = progress
         self.reference = reference
         self.samples = samples
@@ -157,11 +160,16 @@ class Comparison:
             cell = inception_score(generated, rule=rule, seed=self._seed)
             return {key: _with_order_note(cell, rule, self.samples)}
         known = self._reference_set(key, reference)
-        few = {"min_samples": self._settings["inception"]["min_samples"]}
         own = FeatureSet(features=generated)
         if key in {"fid", "sfid"}:
             cell = fid(
-                known, own, seed=self._seed, small_sets=self._small_sets, paired=False, **few
+                known,
+                own,
+                seed=self._seed,
+                min_samples=self._settings["inception"]["min_samples"],
+                small_sets=self._small_sets,
+                paired=False,
+                extrapolate=self._extrapolate,
             )
             return {key: cell}
         if key == "kid":

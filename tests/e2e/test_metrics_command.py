@@ -244,3 +244,52 @@ def test_canaries_without_weights_are_incomplete(
     result = uwt_eval("calibrate", folder)
     assert result.code == 3
     assert "psnr: in order" in result.out
+
+
+@pytest.mark.usefixtures("provide_weights")
+def test_images_of_different_sizes_share_a_set(
+    uwt_eval: CommandLine, pair: tuple[Path, Path]
+) -> None:
+    with Image.open(pair[1] / "002.png") as image:
+        larger = image.resize((130, 70))
+    larger.save(pair[1] / "002.png")
+    result = uwt_eval("metrics", *pair, "--metrics", "fid", "--small-sets", "--json")
+    assert result.code == 0, result.err
+    assert result.records[0]["metrics"]["fid"]["n"] == 12
+
+
+@pytest.mark.usefixtures("provide_weights")
+def test_one_image_has_no_distance(uwt_eval: CommandLine, pair: tuple[Path, Path]) -> None:
+    for path in sorted(pair[1].iterdir())[1:]:
+        path.unlink()
+    result = uwt_eval("metrics", *pair, "--metrics", "fid,kid", "--small-sets", "--json")
+    for cell in result.records[0]["metrics"].values():
+        assert cell["value"] is None
+        assert cell["status"].startswith("withheld: 1 images have no spread")
+
+
+@pytest.mark.usefixtures("provide_weights")
+def test_features_that_are_not_finite_name_their_image(
+    uwt_eval: CommandLine, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.metrics.inception import InceptionFeatures
+
+    extract = InceptionFeatures.extract
+
+    def broken(self: InceptionFeatures, prepared: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = extract(self, prepared)
+        features["pool3"][3, 5] = torch.nan
+        return features
+
+    monkeypatch.setattr(InceptionFeatures, "extract", broken)
+    result = uwt_eval("metrics", *pair, "--metrics", "fid", "--small-sets")
+    assert result.code == 2
+    assert "coded: features of image '003' are not finite" in result.err
+
+
+@pytest.mark.usefixtures("provide_weights")
+def test_extrapolation_is_noted(uwt_eval: CommandLine, pair: tuple[Path, Path]) -> None:
+    result = uwt_eval(
+        "metrics", *pair, "--metrics", "fid", "--small-sets", "--extrapolate", "--json"
+    )
+    assert "FID∞ needs more than 4096 images" in result.records[0]["metrics"]["fid"]["note"]
