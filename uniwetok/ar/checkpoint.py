@@ -1,0 +1,144 @@
+"""Finding and reading weights and configurations of BitDance, released or own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from uniwetok.ar.config import BitDanceConfig
+from uniwetok.tokenizer import checkpoint as files
+from uniwetok.tokenizer.checkpoint import CheckpointError
+
+_TOKENIZER_PREFIX = "vae."
+_ASSUMED_HEAD_DIM = 64
+_ENTRIES = ("ema", "model")
+
+
+def locate(path: str | Path) -> tuple[Path, Path | None]:
+    """Find the weights, and the configuration beside them if there is one.
+
+    Args:
+        path: a weights file, or a folder with ``model.safetensors``.
+
+    Raises:
+        CheckpointError: the path does not exist, or the folder holds no weights.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path /= files.WEIGHTS_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    config = path.with_name(files.CONFIG_FILE)
+    return path, config if path.suffix == ".safetensors" and config.is_file() else None
+
+
+def read_config(path: Path) -> BitDanceConfig:
+    """Read a ``config.json``.
+
+    Raises:
+        CheckpointError: the file is unreadable, not JSON, or not a configuration.
+    """
+    try:
+        return BitDanceConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not a BitDance configuration: {files.first_line(error)}"
+        ) from error
+
+
+def read_weights(path: Path, *, ema: bool) -> tuple[dict[str, Tensor], bool]:
+    """Read the named tensors of a ``.safetensors`` file or of a torch checkpoint, on the CPU.
+
+    A released checkpoint holds raw weights under ``model`` and, if they were kept, their moving
+    averages under ``ema``; both may be there beside the optimizer, or the tensors at the top.
+
+    Args:
+        path: the file.
+        ema: prefer the averages.
+
+    Returns:
+        The tensors, and whether they are averages.
+
+    Raises:
+        CheckpointError: the file is corrupt or truncated, would run code, or holds no tensors.
+    """
+    if path.suffix == ".safetensors":
+        return files.read_tensors(path), False
+    # The released training saves its command-line arguments too: plain values.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        content = files._read_torch(path)
+    if isinstance(content, Mapping):
+        entries = [key for key in _ENTRIES if isinstance(content.get(key), Mapping)]
+        entry = entries[0 if ema else -1] if entries else None
+        state = content[entry] if entry else content
+        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        if tensors:
+            return tensors, entry == "ema"
+    raise CheckpointError(f"{path}: holds no named tensors, at the top or under 'ema' or 'model'")
+
+
+def select(
+    tensors: Mapping[str, Tensor], names: files.Shapes
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Split what a file holds into the model's weights and the names it does not have.
+
+    The released tokenizer (``vae.*``), which its checkpoints carry, is among the latter.
+    """
+    found = {name: tensors[name] for name in names if name in tensors}
+    return found, tuple(name for name in tensors if name not in names)
+
+
+def faults(tensors: Mapping[str, Tensor], expected: files.Shapes) -> list[str]:
+    """Describe every name that is missing, unknown or of another shape.
+
+    A name of the transformer or head that the model lacks is a fault, as it shows a checkpoint of
+    another size; one of the tokenizer is not.
+    """
+    surplus = [
+        f"{name} (not in the model)"
+        for name in tensors
+        if name not in expected and not name.startswith(_TOKENIZER_PREFIX)
+    ]
+    return files.faults(tensors, expected) + surplus
+
+
+def infer_config(tensors: Mapping[str, Tensor]) -> BitDanceConfig | None:
+    """Read the sizes off the names and shapes of weights, or None if that fails.
+
+    ``heads`` leaves no trace in the weights and is assumed to be the width divided by 64, as in all
+    released models. Nor do the fields of the training objective, which are the defaults.
+    """
+    found = files.shapes(tensors)
+    try:
+        rows, classes = found["cls_embedding.weight"][0], found["cls_embedding.weight"][1]
+        tokens, width = found["pos_for_diff.weight"]
+        diffusion_width, latent_channels = found["head.net.input_proj.weight"]
+        return BitDanceConfig(
+            width=width,
+            layers=_count(found, "layers.{}.attention.wqkv.weight"),
+            heads=max(1, width // _ASSUMED_HEAD_DIM),
+            diffusion_width=diffusion_width,
+            diffusion_blocks=_count(found, "head.net.res_blocks.{}.w1.weight"),
+            diffusion_modulations=_count(found, "head.net.ada_ln_blocks.{}.weight"),
+            latent_channels=latent_channels,
+            grid=math.isqrt(tokens),
+            classes=rows - 1,
+            class_tokens=classes // width,
+            parallel_tokens=found.get("query_token", (1, 0, width))[1] + 1,
+        )
+    except (KeyError, ValueError, IndexError):
+        return None
+
+
+def _count(names: files.Shapes, pattern: str) -> int:
+    """Count the consecutive indices, from 0, under which the pattern names a weight."""
+    count = 0
+    while pattern.format(count) in names:
+        count += 1
+    return count

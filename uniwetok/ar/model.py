@@ -1,0 +1,185 @@
+"""BitDance: the class-to-image autoregressive model over binary tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from uniwetok.ar import checkpoint, inputs
+from uniwetok.ar.config import BitDanceConfig
+from uniwetok.ar.diffusion_head import DiffusionHead
+from uniwetok.ar.transformer import Transformer, to_tokens
+from uniwetok.tokenizer import checkpoint as files
+from uniwetok.tokenizer.checkpoint import CheckpointError, LoadReport
+
+_INIT_STD = 0.02
+
+
+class BitDance(Transformer):
+    """Predicts an image's codes from its class, one token or patch of tokens after the other.
+
+    A causal transformer gives a condition for each token, from which a diffusion head draws its
+    bits; ``uniwetok.ar.sample`` does so. Calling the model gives its training loss. Names and
+    shapes of the weights are those of the released code.
+
+    Attributes:
+        config: the sizes and objective it was built with.
+        head: the diffusion head.
+        report: what ``from_checkpoint`` loaded, else None.
+    """
+
+    def __init__(self, config: BitDanceConfig | None = None) -> None:
+        super().__init__(config or BitDanceConfig())
+        self.head = DiffusionHead(self.config)
+        self.report: LoadReport | None = None
+        self._initialize()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating dtype of the weights."""
+        return self.norm.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.norm.weight.device
+
+    def forward(
+        self, codes: Tensor, labels: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Give the training loss of images.
+
+        In training mode, bits of the input are flipped and labels dropped to the null class, as
+        the configuration says; the bits to be predicted are not flipped.
+
+        Args:
+            codes: (batch, latent_channels, grid, grid) float32, +1 or -1.
+            labels: (batch,) int64 class indices.
+            generator: on the model's device; draws flips, dropped labels, times and noise, in this
+                order. None draws globally.
+
+        Returns:
+            () float32, see ``DiffusionHead``; about 3 at the initial weights.
+
+        Raises:
+            TypeError: ``codes`` are not floating, or ``labels`` not int64.
+            ValueError: a shape does not fit, or a label is not a class.
+        """
+        config = self.config
+        inputs.check_labels(labels, config)
+        inputs.check_codes(codes, labels, config)
+        target = to_tokens(codes, config)
+        given = target
+        if self.training:
+            given = flip_bits(target, config.flip_rate, generator)
+            labels = drop_labels(labels, config.classes, config.label_dropout, generator)
+        condition = self.hidden_states(given.to(self.dtype), labels)
+        # The rows of the head are steps, since the tokens of one share their diffusion time.
+        condition = condition.reshape(-1, config.parallel_tokens, config.width)
+        target = target.reshape(-1, config.parallel_tokens, config.latent_channels).float()
+        repeats = (config.loss_repeats, 1, 1)
+        loss: Tensor = self.head(target.repeat(repeats), condition.repeat(repeats), generator)
+        return loss
+
+    def _initialize(self) -> None:
+        """Draw the released initial weights."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=_INIT_STD)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        if self.config.parallel_tokens > 1:
+            nn.init.normal_(self.query_token, std=_INIT_STD)
+        self.head.net.initialize()
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | Path, config: BitDanceConfig | None = None, ema: bool = True
+    ) -> Self:
+        """Load weights from a file or folder, without running any code it may hold.
+
+        Args:
+            path: a released checkpoint, a plain torch state dict, a ``.safetensors`` file, or a
+                folder from ``save_pretrained``. The tokenizer that released ones carry is ignored.
+            config: the sizes. If None, they are read from the ``config.json`` beside a
+                ``.safetensors`` file, or else inferred from the weights, which assumes heads of 64
+                channels and the default training objective.
+            ema: prefer the moving averages of a checkpoint to its raw weights.
+
+        Returns:
+            The model on the CPU, in float32 and evaluation mode; see its ``report``.
+
+        Raises:
+            CheckpointError: the file is absent, damaged, unsafe, or does not fit.
+        """
+        weights_path, config_path = checkpoint.locate(path)
+        tensors, averaged = checkpoint.read_weights(weights_path, ema=ema)
+        source: Literal["given", "file", "inferred"] = "given"
+        if config is None and config_path is not None:
+            config, source = checkpoint.read_config(config_path), "file"
+        inferred = checkpoint.infer_config(tensors)
+        if config is None:
+            config, source = inferred, "inferred"
+        if config is None:
+            raise CheckpointError(
+                f"{weights_path}: no BitDance sizes can be inferred from these weights; "
+                f"pass config=BitDanceConfig(...) if they are one's"
+            )
+        with torch.device("meta"):
+            model = cls(config)
+        expected = files.shapes(model.state_dict())
+        faults = checkpoint.faults(tensors, expected)
+        if faults:
+            differences = inferred.differences(config) if inferred else {}
+            changes = ", ".join(f"{name}={value}" for name, value in differences.items())
+            hint = (
+                f"Its sizes are of a configuration with {changes}"
+                if changes
+                else "The file is incomplete, or not a BitDance's"
+            )
+            raise CheckpointError(f"{weights_path}: {files.listing(faults)}. {hint}")
+        weights, ignored = checkpoint.select(tensors, expected)
+        model.load_state_dict(
+            {name: value.to(torch.float32) for name, value in weights.items()}, assign=True
+        )
+        from_ema = len(weights) if averaged else 0
+        model.report = LoadReport(weights_path, source, len(weights), from_ema, ignored)
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``model.safetensors`` and ``config.json``, as ``from_checkpoint`` reads them."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+        # Renamed into place, since the weights may be mapped from the very file to be replaced.
+        partial = folder / f"{files.WEIGHTS_FILE}.partial"
+        save_file(weights, partial, metadata={"format": "pt"})
+        partial.replace(folder / files.WEIGHTS_FILE)
+        config = json.dumps(self.config.to_dict(), indent=2)
+        (folder / files.CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
+
+
+def flip_bits(bits: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:
+    """Negate each bit with a probability that is itself uniform in 0..rate (released code).
+
+    Args:
+        bits: any shape, +1 or -1.
+        rate: in 0..1; half of it are flipped on average.
+        generator: on the bits' device.
+    """
+    first = torch.rand(bits.shape, generator=generator, device=bits.device)
+    second = torch.rand(bits.shape, generator=generator, device=bits.device)
+    return torch.where(first < rate * second, -bits, bits)
+
+
+def drop_labels(
+    labels: Tensor, null: int, rate: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Replace each label by ``null`` with probability ``rate``."""
+    drawn = torch.rand(labels.shape, generator=generator, device=labels.device)
+    return torch.where(drawn < rate, null, labels)

@@ -1,0 +1,272 @@
+"""The causal transformer over class tokens and binary tokens; attribute names are the released."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from uniwetok.ar.layers import Linear, SwiGLU
+from uniwetok.tokenizer.rope import apply_rotary, rotary_table
+
+if TYPE_CHECKING:
+    from uniwetok.ar.config import BitDanceConfig
+
+_EPS = 1e-6
+_FEED_FORWARD_MULTIPLE = 256
+
+
+class KeyValueCache:
+    """Keys and values of every layer, allocated once for all positions.
+
+    Args:
+        config: sizes of the model.
+        rows: sequences held.
+        length: positions held of each.
+        like: a tensor of the dtype and on the device to use.
+
+    Attributes:
+        entries: (layers, 2, rows, heads, length, head_dim); keys, then values.
+        filled: positions that every layer holds.
+    """
+
+    def __init__(self, config: BitDanceConfig, rows: int, length: int, like: Tensor) -> None:
+        head_dim = config.width // config.heads
+        self.entries = like.new_empty(config.layers, 2, rows, config.heads, length, head_dim)
+        self.filled = 0
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Write new positions of a layer and return all of its positions.
+
+        Args:
+            layer: index of the layer.
+            keys: (rows, heads, new, head_dim).
+            values: like ``keys``.
+        """
+        end = self.filled + keys.shape[2]
+        held_keys, held_values = self.entries[layer]
+        held_keys[:, :, self.filled : end] = keys
+        held_values[:, :, self.filled : end] = values
+        return held_keys[:, :, :end], held_values[:, :, :end]
+
+    def fill_from(self, other: KeyValueCache, rows: Tensor) -> None:
+        """Copy the positions of another cache, whose row ``rows[i]`` becomes row i."""
+        for ours, theirs in zip(self.entries, other.entries, strict=True):
+            ours[..., : other.filled, :] = theirs[:, rows, :, : other.filled]
+        self.filled = other.filled
+
+
+class CausalAttention(nn.Module):
+    """Self-attention with rotary positions, over the new tokens and those in a cache."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.wqkv = Linear(width, 3 * width, bias=False)
+        self.wo = Linear(width, width, bias=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        table: Tensor,
+        mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        layer: int = 0,
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (batch, tokens, width), the new tokens.
+            table: rotary table of the new tokens.
+            mask: (tokens, tokens) bool, True where a token sees another; None lets every new token
+                see all new and cached ones.
+            cache: holds earlier tokens and takes the new ones; None without earlier tokens.
+            layer: index of this layer in the cache.
+        """
+        qkv: Tensor = self.wqkv(x)
+        qkv = qkv.view(*qkv.shape[:2], 3, self.heads, -1)
+        query, key = apply_rotary(qkv[:, :, :2], table).unbind(2)
+        query, key, value = (part.transpose(1, 2) for part in (query, key, qkv[:, :, 2]))
+        if cache is not None:
+            key, value = cache.extend(layer, key, value)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        out: Tensor = self.wo(attended.transpose(1, 2).flatten(2))
+        return out
+
+
+class CausalBlock(nn.Module):
+    """Pre-norm transformer block: causal attention, then SwiGLU.
+
+    The hidden width is 8/3 of the width, rounded up to a multiple of 256.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attention = CausalAttention(width, heads)
+        hidden = -(-(8 * width // 3) // _FEED_FORWARD_MULTIPLE) * _FEED_FORWARD_MULTIPLE
+        self.feed_forward = SwiGLU(width, hidden, width, bias=False)
+        self.attention_norm = nn.RMSNorm(width, eps=_EPS)
+        self.ffn_norm = nn.RMSNorm(width, eps=_EPS)
+
+    def forward(
+        self,
+        x: Tensor,
+        table: Tensor,
+        mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        layer: int = 0,
+    ) -> Tensor:
+        """Map tokens (batch, tokens, width) to the same shape; see ``CausalAttention``."""
+        x = x + self.attention(self.attention_norm(x), table, mask, cache, layer)
+        out: Tensor = x + self.feed_forward(self.ffn_norm(x))
+        return out
+
+
+class Transformer(nn.Module):
+    """Hidden states that predict an image's tokens, from its class and the tokens before.
+
+    The sequence is the class tokens, the queries of parallel prediction, and the image's tokens in
+    the order of ``generation_order``. Predictions are made ``parallel_tokens`` at a time; tokens of
+    one prediction see each other and all before them. The first is read at the last class token
+    and the queries.
+
+    A base class of the model rather than a child, because the released names of its weights stand
+    at the top.
+    """
+
+    def __init__(self, config: BitDanceConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.cls_embedding = nn.Embedding(config.classes + 1, config.class_tokens * config.width)
+        if config.parallel_tokens > 1:
+            self.query_token = nn.Parameter(
+                torch.empty(1, config.parallel_tokens - 1, config.width)
+            )
+        self.proj_in = SwiGLU(config.latent_channels, config.width * 3 // 2, config.width)
+        self.emb_norm = nn.RMSNorm(config.width, eps=_EPS)
+        self.layers = nn.ModuleList(
+            CausalBlock(config.width, config.heads) for _ in range(config.layers)
+        )
+        self.norm = nn.RMSNorm(config.width, eps=_EPS)
+        self.pos_for_diff = nn.Embedding(config.tokens, config.width)
+
+    def hidden_states(self, tokens: Tensor, labels: Tensor) -> Tensor:
+        """Give the hidden states that predict every token, from the true tokens before it.
+
+        Args:
+            tokens: (batch, tokens, latent_channels), +1 or -1, in generation order.
+            labels: (batch,) int64, ``classes`` being the null class.
+
+        Returns:
+            (batch, tokens, width), the diffusion head's conditioning.
+        """
+        config = self.config
+        given = self.proj_in(tokens[:, : config.tokens - config.parallel_tokens])
+        x = torch.cat([self._prefix(labels), given], dim=1)
+        x = self._run(x, self.rotary_table(), self._mask(config.sequence))
+        return self._predictions(x[:, -config.tokens :], 0)
+
+    def prefill(self, labels: Tensor, table: Tensor, cache: KeyValueCache) -> Tensor:
+        """Start sequences with their classes.
+
+        Args:
+            labels: (rows,) int64, ``classes`` being the null class.
+            table: from ``rotary_table``.
+            cache: an empty one, which is filled.
+
+        Returns:
+            (rows, parallel_tokens, width), the conditioning of the first step.
+        """
+        x = self._prefix(labels)
+        x = self._run(x, table[: x.shape[1]], self._mask(x.shape[1]), cache)
+        return self._predictions(x[:, -self.config.parallel_tokens :], 0)
+
+    def advance(self, tokens: Tensor, table: Tensor, cache: KeyValueCache) -> Tensor:
+        """Continue sequences with the tokens of one step.
+
+        Args:
+            tokens: (rows, parallel_tokens, latent_channels), +1 or -1.
+            table: from ``rotary_table``.
+            cache: holds the sequences before, and takes the new tokens.
+
+        Returns:
+            (rows, parallel_tokens, width), the conditioning of the next step.
+        """
+        start, new = cache.filled, tokens.shape[1]
+        x = self._run(self.proj_in(tokens), table[start : start + new], None, cache)
+        return self._predictions(x, cache.filled - self.config.prefix)
+
+    def rotary_table(self) -> Tensor:
+        """Cosine and sine of every position's angles, (sequence, head_dim // 2, 2) float32.
+
+        Not a buffer, so that it stays in float32 when the model is converted.
+        """
+        config = self.config
+        table = rotary_table(
+            _centers,
+            (config.grid, config.grid),
+            config.width // config.heads,
+            config.prefix,
+            dtype=torch.float32,
+            device=self.norm.weight.device,
+        )
+        order = config.prefix + generation_order(config).to(table.device)
+        return torch.cat([table[: config.prefix], table[order]])[: config.sequence]
+
+    def _prefix(self, labels: Tensor) -> Tensor:
+        classes: Tensor = self.cls_embedding(labels).unflatten(1, (self.config.class_tokens, -1))
+        if self.config.parallel_tokens == 1:
+            return classes
+        return torch.cat([classes, self.query_token.expand(len(labels), -1, -1)], dim=1)
+
+    def _mask(self, length: int) -> Tensor:
+        """Causal mask (length, length) whose predictions' tokens see each other."""
+        group = torch.arange(length, device=self.norm.weight.device)
+        group = (group - (self.config.class_tokens - 1)).clamp(min=0) // self.config.parallel_tokens
+        causal = torch.ones(length, length, dtype=torch.bool, device=group.device).tril()
+        in_image = torch.arange(length, device=group.device) >= self.config.class_tokens - 1
+        together = (group[:, None] == group) & in_image[:, None] & in_image
+        return causal | together
+
+    def _run(
+        self, x: Tensor, table: Tensor, mask: Tensor | None, cache: KeyValueCache | None = None
+    ) -> Tensor:
+        x = self.emb_norm(x)
+        for layer, block in enumerate(self.layers):
+            x = block(x, table, mask, cache, layer)
+        if cache is not None:
+            cache.filled += table.shape[0]
+        return x
+
+    def _predictions(self, x: Tensor, first: int) -> Tensor:
+        out: Tensor = self.norm(x) + self.pos_for_diff.weight[first : first + x.shape[1]]
+        return out
+
+
+def generation_order(config: BitDanceConfig) -> Tensor:
+    """Raster index of each token in the order of generation, (tokens,) int64.
+
+    Row-major patches of ``parallel_tokens``, row-major within; so the raster order itself where
+    tokens are predicted one by one.
+    """
+    patch, patches = config.patch, config.grid // config.patch
+    raster = torch.arange(config.tokens).view(patches, patch, patches, patch)
+    return raster.transpose(1, 2).flatten()
+
+
+def to_tokens(codes: Tensor, config: BitDanceConfig) -> Tensor:
+    """Map codes (batch, bits, grid, grid) to tokens (batch, tokens, bits) in generation order."""
+    return codes.flatten(2).mT[:, generation_order(config).to(codes.device)]
+
+
+def to_codes(tokens: Tensor, config: BitDanceConfig) -> Tensor:
+    """Invert ``to_tokens``."""
+    raster = torch.empty_like(tokens)
+    raster[:, generation_order(config).to(tokens.device)] = tokens
+    return raster.mT.reshape(*raster.mT.shape[:2], config.grid, config.grid)
+
+
+def _centers(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.arange(length, dtype=dtype, device=device) + 0.5
