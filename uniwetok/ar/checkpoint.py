@@ -72,7 +72,7 @@ def read_weights(path: Path, *, ema: bool) -> tuple[dict[str, Tensor], bool]:
         return files.read_tensors(path), False
     # The released training saves its command-line arguments too: plain values.
     with torch.serialization.safe_globals([argparse.Namespace]):
-        content = files._read_torch(path)
+        content = files.read_torch(path)
     if isinstance(content, Mapping):
         entries = [key for key in _ENTRIES if isinstance(content.get(key), Mapping)]
         entry = entries[0 if ema else -1] if entries else None

@@ -32,12 +32,12 @@ def sample(
 ) -> Tensor:
     """Draw one image's codes for each label.
 
-    All noise is drawn on the CPU, so that it is the same on every device. With per-sample streams
-    a sample's noise does not depend on the others of the batch either. Its codes then depend on
-    them only as far as rounding in the matrix products of the backend depends on the number of
-    rows: bit-identical at the same number of rows, and nearly always across numbers, since only a
-    prediction within rounding of zero changes sign. Draw samples one at a time where they must be
-    the same for certain.
+    All noise is drawn on the CPU, so that it is the same on every device, and with per-sample
+    streams a sample's noise does not depend on the others of its batch. Its codes may, but only
+    through rounding, which in matrix products depends on the number of rows: a bit whose prediction
+    is within rounding of zero can change, and what is drawn after it. That is rare (no bit of
+    three images of a random UniWeTok-B, drawn together and alone on a CPU). Draw samples one at a
+    time where they must be the same for certain.
 
     Args:
         model: in evaluation mode; it works in the precision and on the device of its weights.

@@ -111,7 +111,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is corrupt or truncated, would run code, or holds no tensors.
     """
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
     if isinstance(content, Mapping):
         state = content.get("state_dict", content)
         if isinstance(state, Mapping):
@@ -130,7 +130,8 @@ def _read_safetensors(path: Path) -> object:
         ) from error
 
 
-def _read_torch(path: Path) -> object:
+def read_torch(path: Path) -> object:
+    """Read what a torch file holds, weights alone; raise `CheckpointError` for anything else."""
     # Only zip archives, torch's format since 1.6, can be mapped into memory.
     is_zip = zipfile.is_zipfile(path)
     try:
