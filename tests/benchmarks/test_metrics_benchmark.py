@@ -45,7 +45,8 @@ def test_every_row_is_measured_and_agrees_with_its_peer(monkeypatch: pytest.Monk
 
     labels = {line.claim.label for line in times}
     assert len(labels) >= len(rows)
-    assert {line.claim.goal for line in times} >= {1.5, 10, 3, 50, 4, 8, 5, 2.5, 1.6, 1.35, 1.8}
+    # Precision and recall have a goal at the full size only.
+    assert {line.claim.goal for line in times} >= {1.5, 10, 3, 50, 4, 8, 5, 1.6, 1.35, 1.8}
     for line in times:
         assert line.ours > 0
         assert line.ratio == pytest.approx(line.peer / line.ours)
