@@ -203,7 +203,7 @@ class Denoiser(nn.Module):
 
 
 class DiffusionHead(nn.Module):
-    """The head as trained: ``net`` and its loss."""
+    """The head as trained: ``net`` and its losses."""
 
     def __init__(self, config: BitDanceConfig) -> None:
         super().__init__()
@@ -221,20 +221,43 @@ class DiffusionHead(nn.Module):
         the velocity (x - z) / (1 - t).
 
         Args:
-            target: (batch, ..., bits) float32, +1 or -1.
+            target: (batch, ..., bits) float32 (or float64), +1 or -1.
             condition: (batch, ..., width).
             generator: draws times, then noise, on the target's device; None draws globally.
 
         Returns:
-            () float32, about 3 at the initial weights.
+            () in the target's dtype, about 3 at the initial weights.
         """
-        device = target.device
-        normal = torch.randn(len(target), generator=generator, device=device)
+        normal = torch.randn(len(target), generator=generator, device=target.device)
         time = (normal * self.time_std + self.time_mean).sigmoid()
-        noise = torch.randn(target.shape, generator=generator, device=device)
+        error = self._error(target, condition, time, generator)
+        remaining = (1 - time).clamp(min=LAST_STEP).view(-1, *[1] * (target.ndim - 1))
+        loss: Tensor = (error / remaining).square().mean()
+        return loss
+
+    def bit_loss(
+        self, target: Tensor, condition: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Give the mean squared error of the predicted bits at uniform times (paper, Eq. 7).
+
+        Args:
+            target: as for the loss above, and so are the others.
+            condition: as above.
+            generator: as above.
+
+        Returns:
+            () in the target's dtype, 1 at the initial weights.
+        """
+        time = torch.rand(len(target), generator=generator, device=target.device)
+        loss: Tensor = self._error(target, condition, time, generator).square().mean()
+        return loss
+
+    def _error(
+        self, target: Tensor, condition: Tensor, time: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Predict bits from their mixture with fresh noise at the given times, less the bits."""
+        noise = torch.randn(target.shape, generator=generator, device=target.device)
         t = time.view(-1, *[1] * (target.ndim - 1))
         noisy = (1 - t) * noise + t * target
-        predicted = self.net(noisy.to(condition.dtype), time, condition)
-        velocity_error = (predicted.float() - target) / (1 - t).clamp(min=LAST_STEP)
-        loss: Tensor = velocity_error.square().mean()
-        return loss
+        predicted: Tensor = self.net(noisy.to(condition.dtype), time, condition)
+        return predicted.to(target.dtype) - target

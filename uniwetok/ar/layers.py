@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 _FEW_ROWS = range(2, 5)
+_INIT_STD = 0.02
 
 
 class Linear(nn.Linear):
@@ -39,3 +40,15 @@ class SwiGLU(nn.Module):
         gate, value = self.w1(x).chunk(2, dim=-1)
         out: Tensor = self.w2(F.silu(gate) * value)
         return out
+
+
+@torch.no_grad()
+def initialize(module: nn.Module) -> None:
+    """Draw the released initial weights, N(0, 0.02^2), of a module's own weights and children."""
+    for each in module.modules():
+        if isinstance(each, nn.Linear | nn.Embedding):
+            nn.init.normal_(each.weight, std=_INIT_STD)
+        if isinstance(each, nn.Linear) and each.bias is not None:
+            nn.init.zeros_(each.bias)
+    for weight in module.parameters(recurse=False):
+        nn.init.normal_(weight, std=_INIT_STD)

@@ -8,16 +8,15 @@ from typing import Literal, Self
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from uniwetok.ar import checkpoint, inputs
 from uniwetok.ar.config import BitDanceConfig
 from uniwetok.ar.diffusion_head import DiffusionHead
+from uniwetok.ar.layers import initialize
 from uniwetok.ar.transformer import Transformer, to_tokens
 from uniwetok.tokenizer import checkpoint as files
 from uniwetok.tokenizer.checkpoint import CheckpointError, LoadReport
-
-_INIT_STD = 0.02
 
 
 class BitDance(Transformer):
@@ -37,7 +36,8 @@ class BitDance(Transformer):
         super().__init__(config or BitDanceConfig())
         self.head = DiffusionHead(self.config)
         self.report: LoadReport | None = None
-        self._initialize()
+        initialize(self)
+        self.head.net.initialize()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -70,9 +70,15 @@ class BitDance(Transformer):
             TypeError: ``codes`` are not floating, or ``labels`` not int64.
             ValueError: a shape does not fit, or a label is not a class.
         """
+        inputs.check_labels(labels, self.config)
+        inputs.check_codes(codes, labels, self.config)
+        return self.objective(codes, labels, generator)
+
+    def objective(
+        self, codes: Tensor, labels: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Give the training loss without looking at the arguments' values; see ``forward``."""
         config = self.config
-        inputs.check_labels(labels, config)
-        inputs.check_codes(codes, labels, config)
         target = to_tokens(codes, config)
         given = target
         if self.training:
@@ -85,17 +91,6 @@ class BitDance(Transformer):
         repeats = (config.loss_repeats, 1, 1)
         loss: Tensor = self.head(target.repeat(repeats), condition.repeat(repeats), generator)
         return loss
-
-    def _initialize(self) -> None:
-        """Draw the released initial weights."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=_INIT_STD)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
-        if self.config.parallel_tokens > 1:
-            nn.init.normal_(self.query_token, std=_INIT_STD)
-        self.head.net.initialize()
 
     @classmethod
     def from_checkpoint(

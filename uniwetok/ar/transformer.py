@@ -124,7 +124,32 @@ class CausalBlock(nn.Module):
         return out
 
 
-class Transformer(nn.Module):
+class Trunk(nn.Module):
+    """What turns tokens into conditions of the diffusion head, whatever is generated and how."""
+
+    def __init__(self, config: BitDanceConfig) -> None:
+        super().__init__()
+        self.proj_in = SwiGLU(config.latent_channels, config.width * 3 // 2, config.width)
+        self.emb_norm = nn.RMSNorm(config.width, eps=_EPS)
+        self.layers = nn.ModuleList(
+            CausalBlock(config.width, config.heads) for _ in range(config.layers)
+        )
+        self.norm = nn.RMSNorm(config.width, eps=_EPS)
+        self.pos_for_diff = nn.Embedding(config.tokens, config.width)
+
+    def run(
+        self, x: Tensor, table: Tensor, mask: Tensor | None, cache: KeyValueCache | None = None
+    ) -> Tensor:
+        """Run the blocks on tokens (batch, tokens, width); see ``CausalAttention``."""
+        x = self.emb_norm(x)
+        for layer, block in enumerate(self.layers):
+            x = block(x, table, mask, cache, layer)
+        if cache is not None:
+            cache.filled += table.shape[0]
+        return x
+
+
+class Transformer(Trunk):
     """Hidden states that predict an image's tokens, from its class and the tokens before.
 
     The sequence is the class tokens, the queries of parallel prediction, and the image's tokens in
@@ -137,20 +162,13 @@ class Transformer(nn.Module):
     """
 
     def __init__(self, config: BitDanceConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.config = config
         self.cls_embedding = nn.Embedding(config.classes + 1, config.class_tokens * config.width)
         if config.parallel_tokens > 1:
             self.query_token = nn.Parameter(
                 torch.empty(1, config.parallel_tokens - 1, config.width)
             )
-        self.proj_in = SwiGLU(config.latent_channels, config.width * 3 // 2, config.width)
-        self.emb_norm = nn.RMSNorm(config.width, eps=_EPS)
-        self.layers = nn.ModuleList(
-            CausalBlock(config.width, config.heads) for _ in range(config.layers)
-        )
-        self.norm = nn.RMSNorm(config.width, eps=_EPS)
-        self.pos_for_diff = nn.Embedding(config.tokens, config.width)
 
     def hidden_states(self, tokens: Tensor, labels: Tensor) -> Tensor:
         """Give the hidden states that predict every token, from the true tokens before it.
@@ -165,7 +183,7 @@ class Transformer(nn.Module):
         config = self.config
         given = self.proj_in(tokens[:, : config.tokens - config.parallel_tokens])
         x = torch.cat([self._prefix(labels), given], dim=1)
-        x = self._run(x, self.rotary_table(), self._mask(config.sequence))
+        x = self.run(x, self.rotary_table(), self._mask(config.sequence))
         return self._predictions(x[:, -config.tokens :], 0)
 
     def prefill(self, labels: Tensor, table: Tensor, cache: KeyValueCache) -> Tensor:
@@ -180,7 +198,7 @@ class Transformer(nn.Module):
             (rows, parallel_tokens, width), the conditioning of the first step.
         """
         x = self._prefix(labels)
-        x = self._run(x, table[: x.shape[1]], self._mask(x.shape[1]), cache)
+        x = self.run(x, table[: x.shape[1]], self._mask(x.shape[1]), cache)
         return self._predictions(x[:, -self.config.parallel_tokens :], 0)
 
     def advance(self, tokens: Tensor, table: Tensor, cache: KeyValueCache) -> Tensor:
@@ -195,7 +213,7 @@ class Transformer(nn.Module):
             (rows, parallel_tokens, width), the conditioning of the next step.
         """
         start, new = cache.filled, tokens.shape[1]
-        x = self._run(self.proj_in(tokens), table[start : start + new], None, cache)
+        x = self.run(self.proj_in(tokens), table[start : start + new], None, cache)
         return self._predictions(x, cache.filled - self.config.prefix)
 
     def rotary_table(self) -> Tensor:
@@ -205,7 +223,7 @@ class Transformer(nn.Module):
         """
         config = self.config
         table = rotary_table(
-            _centers,
+            centers,
             (config.grid, config.grid),
             config.width // config.heads,
             config.prefix,
@@ -229,16 +247,6 @@ class Transformer(nn.Module):
         in_image = torch.arange(length, device=group.device) >= self.config.class_tokens - 1
         together = (group[:, None] == group) & in_image[:, None] & in_image
         return causal | together
-
-    def _run(
-        self, x: Tensor, table: Tensor, mask: Tensor | None, cache: KeyValueCache | None = None
-    ) -> Tensor:
-        x = self.emb_norm(x)
-        for layer, block in enumerate(self.layers):
-            x = block(x, table, mask, cache, layer)
-        if cache is not None:
-            cache.filled += table.shape[0]
-        return x
 
     def _predictions(self, x: Tensor, first: int) -> Tensor:
         out: Tensor = self.norm(x) + self.pos_for_diff.weight[first : first + x.shape[1]]
@@ -268,5 +276,6 @@ def to_codes(tokens: Tensor, config: BitDanceConfig) -> Tensor:
     return raster.mT.reshape(*raster.mT.shape[:2], config.grid, config.grid)
 
 
-def _centers(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def centers(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Positions 0.5, 1.5 ... along a side, the rule of BitDance's rotary embedding."""
     return torch.arange(length, dtype=dtype, device=device) + 0.5

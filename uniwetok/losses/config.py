@@ -12,6 +12,7 @@ from typing import Literal, get_args
 TokenReduction = Literal["mean", "sum"]
 CodebookScope = Literal["pooled", "per_group"]
 DistillationHead = Literal["linear", "attention"]
+PriorObjective = Literal["x", "bitdance"]
 
 
 def commitment_weight(*, siglu: bool) -> float:
@@ -98,7 +99,7 @@ class DistillationConfig:
     """Weight eta of the post term in Eq. 6. Paper: no value. Default 1: the paper's tables switch
     the two terms on and off without preferring one."""
     pre: bool = True
-    """Align the latents after SigLu, before the sign (paper, Tab. 16: True)."""
+    """Align the latents, before the sign (paper, Tab. 16: True)."""
     post: bool = True
     """Align the codes, with straight-through gradients (paper, Tab. 16: True)."""
     head: DistillationHead = "linear"
@@ -115,10 +116,75 @@ class DistillationConfig:
         _check_choice("head", self.head, get_args(DistillationHead))
         if not (self.pre or self.post):
             raise ValueError("pre=False and post=False distil nothing; set distillation=None")
-        for name in ("attention_heads", "mlp_ratio"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+        _check_counts(self, "attention_heads", "mlp_ratio")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorConfig:
+    """Generative-Aware Prior (paper, Eq. 7): a tiny BitDance that predicts the codes.
+
+    Nothing of it is released. The paper's BitDance-T has 8.6 M parameters (appendix B) and no
+    sizes; these give 8.607 M, with heads of 64 channels and a head as wide as the transformer, as
+    in every other BitDance. 91 other choices also round to 8.6 M.
+
+    Raises:
+        ValueError: a value is impossible; the message names the field, its value and the fix.
+    """
+
+    weight: float = 0.1
+    """Weight mu in Eq. 8. Paper: no value. Default 0.1: the loss starts near 1 a bit and the
+    entropy and adversarial terms weigh 0.1; much more rewards bits that carry nothing."""
+    query: bool = True
+    """Predict the first token too, from a learned query token. Paper: on; without it (Tab. 5) the
+    first token is context only, and generation gets worse."""
+    objective: PriorObjective = "x"
+    """"x": squared error of the predicted bits, times uniform in [0, 1], as Eq. 7 is written.
+    "bitdance": BitDance's own, the error of velocities at logit-normal times. Default: Eq. 7."""
+    detach_target: bool = False
+    """Let no gradient reach the tokens as what is predicted. Paper: silent. Default: let it, since
+    the tokenizer can only adapt to the prior by gradients through the codes."""
+    detach_context: bool = False
+    """Let no gradient reach the tokens as what is predicted from. Paper: silent; default as
+    ``detach_target``."""
+    repeats: int = 1
+    """Times that each hidden state meets a fresh time and noise. Paper: silent. BitDance: 4.
+    Default 1: Eq. 7 shows one, and it costs least."""
+    width: int = 320
+    """Channels of a token in the transformer."""
+    heads: int = 5
+    """Attention heads of the transformer."""
+    layers: int = 4
+    """Blocks of the transformer."""
+    diffusion_width: int = 320
+    """Channels of a token in the diffusion head."""
+    diffusion_blocks: int = 4
+    """Residual blocks of the diffusion head."""
+    diffusion_modulations: int = 1
+    """Layers that give the adaptive norms' scale, shift and gate."""
+
+    def __post_init__(self) -> None:
+        _check_not_negative(self, "weight")
+        _check_choice("objective", self.objective, get_args(PriorObjective))
+        _check_counts(
+            self,
+            "repeats",
+            "width",
+            "heads",
+            "layers",
+            "diffusion_width",
+            "diffusion_blocks",
+            "diffusion_modulations",
+        )
+        if self.width % (4 * self.heads):
+            raise ValueError(
+                f"heads={self.heads} does not split width={self.width} into heads whose size is a "
+                f"multiple of 4, as the two-dimensional rotary embedding needs"
+            )
+        if self.diffusion_blocks % self.diffusion_modulations:
+            raise ValueError(
+                f"diffusion_modulations={self.diffusion_modulations} does not divide "
+                f"diffusion_blocks={self.diffusion_blocks}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +216,13 @@ def _check_not_negative(config: object, *names: str) -> None:
         value = getattr(config, name)
         if not value >= 0:
             raise ValueError(f"{name}={value} must not be negative; 0 switches the term off")
+
+
+def _check_counts(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

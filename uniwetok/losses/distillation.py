@@ -100,6 +100,9 @@ class PrePostDistillation(nn.Module):
     """Pre-Post Distillation with separate heads, since Eq. 4 and 5 name two pools.
 
     Attributes:
+        config: terms, weights and the kind of heads.
+        channels: bits of a token.
+        width: the teacher's.
         pre: head of the latents, or None.
         post: head of the codes, or None.
     """
@@ -117,6 +120,8 @@ class PrePostDistillation(nn.Module):
         """
         super().__init__()
         self.config = config
+        self.channels = channels
+        self.width = width
         self.pre = self._head(channels, width) if config.pre else None
         self.post = self._head(channels, width) if config.post else None
 
@@ -129,7 +134,7 @@ class PrePostDistillation(nn.Module):
         """Compare both pooled sides with the teacher.
 
         Args:
-            latents: (batch, channels, h, w) after SigLu, before the sign.
+            latents: (batch, channels, h, w), the encoder's output, before the sign.
             codes: +1 or -1, of the same shape, with straight-through gradients.
             target: (batch, width) embeddings of the same images.
 

@@ -42,10 +42,10 @@ class TokenizerTerms:
     post_distillation: Tensor | None
     """Cosine loss of the codes."""
 
-    def scalars(self) -> dict[str, float]:
-        """Return the parts that are there as numbers, for logs; waits for the device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value.item() for name, value in values.items() if value is not None}
+    def parts(self) -> dict[str, Tensor]:
+        """Return the parts that are there by name, without ``total``."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class TokenizerLoss(nn.Module):
@@ -117,7 +117,7 @@ class TokenizerLoss(nn.Module):
         Args:
             images: (batch, 3, H, W) floating in [-1, 1].
             reconstruction: of the same shape, not clamped.
-            latents: (batch, channels, h, w) after SigLu, before the sign.
+            latents: (batch, channels, h, w), the encoder's output, before the sign.
             codes: +1 or -1, of the same shape, with straight-through gradients.
             fake_logits: (batch, 1, h', w'), the discriminator's ``generator_logits`` of the
                 reconstruction; needed unless ``adversarial`` is None.

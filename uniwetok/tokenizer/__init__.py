@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from uniwetok.tokenizer.checkpoint import CheckpointError, LoadReport
-from uniwetok.tokenizer.config import UniWeTokConfig
-from uniwetok.tokenizer.model import UniWeTok
+from typing import TYPE_CHECKING
+
+from uniwetok.lazy import lazy
+
+if TYPE_CHECKING:
+    from uniwetok.tokenizer.checkpoint import CheckpointError, LoadReport
+    from uniwetok.tokenizer.config import UniWeTokConfig
+    from uniwetok.tokenizer.model import UniWeTok
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "CheckpointError": "checkpoint",
+            "LoadReport": "checkpoint",
+            "UniWeTok": "model",
+            "UniWeTokConfig": "config",
+        },
+    )
 
 __all__ = ["CheckpointError", "LoadReport", "UniWeTok", "UniWeTokConfig"]

@@ -46,7 +46,7 @@ class LoadReport:
     """File the weights were read from."""
     config_source: Literal["given", "file", "inferred"]
     """Where the configuration came from: the caller, a file beside the weights, or the names and
-    shapes of the weights, which cannot tell ``heads`` and ``groups``."""
+    shapes of the weights, which cannot tell ``heads``, ``groups`` and ``siglu``."""
     tensors: int
     """Tensors loaded: every one the model has."""
     from_ema: int
@@ -223,13 +223,17 @@ def infer_config(tensors: Mapping[str, Tensor]) -> UniWeTokConfig | None:
     """Read the configuration off the names and shapes of raw weights, or None if that fails.
 
     ``heads`` leaves no trace in the weights and is assumed to be the width divided by 64, as in the
-    paper's model; ``groups`` is assumed to give groups of 8 bits.
+    paper's model; ``groups`` is assumed to give groups of 8 bits, and ``siglu`` to be on.
     """
     found = shapes(tensors)
     try:
         channels, in_channels = found["encoder.conv_in.weight"][:2]
         levels = _count(found, "encoder.down.{}.downsample.weight")
-        widths = [found[f"encoder.down.{i}.downsample.weight"][0] for i in range(levels)]
+        blocks = [f"encoder.down.{i + 1}.block.0" for i in range(levels)]
+        single = any(f"{block}.nin_shortcut.weight" in found for block in blocks)
+        strided = [f"encoder.down.{i}.downsample.weight" for i in range(levels)]
+        widening = [f"{block}.conv1.weight" for block in blocks] if single else strided
+        widths = [found[name][0] for name in widening]
         latent_channels, width = found["encoder.conv_out.weight"][:2]
         return UniWeTokConfig(
             in_channels=in_channels,
@@ -242,6 +246,7 @@ def infer_config(tensors: Mapping[str, Tensor]) -> UniWeTokConfig | None:
             heads=max(1, width // _ASSUMED_HEAD_DIM),
             register_tokens=found["encoder.register_token.weight"][0],
             groups=default_groups(latent_channels),
+            bottleneck="single" if single else "double",
         )
     except (KeyError, ValueError, IndexError):
         return None

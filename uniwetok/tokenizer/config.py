@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+Bottleneck = Literal["double", "single"]
 
 NORM_GROUPS = 32
 """Groups of every GroupNorm (released code); each width must be a multiple of it."""
@@ -56,6 +58,13 @@ class UniWeTokConfig:
     """Learned tokens before the spatial ones (released code; the paper does not mention them)."""
     groups: int = 16
     """Groups of the group-wise quantizer: 16 groups of 8 bits (paper, g and d')."""
+    siglu: bool = True
+    """End the encoder in SigLu, which bounds the latents to (-1, 1). Paper: on; Tab. 2 compares.
+    Weights do not show it."""
+    bottleneck: Bottleneck = "double"
+    """Where the encoder widens: inside the strided convolutions, so that each level has one width,
+    or, "single", in each level's first residual block, by a 1x1 shortcut, as WeTok. Paper: double;
+    Tab. 4 compares."""
     rope_in_activation_dtype: bool = False
     """Build the rotary table in the dtype of the activations, as the released code does.
     It changes results in half precision only; the default is a float32 table."""
@@ -67,6 +76,20 @@ class UniWeTokConfig:
         for name in ("num_res_blocks", "attention_blocks", "register_tokens"):
             self._check_integer(name, getattr(self, name), minimum=0)
         self._check_integer("heads", self.heads, minimum=1)
+        if not isinstance(self.siglu, bool):
+            raise ValueError(f"siglu must be True or False, got {self.siglu!r}")
+        self._check_widths()
+        if self.latent_channels % self.groups:
+            raise ValueError(
+                f"groups={self.groups} does not divide latent_channels={self.latent_channels}"
+            )
+        if self.attention_blocks and self.width % (4 * self.heads):
+            raise ValueError(
+                f"heads={self.heads} does not split width {self.width} into heads whose size is a "
+                f"multiple of 4, as the two-dimensional rotary embedding needs"
+            )
+
+    def _check_widths(self) -> None:
         if not self.channel_multipliers:
             raise ValueError("channel_multipliers is empty: give one multiplier a level")
         for multiplier in self.channel_multipliers:
@@ -78,14 +101,15 @@ class UniWeTokConfig:
                     f"channel_multipliers={self.channel_multipliers}): every width must be a "
                     f"multiple of {NORM_GROUPS}, the groups of GroupNorm"
                 )
-        if self.latent_channels % self.groups:
+        if self.bottleneck not in get_args(Bottleneck):
             raise ValueError(
-                f"groups={self.groups} does not divide latent_channels={self.latent_channels}"
+                f"bottleneck={self.bottleneck!r} is unknown; choose one of "
+                f"{', '.join(get_args(Bottleneck))}"
             )
-        if self.attention_blocks and self.width % (4 * self.heads):
+        if self.bottleneck == "single" and not self.num_res_blocks and len(set(self.widths)) > 1:
             raise ValueError(
-                f"heads={self.heads} does not split width {self.width} into heads whose size is a "
-                f"multiple of 4, as the two-dimensional rotary embedding needs"
+                "bottleneck='single' widens in residual blocks and num_res_blocks=0 has none; "
+                "use bottleneck='double'"
             )
 
     @staticmethod
@@ -148,7 +172,7 @@ class UniWeTokConfig:
     def differences(self, other: UniWeTokConfig) -> dict[str, Any]:
         """Return this configuration's values of the fields that shape weights and differ."""
         ours, theirs = self.to_dict(), other.to_dict()
-        unseen = {"heads", "groups", "rope_in_activation_dtype"}
+        unseen = {"heads", "groups", "siglu", "rope_in_activation_dtype"}
         return {k: v for k, v in ours.items() if k not in unseen and v != theirs[k]}
 
     @classmethod
@@ -158,7 +182,8 @@ class UniWeTokConfig:
         ``resolution`` and ``double_z`` are accepted and ignored, as are the entries beside
         ``ddconfig`` (``gan_decoder``, ``checkpoint``): the released UniWeTok reads none of them.
         Absent ``ch_mult``, ``attn_blocks`` and ``n_heads`` take the defaults of the released code
-        ((1, 2, 2, 4), 2 and 16). The groups, which no released file names, are of 8 bits.
+        ((1, 2, 2, 4), 2 and 16). The groups, which no released file names, are of 8 bits; SigLu and
+        the double bottleneck are fixed in the released code.
 
         Raises:
             ValueError: a required entry is absent, unknown or impossible.
@@ -178,12 +203,18 @@ class UniWeTokConfig:
         """Return the released ``ddconfig``; it holds neither groups nor the rotary option.
 
         Raises:
-            ValueError: ``register_tokens`` is not 4, the only number the released code has.
+            ValueError: ``register_tokens`` is not 4, the only number the released code has, or the
+                model has no SigLu or another bottleneck, which the released code cannot build.
         """
         if self.register_tokens != _RELEASED_REGISTER_TOKENS:
             raise ValueError(
                 f"register_tokens={self.register_tokens}: the released code always has "
                 f"{_RELEASED_REGISTER_TOKENS}"
+            )
+        if not self.siglu or self.bottleneck != "double":
+            raise ValueError(
+                f"siglu={self.siglu}, bottleneck={self.bottleneck!r}: the released code always has "
+                f"SigLu and the double bottleneck"
             )
         ours = self.to_dict()
         released = {theirs: ours[name] for theirs, name in _RELEASED_NAMES.items()}

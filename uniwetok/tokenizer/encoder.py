@@ -1,4 +1,4 @@
-"""The encoder: image to latents in (-1, 1)."""
+"""The encoder: image to latents, in (-1, 1) with SigLu."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 
 class EncoderLevel(nn.Module):
-    """Residual blocks of one width, then a strided convolution that widens to the next.
+    """Residual blocks, the first of which may widen, then a strided convolution that may."""
 
-    Widening inside the strided convolution is the paper's "double bottleneck channel".
-    """
-
-    def __init__(self, channels: int, next_channels: int | None, num_res_blocks: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, next_channels: int | None, num_res_blocks: int
+    ) -> None:
         super().__init__()
-        self.block = nn.ModuleList(ResBlock(channels, channels) for _ in range(num_res_blocks))
+        self.block = nn.ModuleList(
+            ResBlock(in_channels if index == 0 else channels, channels)
+            for index in range(num_res_blocks)
+        )
         self.downsample = (
             None
             if next_channels is None
@@ -30,22 +32,31 @@ class EncoderLevel(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, channels, h, w) to (batch, next_channels, h / 2, w / 2)."""
+        """Map (batch, in_channels, h, w) to (batch, next_channels, h / 2, w / 2)."""
         for block in self.block:
             x = block(x)
         return x if self.downsample is None else self.downsample(x)
 
 
 class Encoder(TokenMixer):
-    """CNN, transformer and projection to the latents; differentiable."""
+    """CNN, transformer and projection to the latents; differentiable.
+
+    Widening inside the strided convolutions is the paper's "double bottleneck channel"; otherwise
+    these keep the width and the next level's first residual block widens.
+    """
 
     def __init__(self, config: UniWeTokConfig) -> None:
         super().__init__(config, encoder_positions)
+        self.siglu = config.siglu
         widths = config.widths
+        if config.bottleneck == "double":
+            inputs, strided = widths, widths[1:]
+        else:
+            inputs, strided = (widths[0], *widths[:-1]), widths[:-1]
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1, bias=False)
         self.down = nn.ModuleList(
-            EncoderLevel(width, next_width, config.num_res_blocks)
-            for width, next_width in zip(widths, [*widths[1:], None], strict=True)
+            EncoderLevel(before, width, after, config.num_res_blocks)
+            for before, width, after in zip(inputs, widths, [*strided, None], strict=True)
         )
         self.norm_out = group_norm(config.width)
         self.conv_out = nn.Conv2d(config.width, config.latent_channels, 1)
@@ -57,14 +68,16 @@ class Encoder(TokenMixer):
             x: (batch, in_channels, H, W) in [-1, 1].
 
         Returns:
-            (batch, latent_channels, H / 32, W / 32) in (-1, 1), before the sign.
+            (batch, latent_channels, H / 32, W / 32) before the sign; in (-1, 1) with SigLu, not
+            bounded without.
         """
         # Images often come channels last; see TokenMixer.mix_tokens on why not to compute so.
         x = self.conv_in(x.contiguous())
         for level in self.down:
             x = level(x)
         x = self.mix_tokens(x)
-        return siglu(self.conv_out(self.norm_out(x)))
+        x = self.conv_out(self.norm_out(x))
+        return siglu(x) if self.siglu else x
 
 
 def siglu(x: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class UniWeTok(nn.Module):
 
     @torch.no_grad()
     def latents(self, x: Tensor) -> Tensor:
-        """Encode images to the SigLu output, before the sign.
+        """Encode images to the encoder's output, before the sign.
 
         Sides that are not multiples of 32 are padded symmetrically with zeros, mid-grey, as the
         released evaluation at original resolution does (with 16).
@@ -65,7 +65,7 @@ class UniWeTok(nn.Module):
             x: (batch, 3, H, W) floating in [-1, 1], H and W at least 64.
 
         Returns:
-            (batch, 128, ceil(H / 32), ceil(W / 32)) in (-1, 1).
+            (batch, 128, ceil(H / 32), ceil(W / 32)), in (-1, 1) with SigLu.
 
         Raises:
             TypeError: ``x`` is not a floating tensor.
@@ -228,7 +228,7 @@ class UniWeTok(nn.Module):
                 ``model.safetensors`` (from ``save_pretrained``) or ``ae.safetensors`` (released).
             config: the sizes. If None, they are read from the ``config.json`` or ``ae_config.json``
                 beside a ``.safetensors`` file, or else inferred from the weights, which assumes
-                heads of 64 channels and groups of 8 bits.
+                heads of 64 channels, groups of 8 bits and SigLu.
             ema: prefer the moving averages of a training checkpoint to its raw weights.
 
         Returns:
@@ -278,7 +278,7 @@ class UniWeTok(nn.Module):
         if checkpoint.faults(tensors, expected):
             return "No other configuration fits either: the file is incomplete or not a UniWeTok's"
         changes = ", ".join(f"{k}={v}" for k, v in inferred.differences(config).items())
-        return f"It fits a configuration with {changes} (heads and groups are assumed)"
+        return f"It fits a configuration with {changes} (heads, groups and siglu are assumed)"
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, revision: str | None = None) -> Self:

@@ -30,6 +30,16 @@ def quantize(latents: Tensor) -> Tensor:
     return torch.where(latents > 0, one, -one)
 
 
+def quantize_straight_through(latents: Tensor) -> Tensor:
+    """Binarize latents as ``quantize`` does, passing gradients on to them unchanged.
+
+    Returns:
+        Tensor like ``latents``, exactly +1 or -1; NaN where a latent is not finite.
+    """
+    # Not latents + (codes - latents), which rounds off the codes by an ulp.
+    return quantize(latents.detach()) + (latents - latents.detach())
+
+
 def codes_to_indices(codes: Tensor, groups: int) -> Tensor:
     """Give each group's index into its 2^d codes, d = channels / groups.
 
@@ -102,8 +112,25 @@ def unpack(packed: Sequence[bytes], grid: tuple[int, int], channels: int) -> Ten
                 f"{channels} bits takes {expected}"
             )
     data = torch.frombuffer(bytearray(b"".join(packed)), dtype=torch.uint8)
-    data = data.view(len(packed), rows, columns, bytes_per_token, 1)
-    bits = (data >> torch.arange(8, dtype=torch.uint8) & 1).flatten(3)
+    return unpack_bytes(data.view(len(packed), -1), grid, channels)
+
+
+def unpack_bytes(packed: Tensor, grid: tuple[int, int], channels: int) -> Tensor:
+    """Invert ``pack`` on any device.
+
+    Args:
+        packed: (batch, rows * columns * ceil(channels / 8)) uint8.
+        grid: rows and columns of tokens.
+        channels: bits of a token.
+
+    Returns:
+        (batch, channels, rows, columns) float32, +1 or -1, on the device of ``packed``.
+
+    Raises:
+        ValueError: a padding bit is set.
+    """
+    data = packed.view(len(packed), *grid, -(-channels // 8), 1)
+    bits = (data >> torch.arange(8, dtype=torch.uint8, device=packed.device) & 1).flatten(3)
     if bits[..., channels:].any():
         raise ValueError(f"a padding bit is set: the bytes do not hold tokens of {channels} bits")
     return bits[..., :channels].permute(0, 3, 1, 2).float().mul(2).sub(1).contiguous()

@@ -72,7 +72,7 @@ def rotary_table(
 
 
 def apply_rotary(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate adjacent channel pairs (2p, 2p+1) in float32 and cast back.
+    """Rotate adjacent channel pairs (2p, 2p+1) in float32 (float64 if given) and cast back.
 
     Args:
         x: (batch, tokens, ..., heads, head_dim), any floating dtype.
@@ -83,6 +83,7 @@ def apply_rotary(x: Tensor, table: Tensor) -> Tensor:
     """
     between = (1,) * (x.ndim - 3)
     cos, sin = table.view(table.shape[0], *between, table.shape[1], 2).unbind(-1)
-    even, odd = x.float().view(*x.shape[:-1], -1, 2).unbind(-1)
+    wide = x if x.dtype == torch.float64 else x.float()
+    even, odd = wide.view(*x.shape[:-1], -1, 2).unbind(-1)
     rotated = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1)
     return rotated.flatten(-2).to(x.dtype)

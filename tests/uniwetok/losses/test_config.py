@@ -8,6 +8,7 @@ from uniwetok.losses import (
     AdversarialConfig,
     DistillationConfig,
     EntropyConfig,
+    PriorConfig,
     TokenizerLossConfig,
     commitment_weight,
 )
@@ -40,6 +41,11 @@ def test_configurations_are_frozen():
         (DistillationConfig, {"pre": False, "post": False}, "set distillation=None"),
         (DistillationConfig, {"head": "mlp"}, "head='mlp' is unknown; choose one of linear, atten"),
         (DistillationConfig, {"attention_heads": 0}, "attention_heads must be an integer >= 1"),
+        (PriorConfig, {"weight": -0.1}, "weight=-0.1 must not be negative"),
+        (PriorConfig, {"objective": "v"}, "objective='v' is unknown; choose one of x, bitdance"),
+        (PriorConfig, {"repeats": 0}, "repeats must be an integer >= 1, got 0"),
+        (PriorConfig, {"heads": 3}, "heads=3 does not split width=320"),
+        (PriorConfig, {"diffusion_modulations": 3}, "diffusion_modulations=3 does not divide"),
         (TokenizerLossConfig, {"lpips_weight": -1}, "lpips_weight=-1"),
     ],
 )

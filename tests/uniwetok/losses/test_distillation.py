@@ -11,7 +11,7 @@ from uniwetok.losses.distillation import (
     PrePostDistillation,
     cosine_loss,
 )
-from uniwetok.tokenizer.quantizer import quantize
+from uniwetok.tokenizer.quantizer import quantize_straight_through
 
 CHANNELS, WIDTH = 16, 32
 
@@ -21,7 +21,7 @@ def inputs(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tens
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(3, CHANNELS, 2, 4, generator=generator, dtype=dtype).tanh()
     latents.requires_grad_()
-    codes = latents + (quantize(latents) - latents).detach()
+    codes = quantize_straight_through(latents)
     target = F.normalize(torch.randn(3, WIDTH, generator=generator, dtype=dtype), dim=-1)
     return latents, codes, target
 

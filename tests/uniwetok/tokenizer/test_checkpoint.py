@@ -83,6 +83,32 @@ def test_configuration_is_inferred_without_a_file(model, config, lightning):
     assert loaded.report.config_source == "inferred"
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_single_bottleneck_is_inferred(config, tmp_path, blocks):
+    torch.manual_seed(0)
+    single = UniWeTok(replace(config, bottleneck="single", num_res_blocks=blocks))
+    path = tmp_path / "weights.safetensors"
+    save_file(single.state_dict(), path)
+    loaded = UniWeTok.from_checkpoint(path)
+    assert loaded.config == single.config
+    assert same_weights(loaded, single)
+    with pytest.raises(CheckpointError, match="a configuration with bottleneck=single"):
+        UniWeTok.from_checkpoint(path, replace(single.config, bottleneck="double"))
+
+
+def test_siglu_is_told_by_the_configuration_alone(model, config, images, tmp_path):
+    without = UniWeTok(replace(config, siglu=False))
+    without.load_state_dict(model.state_dict())
+    without.save_pretrained(tmp_path)
+    loaded = UniWeTok.from_checkpoint(tmp_path)
+    assert not loaded.config.siglu
+    latents = loaded.latents(images)
+    torch.testing.assert_close(2 * latents.sigmoid() - 1, model.latents(images))
+    assert latents.abs().max() > 1
+    (tmp_path / "config.json").unlink()
+    assert UniWeTok.from_checkpoint(tmp_path).config.siglu
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_plain_state_dict(model, config, tmp_path, legacy):
     path = tmp_path / "weights.pt"

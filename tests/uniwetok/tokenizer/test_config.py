@@ -51,7 +51,9 @@ def test_groups_of_a_released_config_have_8_bits_where_they_can():
 
 
 def test_dict_survives_json():
-    config = UniWeTokConfig(groups=8, rope_in_activation_dtype=True)
+    config = UniWeTokConfig(
+        groups=8, rope_in_activation_dtype=True, siglu=False, bottleneck="single"
+    )
     assert UniWeTokConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
@@ -65,6 +67,9 @@ def test_dict_survives_json():
         ({"latent_channels": 128.0}, "latent_channels must be an integer >= 1, got 128.0"),
         ({"num_res_blocks": -1}, "num_res_blocks must be an integer >= 0, got -1"),
         ({"attention_blocks": True}, "attention_blocks must be an integer >= 0, got True"),
+        ({"siglu": 1}, "siglu must be True or False, got 1"),
+        ({"bottleneck": "triple"}, "'triple' is unknown; choose one of double, single"),
+        ({"bottleneck": "single", "num_res_blocks": 0}, "use bottleneck='double'"),
         ({"channel_multipliers": ()}, "channel_multipliers is empty"),
         ({"channel_multipliers": (1, 0)}, "channel_multipliers must be an integer >= 1, got 0"),
     ],
@@ -84,6 +89,27 @@ def test_unknown_and_missing_names_are_refused():
     renamed = {("embed_dim" if k == "z_channels" else k): v for k, v in RELEASED.items()}
     with pytest.raises(ValueError, match=r"missing \['z_channels'\], unknown \['embed_dim'\]"):
         UniWeTokConfig.from_released(renamed)
+
+
+def test_dict_without_the_newer_fields():
+    values = UniWeTokConfig().to_dict()
+    del values["siglu"], values["bottleneck"]
+    assert UniWeTokConfig.from_dict(values) == UniWeTokConfig()
+
+
+def test_one_bottleneck_needs_no_blocks_where_nothing_widens():
+    config = UniWeTokConfig(
+        bottleneck="single", num_res_blocks=0, channel_multipliers=(1, 1), heads=1
+    )
+    assert config.widths == (128, 128)
+
+
+@pytest.mark.parametrize("change", [{"siglu": False}, {"bottleneck": "single"}])
+def test_released_code_builds_one_encoder(change):
+    with pytest.raises(ValueError, match="always has SigLu and the double bottleneck"):
+        UniWeTokConfig(**change).to_released()
+    with pytest.raises(ValueError, match=rf"unknown \['{next(iter(change))}'\]"):
+        UniWeTokConfig.from_released({**RELEASED, **change})
 
 
 def test_released_code_has_four_register_tokens():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 KEYS = Path(__file__).parent / "data" / "keys_uniwetok.txt"
 
 
-def paper_model(**changes: int) -> UniWeTok:
+def paper_model(**changes: object) -> UniWeTok:
     with torch.device("meta"):
         return UniWeTok(UniWeTokConfig(**changes))
 
@@ -49,6 +50,18 @@ def test_convolutional_backbone_counts():
     model = paper_model(attention_blocks=0)
     assert parameters(model.encoder) == 60_176_000
     assert parameters(model.decoder) == 150_342_787
+
+
+def test_single_bottleneck_widens_in_residual_blocks(model):
+    single = paper_model(bottleneck="single")
+    state, widths = single.state_dict(), UniWeTokConfig().widths
+    for level, (before, width) in enumerate(itertools.pairwise(widths)):
+        shape = tuple(state[f"encoder.down.{level}.downsample.weight"].shape)
+        assert shape == (before, before, 3, 3)
+        block = f"encoder.down.{level + 1}.block.0"
+        assert tuple(state[f"{block}.conv1.weight"].shape) == (width, before, 3, 3)
+        assert (f"{block}.nin_shortcut.weight" in state) == (before != width)
+    assert parameters(single.decoder) == parameters(model.decoder)
 
 
 def test_transformer_backbone_narrows_in_its_upsamplers():

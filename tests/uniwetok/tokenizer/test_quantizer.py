@@ -5,7 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uniwetok.tokenizer.quantizer import codes_to_indices, pack, quantize, unpack
+from uniwetok.tokenizer.quantizer import (
+    codes_to_indices,
+    pack,
+    quantize,
+    quantize_straight_through,
+    unpack,
+)
 
 
 def random_codes(seed: int, shape: tuple[int, int, int, int]) -> torch.Tensor:
@@ -16,6 +22,19 @@ def random_codes(seed: int, shape: tuple[int, int, int, int]) -> torch.Tensor:
 def test_sign_of_zero_and_nan_is_minus():
     latents = torch.tensor([0.5, -0.5, 0.0, -0.0, float("nan")])
     assert quantize(latents).tolist() == [1, -1, -1, -1, -1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_straight_through_codes_are_exact_and_pass_gradients_on(dtype):
+    generator = torch.Generator().manual_seed(0)
+    latents = (torch.randn(10_000, generator=generator) * 3).to(dtype)
+    latents[0] = 0
+    latents.requires_grad_()
+    codes = quantize_straight_through(latents)
+    assert codes.dtype == dtype
+    assert torch.equal(codes, quantize(latents))
+    gradient = torch.randn(10_000, generator=generator).to(dtype)
+    assert torch.equal(torch.autograd.grad(codes, latents, gradient)[0], gradient)
 
 
 @pytest.mark.parametrize(("channel", "group", "index"), [(0, 0, 1), (7, 0, 128), (15, 1, 128)])

@@ -1,0 +1,138 @@
+"""Trained distillation heads as files beside a model, for zero-shot classification."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from uniwetok.losses.config import DistillationConfig
+from uniwetok.losses.distillation import PrePostDistillation
+from uniwetok.tokenizer.checkpoint import (
+    CheckpointError,
+    faults,
+    first_line,
+    listing,
+    read_tensors,
+    shapes,
+)
+
+WEIGHTS_FILE = "distillation.safetensors"
+CARD_FILE = "distillation.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadsCard:
+    """What heads were trained for."""
+
+    teacher: str
+    """Name of the teacher: a model of open_clip, or "efficientnet-lite0"."""
+    tag: str | None
+    """Of the teacher's pretrained weights, where it has several."""
+    width: int
+    """Of the teacher's embeddings."""
+    channels: int
+    """Bits of a token."""
+    config: DistillationConfig
+    """Terms, weights and the kind of heads."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> HeadsCard:
+        """Build a card from what ``to_dict`` gives.
+
+        Raises:
+            TypeError: a field has another type.
+            ValueError: fields are missing or unknown, or a value is impossible.
+        """
+        names = {field.name for field in fields(cls)}
+        if values.keys() != names:
+            raise ValueError(
+                f"missing fields {sorted(names - values.keys())}, "
+                f"unknown {sorted(values.keys() - names)}"
+            )
+        for name in ("width", "channels"):
+            if type(values[name]) is not int or values[name] < 1:
+                raise ValueError(f"{name} must be an integer >= 1, got {values[name]!r}")
+        if not isinstance(values["teacher"], str) or not isinstance(values["tag"], str | None):
+            raise TypeError("teacher must be a string, tag a string or null")
+        return cls(**{**values, "config": DistillationConfig(**values["config"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return asdict(self)
+
+
+def save_heads(
+    folder: str | Path, heads: PrePostDistillation, *, teacher: str, tag: str | None
+) -> None:
+    """Write ``distillation.safetensors`` and ``distillation.json``, each at once or not at all.
+
+    Args:
+        folder: made if it is not there.
+        heads: of any device and dtype.
+        teacher: name of the teacher.
+        tag: of its pretrained weights, or None.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    card = HeadsCard(
+        teacher=teacher, tag=tag, width=heads.width, channels=heads.channels, config=heads.config
+    )
+    partial = folder / f"{WEIGHTS_FILE}.partial"
+    weights = {name: value.contiguous() for name, value in heads.state_dict().items()}
+    save_file(weights, partial, metadata={"format": "pt"})
+    partial.replace(folder / WEIGHTS_FILE)
+    partial = folder / f"{CARD_FILE}.partial"
+    partial.write_text(json.dumps(card.to_dict(), indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / CARD_FILE)
+
+
+def load_heads(folder: str | Path) -> tuple[PrePostDistillation, HeadsCard]:
+    """Read what ``save_heads`` wrote.
+
+    Returns:
+        The heads on the CPU, in float32 and evaluation mode, and their card.
+
+    Raises:
+        ValueError: a file is missing or damaged, or the weights do not fit the card. It is a
+            `CheckpointError`, whose one line names the file.
+    """
+    weights_path, card_path = Path(folder) / WEIGHTS_FILE, Path(folder) / CARD_FILE
+    for path in (card_path, weights_path):
+        if not path.is_file():
+            raise CheckpointError(
+                f"{path}: no such file; heads are saved by training with distillation"
+            )
+    card = _read_card(card_path)
+    tensors = read_tensors(weights_path)
+    try:
+        with torch.device("meta"):
+            heads = PrePostDistillation(card.config, card.channels, card.width)
+    except ValueError as error:
+        raise CheckpointError(f"{card_path}: not a card of heads: {first_line(error)}") from error
+    expected = shapes(heads.state_dict())
+    unfit = faults(tensors, expected)
+    unfit += [f"{name} (not of these heads)" for name in tensors if name not in expected]
+    if unfit:
+        raise CheckpointError(
+            f"{weights_path}: {listing(unfit)}. It does not belong to {CARD_FILE} beside it; fetch "
+            f"both again from one place"
+        )
+    weights = {name: value.to(torch.float32) for name, value in tensors.items()}
+    heads.load_state_dict(weights, assign=True)
+    return heads.eval(), card
+
+
+def _read_card(path: Path) -> HeadsCard:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise TypeError(f"expected an object, got a {type(values).__name__}")
+        return HeadsCard.from_dict(values)
+    except (OSError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a card of heads: {first_line(error)}") from error
