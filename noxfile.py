@@ -1,4 +1,4 @@
-"""Sessions: `nox -s tests lint types bench gpu`. Each makes its own environment."""
+"""Sessions: `nox -s tests lint types bench mini gpu`. Each makes its own environment."""
 
 import nox
 
@@ -35,6 +35,13 @@ def bench(session: nox.Session) -> None:
     """Measured tables: start-up, harness overhead, metrics beside their peers."""
     session.install(".[dev]")
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def mini(session: nox.Session) -> None:
+    """Small versions of the paper's Tables 1-5; arguments go to the command."""
+    session.install(".[dev]")
+    session.run("uwt-eval", "reproduce", "mini-ablations", *session.posargs)
 
 
 @nox.session

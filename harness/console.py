@@ -36,6 +36,7 @@ LABELS = {
     "lpips_vgg": Label("LPIPS(V)", 3),
     "rfid": Label("rFID", 2),
     "fid": Label("FID", 2),
+    "gfid": Label("gFID", 2),
     "sfid": Label("sFID", 2),
     "is": Label("IS", 1),
     "kid": Label("KID", 4),
@@ -46,6 +47,12 @@ LABELS = {
     "usage_joint": Label("joint", 1, percent=True),
     "density": Label("density", 3),
     "coverage": Label("coverage", 3),
+    "top1": Label("Top-1", 2, percent=True),
+    "top5": Label("Top-5", 2, percent=True),
+    "top10": Label("Top-10", 2, percent=True),
+    "top1_pre": Label("Top-1 pre", 2, percent=True),
+    "top5_pre": Label("Top-5 pre", 2, percent=True),
+    "top10_pre": Label("Top-10 pre", 2, percent=True),
     "perplexity_pooled": Label("perpl.", 1),
     "perplexity_group": Label("perpl. by group", 1),
 }
@@ -89,16 +96,18 @@ def results_table(
     references: Sequence[ReferenceRow] = (),
     *,
     intervals: bool = True,
+    optional: bool = True,
 ) -> Table:
     """One task's results, a model a row, with the published rows below and marked as such.
 
-    Without intervals the columns stand closer too, for a terminal of 80 columns.
+    Without intervals the columns stand closer too, for a terminal of 80 columns; without optional
+    columns only those stand there that every table has.
     """
     metrics = [
         metric
         for metric in records[0].metrics
         if metric not in _OPTIONAL
-        or (intervals and any(record.value(metric) is not None for record in records))
+        or (optional and any(record.value(metric) is not None for record in records))
     ]
     first = records[0]
     table = Table(
@@ -157,10 +166,16 @@ def print_results(
     console: Console, records: Sequence[ResultRecord], references: Sequence[ReferenceRow] = ()
 ) -> None:
     """Print the table, then why cells are empty and what failed."""
-    table = results_table(records, references)
     unbounded = console.options.update(max_width=_UNBOUNDED)
-    wide = console.measure(table, options=unbounded).maximum <= console.width
-    console.print(table if wide else results_table(records, references, intervals=False))
+    wide = False
+    for optional in (True, False):
+        table = results_table(records, references, optional=optional)
+        wide = console.measure(table, options=unbounded).maximum <= console.width
+        if wide:
+            break
+    else:
+        table = results_table(records, references, intervals=False, optional=False)
+    console.print(table)
     if any(row.n is None or row.n != records[0].n for row in references):
         console.print("* published figures: other data, not comparable", style="italic dim")
     if any(cell.ci_low is not None for record in records for cell in record.metrics.values()):

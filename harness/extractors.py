@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -17,7 +17,8 @@ import numpy as np
 from harness import assets
 from harness.errors import Unavailable
 from harness.feature_cache import FeatureCache
-from harness.interfaces import Columns, ImagePairs
+from harness.interfaces import Columns, GeneratedImages, ImagePairs
+from harness.once import Once
 from harness.settings import read_settings
 from harness.shard import GPU_BLOCK
 
@@ -29,27 +30,10 @@ if TYPE_CHECKING:
 
     Features = dict[Output, np.ndarray]
 
-T = TypeVar("T")
-
 
 def _images(device: str) -> int:
     """Images a network takes at a time: a CPU gains nothing from several, a GPU takes a block."""
     return 1 if device == "cpu" else GPU_BLOCK
-
-
-class _Once(Generic[T]):
-    """Builds a network at its first use, once for all lanes."""
-
-    def __init__(self, build: Callable[[], T]) -> None:
-        self._build = build
-        self._built: T | None = None
-        self._lock = threading.Lock()
-
-    def __call__(self) -> T:
-        with self._lock:
-            if self._built is None:
-                self._built = self._build()
-            return self._built
 
 
 class Pixels:
@@ -57,6 +41,8 @@ class Pixels:
 
     def __init__(self, settings: Mapping[str, Any], device: str) -> None:
         del device
+        if "ssim" not in settings:
+            raise Unavailable("the protocol has no pixel measures", kind="not applicable")
         self._window = settings["ssim"]["window"]
         dtype = settings["pixels"]["dtype"]
         self._precision: Literal["float64", "float32"] = (
@@ -89,7 +75,7 @@ class LpipsDistance:
         self._path = assets.locate(asset)
         self._device = device
         self._asset = asset
-        self._network = _Once(self._build)
+        self._network = Once(self._build)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -125,8 +111,8 @@ class _InceptionPass:
         self._path = path
         self._device = device
         self._folder = cache
-        self._network = _Once(self._build)
-        self._cache = _Once(self._open_cache)
+        self._network = Once(self._build)
+        self._cache = Once(self._open_cache)
         self._kept: set[Output] = set()
         self._asked: set[Output] = set()
         self._lane = threading.local()
@@ -137,8 +123,13 @@ class _InceptionPass:
         if reference:
             self._kept.add(output)
 
-    def features(self, pairs: ImagePairs, output: Output) -> tuple[np.ndarray | None, np.ndarray]:
-        """An output of originals (None if not announced) and reconstructions, float32 (B, d)."""
+    def features(
+        self, pairs: ImagePairs | GeneratedImages, output: Output
+    ) -> tuple[np.ndarray | None, np.ndarray]:
+        """An output of originals (None if not announced or there are none) and of outputs.
+
+        Both are float32 (B, d).
+        """
         lane = self._lane
         if getattr(lane, "pairs", None) is not pairs:
             lane.reference, lane.reconstruction = self._observe(pairs)
@@ -150,7 +141,11 @@ class _InceptionPass:
             lane.pairs = lane.reference = lane.reconstruction = None
         return found
 
-    def _observe(self, pairs: ImagePairs) -> tuple[Features, Features]:
+    def _observe(self, pairs: ImagePairs | GeneratedImages) -> tuple[Features, Features]:
+        if isinstance(pairs, GeneratedImages):
+            scaled = self._network().scaling == "unit"
+            images = (pairs.images + 1) / 2 if scaled else _channels_first(pairs.images_uint8)
+            return {}, self._run(images, self._asked)
         if self._network().scaling == "unit":
             images, keyed = (pairs.reference + 1) / 2, pairs.reference
             decoded = (pairs.reconstruction + 1) / 2
@@ -259,8 +254,11 @@ class Inception:
         """Digest of the weights; input rule and tap are the protocol's."""
         return {"version": _INCEPTION_VERSION, "weights": assets.find("inception").sha256}
 
-    def observe(self, pairs: ImagePairs) -> Columns:
-        """Columns `reference_OUTPUT`, if wanted, and `reconstruction_OUTPUT`, float32 (B, d)."""
+    def observe(self, pairs: ImagePairs | GeneratedImages) -> Columns:
+        """Columns `reference_OUTPUT`, if wanted, and `reconstruction_OUTPUT`, float32 (B, d).
+
+        Generated images are in the place of reconstructions, without originals.
+        """
         reference, reconstruction = self._pass.features(pairs, self._output)
         columns = {f"reconstruction_{self._output}": reconstruction}
         return columns if reference is None else {f"reference_{self._output}": reference} | columns

@@ -1,4 +1,7 @@
-"""The metrics of reconstruction that compare sets of network features, not pairs of images."""
+"""The metrics of a task that compare sets of network features, not pairs of images.
+
+Reconstructions are compared with their originals, generated images with a reference set.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ def _features(observations: Observations, column: str) -> np.ndarray:
     from harness.set_metrics import nonfinite_row
 
     rows = observations.features.get(column)
+    if rows is None and observations.features:
+        raise Unavailable("there is no reference to compare with: give one with --data")
     if rows is None or len(rows) == 0:
         raise Unavailable("no sample was observed")
     if (row := nonfinite_row(rows)) is not None:
@@ -33,14 +38,16 @@ def _features(observations: Observations, column: str) -> np.ndarray:
 
 
 def _pair(observations: Observations, output: str) -> tuple[np.ndarray, np.ndarray]:
+    """Features of the reference and of what is judged."""
+    known = observations.reference
     return (
-        _features(observations, f"reference_{output}"),
+        _features(observations, f"reference_{output}") if known is None else known.rows(output),
         _features(observations, f"reconstruction_{output}"),
     )
 
 
 class ReconstructionFrechet:
-    """Fréchet distance between originals and reconstructions: rFID, or sFID of another output.
+    """Fréchet distance to the originals or the reference: rFID, gFID, or sFID of another output.
 
     Args:
         extractor: The extractor of the features.
@@ -58,14 +65,19 @@ class ReconstructionFrechet:
         from harness.set_metrics import FeatureSet, fid
 
         inception = settings["inception"]
-        reference, samples = _pair(observations, self._output or inception["tap"])
+        output = self._output or inception["tap"]
+        known = observations.reference
+        if known is None:
+            reference = FeatureSet(_features(observations, f"reference_{output}"))
+        else:
+            reference = known.distribution(output)
         return fid(
-            FeatureSet(reference),
-            FeatureSet(samples),
+            reference,
+            FeatureSet(_features(observations, f"reconstruction_{output}")),
             seed=observations.seed,
             min_samples=inception["min_samples"],
             small_sets=observations.small_sets,
-            paired=True,
+            paired=known is None,
         )
 
 
@@ -156,6 +168,7 @@ class _ManifoldCells:
 _MANIFOLD_CELLS = _ManifoldCells()
 
 RFID = ReconstructionFrechet("inception")
+GFID = ReconstructionFrechet("inception")
 SFID = ReconstructionFrechet("inception_spatial", "spatial")
 KID = ReconstructionKid()
 INCEPTION_SCORE = ReconstructionScore()

@@ -8,20 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from rich.console import Console
     from torch import Tensor
 
-    from harness.types import Codebook, MetricValue, ModelCard, Sample, TaskSpec
+    from harness.progress import Progress
+    from harness.set_metrics.reference import ReferenceFeatures
+    from harness.types import Codebook, MetricValue, ModelCard, ResultRecord, Sample, TaskSpec
     from harness.types import Protocol as EvalProtocol
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One encoded image: what would be stored or sent, and the size it decodes to."""
+    """One encoded image: what would be stored or sent, and the size it decodes to.
+
+    An output that decodes to no image, as text or an embedding, has height and width 0.
+    """
 
     payload: bytes
     height: int
@@ -64,6 +70,48 @@ class VisualTokenizer(Model, Protocol):
         ...
 
 
+class ClassToImage(Model, Protocol):
+    """Draws images of classes, as codes that it decodes.
+
+    On a CPU `sample` and `decode` are called from several threads at a time.
+    """
+
+    @property
+    def classes(self) -> int:
+        """How many there are; they are numbered from 0."""
+        ...
+
+    def sample(self, classes: Sequence[int], seeds: Sequence[int]) -> list[Code]:
+        """Draw one image of each class, from its own seed and from nothing else."""
+        ...
+
+    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
+        """Decode as a `VisualTokenizer` does; the seeds are those that the codes were drawn by."""
+        ...
+
+
+class ImageEmbedder(Model, Protocol):
+    """Embeds images into the space of another model's embeddings.
+
+    On a CPU `embeddings` is called from several threads at a time.
+    """
+
+    @property
+    def embedding_space(self) -> str:
+        """What the embeddings compare with: a teacher's name, with its weights' after a slash.
+
+        Raise `UserError` where the model cannot embed.
+        """
+        ...
+
+    def embeddings(self, images: Tensor) -> dict[str, np.ndarray]:
+        """Embed float32 images (B, 3, H, W) in [-1, 1]: float32 (B, width) of any length.
+
+        The keys are the model's heads: 'post' of the codes, 'pre' of the latents before them.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ImagePairs:
     """Reference images and their reconstructions, as float and as the protocol's uint8."""
@@ -75,6 +123,16 @@ class ImagePairs:
     reference_uint8: np.ndarray
     """uint8 (B, H, W, 3)."""
     reconstruction_uint8: np.ndarray
+    """uint8 (B, H, W, 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedImages:
+    """Images that have no original, as float and as the protocol's uint8."""
+
+    images: Tensor
+    """float32 (B, 3, H, W), clamped to [-1, 1]."""
+    images_uint8: np.ndarray
     """uint8 (B, H, W, 3)."""
 
 
@@ -93,8 +151,11 @@ class Extractor(Protocol):
         """What its observations depend on beside the protocol: weights digest, version."""
         ...
 
-    def observe(self, pairs: ImagePairs) -> Columns:
-        """Observe B image pairs; one row a pair in every column."""
+    def observe(self, pairs: Any) -> Columns:
+        """Observe B outputs beside their inputs, `ImagePairs` for one; a row each in every column.
+
+        What a task hands over is its own affair: an extractor belongs to a family of tasks.
+        """
         ...
 
 
@@ -122,6 +183,8 @@ class Observations:
     """The run's seed; intervals resample with it."""
     small_sets: bool = False
     """Whether the user asked for metrics that need more samples than there are."""
+    reference: ReferenceFeatures | None = None
+    """The set that a generated set is compared with; None where outputs have originals."""
 
 
 class Metric(Protocol):
@@ -194,6 +257,43 @@ class TaskData(Protocol):
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Write the PNG that people look at first; `pictures` holds at least one."""
+        ...
+
+
+@runtime_checkable
+class GenerativeTaskData(TaskData, Protocol):
+    """A task whose outputs are a set of images, to be compared with a reference set.
+
+    The run keeps all of them, as `picture` gives them, in `samples.npz`.
+    """
+
+    reference_digest: str
+    """SHA-256 of the reference's content; empty without a reference."""
+
+    def reference(self, device: str, progress: Progress) -> ReferenceFeatures:
+        """The reference's features; raise `Unavailable` where their network's weights miss."""
+        ...
+
+
+class PublishedTable(Protocol):
+    """A published table that a folder of checkpoints fills in, offered under `uwt_eval.tables`."""
+
+    def runs(self, checkpoints: Path) -> Sequence[tuple[str, str]]:
+        """Task and model, as `--model` takes it, of every run that fills cells."""
+        ...
+
+    def missing(self, checkpoints: Path) -> Sequence[Path]:
+        """Checkpoints of rows that are not there."""
+        ...
+
+    def filled(
+        self, checkpoints: Path, results: Mapping[tuple[str, str], ResultRecord]
+    ) -> dict[str, Any]:
+        """The table as JSON from the records of its runs."""
+        ...
+
+    def show(self, console: Console, filled: Mapping[str, Any]) -> None:
+        """Print a filled table as it was published."""
         ...
 
 

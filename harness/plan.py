@@ -12,7 +12,14 @@ from pydantic import Field
 
 from harness.data.manifest import dataset_digest
 from harness.errors import Unavailable, UserError
-from harness.interfaces import Extractor, Metric, Model, OnProgress, TaskData
+from harness.interfaces import (
+    Extractor,
+    GenerativeTaskData,
+    Metric,
+    Model,
+    OnProgress,
+    TaskData,
+)
 from harness.models import ModelChoice
 from harness.registry import EXTRACTORS, METRICS, TASKS
 from harness.seeds import sample_seed
@@ -58,6 +65,14 @@ class RunFile(Record):
     unavailable: dict[str, str] = Field(description="Extractors that could not run, and why.")
     samples: tuple[Sample, ...]
     provenance: dict[str, Any]
+    reference: str = Field(
+        default="", description="Digest of the set that a generated set is compared with."
+    )
+
+    @property
+    def reference_file(self) -> str:
+        """Name of the file in the run directory that holds the reference's features."""
+        return f"reference-{self.reference[:12]}.npz"
 
     def sample_key(self, sample: Sample) -> str:
         """Digest of everything a sample's output depends on; no batch, no process, no path."""
@@ -173,6 +188,8 @@ def make_plan(
     unavailable = world.broadcast(unavailable if world.is_main else None)
     ready = {name: extractor for name, extractor in ready.items() if name not in unavailable}
     data_digest = dataset_digest(samples)
+    # Another reference is another result of the same run: nothing is generated anew.
+    reference = data.reference_digest if isinstance(data, GenerativeTaskData) else ""
     run_id = _run_id(spec.name, model.card, protocol, data_digest, request.seed)
     file = RunFile(
         run_id=run_id,
@@ -181,7 +198,7 @@ def make_plan(
         protocol=protocol,
         model=model.card,
         dataset=data.label,
-        dataset_digest=data_digest,
+        dataset_digest=digest_of([data_digest, reference]) if reference else data_digest,
         notice=data.notice,
         seed=request.seed,
         block_size=block_size(device),
@@ -192,6 +209,7 @@ def make_plan(
         unavailable=unavailable,
         samples=tuple(samples),
         provenance=provenance(device),
+        reference=reference,
     )
     # On a CPU a batch brings no speed at these sizes, and one image at a time is what makes every
     # sample's bits independent of --batch-size.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -78,6 +78,11 @@ EXTRACTORS: Registry[Callable[..., Any]] = Registry("uwt_eval.extractors", "extr
 COMMANDS: Registry[Any] = Registry("uwt_eval.commands", "command")
 PROTOCOLS: Registry[Path] = Registry("uwt_eval.protocols", "protocol folder")
 REFERENCES: Registry[Callable[[str], Any]] = Registry("uwt_eval.references", "reference table")
+REFERENCE_SETTINGS: Registry[Callable[[str], Any]] = Registry(
+    "uwt_eval.reference_settings", "reference settings"
+)
+TABLES: Registry[Mapping[str, Any]] = Registry("uwt_eval.tables", "table collection")
+PRESETS: Registry[Mapping[str, Any]] = Registry("uwt_eval.presets", "preset collection")
 
 
 def load_plugin(path: Path) -> None:

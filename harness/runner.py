@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import provenance
-from harness.interfaces import Picture
+from harness.errors import Unavailable
+from harness.image_files import join_images
+from harness.interfaces import GenerativeTaskData, Picture
 from harness.lanes import reproducible
 from harness.plan import Plan, RunRequest, make_plan
 from harness.progress import Progress
 from harness.score import Merged, read_run_file, score, write_result
-from harness.shard import World
+from harness.shard import World, blocks
 from harness.store import Store
 from harness.types import ResultRecord
 from harness.work import Worker
@@ -58,8 +61,11 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
             "batch_size": plan.batch_size,
             "seconds": {**timings, "total": time.perf_counter() - clock},
         }
+        _keep_reference(plan, store, progress)
         record, merged = score(plan.file, store, facts)
         write_result(store, record, merged)
+        if isinstance(plan.data, GenerativeTaskData) and merged.ok.all():
+            join_images(store, len(blocks(plan.file.samples, plan.file.block_size)))
         pictures = _pictures(plan, store, merged)
         if pictures:
             store.write("grid.png", lambda path: plan.data.illustrate(pictures, path))
@@ -73,6 +79,16 @@ def _work(plan: Plan, store: Store, world: World, progress: Progress) -> dict[st
         with progress.samples(plan.file.model.title, total, world) as advance:
             worker.run(advance)
     return dict(worker.timings.seconds)
+
+
+def _keep_reference(plan: Plan, store: Store, progress: Progress) -> None:
+    """Keep what a generated set is compared with, so that it can be scored again without it."""
+    data, name = plan.data, plan.file.reference_file
+    if isinstance(data, GenerativeTaskData) and plan.file.reference:
+        if (store.root / name).is_file():
+            return
+        with contextlib.suppress(Unavailable):  # The extractors' cells say so.
+            store.write(name, data.reference(plan.device, progress).write)
 
 
 def _pictures(plan: Plan, store: Store, merged: Merged) -> list[Picture]:

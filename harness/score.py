@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from harness.plan import RunFile, metric
 from harness.shard import blocks
 from harness.store import Store
 from harness.types import MetricValue, ResultRecord, RunStatus, Status
+
+if TYPE_CHECKING:
+    from harness.set_metrics.reference import ReferenceFeatures
 
 WITHHOLD_ABOVE = 0.05
 """Share of failed samples above which metrics are withheld, unless --max-failures allows them."""
@@ -118,7 +121,14 @@ class Merged:
             codebook=self.file.model.codebook,
             seed=self.file.seed,
             small_sets=self.file.small_sets,
+            reference=self._reference(),
         )
+
+    def _reference(self) -> ReferenceFeatures | None:
+        from harness.set_metrics.reference import ReferenceFeatures
+
+        path = self._store.root / self.file.reference_file
+        return ReferenceFeatures.read(path) if self.file.reference and path.is_file() else None
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:

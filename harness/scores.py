@@ -92,6 +92,12 @@ def _known(rows: pd.DataFrame, column: str) -> np.ndarray:
     return values
 
 
+def _check_images(rows: pd.DataFrame) -> None:
+    """Raise `Unavailable` where the payloads are no codes of images."""
+    if "height" in rows and (rows["height"] == 0).any():
+        raise Unavailable("the task's outputs are no encoded images", kind="not applicable")
+
+
 def averaging_weights(n: int, averaging: Mapping[str, Any]) -> np.ndarray:
     """Weights (n,) of sum 1 for a protocol's `averaging` table; equal where it says nothing.
 
@@ -119,6 +125,7 @@ class BitsPerPixel:
         rows = observations.samples
         if len(rows) == 0:
             raise Unavailable("no sample was observed")
+        _check_images(rows)
         rates = (rows["bits"] / (rows["height"] * rows["width"])).to_numpy(np.float64)
         low, high, method = stats.mean_interval(rates, observations.seed)
         return MetricValue(
@@ -152,6 +159,7 @@ class CodebookUsage:
             raise Unavailable("the model has no codebook", kind="not applicable")
         if not observations.payloads:
             raise Unavailable("no sample was observed")
+        _check_images(observations.samples)
         from harness.metrics.codebook import CodebookCounts
 
         counts = CodebookCounts(codebook.groups, 2**codebook.bits_per_group)

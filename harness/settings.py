@@ -17,6 +17,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="UWT_EVAL_", extra="ignore", env_ignore_empty=True)
 
     imagenet: str | None = Field(default=None, description="ImageNet validation images.")
+    imagenet_reference: str | None = Field(
+        default=None, description="Reference of generated ImageNet images: ADM's .npz or a folder."
+    )
     coco: str | None = Field(default=None, description="MS-COCO val2017 images.")
     cache: Path = Field(
         default_factory=lambda: user_cache_path("uwt-eval", appauthor=False),

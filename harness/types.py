@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -196,3 +196,14 @@ class ReferenceRow(Record):
     n: int | None = None
     values: Mapping[str, float]
     note: str = ""
+
+
+class ReferenceSettings(Record):
+    """Published settings of a training run, to print beside a preset's."""
+
+    label: str
+    source: str
+    title: str
+    settings: Mapping[str, Any]
+    notes: Sequence[str] = ()
+    results: Sequence[ReferenceRow] = ()

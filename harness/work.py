@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from harness.errors import DecodeError, UserError
-from harness.interfaces import Code, Columns
+from harness.image_files import has_images, write_images
+from harness.interfaces import Code, Columns, GenerativeTaskData
 from harness.plan import Plan
 from harness.shard import World, blocks
 from harness.store import Store
@@ -101,7 +102,14 @@ class Worker:
         return [(index, block) for index, block in self.share if not self._finished(index, block)]
 
     def _finished(self, index: int, block: Sequence[Sample]) -> bool:
-        return self._has_outputs(index, block) and not self._missing_extractors(index, block)
+        return (
+            self._has_outputs(index, block)
+            and not self._missing_extractors(index, block)
+            and not self._misses_images(index)
+        )
+
+    def _misses_images(self, index: int) -> bool:
+        return isinstance(self.plan.data, GenerativeTaskData) and not has_images(self.store, index)
 
     def _has_outputs(self, index: int, block: Sequence[Sample]) -> bool:
         return self._settled("outputs", index, self.plan.file.output_key(block), len(block))
@@ -184,6 +192,10 @@ class Worker:
                 key = file.observation_key(block, name)
                 table = _observation_table(items, columns[name])
                 self.store.write_part(f"observations/{name}", index, key, table)
+            if isinstance(self.plan.data, GenerativeTaskData) and (
+                fresh or self._misses_images(index)
+            ):
+                self._keep_images(index, items)
             if fresh:
                 self._keep_pictures(items)
                 self.store.write_part(
@@ -286,6 +298,12 @@ class Worker:
             item.seconds = row["seconds"]
             if item.ok:
                 item.code = Code(row["payload"], row["height"], row["width"])
+
+    def _keep_images(self, index: int, items: Sequence[Item]) -> None:
+        pixels = [self.plan.data.picture(item.rendered) for item in items if item.ok]
+        kept = [image for image in pixels if image is not None]
+        if kept:
+            write_images(self.store, index, kept)
 
     def _keep_pictures(self, items: Sequence[Item]) -> None:
         from PIL import Image

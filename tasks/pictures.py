@@ -1,4 +1,4 @@
-"""The picture grid of a reconstruction run."""
+"""The picture grids that people look at first."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ ERROR_GAIN = 4
 _LARGEST_SIDE = 256
 _MARGIN = 8
 _HEADER = 24
+_LEAST_TILE = 128
 _TITLES = ("original", "reconstruction", f"error x{ERROR_GAIN}")
 
 
@@ -41,6 +42,38 @@ def reconstruction_grid(rows: Sequence[tuple[np.ndarray, Picture]]) -> Image.Ima
             for index, title in enumerate(_TITLES):
                 draw.text((left + index * cell + 2, 4), title, "black", ImageFont.load_default(14))
     return sheet
+
+
+def labelled_grid(cells: Sequence[tuple[Image.Image, str]], columns: int = 4) -> Image.Image:
+    """Images side by side, each above its label.
+
+    Args:
+        cells: An RGB image, and what it is called.
+        columns: Images in a row.
+    """
+    tiles = [_tile(image, label) for image, label in cells]
+    width = max(tile.width for tile in tiles) + _MARGIN
+    height = max(tile.height for tile in tiles) + _MARGIN
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (columns * width + _MARGIN, rows * height + _MARGIN), "white")
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, columns)
+        sheet.paste(tile, (_MARGIN + column * width, _MARGIN + row * height))
+    return sheet
+
+
+def _tile(image: Image.Image, label: str) -> Image.Image:
+    font = ImageFont.load_default(14)
+    picture = image.copy()
+    picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+    width = max(picture.width, _LEAST_TILE)
+    while label and font.getlength(label) > width:
+        label = f"{label.rstrip('…')[:-1]}…"
+    tile = Image.new("RGB", (width, picture.height + 20), "white")
+    tile.paste(picture, ((width - picture.width) // 2, 0))
+    ImageDraw.Draw(tile).text((0, picture.height + 2), label, "black", font)
+    return tile
 
 
 def _strip(original: np.ndarray, picture: Picture) -> Image.Image:

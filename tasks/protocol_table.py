@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from harness import protocols
 from harness.sets.spec import FILES
 from harness.types import TaskSpec
 from tasks import PROTOCOLS
+from tasks.gen import IMAGENET_GEN
 from tasks.recon import COCO_RECON, IMAGENET_RECON, IMAGENET_RECON_NATIVE
+from tasks.zeroshot import IMAGENET_ZEROSHOT
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "protocols.md"
 BEGIN = "<!-- made by python -m tasks.protocol_table -->"
@@ -27,7 +30,8 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             flat |= flatten(value, f"{name}.")
         else:
             text = str(value)
-            flat[name] = f"{text[:_DIGEST_DIGITS]}…" if name.endswith("weights") else text
+            digest = re.fullmatch(r"[0-9a-f]{64}", text)
+            flat[name] = f"{text[:_DIGEST_DIGITS]}…" if digest else text
     return flat
 
 
@@ -56,6 +60,8 @@ def section() -> str:
         ("`imagenet-recon`", IMAGENET_RECON.spec),
         ("`coco-recon`", COCO_RECON.spec),
         ("`imagenet-recon-native` and `coco-recon-native`", IMAGENET_RECON_NATIVE.spec),
+        ("`imagenet-zeroshot`", IMAGENET_ZEROSHOT.spec),
+        ("`imagenet-gen`", IMAGENET_GEN.spec),
     ):
         parts += [f"### {title}", table(spec)]
     return f"{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}"

@@ -23,7 +23,8 @@ METRICS = (
     "usage_group",
     "usage_joint",
 )
-BASELINES = ("webp", "jpeg", "avif")
+DEFAULTS = ("uniwetok-nano", "webp", "jpeg", "avif")
+"""The tokenizer that ships, and codecs at its rate."""
 
 
 class ReconTask:
@@ -95,7 +96,7 @@ def _spec(name: str, title: str, kind: str, dataset: str, layout: str, *groups: 
         metrics=METRICS,
         protocols=("wetok", "exact"),
         groups=groups,
-        default_models=BASELINES,
+        default_models=DEFAULTS,
     )
 
 
@@ -106,6 +107,11 @@ IMAGENET_RECON = ReconTask(
         "recon",
         "the 50,000 ImageNet validation images",
         _IMAGENET_LAYOUT,
+        "table1",
+        "table4",
+        "table5",
+        "table6",
+        "table7",
         "table8",
         "table10",
     ),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import ValidationError
 
 from harness.data.images import DecodeRule
-from harness.errors import DecodeError, UserError
+from harness.errors import DecodeError
 from harness.types import Record
+from tasks.protocol_settings import read_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,15 +91,7 @@ class ReconSettings(Record):
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> ReconSettings:
         """Check a protocol's settings; raise `UserError` naming what is missing or wrong."""
-        own = {key: value for key, value in settings.items() if key in cls.model_fields}
-        try:
-            return cls.model_validate(own)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise UserError(
-                f"protocol setting {place!r} of a reconstruction task: {first['msg']}"
-            ) from error
+        return read_settings(cls, settings, "a reconstruction task")
 
     def to_uint8(self, images: Tensor) -> np.ndarray:
         """float32 (B, 3, H, W) in [-1, 1] to uint8 (B, H, W, 3) by the protocol's rule."""

@@ -80,14 +80,21 @@ def measure(comparison: Comparison, rounds: int, device: str) -> list[Line]:
     for number in range(rounds):
         start = number % len(names)
         for name in names[start:] + names[:start]:
-            before = _clock(device)
+            before = clock(device)
             outputs[name] = comparison.variants[name]()
-            times[name].append(1000 * (_clock(device) - before) / comparison.items)
+            times[name].append(1000 * (clock(device) - before) / comparison.items)
+    return lines(comparison, times, outputs)
+
+
+def lines(
+    comparison: Comparison, times: Mapping[str, Sequence[float]], outputs: Mapping[str, Outputs]
+) -> list[Line]:
+    """Compare what variants took in each round, in milliseconds an item, and what they returned."""
     truth = comparison.truth() if comparison.truth else None
     return [_line(comparison, claim, times, outputs, truth) for claim in comparison.claims]
 
 
-def _clock(device: str) -> float:
+def clock(device: str) -> float:
     """CPU seconds of this process and its finished children; on a GPU wall time, synchronised."""
     if device == "cpu":
         children = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     EXTRACTORS = "extractors"
     PROTOCOLS = "protocols"
     ASSETS = "assets"
+    PRESETS = "presets"
 
 
 def _tasks() -> dict[str, str]:
@@ -54,6 +55,12 @@ def _assets() -> dict[str, str]:
     return {name: f"{asset.filename}, for {asset.used_by}" for name, asset in ASSETS.items()}
 
 
+def _presets() -> dict[str, str]:
+    from harness.presets import all_presets
+
+    return {name: preset.title for name, preset in all_presets().items()}
+
+
 def _names(registry_names: list[str]) -> dict[str, str]:
     return dict.fromkeys(registry_names, "")
 
@@ -74,6 +81,8 @@ def _list(kind: Kind) -> dict[str, str]:
             return _protocols()
         case Kind.ASSETS:
             return _assets()
+        case Kind.PRESETS:
+            return _presets()
 
 
 def list_names(
@@ -81,7 +90,7 @@ def list_names(
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """List tasks, groups, models, metrics, protocols and assets."""
+    """List tasks, groups, models, metrics, protocols, assets and presets of training."""
     for path in plugin or []:
         load_plugin(path)
     listing = {item.value: _list(item) for item in ([kind] if kind else Kind)}

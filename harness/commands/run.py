@@ -12,9 +12,10 @@ from rich.console import Console
 
 from harness.commands.options import Json, Plugins
 from harness.errors import ExitCode, UserError
-from harness.registry import REFERENCES, TASKS, expand_tasks, load_plugin
+from harness.registry import REFERENCES, TABLES, TASKS, did_you_mean, expand_tasks, load_plugin
 
 if TYPE_CHECKING:
+    from harness.interfaces import PublishedTable
     from harness.plan import RunRequest
     from harness.runner import Finished
     from harness.shard import World
@@ -33,7 +34,17 @@ def run(
         str | None, typer.Option(help="Folder, .zip, .tar or Hugging Face dataset folder.")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="Named protocol or a .toml file; the task's first if absent.")
+        str | None,
+        typer.Option(
+            help="Named protocol or a .toml file; the task's first if absent. Of several, with "
+            "commas between, each task takes the first that is for it."
+        ),
+    ] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            help="Fill a published table: the models are its rows' checkpoints in this folder."
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Evaluate a fixed choice of this many samples.")
@@ -70,15 +81,30 @@ def run(
     from harness.plan import RunRequest, resolve_device
     from harness.settings import read_settings
     from harness.shard import World
+    from harness.types import RunStatus
 
     for path in plugin or []:
         load_plugin(path)
+    if checkpoints is not None and (model or metrics):
+        raise UserError("--checkpoints names models and metrics: leave --model and --metrics out")
     world = World.from_environment()
+    names = expand_tasks(tasks)
+    tables = {name: _table(name) for name in tasks} if checkpoints is not None else {}
+    if checkpoints is not None:
+        choices = _table_runs(tables, checkpoints)
+    else:
+        choices = [
+            (name, choice)
+            for name in names
+            for choice in (model or TASKS.get(name).spec.default_models)
+        ]
+    if not choices:
+        raise UserError(f"task {tasks[0]!r} has no default model: give one with --model")
     requests = [
         RunRequest(
             task=name,
             model=choice,
-            protocol=protocol,
+            protocol=_protocol_for(name, protocol),
             data=data,
             limit=limit,
             metrics=tuple(metrics.split(",")) if metrics else None,
@@ -89,28 +115,82 @@ def run(
             small_sets=small_sets,
             out=out or read_settings().out,
         )
-        for name in expand_tasks(tasks)
-        for choice in (model or TASKS.get(name).spec.default_models)
+        for name, choice in choices
     ]
-    if not requests:
-        raise UserError(f"task {tasks[0]!r} has no default model: give one with --model")
     if dry_run:
         _print_plans(requests, as_json=as_json)
         return
     world.join(resolve_device(device, world))
     try:
-        _run_all(requests, world, as_json=as_json, quiet=quiet)
+        finished = _run_all(requests, world, quiet=quiet or as_json)
     finally:
         world.leave()
+    if not world.is_main:
+        return
+    records = [result.record for result in finished]
+    if checkpoints is not None:
+        filled = [
+            (table, table.filled(checkpoints, dict(zip(choices, records, strict=True))))
+            for table in tables.values()
+        ]
+        _print_filled(Console(), filled, finished, as_json=as_json)
+    elif as_json:
+        print(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
+    else:
+        _print_tables(Console(), finished)
+    if any(record.status is RunStatus.INCOMPLETE for record in records):
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def _run_all(requests: list[RunRequest], world: World, *, as_json: bool, quiet: bool) -> None:
+def _table(name: str) -> PublishedTable:
+    """The published table of that name; raise `UserError` with the nearest names."""
+    known = {key: table for entry in TABLES.names() for key, table in TABLES.get(entry).items()}
+    if name not in known:
+        raise UserError(
+            f"--checkpoints fills published tables, and {name!r} is none: "
+            f"{did_you_mean(name, known)}"
+        )
+    found: PublishedTable = known[name]
+    return found
+
+
+def _table_runs(tables: dict[str, PublishedTable], checkpoints: Path) -> list[tuple[str, str]]:
+    """Runs of all tables, each once; raise `UserError` where no checkpoint is there."""
+    missing = [path for table in tables.values() for path in table.missing(checkpoints)]
+    runs = [run for table in tables.values() for run in table.runs(checkpoints)]
+    if not runs:
+        raise UserError(
+            f"--checkpoints {checkpoints}: no checkpoint of {', '.join(tables)} is there, "
+            f"expected {', '.join(str(path) for path in missing)}"
+        )
+    messages = Console(stderr=True)
+    for path in dict.fromkeys(missing):
+        messages.print(f"note: no checkpoint at {path}", markup=False, style="yellow")
+    return list(dict.fromkeys(runs))
+
+
+def _protocol_for(task: str, names: str | None) -> str | None:
+    """Of several protocols the first that the task accepts; a single one as it is."""
+    if names is None or "," not in names:
+        return names
+    refused: UserError | None = None
+    for name in names.split(","):
+        try:
+            TASKS.get(task).protocol(name)
+        except UserError as error:
+            refused = refused or error
+        else:
+            return name
+    raise refused or UserError(f"--protocol {names}: no name is given")
+
+
+def _run_all(requests: list[RunRequest], world: World, *, quiet: bool) -> list[Finished]:
+    """Carry the requests out one after the other; what they have to say goes to stderr."""
     from harness.progress import Progress
     from harness.runner import run as run_one
-    from harness.types import RunStatus
 
     messages = Console(stderr=True)
-    progress = Progress(messages, quiet=quiet or as_json)
+    progress = Progress(messages, quiet=quiet)
     finished: list[Finished] = []
     notices: set[str] = set()
     for request in requests:
@@ -123,15 +203,23 @@ def _run_all(requests: list[RunRequest], world: World, *, as_json: bool, quiet: 
             notices.add(result.notice)
         for line in result.first_errors:
             messages.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
-    if not world.is_main:
-        return
-    records = [result.record for result in finished]
+    return finished
+
+
+def _print_filled(
+    console: Console,
+    filled: list[tuple[PublishedTable, dict[str, Any]]],
+    finished: list[Finished],
+    *,
+    as_json: bool,
+) -> None:
     if as_json:
-        print(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
-    else:
-        _print_tables(Console(), finished)
-    if any(record.status is RunStatus.INCOMPLETE for record in records):
-        raise typer.Exit(ExitCode.INCOMPLETE)
+        records = [result.record.model_dump(mode="json") for result in finished]
+        print(json.dumps({"tables": [cells for _, cells in filled], "records": records}, indent=2))
+        return
+    for table, cells in filled:
+        table.show(console, cells)
+    _print_written(console, finished)
 
 
 def _print_tables(console: Console, finished: list[Finished]) -> None:
@@ -142,6 +230,10 @@ def _print_tables(console: Console, finished: list[Finished]) -> None:
         by_task.setdefault(result.record.task, []).append(result.record)
     for task, records in by_task.items():
         print_results(console, records, references(task))
+    _print_written(console, finished)
+
+
+def _print_written(console: Console, finished: list[Finished]) -> None:
     console.print()
     for result in finished:
         console.print(f"written: {result.root}", markup=False, soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""`uwt-eval show`: one task, protocol, asset or run in full; the record's JSON Schema."""
+"""`uwt-eval show`: one task, protocol, asset, preset or run in full; the record's JSON Schema."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from harness.commands.options import Json, Plugins
 from harness.errors import UserError
+from harness.presets import all_presets, describe
 from harness.registry import METRICS, MODELS, TASKS, did_you_mean, load_plugin
 
 
@@ -55,7 +59,10 @@ def _describe(name: str) -> dict[str, Any]:
                 "from": f"{owner.__module__}.{owner.__qualname__}",
                 "about": (owner.__doc__ or "").strip(),
             }
-    known = [*TASKS.names(), *protocols, *ASSETS, *MODELS.names(), *METRICS.names()]
+    presets = all_presets()
+    if name in presets:
+        return describe(name, presets[name])
+    known = [*TASKS.names(), *protocols, *ASSETS, *MODELS.names(), *METRICS.names(), *presets]
     raise UserError(f"nothing is called {name!r}: {did_you_mean(name, known)}")
 
 
@@ -73,9 +80,47 @@ def _print(console: Console, value: Any, indent: int = 0) -> None:
             console.print(f"{' ' * indent}{key}: {text}", markup=False)
 
 
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    return "" if value is None else str(value)
+
+
+def _print_preset(console: Console, facts: dict[str, Any]) -> None:
+    from harness.console import label
+
+    console.print(f"{facts['preset']}: {facts['title']}", style="bold", markup=False)
+    console.print(facts["source"], style="dim", markup=False)
+    published = facts["published"]
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("setting")
+    if published:
+        table.add_column(f"{published['label']}, {published['source']}", overflow="fold")
+    table.add_column("preset", overflow="fold")
+    for setting in facts["settings"]:
+        mark = "  ≠" if setting["differs"] else ""
+        sides = [_text(setting["published"])] if published else []
+        row = [setting["name"], *sides, _text(setting["preset"]) + mark]
+        table.add_row(*map(escape, row), style="bold yellow" if mark else "")
+    console.print(table)
+    for name in facts["needs"]:
+        console.print(f"needs --set {name}=…", style="bold", markup=False)
+    for note in facts["notes"]:
+        console.print(f"- {note}", markup=False)
+    for row in published["results"] if published else ():
+        numbers = ", ".join(
+            f"{label(metric).title} {label(metric).text(value)}"
+            for metric, value in row["values"].items()
+        )
+        console.print(f"{row['label']}, {row['source']}: {numbers}", style="dim", markup=False)
+    console.print("All settings, with those no publication names: --json", style="dim")
+
+
 def show(
     name: Annotated[
-        str | None, typer.Argument(help="A task, protocol, model, metric, asset or run directory.")
+        str | None, typer.Argument(help="A task, protocol, model, metric, asset, preset or run.")
     ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of result records.")
@@ -96,5 +141,7 @@ def show(
     facts = _describe(name)
     if as_json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
+    elif "preset" in facts:
+        _print_preset(Console(highlight=False), facts)
     else:
         _print(Console(soft_wrap=True, highlight=False), facts)

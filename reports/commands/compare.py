@@ -1,0 +1,185 @@
+"""`uwt-eval compare`: run B against run A, sample by sample."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.commands.options import Json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from reports.compare import Comparison, Extreme
+    from reports.records import Loaded
+
+
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Run directory to compare with.")],
+    run_b: Annotated[Path, typer.Argument(help="Run directory that is judged.")],
+    by: Annotated[
+        str | None, typer.Option(help="Metric that orders samples (default: the first there is).")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Worst and best samples to name.")] = 5,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a PNG of the pictures that both runs kept.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare what does not compare, and mark it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare two runs over the same samples: differences with paired intervals and p-values."""
+    from reports.compare import compare as compare_runs
+    from reports.records import load_record
+
+    found = compare_runs(
+        load_record(run_a), load_record(run_b), by=by, extremes=samples, force=force
+    )
+    shown = 0
+    if sheet is not None:
+        from reports.sheet import write_sheet
+
+        shown = write_sheet(found.a, found.b, found.ordered, sheet)
+    if as_json:
+        print(json.dumps(_facts(found), indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    _show(console, found)
+    if sheet is not None:
+        console.print(f"{shown} kept pictures, the greatest loss first: {sheet}", markup=False)
+
+
+def _side(loaded: Loaded) -> dict[str, Any]:
+    record = loaded.record
+    return {
+        "run_id": record.run_id,
+        "model": record.model,
+        "path": str(loaded.path),
+        "status": record.status.value,
+        "n": record.n,
+        "n_failed": record.n_failed,
+    }
+
+
+def _extreme(sample: Extreme) -> dict[str, Any]:
+    finite = {key: _finite(value) for key, value in (("a", sample.a), ("b", sample.b))}
+    return {"id": sample.id, **finite, "change": _finite(sample.change)}
+
+
+def _finite(value: float) -> float | str | None:
+    """Numbers as JSON has them: no NaN, infinities as words."""
+    if value != value:
+        return None
+    return value if abs(value) != float("inf") else str(value)
+
+
+def _facts(found: Comparison) -> dict[str, Any]:
+    return {
+        "comparable": not found.incomparable,
+        "differs": found.incomparable,
+        "warnings": found.warnings,
+        "a": _side(found.a),
+        "b": _side(found.b),
+        "task": found.b.record.task,
+        "protocol": found.b.record.protocol,
+        "common_samples": found.n_common,
+        "only_in_a": found.n_only_a,
+        "only_in_b": found.n_only_b,
+        "paired": {
+            name: {
+                "higher_is_better": found.better[name],
+                "a": _finite(each.mean_a),
+                "b": _finite(each.mean_b),
+                "difference": _finite(each.difference),
+                "ci_low": each.ci_low,
+                "ci_high": each.ci_high,
+                "p_value": each.p_value,
+                "n": each.n,
+                "left_out": each.n_left_out,
+            }
+            for name, each in found.paired.items()
+        },
+        "not_paired": {
+            name: {
+                "higher_is_better": found.better[name],
+                "a": each.a,
+                "b": each.b,
+                "difference": each.difference,
+                "ci_a": each.interval_a,
+                "ci_b": each.interval_b,
+                "reason": each.reason,
+            }
+            for name, each in found.unpaired.items()
+        },
+        "ranked_by": found.ranked_by,
+        "worst": [_extreme(sample) for sample in found.worst],
+        "best": [_extreme(sample) for sample in found.best],
+    }
+
+
+def _show(console: Console, found: Comparison) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from reports.escape import one_line
+    from reports.terminal import heading, interval, number, signed
+
+    for line in found.incomparable:
+        console.print(f"NOT COMPARABLE, forced: {line}", style="bold red", markup=False)
+    for name, run in (("A", found.a), ("B", found.b)):
+        text = f"{name}: {one_line(run.record.model)}  {one_line(run.record.run_id)}"
+        console.print(text, markup=False, soft_wrap=True)
+    for line in found.warnings:
+        console.print(line, style="yellow", markup=False)
+    left = f", {found.n_only_a} in A alone, {found.n_only_b} in B alone"
+    lone = found.n_only_a or found.n_only_b
+    title = f"{found.b.record.task}, {found.n_common} common samples" + (left if lone else "")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("paired by sample", "A", "B", "B − A", "95% interval", "p"):
+        table.add_column(name, justify="left" if name == "paired by sample" else "right")
+    for metric, each in found.paired.items():
+        p_value = "—" if each.p_value is None else f"{each.p_value:.3f}"
+        note = f" (n={each.n})" if each.n_left_out else ""
+        table.add_row(
+            escape(heading(metric, found.better[metric]) + note),
+            number(metric, each.mean_a),
+            number(metric, each.mean_b),
+            signed(metric, each.difference),
+            interval(metric, each.ci_low, each.ci_high, change=True),
+            p_value,
+        )
+    console.print(table)
+    sets = {name: each for name, each in found.unpaired.items() if not each.reason}
+    if sets:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in ("not paired", "A", "95% interval", "B", "95% interval", "B − A"):
+            table.add_column(name, justify="left" if name == "not paired" else "right")
+        for metric, whole in sets.items():
+            table.add_row(
+                escape(heading(metric, found.better[metric])),
+                number(metric, whole.a),
+                interval(metric, *whole.interval_a),
+                number(metric, whole.b),
+                interval(metric, *whole.interval_b),
+                signed(metric, whole.difference),
+            )
+        console.print(table)
+    reasons: dict[str, list[str]] = {}
+    for metric, whole in found.unpaired.items():
+        if whole.reason:
+            reasons.setdefault(whole.reason, []).append(metric)
+    for reason, metrics in reasons.items():
+        text = f"— {', '.join(metrics)}: {reason}"
+        console.print(text, style="dim", markup=False, soft_wrap=True)
+    for title, samples in (("lost most", found.worst), ("gained most", found.best)):
+        for sample in samples:
+            metric = found.ranked_by or ""
+            values = f"{number(metric, sample.a)} → {number(metric, sample.b)}"
+            console.print(f"{title}: {sample.id}  {metric} {values}", markup=False, soft_wrap=True)

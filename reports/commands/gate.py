@@ -1,0 +1,111 @@
+"""`uwt-eval gate`: does a run keep what the baseline had?"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.commands.options import Json
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from reports.gate.verdict import Verdict
+
+
+def gate(
+    run: Annotated[
+        list[Path], typer.Argument(help="Run directory, record file, or folder of them.")
+    ],
+    baseline: Annotated[Path, typer.Option(help="Records to be kept up with.")],
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="Bound on the change: psnr>=-0.05, rfid<=+1%, or a metric's name."),
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help='TOML file with rules = ["psnr>=-0.05", …].')
+    ] = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Put the run into the baseline; no check.")
+    ] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write a summary for a pull request.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a run against a baseline: exit 0 passed, 1 regression, 2 not comparable, 3 incomplete.
+
+    Without rules no metric of the baseline may get worse by more than the intervals allow.
+    """
+    from reports.gate.baseline import update_baseline as write_baseline
+    from reports.gate.outputs import to_json, to_junit, to_markdown
+    from reports.gate.rules import parse_rule, read_rules
+    from reports.gate.verdict import judge
+    from reports.records import load_records
+
+    if update_baseline and (rule or rules or markdown or junit):
+        raise UserError("--update-baseline checks nothing: leave rules and summaries out")
+    runs = load_records(run)
+    if update_baseline:
+        replaced, new = write_baseline(baseline, runs)
+        print(f"{baseline}: {replaced} records replaced, {new} new")
+        return
+    chosen = [parse_rule(text) for text in rule or []]
+    if rules is not None:
+        chosen = read_rules(rules) + chosen
+    verdict = judge(runs, load_records([baseline]), chosen)
+    summary = to_markdown(verdict)
+    _write(markdown, summary)
+    if junit is not None:
+        _write(junit, to_junit(verdict))
+    _append_step_summary(summary)
+    if as_json:
+        print(json.dumps(to_json(verdict), indent=2, ensure_ascii=False))
+    else:
+        _show(verdict)
+    raise typer.Exit(verdict.exit_code)
+
+
+def _write(path: Path | None, text: str) -> None:
+    from reports.files import write_text
+
+    if path is not None:
+        write_text(path, text)
+
+
+def _append_step_summary(summary: str) -> None:
+    """Show the summary on the page of a GitHub Actions run."""
+    target = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not target:
+        return
+    try:
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write(summary + "\n")
+    except OSError as error:
+        raise UserError(f"GITHUB_STEP_SUMMARY={target} cannot be written: {error.strerror}") from (
+            error
+        )
+
+
+def _show(verdict: Verdict) -> None:
+    from rich.console import Console
+
+    from harness.errors import ExitCode
+    from reports.gate.outputs import runs_of, sentence
+    from reports.gate.verdict import Outcome
+
+    console = Console(highlight=False, soft_wrap=True)
+    styles = {Outcome.PASS: "green", Outcome.INCOMPLETE: "yellow"}
+    for run, checks in runs_of(verdict):
+        console.print(f"{run.model}: {run.run_id}", markup=False, style="bold")
+        for check in checks:
+            line = f"  {check.outcome.value}: {check.rule}: {sentence(check)}"
+            console.print(line, markup=False, style=styles.get(check.outcome, "red"))
+    for run in verdict.unknown:
+        console.print(f"not in the baseline, not checked: {run.run_id}", markup=False, style="dim")
+    good = verdict.exit_code is ExitCode.DONE
+    console.print(verdict.title, style="bold green" if good else "bold red")

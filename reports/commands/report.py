@@ -1,0 +1,141 @@
+"""`uwt-eval report`: the paper's tables with our rows, a page a run, checks of the printed data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.commands.options import Json
+from harness.errors import ExitCode, UserError
+from reports.commands.group import DefaultCommand
+
+if TYPE_CHECKING:
+    from reports.records import Loaded
+
+app = typer.Typer(
+    cls=DefaultCommand,
+    no_args_is_help=True,
+    help="The paper's tables with measured rows: `report table8 --runs DIR`; `report html RUN`.",
+)
+
+
+class Format(StrEnum):
+    """What a table can be written as."""
+
+    MD = "md"
+    LATEX = "latex"
+    CSV = "csv"
+    HTML = "html"
+    TERMINAL = "terminal"
+
+
+@app.command()
+def table(
+    names: Annotated[list[str], typer.Argument(help="table8 to table13, or all.")],
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run directories, record files, or folders of them; repeat."),
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TERMINAL,
+    out: Annotated[Path | None, typer.Option(help="File to write instead of printing.")] = None,
+) -> None:
+    """Print tables of the paper with measured rows beside, and why rows do not compare."""
+    from reports.tables.filled import fill
+
+    numbers = _numbers(names)
+    records = _records(runs)
+    tables = [fill(number, records) for number in numbers]
+    if form is Format.TERMINAL:
+        if out is not None:
+            raise UserError("--out: give --format md, latex, csv or html with it")
+        from rich.console import Console
+
+        from reports.tables.console import show
+
+        console = Console(highlight=False)
+        for filled in tables:
+            show(console, filled)
+        return
+    from reports.files import write_text
+    from reports.tables.formats import WRITERS
+
+    text = WRITERS[form.value](tables)
+    if out is None:
+        print(text, end="")
+    else:
+        write_text(out, text)
+        print(f"{', '.join(names)}: {out}")
+
+
+def _records(runs: list[Path] | None) -> list[Loaded]:
+    from reports.records import load_records
+
+    return load_records(runs) if runs else []
+
+
+def _numbers(names: list[str]) -> list[int]:
+    from harness.registry import did_you_mean
+    from reports.tables.filled import COMPARISONS
+
+    known = {f"table{number}": number for number in COMPARISONS}
+    numbers: list[int] = []
+    for name in names:
+        if name in {f"table{number}" for number in range(1, 8)}:
+            raise UserError(
+                f"{name} is an ablation, filled from checkpoints: "
+                f"`uwt-eval run {name} --checkpoints DIR`"
+            )
+        if name != "all" and name not in known:
+            raise UserError(f"unknown table {name!r}: {did_you_mean(name, [*known, 'all'])}")
+        numbers += COMPARISONS if name == "all" else [known[name]]
+    return list(dict.fromkeys(numbers))
+
+
+@app.command()
+def lint(as_json: Json = False) -> None:
+    """Check the paper's printed figures against each other; exit 1 for one without a note."""
+    import dataclasses
+    import json
+
+    from rich.console import Console
+
+    from reports.tables.lint import lint as lint_tables
+
+    findings = lint_tables()
+    unexplained = [finding for finding in findings if not finding.noted]
+    if as_json:
+        print(json.dumps([dataclasses.asdict(each) for each in findings], indent=2))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for each in findings:
+            style = "dim" if each.noted else "red"
+            mark = "noted" if each.noted else "no note"
+            line = f"{mark}: Tab. {each.table}, {each.where}: {each.text}"
+            console.print(line, markup=False, style=style)
+        console.print(f"{len(findings)} contradictions, {len(unexplained)} without a note")
+    if unexplained:
+        raise typer.Exit(ExitCode.REGRESSION)
+
+
+@app.command()
+def html(
+    run: Annotated[Path, typer.Argument(help="Run directory or record file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write (default: RUN_ID.html here).")
+    ] = None,
+) -> None:
+    """Write one self-contained page of a run: scores, settings, pictures, failures."""
+    import re
+
+    from reports.files import write_text
+    from reports.page import run_page
+    from reports.records import load_record
+
+    loaded = load_record(run)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", loaded.record.run_id).lstrip(".")
+    target = out or Path(f"{name}.html")
+    write_text(target, run_page(loaded))
+    print(target)

@@ -1,0 +1,91 @@
+"""Whether two results may be compared, and if not, what differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from harness.errors import UserError
+from harness.types import Protocol, ResultRecord
+from reports.records import Loaded
+
+ABSENT = "(not set)"
+_FIELDS = ("task", "task_version", "protocol_digest", "dataset_digest")
+"""What must agree. Task version and digests move whenever the numbers could."""
+
+
+def differences(one: Loaded, other: Loaded) -> list[str]:
+    """What keeps two results from being compared, one line each; empty where nothing does."""
+    a, b = one.record, other.record
+    lines = []
+    for field in _FIELDS:
+        if getattr(a, field) == getattr(b, field):
+            continue
+        if field == "protocol_digest":
+            lines += _protocol_differences(one, other)
+        elif field == "dataset_digest":
+            lines.append(f"dataset: {_dataset(a)} and {_dataset(b)}")
+        else:
+            lines.append(f"{field}: {getattr(a, field)} and {getattr(b, field)}")
+    return lines
+
+
+def _dataset(record: ResultRecord) -> str:
+    return f"{record.dataset} (n={record.n}, {record.dataset_digest[:12]})"
+
+
+def _protocol_differences(one: Loaded, other: Loaded) -> list[str]:
+    a, b = protocol_settings(one), protocol_settings(other)
+    if a is None or b is None:
+        names = [
+            f"{each.record.protocol} ({each.record.protocol_digest[:12]})" for each in (one, other)
+        ]
+        return [f"protocol: {names[0]} and {names[1]}"]
+    flat_a, flat_b = flatten(a), flatten(b)
+    return [
+        f"protocol {one.record.protocol}/{other.record.protocol}, setting {key}: "
+        f"{flat_a.get(key, ABSENT)} and {flat_b.get(key, ABSENT)}"
+        for key in dict.fromkeys([*flat_a, *flat_b])
+        if flat_a.get(key, ABSENT) != flat_b.get(key, ABSENT)
+    ]
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names and printable values."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def protocol_settings(loaded: Loaded) -> dict[str, Any] | None:
+    """Settings behind a record: the run's own, or the named protocol's if its digest agrees."""
+    record = loaded.record
+    if loaded.root is not None:
+        try:
+            content = json.loads((loaded.root / "run.json").read_text(encoding="utf-8"))
+            protocol = Protocol.model_validate(content["protocol"])
+        except (OSError, ValueError, KeyError, TypeError):
+            protocol = None
+        if protocol is not None and protocol.digest == record.protocol_digest:
+            return protocol.settings
+    named = _named_protocol(record.task, record.protocol)
+    if named is not None and named.digest == record.protocol_digest:
+        return named.settings
+    return None
+
+
+def _named_protocol(task: str, name: str) -> Protocol | None:
+    from harness.registry import TASKS
+
+    if task not in TASKS:
+        return None
+    try:
+        protocol: Protocol = TASKS.get(task).protocol(name)
+    except UserError:
+        return None
+    return protocol

@@ -1,0 +1,211 @@
+"""Two runs over the same samples: what changed, by how much, and on which samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import UserError
+from harness.scores import averaging_weights
+from harness.types import RunStatus
+from reports.comparability import differences, protocol_settings
+from reports.paired import PairedDifference, paired_differences
+from reports.records import Loaded, metric_names
+from reports.samples import Samples, read_samples
+
+
+@dataclass(frozen=True, slots=True)
+class SetDifference:
+    """B - A of a figure of whole sets; each side keeps its own interval."""
+
+    a: float | None
+    b: float | None
+    interval_a: tuple[float | None, float | None]
+    interval_b: tuple[float | None, float | None]
+    reason: str
+    """Why there is no difference; empty where there is one."""
+
+    @property
+    def difference(self) -> float | None:
+        """B - A, or None where a side has no value."""
+        return None if self.a is None or self.b is None else self.b - self.a
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme:
+    """One sample and how it changed."""
+
+    id: str
+    a: float
+    b: float
+
+    @property
+    def change(self) -> float:
+        """B - A."""
+        return self.b - self.a
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All that `compare` has to say about B against A."""
+
+    a: Loaded
+    b: Loaded
+    paired: dict[str, PairedDifference]
+    unpaired: dict[str, SetDifference]
+    better: dict[str, bool | None]
+    """Whether higher is better, by metric."""
+    ranked_by: str | None
+    """The metric that orders worst and best samples."""
+    worst: list[Extreme]
+    best: list[Extreme]
+    ordered: list[str]
+    """All common samples from the one that lost most to the one that gained most."""
+    n_common: int
+    n_only_a: int
+    n_only_b: int
+    incomparable: list[str]
+    """What differs between the runs though it must not; empty unless it was forced."""
+    warnings: list[str]
+
+
+def compare(
+    a: Loaded, b: Loaded, *, by: str | None = None, extremes: int = 5, force: bool = False
+) -> Comparison:
+    """Compare run B with run A.
+
+    Args:
+        a: The run that is compared with.
+        b: The run that is judged.
+        by: Metric that orders samples; the first paired one if None.
+        extremes: How many worst and best samples to name.
+        force: Compare runs that should not be, and mark it.
+
+    Raises:
+        UserError: The runs do not compare, share no sample, or `by` is not there.
+    """
+    differing = differences(a, b)
+    if differing and not force:
+        raise UserError(
+            f"{a.record.run_id} and {b.record.run_id} do not compare: {'; '.join(differing)} "
+            "(--force compares them all the same and marks it)"
+        )
+    rows_a, rows_b = read_samples(a), read_samples(b)
+    at_a, at_b = _common(rows_a, rows_b)
+    if not len(at_a):
+        raise UserError(
+            f"{a.record.run_id} and {b.record.run_id} share no sample that both finished"
+        )
+    metrics = metric_names([a.record, b.record])
+    averaging = (protocol_settings(a) or {}).get("averaging", {})
+    shared = [
+        name
+        for name in metrics
+        if name in rows_a.columns
+        and name in rows_b.columns
+        and not (name == "psnr" and averaging.get("rule") == "global-mse")
+    ]
+    values_a = {name: rows_a.columns[name][at_a] for name in shared}
+    values_b = {name: rows_b.columns[name][at_b] for name in shared}
+    weights = averaging_weights(len(at_a), averaging)
+    paired = paired_differences(values_a, values_b, weights, a.record.seed)
+    better = {name: _better(name, a, b) for name in metrics}
+    chosen = _ranking_metric(by, shared, better)
+    order: list[int] = []
+    if chosen is not None:
+        order = _order(values_a[chosen], values_b[chosen], better=bool(better[chosen]))
+    listed = [
+        Extreme(rows_a.ids[at_a[i]], float(values_a[chosen][i]), float(values_b[chosen][i]))
+        for i in (*order[:extremes], *order[::-1][:extremes])
+        if chosen is not None
+    ]
+    count = min(extremes, len(order))
+    ok_a, ok_b = int(rows_a.ok.sum()), int(rows_b.ok.sum())
+    return Comparison(
+        a=a,
+        b=b,
+        paired=paired,
+        unpaired={name: _set_difference(name, a, b) for name in metrics if name not in paired},
+        better=better,
+        ranked_by=chosen,
+        worst=listed[:count],
+        best=listed[count:],
+        ordered=[rows_a.ids[at_a[i]] for i in order],
+        n_common=len(at_a),
+        n_only_a=ok_a - len(at_a),
+        n_only_b=ok_b - len(at_a),
+        incomparable=differing,
+        warnings=_warnings(a, b),
+    )
+
+
+def _common(a: Samples, b: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places in A and in B of the samples that both finished, in A's order."""
+    ok_a, ok_b = a.ok, b.ok
+    place = {name: index for index, name in enumerate(b.ids) if ok_b[index]}
+    pairs = [
+        (index, place[name]) for index, name in enumerate(a.ids) if ok_a[index] and name in place
+    ]
+    both = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def _better(metric: str, *runs: Loaded) -> bool | None:
+    known = [
+        run.record.metrics[metric].higher_is_better for run in runs if metric in run.record.metrics
+    ]
+    return next((each for each in known if each is not None), None)
+
+
+def _ranking_metric(
+    by: str | None, shared: list[str], better: dict[str, bool | None]
+) -> str | None:
+    directed = [name for name in shared if better[name] is not None]
+    if by is None:
+        return directed[0] if directed else None
+    if by not in directed:
+        raise UserError(
+            f"--by {by}: samples have no such metric with a direction; "
+            f"there are: {', '.join(directed) or 'none'}"
+        )
+    return by
+
+
+def _order(a: NDArray[np.float64], b: NDArray[np.float64], *, better: bool) -> list[int]:
+    with np.errstate(invalid="ignore"):
+        gain = (b - a) if better else (a - b)
+    gain = np.where(a == b, 0.0, gain)
+    known = np.flatnonzero(~np.isnan(gain))
+    ranked: list[int] = known[np.argsort(gain[known], kind="stable")].tolist()
+    return ranked
+
+
+def _set_difference(metric: str, a: Loaded, b: Loaded) -> SetDifference:
+    cells = [run.record.metrics.get(metric) for run in (a, b)]
+    why = [
+        ""
+        if cell is not None and cell.value is not None
+        else "not asked for"
+        if cell is None
+        else cell.status
+        for cell in cells
+    ]
+    reason = "; ".join(f"{name}: {each}" for name, each in zip("AB", why, strict=True) if each)
+    if why[0] == why[1]:
+        reason = why[0]
+    values = [None if cell is None else cell.value for cell in cells]
+    spans = [(None, None) if cell is None else (cell.ci_low, cell.ci_high) for cell in cells]
+    return SetDifference(values[0], values[1], spans[0], spans[1], reason)
+
+
+def _warnings(a: Loaded, b: Loaded) -> list[str]:
+    lines = [
+        f"{name} is incomplete: {run.record.n_failed} of {run.record.n} samples failed"
+        for name, run in (("A", a), ("B", b))
+        if run.record.status is RunStatus.INCOMPLETE
+    ]
+    if a.record.seed != b.record.seed:
+        lines.append(f"the runs have different seeds, {a.record.seed} and {b.record.seed}")
+    return lines

@@ -1,0 +1,66 @@
+"""Names that people choose, made harmless in the format they are written into."""
+
+from __future__ import annotations
+
+import re
+from html import escape as html_escape
+
+_MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "[": "{[}",
+    "]": "{]}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "≠": r"$\neq$",
+    "−": "$-$",
+    "Δ": r"$\Delta$",
+    "α": r"$\alpha$",
+    "Σ": r"$\Sigma$",
+    "—": "---",
+    "–": "--",
+    "“": "``",
+    "”": "''",
+    "∞": r"$\infty$",
+}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space and control characters as one space."""
+    return re.sub(r"[\s\x00-\x1f\x7f\u200e\u200f\u202a-\u202e]+", " ", text).strip()
+
+
+def markdown(text: str) -> str:
+    """The text as itself inside a cell of a Markdown table: no markup, no HTML, no new cell."""
+    return html_escape(_MARKDOWN.sub(r"\\\1", one_line(text)), quote=False)
+
+
+def code(text: str) -> str:
+    """The text as inline code inside a cell of a Markdown table."""
+    return f"<code>{html_escape(one_line(text), quote=False).replace('|', '&#124;')}</code>"
+
+
+def latex(text: str) -> str:
+    """The text as itself in LaTeX."""
+    return "".join(_LATEX.get(letter, letter) for letter in one_line(text))
+
+
+def csv_text(text: str) -> str:
+    """The text for a CSV cell; an apostrophe keeps spreadsheets from computing it."""
+    line = one_line(text)
+    return f"'{line}" if line.startswith(_FORMULA) else line

@@ -1,0 +1,1 @@
+"""Regression gates: rules, verdicts, and the forms in which they are reported."""

@@ -1,0 +1,134 @@
+"""A verdict as Markdown for a pull request, JUnit XML for a test report, and JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+from harness.types import ResultRecord
+from reports.escape import code, markdown, one_line
+from reports.gate.verdict import Check, Outcome, Verdict
+from reports.terminal import heading, number, signed
+
+MOST_TABLES = 20
+"""Runs up to which a summary has a table for each; of more, those that passed are counted."""
+_MARKS = {
+    Outcome.PASS: "✅ pass",
+    Outcome.REGRESSION: "❌ regression",
+    Outcome.INCOMPLETE: "⚠️ incomplete",
+    Outcome.NOT_COMPARABLE: "⛔ not comparable",
+}
+
+
+def runs_of(verdict: Verdict) -> list[tuple[ResultRecord, list[Check]]]:
+    """The checks by run, in order."""
+    runs: dict[str, tuple[ResultRecord, list[Check]]] = {}
+    for check in verdict.checks:
+        runs.setdefault(check.run.run_id, (check.run, []))[1].append(check)
+    return list(runs.values())
+
+
+def bound_text(check: Check) -> str:
+    """The bound on the change with its side."""
+    if check.bound is None:
+        return "—"
+    cell = check.run.metrics.get(check.metric)
+    side = next((s for s in ("<=", ">=") if s in check.rule), None)
+    if side is None:
+        side = ">=" if cell is not None and cell.higher_is_better else "<="
+    return f"{'≤' if side == '<=' else '≥'} {signed(check.metric, check.bound)}"
+
+
+def to_markdown(verdict: Verdict) -> str:
+    """A summary for a pull request: the verdict, then a table a run; short for many runs."""
+    lines = [f"## {verdict.title}", ""]
+    runs = runs_of(verdict)
+    passed = [run for run, checks in runs if all(c.outcome is Outcome.PASS for c in checks)]
+    if len(runs) > MOST_TABLES and passed:
+        lines += [f"{len(passed)} of {len(runs)} runs passed every rule, the others:", ""]
+        good = {run.run_id for run in passed}
+        runs = [(run, checks) for run, checks in runs if run.run_id not in good]
+    for run, checks in runs:
+        where = f"{markdown(run.task)}, protocol {markdown(run.protocol)}, {markdown(run.dataset)}"
+        lines += [f"**{markdown(run.model)}** on {where} (n={run.n})", ""]
+        lines += ["| rule | baseline | run | change | bound | |", "|---|--:|--:|--:|--:|---|"]
+        lines += [_markdown_row(check) for check in checks]
+        lines += ["", f"run {code(run.run_id)}", ""]
+    if verdict.unknown:
+        names = ", ".join(code(run.run_id) for run in verdict.unknown)
+        lines += [f"Not in the baseline, not checked: {names}", ""]
+    return "\n".join(lines)
+
+
+def _markdown_row(check: Check) -> str:
+    metric = check.metric
+    outcome = _MARKS[check.outcome] + (f": {markdown(check.detail)}" if check.detail else "")
+    rule = code(check.rule)
+    cells = [
+        rule,
+        number(metric, check.baseline),
+        number(metric, check.value),
+        signed(metric, check.change),
+        bound_text(check),
+        outcome,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def to_junit(verdict: Verdict) -> str:
+    """A test suite a run and a test case a rule; incomplete ones are errors."""
+    root = ElementTree.Element("testsuites", name="uwt-eval gate")
+    for run, checks in runs_of(verdict):
+        failures = sum(check.outcome is Outcome.REGRESSION for check in checks)
+        errors = sum(
+            check.outcome in {Outcome.INCOMPLETE, Outcome.NOT_COMPARABLE} for check in checks
+        )
+        suite = ElementTree.SubElement(
+            root,
+            "testsuite",
+            name=one_line(f"{run.task} {run.model}"),
+            tests=str(len(checks)),
+            failures=str(failures),
+            errors=str(errors),
+        )
+        for check in checks:
+            case = ElementTree.SubElement(
+                suite, "testcase", classname=one_line(run.run_id), name=one_line(check.rule)
+            )
+            if check.outcome is Outcome.PASS:
+                continue
+            kind = "failure" if check.outcome is Outcome.REGRESSION else "error"
+            ElementTree.SubElement(case, kind, type=check.outcome.value, message=sentence(check))
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def sentence(check: Check) -> str:
+    """One line that says what was found."""
+    if check.change is None:
+        return one_line(check.detail)
+    cell = check.run.metrics[check.metric]
+    return (
+        f"{heading(check.metric, cell.higher_is_better)} {number(check.metric, check.baseline)} to "
+        f"{number(check.metric, check.value)}: {signed(check.metric, check.change)}, bound "
+        f"{bound_text(check)}" + (f" ({check.detail})" if check.detail else "")
+    )
+
+
+def to_json(verdict: Verdict) -> dict[str, Any]:
+    """The verdict for machines, numbers unrounded."""
+    fields = ("rule", "metric", "baseline", "value", "change", "bound", "detail")
+    return {
+        "verdict": verdict.title,
+        "exit_code": int(verdict.exit_code),
+        "checks": [
+            {
+                "run_id": check.run.run_id,
+                "outcome": check.outcome.value,
+                **{field: getattr(check, field) for field in fields},
+            }
+            for check in verdict.checks
+        ],
+        "not_in_baseline": [run.run_id for run in verdict.unknown],
+    }

@@ -1,0 +1,106 @@
+"""Differences between two runs over the same samples, with intervals by the paired bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.stats import CONFIDENCE, RESAMPLES
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """B - A of one metric's mean over common samples."""
+
+    mean_a: float
+    mean_b: float
+    difference: float
+    ci_low: float | None
+    ci_high: float | None
+    p_value: float | None
+    """Two-sided bootstrap p-value of no difference; its least value is 2 / (resamples + 1)."""
+    n: int
+    """Pairs it rests on."""
+    n_left_out: int
+    """Pairs without a finite value on both sides."""
+
+
+def paired_differences(
+    a: Mapping[str, Floats],
+    b: Mapping[str, Floats],
+    weights: Floats,
+    seed: int,
+    *,
+    resamples: int = RESAMPLES,
+) -> dict[str, PairedDifference]:
+    """Weighted means of both runs, their difference and its 95% percentile interval.
+
+    Samples are drawn with replacement, a sample's two values always together, and all metrics see
+    the same draws. Weights and values of a drawn sample stay together, as in the runs' own
+    intervals. An interval excludes 0 where p < 0.05, up to the grain of the draws.
+
+    Args:
+        a: float (n,) per metric, of the first run.
+        b: The same of the second run, sample by sample.
+        weights: float (n,), with which the protocol averages samples.
+        seed: Seeds the draws.
+        resamples: Number of draws.
+    """
+    names = list(a)
+    n = len(weights)
+    if n == 0 or not names:
+        return {}
+    left = np.stack([a[name] for name in names], axis=1)
+    right = np.stack([b[name] for name in names], axis=1)
+    usable = np.isfinite(left) & np.isfinite(right)
+    weight = np.where(usable, weights[:, None], 0.0)
+    change = np.where(usable, right - np.where(usable, left, 0.0), 0.0) * weight
+    draws = _draw(np.concatenate([change, weight], axis=1), seed, resamples)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = draws[:, : len(names)] / draws[:, len(names) :]
+    return {
+        name: _difference(left[:, i], right[:, i], weight[:, i], usable[:, i], drawn[:, i])
+        for i, name in enumerate(names)
+    }
+
+
+def _draw(columns: Floats, seed: int, resamples: int) -> Floats:
+    """Sums of the columns, float (n, k), over each of the resamples: float (resamples, k)."""
+    n = len(columns)
+    rng = np.random.default_rng(seed)
+    sums = np.empty((resamples, columns.shape[1]))
+    # One draw at a time stays in the processor's cache: three times as fast as all at once.
+    for row in range(resamples):
+        times = np.bincount(rng.integers(0, n, n), minlength=n)
+        sums[row] = times.astype(np.float64) @ columns
+    return sums
+
+
+def _difference(
+    left: Floats, right: Floats, weight: Floats, usable: NDArray[np.bool_], drawn: Floats
+) -> PairedDifference:
+    n = int(usable.sum())
+    if n == 0:
+        nothing = float("nan")
+        return PairedDifference(nothing, nothing, nothing, None, None, None, 0, len(usable))
+    mean_a = float(np.average(left[usable], weights=weight[usable]))
+    mean_b = float(np.average(right[usable], weights=weight[usable]))
+    change = float(np.average((right - left)[usable], weights=weight[usable]))
+    low = high = p_value = None
+    drawn = drawn[np.isfinite(drawn)]
+    if n >= 2 and len(drawn):
+        tail = 50 * (1 - CONFIDENCE)
+        low, high = (float(each) for each in np.percentile(drawn, [tail, 100 - tail]))
+        p_value = _p_value(drawn)
+    return PairedDifference(mean_a, mean_b, change, low, high, p_value, n, len(usable) - n)
+
+
+def _p_value(drawn: Floats) -> float:
+    """Twice the smaller share of draws on one side of 0; the value itself counts as a draw."""
+    below, above = int((drawn <= 0).sum()), int((drawn >= 0).sum())
+    return min(1.0, 2 * (min(below, above) + 1) / (len(drawn) + 1))

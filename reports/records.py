@@ -1,0 +1,172 @@
+"""Result records from files, run directories and folders of either, checked before use."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.errors import UserError
+from harness.types import COMPUTED, SCHEMA_VERSION, ResultRecord, digest_of
+
+RECORD = "record.json"
+_SUFFIX = ".record.json"
+"""Ending of single records that people put beside each other in a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A record and where it was found."""
+
+    record: ResultRecord
+    path: Path
+    """The file that holds it."""
+
+    @property
+    def root(self) -> Path | None:
+        """The run directory with everything behind the record, or None for a record alone."""
+        folder = self.path.parent
+        return folder if self.path.name == RECORD and (folder / "run.json").is_file() else None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the result; where and when it was computed moves nothing."""
+        return digest_of(self.record.model_dump(mode="json", exclude={"provenance"}))
+
+
+def load_records(paths: Iterable[Path]) -> list[Loaded]:
+    """All records at the given places, each once, in the order of the places.
+
+    A place is a file with one record or a list of them, a run directory, or a folder: below it
+    every `record.json` and `*.record.json` is read. The same result found twice counts once.
+
+    Raises:
+        UserError: Nothing there, a damaged file, another schema, a value that is no number, or
+            two results of one run that differ.
+    """
+    kept: dict[str, Loaded] = {}
+    for path in paths:
+        for loaded in (each for file in record_files(path) for each in _read(file)):
+            run_id = loaded.record.run_id
+            twin = kept.setdefault(run_id, loaded)
+            if twin is not loaded and twin.digest != loaded.digest:
+                raise UserError(
+                    f"{twin.path} and {loaded.path} hold different results of one run, {run_id!r}: "
+                    "keep the one that counts"
+                )
+    return list(kept.values())
+
+
+def load_record(path: Path) -> Loaded:
+    """The one record at a place; raise `UserError` where there are several."""
+    found = load_records([path])
+    if len(found) > 1:
+        raise UserError(f"{path} holds {len(found)} records: name one run directory or record file")
+    return found[0]
+
+
+def record_files(path: Path) -> list[Path]:
+    """The files with records at one place; raise `UserError` where there is none."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if path.is_file():
+        return [path]
+    found = list(_files(path))
+    if not found:
+        unfinished = (path / "run.json").is_file()
+        why = "the run has not finished, run it again" if unfinished else f"no {RECORD} is there"
+        raise UserError(f"{path} holds no result: {why}")
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Record files below a folder, sorted; nothing else lies below a run directory."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}") from error
+    names = {entry.name for entry in entries}
+    if RECORD in names:
+        yield folder / RECORD
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            if "run.json" not in names:
+                yield from _files(Path(entry.path))
+        elif entry.name.endswith(_SUFFIX):
+            yield Path(entry.path)
+
+
+def _read(path: Path) -> list[Loaded]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no JSON text: give a record.json or a run directory") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    items = content if isinstance(content, list) else [content]
+    if not items:
+        raise UserError(f"{path} holds an empty list: no result to read")
+    return [Loaded(_checked(item, path), path) for item in items]
+
+
+def _checked(item: Any, path: Path) -> ResultRecord:
+    if not isinstance(item, dict) or not {"run_id", "metrics"} <= item.keys():
+        raise UserError(f"{path} is no result record: it has no 'run_id' and 'metrics'")
+    name = f"{path}, run {str(item['run_id'])!r}"
+    _check_schema(item.get("schema_version"), name)
+    try:
+        record = ResultRecord.model_validate(item)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{name}: field {field!r}: {first['msg']}") from error
+    _check_numbers(record, name)
+    return record
+
+
+def _check_schema(version: object, name: str) -> None:
+    """Refuse what this version does not read; a minor version only adds fields with defaults."""
+    if version is None:
+        raise UserError(
+            f"{name} names no schema_version: it was not written by uwt-eval or is older than 1.0"
+        )
+    ours = [int(part) for part in SCHEMA_VERSION.split(".")]
+    try:
+        theirs = [int(part) for part in str(version).split(".")]
+    except ValueError:
+        raise UserError(f"{name}: schema_version {str(version)!r} is no version") from None
+    if theirs[0] < ours[0]:
+        raise UserError(
+            f"{name} has schema {version}, this version reads {SCHEMA_VERSION}: "
+            "`uwt-eval score RUN` writes it again from the run's files"
+        )
+    if theirs > ours:
+        raise UserError(
+            f"{name} has schema {version}, this version reads {SCHEMA_VERSION}: update uwt-eval"
+        )
+
+
+def _check_numbers(record: ResultRecord, name: str) -> None:
+    for metric, cell in record.metrics.items():
+        numbers = (cell.value, cell.ci_low, cell.ci_high)
+        bad = [number for number in numbers if number is not None and not math.isfinite(number)]
+        if bad:
+            raise UserError(f"{name}: metric {metric!r} is {bad[0]}, which is no result")
+        if cell.status == COMPUTED and cell.value is None:
+            raise UserError(f"{name}: metric {metric!r} is 'ok' and has no value")
+        if cell.status != COMPUTED and cell.value is not None:
+            raise UserError(f"{name}: metric {metric!r} has a value and is {cell.status!r}")
+
+
+def metric_names(records: Sequence[ResultRecord]) -> list[str]:
+    """Every metric of the records, in the order in which they first appear."""
+    return list(dict.fromkeys(metric for record in records for metric in record.metrics))

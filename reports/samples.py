@@ -1,0 +1,78 @@
+"""What a run measured of each sample, read without pandas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from harness.errors import UserError
+from harness.types import Status
+from reports.records import Loaded
+
+FILE = "samples.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The rows of `samples.parquet` in task order."""
+
+    ids: list[str]
+    status: list[str]
+    error: list[str]
+    columns: dict[str, NDArray[np.float64]]
+    """Float (n,) per numeric column; NaN where a sample has no value."""
+
+    @property
+    def ok(self) -> NDArray[np.bool_]:
+        """Which samples went through every stage."""
+        return np.array([status == Status.OK for status in self.status], dtype=bool)
+
+
+def read_samples(loaded: Loaded) -> Samples:
+    """A run's rows.
+
+    Raises:
+        UserError: A record without its run directory, or a file that is no such table.
+    """
+    if loaded.root is None or not (loaded.root / FILE).is_file():
+        raise UserError(
+            f"{loaded.path} has no {FILE} beside it: give the run directory, which "
+            "`uwt-eval run` wrote"
+        )
+    return _read(loaded.root / FILE)
+
+
+def _read(path: Path) -> Samples:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(
+            f"{path} is damaged ({error}): `uwt-eval score RUN` writes it again"
+        ) from error
+    if missing := {"id", "status", "error"} - set(table.column_names):
+        raise UserError(f"{path} has no column {sorted(missing)[0]!r}: it is no table of samples")
+    ids = [str(each) for each in table["id"].to_pylist()]
+    if len(set(ids)) != len(ids):
+        raise UserError(f"{path} holds a sample id twice: run the task again")
+    return Samples(
+        ids=ids,
+        status=[str(each) for each in table["status"].to_pylist()],
+        error=[str(each or "") for each in table["error"].to_pylist()],
+        columns={name: _floats(table[name]) for name in table.column_names if _number(table[name])},
+    )
+
+
+def _number(column: pa.ChunkedArray) -> bool:
+    return bool(pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
+
+
+def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = (
+        column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
+    )
+    return values

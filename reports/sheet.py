@@ -1,0 +1,87 @@
+"""A PNG of pictures that two runs kept of the same samples, those that lost most first."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+from harness.errors import UserError
+from reports.records import Loaded
+
+_SIDE = 256
+_GAP = 6
+_LINE = 18
+
+
+def kept_pictures(loaded: Loaded) -> dict[str, Path]:
+    """The reconstructions that a run kept for people, by sample id."""
+    if loaded.root is None:
+        return {}
+    try:
+        samples = json.loads((loaded.root / "run.json").read_text(encoding="utf-8"))["samples"]
+        ids = {int(sample["index"]): str(sample["id"]) for sample in samples}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{loaded.root}/run.json is damaged: {error}") from error
+    files = sorted((loaded.root / "pictures").glob("*.png"))
+    return {
+        ids[int(path.stem)]: path for path in files if path.stem.isdigit() and int(path.stem) in ids
+    }
+
+
+def write_sheet(a: Loaded, b: Loaded, ordered: Sequence[str], target: Path) -> int:
+    """Write A and B side by side for every picture that both kept; how many samples it shows.
+
+    Args:
+        a: The first run.
+        b: The second run.
+        ordered: Sample ids, the one that lost most first.
+        target: The PNG.
+
+    Raises:
+        UserError: Both kept no picture of one sample, or a picture cannot be read.
+    """
+    left, right = kept_pictures(a), kept_pictures(b)
+    shown = [name for name in ordered if name in left and name in right]
+    if not shown:
+        raise UserError(
+            f"{a.record.run_id} and {b.record.run_id} kept no pictures of common samples: "
+            "leave --sheet out"
+        )
+    row = _SIDE + _LINE + _GAP
+    sheet = Image.new("RGB", (2 * _SIDE + 3 * _GAP, len(shown) * row + _LINE + _GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(12)
+    for place, run in enumerate((a, b)):
+        draw.text(
+            (_GAP + place * (_SIDE + _GAP), 2),
+            f"{'AB'[place]}: {run.record.model}"[:40],
+            "black",
+            font,
+        )
+    for index, name in enumerate(shown):
+        top = _LINE + index * row
+        for place, path in enumerate((left[name], right[name])):
+            sheet.paste(_thumbnail(path), (_GAP + place * (_SIDE + _GAP), top))
+        draw.text((_GAP, top + _SIDE + 2), f"{index + 1}. {name}"[:80], "black", font)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        sheet.save(temporary, format="PNG")
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {target} ({error.strerror or error})") from error
+    return len(shown)
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            picture = image.convert("RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise UserError(f"{path} is no readable picture: remove it or run again") from error
+    picture.thumbnail((_SIDE, _SIDE))
+    return picture

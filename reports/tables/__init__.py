@@ -1,0 +1,1 @@
+"""The paper's comparison tables with measured rows beside the printed ones."""

@@ -1,0 +1,68 @@
+"""Class-to-image generation: images of every class, compared with ImageNet as a set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness import protocols
+from harness.types import Protocol, TaskSpec
+from tasks import PROTOCOLS
+
+if TYPE_CHECKING:
+    from tasks.gen_data import GenData
+
+
+class GenTask:
+    """Draw images of every class; compare them with a reference set.
+
+    Args:
+        spec: The task's description.
+        setting: Name of the field of `harness.settings.Settings` that holds the reference's path.
+    """
+
+    def __init__(self, spec: TaskSpec, setting: str) -> None:
+        self.spec = spec
+        self._setting = setting
+
+    def protocol(self, name: str) -> Protocol:
+        """A named protocol or a protocol file, checked."""
+        from tasks.gen_protocol import GenSettings
+
+        protocol = protocols.load(name, PROTOCOLS, self.spec)
+        GenSettings.of(protocol.settings)
+        return protocol
+
+    def open(self, data: str | None, protocol: Protocol) -> GenData:
+        """The reference at `data` or at the configured place; without one, only the images."""
+        from harness.sets.reference import open_reference
+        from harness.settings import read_settings
+        from tasks.gen_data import GenData
+        from tasks.gen_protocol import GenSettings
+
+        settings = GenSettings.of(protocol.settings)
+        place = data or getattr(read_settings(), self._setting)
+        if place is None:
+            notice = (
+                f"no reference given: FID, precision and recall need {self.spec.layout}; give "
+                f"--data or set UWT_EVAL_{self._setting.upper()}, nothing is generated anew then"
+            )
+            return GenData(settings, protocol.settings["inception"], None, notice)
+        reference = open_reference(place, settings.decode)
+        return GenData(settings, protocol.settings["inception"], reference, "")
+
+
+IMAGENET_GEN = GenTask(
+    TaskSpec(
+        name="imagenet-gen",
+        version=1,
+        title="Class-conditional generation of ImageNet images",
+        kind="c2i",
+        interface="ClassToImage",
+        dataset="50,000 generated images, 50 a class, against ImageNet's training images",
+        layout="ADM's VIRTUAL_imagenet256_labeled.npz, or a folder of images",
+        metrics=("gfid", "sfid", "is", "precision", "recall"),
+        protocols=("adm",),
+        groups=("table9",),
+    ),
+    setting="imagenet_reference",
+)

@@ -1,0 +1,50 @@
+"""The settings of a class-to-image protocol, typed, and the pixel rule they name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from harness.data.images import DecodeRule
+from harness.types import Record
+from tasks.protocol_settings import read_settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class GenSettings(Record):
+    """What a class-to-image task itself reads of a protocol."""
+
+    decode: DecodeRule
+    """Of a reference that is a folder of image files."""
+    classes: int = Field(ge=1)
+    """Classes that are drawn, from 0."""
+    samples_per_class: int = Field(ge=1)
+    """Images of each."""
+    order: Literal["cycle", "sorted"]
+    """'cycle' draws one image of every class, then the next of every class; 'sorted' all of a class
+    together. Scores over sequential splits depend on it."""
+    uint8: Literal["half-up"]
+    """How float images become 8-bit: the integer part of 127.5 x + 128, clamped."""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> GenSettings:
+        """Check a protocol's settings; raise `UserError` naming what is missing or wrong."""
+        return read_settings(cls, settings, "a class-to-image task")
+
+    def label(self, index: int) -> tuple[int, int]:
+        """Class of a sample by its place, and how many of that class come before it."""
+        if self.order == "sorted":
+            return divmod(index, self.samples_per_class)
+        number, label = divmod(index, self.classes)
+        return label, number
+
+    def to_uint8(self, image: Tensor) -> np.ndarray:
+        """float32 (3, H, W) in [-1, 1] to uint8 (H, W, 3)."""
+        levels = (image * 127.5 + 128).clamp(0, 255)
+        pixels: np.ndarray = levels.byte().permute(1, 2, 0).cpu().numpy()
+        return np.ascontiguousarray(pixels)

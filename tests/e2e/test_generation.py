@@ -1,0 +1,73 @@
+"""gFID and its companions through the command line, with random weights of the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import CommandLine
+
+MODEL = """
+import torch
+from harness.interfaces import Code
+from harness.registry import MODELS
+from harness.types import ModelCard
+
+@MODELS.register("noise")
+class Noise:
+    card = ModelCard(name="noise")
+    classes = 1000
+    def load(self, device):
+        pass
+    def sample(self, classes, seeds):
+        return [Code(bytes([label % 256]), 32, 32) for label in classes]
+    def decode(self, codes, seeds):
+        draws = [torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        return torch.stack(draws) / 2
+"""
+
+
+@pytest.mark.usefixtures("provide_weights")
+def test_a_reference_is_added_without_drawing_again(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    plugin = tmp_path / "noise.py"
+    plugin.write_text(MODEL)
+    command = (
+        "run", "imagenet-gen", "--plugin", plugin, "--model", "noise", "--limit", "6",
+        "--device", "cpu", "--small-sets", "--out", tmp_path / "runs", "--json",
+    )  # fmt: skip
+    (alone,) = uwt_eval(*command).records
+    assert alone["metrics"]["is"]["value"] >= 1
+    assert "give one with --data" in alone["metrics"]["gfid"]["status"]
+    (root,) = (tmp_path / "runs").iterdir()
+    outputs = {path: path.stat().st_mtime_ns for path in (root / "outputs").iterdir()}
+
+    with np.load(root / "samples.npz") as file:
+        own = file["arr_0"]
+    np.savez(tmp_path / "same.npz", own)
+    np.savez(tmp_path / "darker.npz", own // 2)
+    (same,) = uwt_eval(*command, "--data", tmp_path / "same.npz").records
+    (darker,) = uwt_eval(*command, "--data", tmp_path / "darker.npz").records
+    assert alone["run_id"] == same["run_id"] == darker["run_id"]
+    assert len({record["dataset_digest"] for record in (alone, same, darker)}) == 3
+    assert outputs == {path: path.stat().st_mtime_ns for path in outputs}
+    for metric in ("gfid", "sfid"):
+        assert same["metrics"][metric]["value"] == pytest.approx(0, abs=1e-3)
+        assert darker["metrics"][metric]["value"] > 1e-3
+    assert same["metrics"]["precision"]["value"] == same["metrics"]["recall"]["value"] == 1
+
+    again = uwt_eval("score", root, "--json")
+    assert again.code == 0, again.err
+    values = uwt_eval(
+        "metrics", tmp_path / "darker.npz", root / "samples.npz", "--protocol", "adm",
+        "--metrics", "fid,sfid,precision", "--small-sets", "--device", "cpu", "--json",
+    )  # fmt: skip
+    assert values.code == 0, values.err
+    (files,) = (
+        values.records if values.out.startswith("[") else [__import__("json").loads(values.out)]
+    )
+    for ours, theirs in (("gfid", "fid"), ("sfid", "sfid"), ("precision", "precision")):
+        assert darker["metrics"][ours]["value"] == pytest.approx(
+            files["metrics"][theirs]["value"], rel=1e-4
+        )

@@ -1,0 +1,53 @@
+"""The class-to-image model's training and sampling on a GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from tests.uniwetok.train.ar.tiny import TINY_AR
+from uniwetok.ar import BitDance, Guidance, sample
+from uniwetok.train.ar.trainer import ARTrainer
+from uniwetok.train.codes.stream import CodeBatch
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(autouse=True)
+def own_accelerator() -> Iterator[None]:
+    """Accelerate keeps one device and precision a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_step_trains_and_resumes_exactly(precision: str, compiled: bool) -> None:
+    config = dataclasses.replace(TINY_AR, precision=precision, compile=compiled)
+    batch = CodeBatch(torch.arange(128, dtype=torch.uint8).view(4, 32), torch.tensor([1, 2, 3, 4]))
+    trainers = [ARTrainer(config, "0") for _ in range(2)]
+    trainers[0].step(batch, 0)
+    trainers[1].restore(trainers[0].state())
+    for trainer in trainers:
+        trainer.step(batch, 1)
+    first, second = (trainer.averaged_model().state_dict() for trainer in trainers)
+    assert all(weight.isfinite().all() for weight in first.values())
+    for name, weight in first.items():
+        torch.testing.assert_close(weight, second[name], rtol=1e-6, atol=1e-7)
+
+
+def test_samples_are_those_of_the_cpu() -> None:
+    torch.manual_seed(0)
+    model = BitDance(TINY_AR.model).eval()
+    labels = torch.tensor([1, 2, 3])
+    drawn = []
+    for device in ("cpu", "cuda"):
+        noise = [torch.Generator().manual_seed(seed) for seed in range(3)]
+        codes = sample(model.to(device), labels, noise, guidance=Guidance(scale=2.0), steps=5)
+        drawn.append(codes.cpu())
+    assert (drawn[0] == drawn[1]).float().mean() > 0.99

@@ -1,0 +1,82 @@
+"""Groups and ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import UserError
+from reports.leaderboard.board import Group, build, ranks
+from reports.records import load_records
+from tests.reports.runs import cell, write_run
+
+
+def board(folder: Path, by: str | None = None) -> list[Group]:
+    return build(load_records([folder]), by)
+
+
+def test_surely_better_pushes_down_and_overlap_ties() -> None:
+    assert ranks([(9, 11), (8, 9.5), (7, 8.5), (1, 2)]) == [1, 1, 2, 4]
+    assert ranks([(1, 2), (2, 3)]) == [1, 1]
+    assert ranks([(1, 1), (2, 2), (2, 2)]) == [3, 1, 1]
+    assert ranks([]) == []
+
+
+spans = st.lists(
+    st.tuples(st.integers(-20, 20), st.integers(0, 10)).map(lambda s: (s[0], s[0] + s[1])),
+    max_size=12,
+)
+
+
+@given(spans)
+def test_rank_is_one_more_than_the_intervals_wholly_above(
+    given_spans: list[tuple[int, int]],
+) -> None:
+    expected = [1 + sum(low > high for low, _ in given_spans) for _, high in given_spans]
+    assert ranks([(float(a), float(b)) for a, b in given_spans]) == expected
+
+
+def test_lower_is_better_where_the_metric_says_so(tmp_path: Path) -> None:
+    for name, value, half in (("a", 3.0, 0.1), ("b", 2.0, 0.1), ("c", 2.15, 0.1), ("d", 9.0, None)):
+        write_run(tmp_path, name, sets={"rfid": cell(value, half)})
+    (group,) = board(tmp_path)
+    assert group.ranked_by == "rfid"
+    found = [(entry.record.model, entry.rank, entry.tied) for entry in group.entries]
+    assert found == [("b", 1, True), ("c", 1, True), ("a", 3, False), ("d", 4, False)]
+
+
+def test_only_what_compares_shares_a_table(tmp_path: Path) -> None:
+    write_run(tmp_path, "a")
+    write_run(tmp_path, "b")
+    write_run(tmp_path, "c", settings={"uint8": "truncate"})
+    write_run(tmp_path, "d", columns={"psnr": [20.0, 30.0]})
+    write_run(tmp_path, "e", task="coco-recon")
+    groups = board(tmp_path)
+    assert sorted(len(group.entries) for group in groups) == [1, 1, 1, 2]
+    assert groups[0].task == "coco-recon"
+
+
+def test_incomplete_and_missing_have_no_rank_and_say_why(tmp_path: Path) -> None:
+    write_run(tmp_path, "a", sets={"rfid": cell(3.0, 0.1)})
+    write_run(tmp_path, "b", sets={"rfid": cell(1.0, 0.1)}, failed={0: "model_error"})
+    write_run(tmp_path, "c")
+    (group,) = board(tmp_path)
+    found = {entry.record.model: (entry.rank, entry.why) for entry in group.entries}
+    assert found == {
+        "a": (1, ""),
+        "b": (None, "incomplete: 1 samples failed"),
+        "c": (None, "not asked for"),
+    }
+    assert group.entries[0].record.model == "a"
+
+
+def test_another_metric_ranks_on_request(tmp_path: Path) -> None:
+    write_run(tmp_path, "a", columns={"psnr": [20.0, 20.1]}, sets={"rfid": cell(1.0)})
+    write_run(tmp_path, "b", columns={"psnr": [30.0, 30.1]}, sets={"rfid": cell(2.0)})
+    assert [entry.record.model for entry in board(tmp_path)[0].entries] == ["a", "b"]
+    assert [entry.record.model for entry in board(tmp_path, "psnr")[0].entries] == ["b", "a"]
+    with pytest.raises(UserError, match="did you mean 'psnr'"):
+        board(tmp_path, "psrn")

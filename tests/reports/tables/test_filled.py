@@ -1,0 +1,88 @@
+"""Measured rows beside printed ones: where they stand, and what makes them compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.records import load_records
+from reports.tables.filled import COMPARISONS, Filled, Row, fill
+from tests.reports.runs import cell, change_record, write_run
+
+
+def measured(filled: Filled) -> list[tuple[str, Row]]:
+    return [
+        (section.heading, row)
+        for section in filled.sections
+        for row in section.rows
+        if row.measured
+    ]
+
+
+def as_the_paper(root: Path, n: int = 50_000, **fields: Any) -> Path:
+    """The record claims as many samples as the paper has."""
+    return change_record(root, n=n, **fields)
+
+
+@pytest.mark.parametrize("number", COMPARISONS)
+def test_without_results_a_table_is_the_papers(number: int) -> None:
+    filled = fill(number, [])
+    assert measured(filled) == []
+    rows = [row for section in filled.sections for row in section.rows]
+    assert all(len(row.cells) == len(filled.measures) for row in rows)
+    assert all(len(row.facts) == len(filled.facts) for row in rows)
+    assert sum(width for _, width in filled.spans) in {0, len(filled.measures)}
+
+
+def test_a_comparable_result_has_its_difference(tmp_path: Path) -> None:
+    as_the_paper(write_run(tmp_path, "tok", sets={"rfid": cell(0.99, 0.05)}))
+    ((_, row),) = measured(fill(8, load_records([tmp_path])))
+    assert row.reasons == ()
+    values = dict(zip([m.metric for m in fill(8, []).measures], row.cells, strict=True))
+    assert values["rfid"].delta == pytest.approx(0.99 - 0.79)
+    assert values["psnr"].delta == pytest.approx(21.5 - 23.26)
+    assert values["usage_pooled"].value is None
+    assert values["usage_pooled"].status == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"n": 48}, "48 samples, the paper's set has 50,000"),
+        ({"protocol": "exact"}, "protocol exact, the paper's is wetok"),
+        ({"status": "incomplete", "n_failed": 2}, "incomplete, 2 of 50000 samples failed"),
+    ],
+)
+def test_what_does_not_compare_says_why(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
+    as_the_paper(write_run(tmp_path, "tok"), **{"n": 50_000, **fields})
+    ((_, row),) = measured(fill(8, load_records([tmp_path])))
+    assert row.reasons == (words,)
+    assert all(each.delta is None for each in row.cells)
+
+
+def test_one_model_on_two_datasets_is_one_row(tmp_path: Path) -> None:
+    as_the_paper(write_run(tmp_path, "tok", task="imagenet-recon"))
+    as_the_paper(write_run(tmp_path, "tok", task="coco-recon"), n=5_000)
+    as_the_paper(write_run(tmp_path, "tok", task="coco-recon-native"), n=48)
+    (resized, first), (original, second) = measured(fill(10, load_records([tmp_path])))
+    assert (resized, original) == ("Resize 256 x 256", "Original Resolution")
+    assert len(first.records) == 2
+    assert first.reasons == ()
+    known = [each.value is not None for each in first.cells]
+    assert known == [False, True, False, False, True, False]
+    assert second.reasons == ("48 samples, the paper's set has 5,000",)
+
+
+def test_two_results_for_one_place_are_two_rows(tmp_path: Path) -> None:
+    write_run(tmp_path, "tok")
+    write_run(tmp_path, "tok", columns={"psnr": [20.0, 30.0]})
+    rows = [row for _, row in measured(fill(8, load_records([tmp_path])))]
+    assert [row.number for row in rows] == [1, 2]
+    assert {row.n for row in rows} == {"4", "2"}
+
+
+def test_results_of_other_tasks_are_left_out(tmp_path: Path) -> None:
+    write_run(tmp_path, "tok", task="imagenet-zeroshot")
+    assert all(measured(fill(number, load_records([tmp_path]))) == [] for number in COMPARISONS)

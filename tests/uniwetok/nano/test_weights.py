@@ -1,0 +1,77 @@
+"""The tokenizer that ships, and what puts it there."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from uniwetok.nano import ship as shipping
+from uniwetok.nano.curves import draw
+from uniwetok.nano.ship import LARGEST, ship
+from uniwetok.plugins import NANO, NanoPlugin
+from uniwetok.presets import get
+from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
+from uniwetok.train.logs import Logs
+
+
+def test_the_weights_are_those_of_the_preset_and_small():
+    network = UniWeTok.from_pretrained(NANO)
+    assert network.config == get("nano").config.model
+    assert (NANO / "model.safetensors").stat().st_size <= LARGEST
+    with safe_open(NANO / "model.safetensors", "pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
+
+
+def test_a_photograph_comes_back_from_one_kilobyte(photos: list[Image.Image]):
+    plugin = NanoPlugin()
+    plugin.load("cpu")
+    assert plugin.card.title == "uniwetok-nano"
+    pixels = np.asarray(photos[0].resize((256, 256)), dtype=np.float32)
+    images = torch.from_numpy(pixels / 127.5 - 1).permute(2, 0, 1)[None]
+    codes = plugin.encode(images)
+    assert [code.bits for code in codes] == [8192]
+    again = plugin.decode(codes, [0]).clamp(-1, 1)
+    psnr = -10 * torch.log10(((again - images) / 2).square().mean())
+    grey = -10 * torch.log10(((images.mean((2, 3), keepdim=True) - images) / 2).square().mean())
+    assert psnr > grey + 4
+
+
+def test_shipping_rounds_to_half_precision(tmp_path: Path):
+    small = UniWeTokConfig(
+        channels=32, channel_multipliers=(1, 1), num_res_blocks=0, attention_blocks=0
+    )
+    network = UniWeTok(small)
+    network.save_pretrained(tmp_path / "model")
+    size = ship(tmp_path / "model", tmp_path / "weights")
+    assert size == 2 * sum(weight.numel() for weight in network.parameters())
+    again = UniWeTok.from_pretrained(tmp_path / "weights")
+    for name, weight in network.state_dict().items():
+        assert torch.equal(again.state_dict()[name], weight.half().float())
+
+
+def test_what_is_too_large_does_not_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shipping, "LARGEST", 1000)
+    with pytest.raises(ValueError, match="MB in float16"):
+        ship(NANO, tmp_path / "weights")
+    assert not (tmp_path / "weights").exists()
+
+
+def test_curves_are_drawn_from_the_log(tmp_path: Path):
+    with closing(Logs(tmp_path, 0)) as logs:
+        for step in (1, 2):
+            logs.write(step, {"l1": 1 / step})
+        logs.write(2, {"psnr": 12.0, "ssim": 0.5}, kind="validation")
+    draw(tmp_path, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.width > 500
+
+
+def test_a_run_without_a_log_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"no log\.jsonl"):
+        draw(tmp_path, tmp_path / "curves.png")

@@ -1,0 +1,119 @@
+"""`uwt-eval train ar` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CommandLine
+from tests.uniwetok.train.ar.tiny import tiny_tokenizer
+from uniwetok.train.logs import read_log
+
+SMALL = (
+    "model.width=32",
+    "model.layers=2",
+    "model.heads=2",
+    "model.diffusion_width=64",
+    "model.diffusion_blocks=2",
+    "model.latent_channels=16",
+    "model.grid=4",
+    "model.classes=2",
+    "model.class_tokens=4",
+    "data.resolution=16",
+    "data.views=1",
+    "data.workers=0",
+    "precision=float32",
+    "batch_size=4",
+    "optimizer.warmup_steps=1",
+    "log_every=1",
+    "checkpoint_every=2",
+    "grid_every=0",
+)
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> Path:
+    tiny_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    return tmp_path / "tokenizer"
+
+
+def arguments(out: Path, *settings: str) -> list[str]:
+    given = [f"--set={item}" for item in (*SMALL, *settings)]
+    return ["train", "ar", "--preset", "uniwetok-b", "--out", str(out), "--device", "cpu", *given]
+
+
+def test_a_model_is_trained_resumed_and_sampled(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path, tokenizer: Path
+) -> None:
+    places = ("--data", photo_folder / "val", "--tokenizer", tokenizer)
+    first = uwt_eval(*arguments(tmp_path / "run", "steps=2"), *places)
+    assert first.code == 0, first.err
+    assert "done: 2 steps" in first.out
+    more = uwt_eval(*arguments(tmp_path / "run", "steps=3"), *places, "--json")
+    assert more.code == 0, more.err
+    model = json.loads(more.out)["model"]
+    assert [row["step"] for row in read_log(tmp_path / "run")] == [1, 2, 3]
+    drawn = uwt_eval(
+        "sample", "--model", f"uniwetok-ar:{model}?tokenizer={tokenizer}", "--classes", "0,1",
+        "--steps", "2", "--device", "cpu", "--out", tmp_path / "grid.png",
+    )  # fmt: skip
+    assert drawn.code == 0, drawn.err
+
+
+def test_on_the_fly_keeps_no_codes(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path, tokenizer: Path
+) -> None:
+    result = uwt_eval(
+        *arguments(tmp_path / "run", "steps=1"), "--on-the-fly",
+        "--data", photo_folder / "val", "--tokenizer", tokenizer,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert not (tmp_path / "run" / "codes").exists()
+
+
+def test_validation_is_the_task_that_run_runs(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path, tokenizer: Path
+) -> None:
+    result = uwt_eval(
+        *arguments(tmp_path / "run", "steps=1", "validate_every=1", "model.classes=1000"),
+        "--data", photo_folder / "val", "--tokenizer", tokenizer, "--limit", "1",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    (root,) = (tmp_path / "run" / "validation").glob("imagenet-gen-*")
+    assert (root / "samples.npz").is_file()
+    kinds = [row["kind"] for row in read_log(tmp_path / "run")]
+    assert kinds == ["train", "validation"]
+
+
+def test_the_plan_is_the_papers(uwt_eval: CommandLine) -> None:
+    result = uwt_eval("train", "ar", "--preset", "uniwetok-b", "--dry-run", "--json")
+    assert result.code == 0, result.err
+    plan = json.loads(result.out)
+    assert sum(plan["parameters"].values()) == 242_594_432
+    assert plan["tokens"] == pytest.approx(33e9, rel=0.01)
+    assert plan["epochs"]["ImageNet"] == pytest.approx(400, rel=1e-3)
+    assert plan["flops"]["backward"] == pytest.approx(2 * plan["flops"]["forward"], rel=0.02)
+
+
+def test_bad_input_is_one_line(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path, tokenizer: Path
+) -> None:
+    data, known = ("--data", photo_folder / "val"), ("--tokenizer", tokenizer)
+    run = tmp_path / "run"
+    for given, message in (
+        (arguments(run), "give --data and --tokenizer"),
+        ([*arguments(run), *data], "give --data and --tokenizer"),
+        ([*arguments(run), *data, "--tokenizer", tmp_path / "nowhere"], "nowhere"),
+        ([*arguments(run, "model.latent_channels=8"), *data, *known], "16 bits a token"),
+        ([*arguments(run, "data.resolution=20"), *data, *known], "model.grid=4"),
+        ([*arguments(run, "batch_size=5", "accumulation=2"), *data, *known], "use 4 or 6"),
+        ([*arguments(run, "data.veiws=1"), *data, *known], "did you mean 'views'"),
+        (["train", "ar", "--preset", "uniwetok-x"], "did you mean"),
+        ([*arguments(run), "--device", "tpu"], "auto or cpu"),
+    ):
+        result = uwt_eval(*given)
+        assert result.code == 2, given
+        assert message in result.err, given
+        assert len(result.err.strip().splitlines()) == 1

@@ -1,0 +1,44 @@
+"""The settings, presets and options that docs/ar.md names exist."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from uniwetok.ar import BitDance
+from uniwetok.ar_plugin import UniWeTokAR, UniWeTokARB, UniWeTokARH, UniWeTokARL
+from uniwetok.presets import AR_PRESETS
+from uniwetok.train.overrides import override
+
+TEXT = (Path(__file__).parents[2] / "docs" / "ar.md").read_text(encoding="utf-8")
+SETTINGS = sorted(set(re.findall(r"\| `([a-z_]+(?:\.[a-z_]+)*=[^\s`]+)` \|", TEXT)))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_is_one(setting: str) -> None:
+    config = AR_PRESETS["uniwetok-b"].config
+    assert override(config, [setting]) != config
+
+
+def test_settings_were_found() -> None:
+    assert len(SETTINGS) == 9
+
+
+def test_sizes_and_guidance_are_those_of_the_presets() -> None:
+    plugins = {"b": UniWeTokARB, "l": UniWeTokARL, "h": UniWeTokARH}
+    for size, plugin in plugins.items():
+        with torch.device("meta"):
+            model = BitDance(AR_PRESETS[f"uniwetok-{size}"].config.model)
+        parameters = sum(weight.numel() for weight in model.parameters())
+        row = f"| `uniwetok-{size}`, `uniwetok-ar-{size}` | {parameters:,} | {plugin._cfg} |"
+        assert row in TEXT
+        assert (plugin._name, plugin._preset) == (f"uniwetok-ar-{size}", f"uniwetok-{size}")
+
+
+def test_every_option_is_told() -> None:
+    for name in inspect.signature(UniWeTokAR).parameters:
+        assert name == "argument" or f"`{name}`" in TEXT, name

@@ -1,0 +1,160 @@
+"""`uwt-eval train tokenizer` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import CommandLine
+from uniwetok.train.logs import read_log
+
+SMALL = (
+    "model.channels=32",
+    "model.channel_multipliers=1,1,1",
+    "model.num_res_blocks=1",
+    "model.attention_blocks=1",
+    "model.heads=2",
+    "model.latent_channels=16",
+    "model.groups=2",
+    "loss.lpips_weight=0",
+    "data.resolution=32",
+    "data.workers=0",
+    "precision=float32",
+    "batch_size=4",
+    "log_every=1",
+    "checkpoint_every=2",
+    "grid_every=0",
+    "validate_every=0",
+)
+
+
+def arguments(data: Path | None, out: Path, *settings: str) -> list[str]:
+    given = [f"--set={item}" for item in (*SMALL, *settings)]
+    where = ["--data", str(data)] if data else []
+    return ["train", "tokenizer", "--preset", "table14", *where, "--out", str(out), *given]
+
+
+def test_a_run_is_trained_resumed_and_evaluated(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
+):
+    first = uwt_eval(*arguments(photo_folder, tmp_path / "a", "steps=2"), "--device", "cpu")
+    assert first.code == 0, first.err
+    assert "done: 2 steps" in first.out
+    more = uwt_eval(
+        *arguments(photo_folder, tmp_path / "a", "steps=3"), "--device", "cpu", "--json"
+    )
+    assert more.code == 0, more.err
+    result = json.loads(more.out)
+    assert result["steps"] == 3
+    assert [row["step"] for row in read_log(tmp_path / "a")] == [1, 2, 3]
+    evaluated = uwt_eval(
+        "run",
+        "imagenet-recon",
+        "-m",
+        f"uniwetok:{result['model']}",
+        "--limit",
+        "1",
+        "--json",
+        "--out",
+        str(tmp_path / "runs"),
+        "--metrics",
+        "psnr",
+    )
+    assert evaluated.code == 0, evaluated.err
+    assert json.loads(evaluated.out)[0]["metrics"]["psnr"]["value"] > 0
+
+
+def test_validation_is_the_task_that_run_runs(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
+):
+    result = uwt_eval(
+        *arguments(photo_folder, tmp_path, "steps=1", "validate_every=1", "grid_every=1"),
+        "--heldout", str(photo_folder), "--limit", "2", "--device", "cpu",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    (row,) = (row for row in read_log(tmp_path) if row["kind"] == "validation")
+    assert row["psnr"] > 0
+    assert (tmp_path / "pictures" / "step-00000001.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("loss.entropy.wieght=1",), "did you mean 'weight'"),
+        (("batch_size=many",), "batch_size=many"),
+        (("batch_size=4", "accumulation=3"), "use 3 or 6"),
+        (("data.resolution=33",), "multiples of 4"),
+        (("loss.lpips_weight=1",), "uwt-eval assets fetch vgg16"),
+        (("loss.distillation=default",), "hf download"),
+        (("init=nowhere.ckpt",), "nowhere.ckpt"),
+        (("shard=true",), "torchrun"),
+    ],
+)
+def test_bad_settings_are_one_line(
+    uwt_eval: CommandLine,
+    photo_folder: Path,
+    tmp_path: Path,
+    settings: tuple[str, ...],
+    message: str,
+):
+    result = uwt_eval(*arguments(photo_folder, tmp_path, *settings), "--device", "cpu")
+    assert result.code == 2
+    assert message in result.err
+    assert "Traceback" not in result.err
+
+
+def test_bad_names_and_places_are_one_line(uwt_eval: CommandLine, tmp_path: Path):
+    for given, message in (
+        (arguments(None, tmp_path), "--data is missing"),
+        (arguments(tmp_path / "nowhere", tmp_path), "nowhere"),
+        (arguments(tmp_path, tmp_path), "holds no image"),
+        (["train", "tokenizer", "--preset", "tabel14"], "did you mean"),
+        ([*arguments(tmp_path, tmp_path), "--device", "tpu"], "auto or cpu"),
+    ):
+        result = uwt_eval(*given)
+        assert result.code == 2, given
+        assert message in result.err
+
+
+def test_another_architecture_is_refused(uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path):
+    assert uwt_eval(*arguments(photo_folder, tmp_path, "steps=1"), "--device", "cpu").code == 0
+    result = uwt_eval(
+        *arguments(photo_folder, tmp_path, "steps=2", "model.attention_blocks=2"),
+        "--device", "cpu",
+    )  # fmt: skip
+    assert result.code == 2
+    assert "model.attention_blocks=1" in result.err
+
+
+def test_a_killed_run_loses_no_more_than_one_interval(photo_folder: Path, tmp_path: Path):
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "harness", *arguments(photo_folder, out, "steps=12")]
+        return subprocess.Popen(
+            [*command, "--device", "cpu", "--quiet"], env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+
+    whole, killed = start(tmp_path / "whole"), start(tmp_path / "killed")
+    while len(read_log(tmp_path / "killed")) < 5:
+        assert killed.poll() is None
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert whole.wait(timeout=120) == 0
+    again = start(tmp_path / "killed")
+    assert again.wait(timeout=120) == 0
+    bits = [
+        (tmp_path / name / "model" / "model.safetensors").read_bytes()
+        for name in ("whole", "killed")
+    ]
+    assert bits[0] == bits[1]
+    losses = [[row["loss"] for row in read_log(tmp_path / name)] for name in ("whole", "killed")]
+    assert losses[0] == losses[1]
+    assert torch.tensor(losses).isfinite().all()

@@ -1,0 +1,29 @@
+"""The settings and presets that docs/train.md names exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from uniwetok.presets import PRESETS
+from uniwetok.train.overrides import override
+
+TEXT = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
+SETTINGS = sorted(set(re.findall(r"(?:--set |`)([a-z_]+(?:\.[a-z_]+)*=[^\s`]+)`?", TEXT)))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_is_one(setting: str):
+    assert override(PRESETS["table33"].config, [setting]) != PRESETS["table33"].config
+
+
+def test_settings_were_found():
+    assert len(SETTINGS) >= 10
+
+
+def test_every_preset_is_one():
+    named = set(re.findall(r"--preset (\S+)", TEXT))
+    assert named
+    assert named <= PRESETS.keys()

@@ -1,0 +1,226 @@
+"""The cache of codes: what it holds, how it goes on, what is not taken for one; and its streams."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from tests.uniwetok.train.ar.tiny import tiny_tokenizer
+from uniwetok.tokenizer import quantizer
+from uniwetok.train.codes import build
+from uniwetok.train.codes.build import build_codes
+from uniwetok.train.codes.cache import (
+    Codes,
+    Header,
+    Origin,
+    data_digest,
+    encoder_digest,
+    open_codes,
+)
+from uniwetok.train.codes.config import CodesConfig
+from uniwetok.train.codes.stream import CachedCodes, EncodedCodes, Place
+from uniwetok.train.codes.views import center_view
+from uniwetok.train.data import open_images
+from uniwetok.train.data.augment import to_model_range
+from uniwetok.train.errors import TrainingError
+
+CONFIG = CodesConfig(resolution=16, views=2, workers=0)
+
+
+def make(folder: Path, images: Path, config: CodesConfig = CONFIG, classes: int = 10) -> Codes:
+    source, tokenizer = open_images(images), tiny_tokenizer()
+    origin = Origin(
+        tokenizer=encoder_digest(tokenizer),
+        data=data_digest(source),
+        resolution=config.resolution,
+        views=config.views,
+        smallest_crop=config.smallest_crop,
+        latent_channels=16,
+        grid=4,
+    )
+    accelerator = Accelerator(cpu=True)
+    return build_codes(folder, source, tokenizer, origin, config, classes, accelerator)
+
+
+def test_codes_are_those_of_the_views(tmp_path: Path, photo_folder: Path) -> None:
+    codes = make(tmp_path, photo_folder / "val")
+    assert sorted(path.name for path in tmp_path.glob("codes*")) == ["codes.json", "codes.npy"]
+    assert len(codes) == 6
+    assert codes.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    source, tokenizer = open_images(photo_folder / "val"), tiny_tokenizer()
+    for index in (0, 4):
+        center = to_model_range(center_view(source.read(index), 16))[None]
+        for view, image in ((2, center), (3, center.flip(-1))):
+            (expected,) = quantizer.pack(tokenizer.encode(image))
+            found = codes.read(np.array([index]), np.array([view]))
+            assert found.tobytes() == expected
+    first, second = (codes.read(np.arange(6), np.full(6, view)) for view in (0, 1))
+    assert (first != second).any(axis=1).sum() > 3
+
+
+def test_a_killed_build_goes_on_to_the_same_bytes(
+    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_BLOCK", 2)
+    make(tmp_path / "whole", photo_folder / "val")
+    encode, calls = build._encode, itertools.count()
+
+    def failing(*arguments: object) -> np.ndarray:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return encode(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(build, "_encode", failing)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "parts", photo_folder / "val")
+    assert open_codes(tmp_path / "parts") is None
+    make(tmp_path / "parts", photo_folder / "val")
+    assert next(calls) == 4, "the first block is not encoded twice"
+    for name in ("codes.npy", "codes.json"):
+        pair = [(tmp_path / folder / name).read_bytes() for folder in ("whole", "parts")]
+        assert pair[0] == pair[1]
+
+
+def test_another_build_that_was_begun_is_refused(
+    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "_encode", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path, photo_folder / "val")
+    with pytest.raises(TrainingError, match="made with views=2, asked for is views=3"):
+        make(tmp_path, photo_folder / "val", dataclasses.replace(CONFIG, views=3))
+
+
+def test_a_full_disk_is_told_before(
+    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    with pytest.raises(TrainingError, match=r"6 images in 4 views take .* or encode --on-the-fly"):
+        make(tmp_path / "codes", photo_folder / "val")
+
+
+def test_unreadable_images_have_no_codes_and_are_never_drawn(
+    tmp_path: Path, photo_folder: Path
+) -> None:
+    broken = photo_folder / "val" / "n00000000" / "a.png"
+    broken.write_bytes(b"no image")
+    codes = make(tmp_path / "codes", photo_folder / "val")
+    assert codes.header.unreadable == [0]
+    place = Place(batch_size=3, steps=4, seed=0)
+    drawn = itertools.islice(CachedCodes(codes, CONFIG, place), 4)
+    zero = bytes(codes.header.origin.bytes_per_view)
+    assert all(row.tobytes() != zero for batch in drawn for row in batch.packed.numpy())
+
+
+def test_images_without_class_are_refused(tmp_path: Path, photo_folder: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in (photo_folder / "val").rglob("*.png"):
+        shutil.copy(path, flat)
+    with pytest.raises(TrainingError, match="has no class"):
+        make(tmp_path / "codes", flat)
+
+
+def test_damaged_files_are_told(tmp_path: Path, photo_folder: Path) -> None:
+    make(tmp_path, photo_folder / "val")
+    header = json.loads((tmp_path / "codes.json").read_text())
+    (tmp_path / "codes.json").write_text(json.dumps({**header, "labels": [0]}))
+    with pytest.raises(TrainingError, match="its header says"):
+        open_codes(tmp_path)
+    (tmp_path / "codes.json").write_text("{")
+    with pytest.raises(TrainingError, match="no readable codes"):
+        open_codes(tmp_path)
+
+
+def take(codes: Codes, count: int, config: CodesConfig = CONFIG, **place: int) -> list[bytes]:
+    fields = {"batch_size": 4, "steps": 100, "seed": 0, **place}
+    stream = CachedCodes(codes, config, Place(**fields))
+    return [batch.packed.numpy().tobytes() for batch in itertools.islice(stream, count)]
+
+
+def test_neither_start_nor_processes_change_a_batch(tmp_path: Path, photo_folder: Path) -> None:
+    codes = make(tmp_path, photo_folder / "val")
+    whole = take(codes, 6)
+    assert take(codes, 3, start=3) == whole[3:]
+    halves = [take(codes, 6, rank=rank, world=2) for rank in (0, 1)]
+    assert [first + second for first, second in zip(*halves, strict=True)] == whole
+
+
+def numbered(images: int = 6, views: int = 2) -> Codes:
+    """Codes of one byte, which says whose they are: 10 times the image plus the view."""
+    origin = Origin(
+        tokenizer="", data="", resolution=2, views=views, smallest_crop=0.8,
+        latent_channels=8, grid=1,
+    )  # fmt: skip
+    header = Header(origin=origin, labels=list(range(images)), unreadable=[])
+    names = np.add.outer(10 * np.arange(images), np.arange(views + 2))
+    return Codes(header, names[..., None].astype(np.uint8))
+
+
+def test_an_epoch_takes_every_image_once_and_the_views_in_turn() -> None:
+    never = dataclasses.replace(CONFIG, center_from=1.0, center_until=1.0)
+    orders = set()
+    for epoch in range(4):
+        (batch,) = take(numbered(), 1, never, batch_size=6, start=epoch)
+        assert sorted(name // 10 for name in batch) == list(range(6))
+        assert {name % 10 for name in batch} == {epoch % 2}
+        orders.add(tuple(name // 10 for name in batch))
+    assert len(orders) > 1
+
+
+def test_center_crops_take_over_late_in_the_run() -> None:
+    config = dataclasses.replace(CONFIG, center_from=0.4, center_until=0.6)
+    assert [config.center_share(p) for p in (0, 0.39, 0.5, 0.6, 1)] == pytest.approx(
+        [0, 0, 0.5, 1, 1]
+    )
+    batches = take(numbered(), 10, config, batch_size=60, steps=10)
+    views = [{name % 10 for name in batch} for batch in batches]
+    assert all(seen <= {0, 1} for seen in views[:4])
+    assert views[5] == {0, 1, 2, 3}
+    assert all(seen == {2, 3} for seen in views[6:])
+
+
+def test_fresh_views_do_not_depend_on_the_start(tmp_path: Path, photo_folder: Path) -> None:
+    source, tokenizer = open_images(photo_folder / "val"), tiny_tokenizer()
+
+    def take_fresh(start: int, steps: int) -> list[bytes]:
+        place = Place(batch_size=3, steps=8, seed=0, start=start)
+        stream = EncodedCodes(source, tokenizer, CONFIG, place)
+        return [batch.packed.numpy().tobytes() for batch in itertools.islice(stream, steps)]
+
+    whole = take_fresh(0, 4)
+    assert take_fresh(2, 2) == whole[2:]
+    assert len(set(whole)) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"views": -1}, "views=-1"),
+        ({"smallest_crop": 0}, "smallest_crop=0"),
+        ({"center_from": 0.9, "center_until": 0.5}, "in order"),
+        ({"corrupt_limit": 2}, "corrupt_limit=2"),
+    ],
+)
+def test_impossible_settings_are_refused(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CodesConfig(**change)  # type: ignore[arg-type]
+
+
+def test_bits_unpack_on_tensors_as_from_bytes() -> None:
+    codes = torch.randn(3, 10, 2, 2, generator=torch.Generator().manual_seed(0)).sign()
+    packed = quantizer.pack(codes)
+    rows = torch.from_numpy(np.stack([np.frombuffer(row, np.uint8) for row in packed]))
+    assert torch.equal(quantizer.unpack_bytes(rows, (2, 2), 10), codes)

@@ -1,0 +1,49 @@
+"""Two processes on a CPU: copied and sharded weights train alike, and both resume exactly."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+SCRIPT = """
+import dataclasses, sys
+from pathlib import Path
+from tests.uniwetok.train.tiny import TINY
+from uniwetok.train.data import open_images
+from uniwetok.train.tokenizer_run import train
+photos, out = sys.argv[1:3]
+def run(name, steps, shard):
+    config = dataclasses.replace(TINY, steps=steps, shard=shard)
+    train(config, open_images(photos), Path(out) / name, device="cpu")
+run("copied", 4, False)
+run("sharded", 4, True)
+run("resumed", 2, True)
+run("resumed", 4, True)
+"""
+
+
+@pytest.mark.slow
+def test_copied_sharded_and_resumed_runs_agree(tmp_path: Path, photo_folder: Path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    subprocess.run(
+        [*command, "--nproc-per-node", "2", str(script), str(photo_folder), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=300,
+        capture_output=True,
+    )
+    copied, sharded, resumed = (
+        load_file(tmp_path / name / "model" / "model.safetensors")
+        for name in ("copied", "sharded", "resumed")
+    )
+    for name, weight in sharded.items():
+        torch.testing.assert_close(copied[name], weight, rtol=0, atol=1e-6)
+        assert torch.equal(resumed[name], weight), name

@@ -1,0 +1,32 @@
+"""A run of the tokenizer's training that is small enough for tests."""
+
+from __future__ import annotations
+
+from uniwetok.losses.config import AdversarialConfig, PriorConfig, TokenizerLossConfig
+from uniwetok.tokenizer.config import UniWeTokConfig
+from uniwetok.train.config import OptimizerConfig, TokenizerTraining
+from uniwetok.train.data.config import DataConfig
+
+TINY = TokenizerTraining(
+    model=UniWeTokConfig(
+        channels=32,
+        channel_multipliers=(1, 1, 1),
+        num_res_blocks=1,
+        attention_blocks=1,
+        heads=2,
+        latent_channels=16,
+        groups=2,
+    ),
+    loss=TokenizerLossConfig(lpips_weight=0, distillation=None, adversarial=AdversarialConfig()),
+    prior=PriorConfig(width=32, heads=2, layers=1, diffusion_width=32, diffusion_blocks=1),
+    optimizer=OptimizerConfig(learning_rate=1e-3),
+    data=DataConfig(resolution=32, workers=0),
+    batch_size=4,
+    steps=6,
+    precision="float32",
+    log_every=2,
+    checkpoint_every=2,
+    grid_every=0,
+    validate_every=0,
+)
+"""Every loss that needs no downloaded weights."""

@@ -1,0 +1,172 @@
+"""`uwt-eval reproduce`: what the paper says, tried again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness.commands.options import Json
+from harness.errors import UserError
+from uniwetok.commands.shared import Quiet, user_errors
+
+if TYPE_CHECKING:
+    from uniwetok.mini.photos import Crops
+    from uniwetok.mini.report import MiniResult
+    from uniwetok.mini.runner import Job
+    from uniwetok.mini.settings import Arm, MiniSettings
+
+app = typer.Typer(help="Try again what the paper reports.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Try again what the paper reports."""
+
+
+@app.command("mini-ablations")
+def mini_ablations(
+    data: Annotated[
+        str | None,
+        typer.Option(help="Photos: a folder or shards (default: those scikit-image ships)."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs")
+    / "mini-ablations",
+    seeds: Annotated[int, typer.Option(min=1, help="Times that each arm is trained.")] = 3,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of each training (default: 500).")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="table1 ... table5: only its directions; repeat.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes at once; each keeps one core busy.")
+    ] = 2,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the arms and the time they would take.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Repeat Tables 1-5 at a small size on a CPU; the same command again goes on."""
+    from uniwetok.mini.settings import MiniSettings
+
+    with user_errors():
+        arms = _arms(only or [])
+        settings = MiniSettings() if steps is None else MiniSettings(steps=steps)
+        if dry_run:
+            _print_plan(arms, settings, seeds, workers, as_json=as_json)
+            return
+        result = _run(arms, settings, data, out, seeds, workers, quiet=quiet or as_json)
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+        return
+    console = Console()
+    console.print(result.render())
+    console.print(f"CPU time of all trainings and measurements: {result.cpu_seconds / 60:.1f} min")
+
+
+def _arms(only: list[str]) -> list[Arm]:
+    """Arms that the directions of some tables, or of all, compare."""
+    from uniwetok.mini.claims import CLAIMS, TABLES
+    from uniwetok.mini.settings import ARMS
+    from uniwetok.train.suggest import did_you_mean
+
+    for name in only:
+        if name not in TABLES:
+            raise UserError(f"--only {name}: {did_you_mean(name, TABLES)}")
+    wanted = {
+        arm for claim in CLAIMS if not only or f"table{claim.table}" in only for arm in claim.arms
+    }
+    return [arm for name, arm in ARMS.items() if name in wanted]
+
+
+def _run(
+    arms: list[Arm],
+    settings: MiniSettings,
+    data: str | None,
+    out: Path,
+    seeds: int,
+    workers: int,
+    *,
+    quiet: bool,
+) -> MiniResult:
+    from uniwetok.mini.photos import cut_crops
+    from uniwetok.mini.report import MiniResult
+    from uniwetok.mini.runner import Job, finished
+    from uniwetok.mini.settings import SIZE
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be made a folder: {error.strerror}") from error
+    messages = Console(stderr=True)
+    crops = cut_crops(data, crops=settings.crops, size=SIZE)
+    if crops.skipped and not quiet:
+        messages.print(f"{len(crops.skipped)} photos left out, first: {crops.skipped[0]}")
+    # Seed by seed, so that an interrupted run has compared all arms with the first ones.
+    jobs = [Job(arm=arm, seed=seed, settings=settings) for seed in range(seeds) for arm in arms]
+    results = finished(jobs, crops, out)
+    left = [job for job in jobs if (job.arm.name, job.seed) not in results]
+    if left:
+        _work(left, len(jobs), crops, out, workers, messages, quiet=quiet)
+        results = finished(jobs, crops, out)
+    measured = tuple(results[job.arm.name, job.seed] for job in jobs)
+    return MiniResult(settings, tuple(range(seeds)), len(crops.names), measured)
+
+
+def _work(
+    left: list[Job],
+    total: int,
+    crops: Crops,
+    out: Path,
+    workers: int,
+    messages: Console,
+    *,
+    quiet: bool,
+) -> None:
+    from harness.progress import Progress
+    from uniwetok.mini.runner import embed, run_jobs
+    from uniwetok.train.data.augment import to_model_range
+
+    progress = Progress(messages, quiet=quiet)
+    with progress.bar("teacher") as advance:
+        embeddings = embed(to_model_range(crops.pixels), advance)
+    done = total - len(left)
+    with progress.bar("training") as advance:
+        advance(done, total)
+
+        def count(_: object) -> None:
+            nonlocal done
+            done += 1
+            advance(done, total)
+
+        run_jobs(left, crops, embeddings, out, workers=workers, on_done=count)
+
+
+def _print_plan(
+    arms: list[Arm], settings: MiniSettings, seeds: int, workers: int, *, as_json: bool
+) -> None:
+    from uniwetok.mini.estimate import estimate
+
+    plan = estimate(arms, settings, seeds)
+    minutes = plan.cpu_seconds / 60
+    if as_json:
+        print(json.dumps({**plan.to_dict(), "seeds": seeds, "workers": workers}, indent=2))
+        return
+    table = Table(title=f"{seeds} seeds of {settings.steps} steps", title_justify="left", box=None)
+    for heading in ("arm", "what", "preset", "its changes", "CPU seconds a seed"):
+        table.add_column(heading)
+    for arm in arms:
+        seconds = f"{plan.arm_seconds[arm.name]:.0f}"
+        table.add_row(arm.name, arm.title, arm.preset, " ".join(arm.changes), seconds)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"about {minutes:.0f} minutes of CPU time, {minutes / workers:.0f} minutes with {workers} "
+        f"processes on cores of their own; the teacher and two steps of each arm were measured"
+    )

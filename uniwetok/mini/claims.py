@@ -1,0 +1,184 @@
+"""The paper's directions of effect: contrasts of measured values that should be above 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """One measured value of a contrast, with its weight."""
+
+    weight: float
+    arm: str
+    metric: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A direction that the paper reports."""
+
+    table: int
+    """Of the paper, 1 to 5."""
+    text: str
+    """The direction in words."""
+    paper: str
+    """The paper's figures for it."""
+    measured: str
+    """What is compared here."""
+    terms: tuple[Term, ...]
+    """Their weighted sum is above 0 where the direction holds."""
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Arms that it compares, each once."""
+        return tuple(dict.fromkeys(term.arm for term in self.terms))
+
+
+def _above(metric: str, more: str, less: str) -> tuple[Term, ...]:
+    """``metric`` of one arm minus that of another."""
+    return (
+        Term(weight=1, arm=more, metric=metric),
+        Term(weight=-1, arm=less, metric=metric),
+    )
+
+
+def _aligned(arm: str, head: str) -> tuple[Term, ...]:
+    """Cosine of a head minus that of an answer that looks at no image."""
+    return (
+        Term(weight=1, arm=arm, metric=f"{head}_cosine"),
+        Term(weight=-1, arm=arm, metric="constant_cosine"),
+    )
+
+
+_COSINE = "cosine to the teacher, "
+
+CLAIMS = (
+    Claim(
+        table=1,
+        text="PPD costs reconstruction",
+        paper="PSNR 22.67 without, 22.32 with (SigLu differs too)",
+        measured="PSNR, no-ppd - ppd",
+        terms=_above("psnr", "no-ppd", "ppd"),
+    ),
+    Claim(
+        table=1,
+        text="PPD costs ease of generation",
+        paper="gFID 2.38 without, 2.66 with (SigLu differs too)",
+        measured="fresh prior's loss, ppd - no-ppd",
+        terms=_above("prior_loss", "ppd", "no-ppd"),
+    ),
+    Claim(
+        table=1,
+        text="PPD puts semantics into the codes",
+        paper="Top-1 46.89 with; no head without",
+        measured=_COSINE + "probe of the codes, ppd - no-ppd",
+        terms=_above("probe_cosine", "ppd", "no-ppd"),
+    ),
+    Claim(
+        table=1,
+        text="GAP raises semantics on top of PPD",
+        paper="Top-1 48.77 with, 46.89 without",
+        measured=_COSINE + "post head, gap - ppd",
+        terms=_above("post_cosine", "gap", "ppd"),
+    ),
+    Claim(
+        table=2,
+        text="pre distillation converges without SigLu",
+        paper="Top-1 55.26",
+        measured=_COSINE + "pre head, pre-no-siglu - constant answer",
+        terms=_aligned("pre-no-siglu", "pre"),
+    ),
+    Claim(
+        table=2,
+        text="post distillation converges with SigLu",
+        paper="Top-1 41.51",
+        measured=_COSINE + "post head, post - constant answer",
+        terms=_aligned("post", "post"),
+    ),
+    Claim(
+        table=2,
+        text="post distillation aligns better with SigLu than without",
+        paper="Top-1 41.51 with, 0.10 without",
+        measured=_COSINE + "post head, post - post-no-siglu",
+        terms=_above("post_cosine", "post", "post-no-siglu"),
+    ),
+    Claim(
+        table=2,
+        text="post distillation fails without SigLu: less than half as far above a constant answer",
+        paper="Top-1 41.51 with, 0.10 (chance) without",
+        measured=_COSINE + "post head, half of (post - constant) - (post-no-siglu - constant)",
+        terms=(
+            Term(weight=0.5, arm="post", metric="post_cosine"),
+            Term(weight=-1, arm="post-no-siglu", metric="post_cosine"),
+            Term(weight=0.5, arm="post", metric="constant_cosine"),
+        ),
+    ),
+    Claim(
+        table=2,
+        text="pre without SigLu leaves less semantics in the codes than post with SigLu",
+        paper='text: pre distillation "fails to ensure semantics in the discrete latents"',
+        measured=_COSINE + "probe of the codes, post - pre-no-siglu",
+        terms=_above("probe_cosine", "post", "pre-no-siglu"),
+    ),
+    Claim(
+        table=3,
+        text="post is better than pre for the codes",
+        paper="Top-1 41.51 post, 0.10 pre (its post head is untrained)",
+        measured=_COSINE + "probe of the codes, post - pre",
+        terms=_above("probe_cosine", "post", "pre"),
+    ),
+    Claim(
+        table=3,
+        text="pre and post is better than post alone",
+        paper="Top-1 51.32 both, 41.51 post",
+        measured=_COSINE + "post head, ppd - post",
+        terms=_above("post_cosine", "ppd", "post"),
+    ),
+    Claim(
+        table=4,
+        text="the double bottleneck reconstructs better than the single one",
+        paper="PSNR 22.32 double, 21.89 single",
+        measured="PSNR, ppd - single",
+        terms=_above("psnr", "ppd", "single"),
+    ),
+    Claim(
+        table=4,
+        text="the double bottleneck aligns better",
+        paper="Top-1 46.89 double, 39.45 single",
+        measured=_COSINE + "post head, ppd - single",
+        terms=_above("post_cosine", "ppd", "single"),
+    ),
+    Claim(
+        table=5,
+        text="GAP with Query eases generation",
+        paper="gFID 2.38 with (2.35 in Tab. 1), 2.66 without",
+        measured="fresh prior's loss, ppd - gap",
+        terms=_above("prior_loss", "ppd", "gap"),
+    ),
+    Claim(
+        table=5,
+        text="GAP without Query hinders generation",
+        paper="gFID 3.89 with it, 2.66 without GAP",
+        measured="fresh prior's loss, gap-no-query - ppd",
+        terms=_above("prior_loss", "gap-no-query", "ppd"),
+    ),
+    Claim(
+        table=5,
+        text="GAP is better with Query than without",
+        paper="gFID 2.38 with Query, 3.89 without",
+        measured="fresh prior's loss, gap-no-query - gap",
+        terms=_above("prior_loss", "gap-no-query", "gap"),
+    ),
+    Claim(
+        table=5,
+        text="GAP costs a little reconstruction",
+        paper="PSNR 22.32 without, 22.27 with",
+        measured="PSNR, ppd - gap",
+        terms=_above("psnr", "ppd", "gap"),
+    ),
+)
+"""All directions that are tested, in the order of the paper's tables."""
+
+TABLES = tuple(dict.fromkeys(f"table{claim.table}" for claim in CLAIMS))
+"""What `--only` takes."""

@@ -1,0 +1,44 @@
+"""Training runs by name: the paper's ablations, final models and stages; class-to-image models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from uniwetok.presets.ar import AR, ARPreset
+from uniwetok.presets.large import LARGE
+from uniwetok.presets.nano import NANO
+from uniwetok.presets.preset import Preset
+from uniwetok.presets.tables import TABLES
+from uniwetok.train.errors import TrainingError
+from uniwetok.train.suggest import did_you_mean
+
+T = TypeVar("T")
+
+PRESETS = {preset.name: preset for preset in (*TABLES, *LARGE, NANO)}
+"""All presets of the tokenizer by name; a new one belongs into this tuple."""
+AR_PRESETS = {preset.name: preset for preset in AR}
+"""All presets of the class-to-image model by name."""
+
+
+def get(name: str) -> Preset:
+    """Return a preset of the tokenizer.
+
+    Raises:
+        TrainingError: there is none of this name; the message names the nearest.
+    """
+    return _get(name, PRESETS)
+
+
+def get_ar(name: str) -> ARPreset:
+    """Return a preset of the class-to-image model; see `get`."""
+    return _get(name, AR_PRESETS)
+
+
+def _get(name: str, presets: Mapping[str, T]) -> T:
+    if name not in presets:
+        raise TrainingError(f"unknown preset {name!r}: {did_you_mean(name, presets)}")
+    return presets[name]
+
+
+__all__ = ["AR_PRESETS", "PRESETS", "ARPreset", "Preset", "get", "get_ar"]

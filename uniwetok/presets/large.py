@@ -1,0 +1,96 @@
+"""The paper's final models and its three stages, whose figures it does not print."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from uniwetok.presets.preset import DATACOMP, IMAGENET, Preset
+from uniwetok.presets.tables import training
+from uniwetok.train.config import OptimizerConfig
+from uniwetok.train.data.config import DataConfig
+
+BUCKETS = tuple(
+    size
+    for short, long, side in ((192, 320, 256), (288, 480, 384), (384, 640, 512))
+    for size in ((side, side), (long, short), (short, long))
+)
+"""(height, width) in the later stages: three areas, each square, upright and wide at 5:3, the shape
+of 640x384 that the released multimodal pipeline draws. Paper: no sizes."""
+
+_FULL = training(head="attention", batch_size=1024)
+_UNPUBLISHED = (
+    'Hyper-parameters are unpublished: the paper tuned them "individually" for each final model. '
+)
+_PREVIOUS = "Starts from the previous stage's model: give --set init=PATH."
+
+LARGE = (
+    Preset(
+        name="uniwetok-256-imagenet",
+        title="the final model on ImageNet, 256x256",
+        source="Tab. 8",
+        data=IMAGENET,
+        config=_FULL,
+        notes=(
+            _UNPUBLISHED + "These are the best of the ablations, Tab. 33, on ImageNet: attention "
+            "head and batch 1024, which is 200 epochs.",
+            "Tab. 9's UniWeTok-B has the gFID of Tab. 1, 2.35: it may use that tokenizer (table16) "
+            "rather than this one.",
+        ),
+    ),
+    Preset(
+        name="uniwetok-256-datacomp",
+        title="the final model on DataComp-1B, 256x256",
+        source="Tab. 10",
+        data=DATACOMP,
+        config=_FULL,
+        notes=(
+            _UNPUBLISHED + "These are the best of the ablations, Tab. 33, whose rFID is 1.35; the "
+            "final model has 1.18.",
+        ),
+    ),
+    Preset(
+        name="stage1",
+        title="first stage: general images at 256x256",
+        source="Section 3.3, Fig. 3",
+        data=DATACOMP,
+        config=_FULL,
+        notes=(
+            "The paper prints no figures of the stages. The same configuration as "
+            "uniwetok-256-datacomp.",
+        ),
+    ),
+    Preset(
+        name="stage2",
+        title="second stage: several resolutions at a time",
+        source="Section 3.3, Fig. 3",
+        data=DATACOMP,
+        config=replace(_FULL, data=DataConfig(buckets=BUCKETS)),
+        notes=(
+            _PREVIOUS,
+            "The paper splits devices among resolutions, without figures. Here each process draws "
+            "a size each step and fills it to the pixels of its share of 256x256 images, so that "
+            "none waits for another.",
+            "As many steps as the first stage; the paper gives no number.",
+        ),
+        needs=("init",),
+    ),
+    Preset(
+        name="stage3",
+        title="third stage: annealing on faces and text",
+        source="Section 3.3, Fig. 3",
+        data="faces and text (the paper names no data)",
+        config=replace(
+            _FULL,
+            data=DataConfig(buckets=BUCKETS),
+            optimizer=OptimizerConfig(schedule="cosine", final_ratio=0.0),
+            steps=_FULL.steps // 10,
+        ),
+        notes=(
+            _PREVIOUS,
+            "The paper calls it annealing, without figures: here the learning rate falls from "
+            "1e-4 to 0 by a cosine over a tenth of the first stage's steps, on the second stage's "
+            "sizes.",
+        ),
+        needs=("init",),
+    ),
+)

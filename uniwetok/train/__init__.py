@@ -1,0 +1,1 @@
+"""Training of the tokenizer: its settings, data, loop and checkpoints."""

@@ -1,0 +1,1 @@
+"""Training of the class-to-image model on codes."""

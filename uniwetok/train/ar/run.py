@@ -1,0 +1,219 @@
+"""A training run of the class-to-image model: codes, steps, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import PartialState
+
+from uniwetok.ar.guidance import Guidance
+from uniwetok.ar.sampler import sample
+from uniwetok.train.ar.config import ARTraining
+from uniwetok.train.ar.trainer import ARTrainer
+from uniwetok.train.codes.build import OnBlock, build_codes
+from uniwetok.train.codes.cache import (
+    Codes,
+    Origin,
+    check_origin,
+    class_labels,
+    data_digest,
+    encoder_digest,
+    open_codes,
+)
+from uniwetok.train.codes.stream import CachedCodes, CodeBatch, EncodedCodes, Place
+from uniwetok.train.errors import TrainingError
+from uniwetok.train.loop import Finished, Hooks, Loop
+from uniwetok.train.pictures import write_grid
+from uniwetok.train.randomness import stream
+from uniwetok.train.same_run import check_same_run
+from uniwetok.train.trainer import MakePicture, Stream
+
+if TYPE_CHECKING:
+    from uniwetok.tokenizer import UniWeTok
+    from uniwetok.train.data import ImageSource
+
+_PICTURES = 8
+_PICTURE_STEPS = 25
+_PICTURE_GUIDANCE = Guidance(scale=3.0)
+_IDENTITY_FILE = "encoder.txt"
+
+
+def train_ar(
+    config: ARTraining,
+    source: ImageSource | None,
+    tokenizer: UniWeTok | None,
+    codes_folder: Path,
+    out: Path,
+    *,
+    device: str = "auto",
+    hooks: Hooks | None = None,
+    on_block: OnBlock = lambda *_: None,
+) -> Finished:
+    """Train, or go on from the last checkpoint in ``out``; codes are made first where missing.
+
+    Args:
+        config: the run.
+        source: images with classes; None trains from codes that are there.
+        tokenizer: on the CPU; None trains from codes that are there, and makes no pictures.
+        codes_folder: of the cache of codes; not used where ``config.data.views`` is 0.
+        out: the run's folder: configuration, checkpoints, logs, pictures and the model.
+        device: "cpu", or "auto" for this process's GPU where there is one.
+        hooks: what the caller does along the way.
+        on_block: called with the images that are encoded and the number of all.
+
+    Raises:
+        TrainingError: tokenizer, codes, images and model do not fit each other, a part is missing,
+            ``out`` holds another run, the disk is full, or the loss is not finite.
+    """
+    check_same_run(config, out)
+    if tokenizer is not None:
+        check_sizes(config, tokenizer)
+        tokenizer = tokenizer.eval().to(PartialState(cpu=device == "cpu").device)
+    digest = encoder_digest(tokenizer) if tokenizer is not None else None
+    codes = None if config.data.views == 0 else _find_codes(config, source, digest, codes_folder)
+    if codes is not None:
+        digest = codes.header.origin.tokenizer
+    if digest is None or (codes is None and source is None):
+        raise TrainingError(
+            f"{codes_folder}: no codes are there yet; give --data and --tokenizer to make them"
+        )
+    _check_same_tokenizer(out, digest)
+    trainer = ARTrainer(config, digest, device=device)
+    if codes is None and config.data.views and source is not None and tokenizer is not None:
+        origin = _origin(config, source, digest)
+        codes = build_codes(
+            codes_folder,
+            source,
+            tokenizer,
+            origin,
+            config.data,
+            config.model.classes,
+            trainer.accelerator,
+            on_block,
+        )
+    if codes is None and source is not None:
+        class_labels(source, config.model.classes)
+    if codes is not None and max(codes.labels) >= config.model.classes:
+        raise TrainingError(
+            f"{codes_folder}: holds class {max(codes.labels)}, the model has classes "
+            f"0..{config.model.classes - 1}; raise model.classes"
+        )
+    if trainer.accelerator.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / _IDENTITY_FILE).write_text(f"{digest}\n", encoding="utf-8")
+    loop = Loop(
+        trainer,
+        _opener(trainer, codes, source, tokenizer),
+        out,
+        picture=None if tokenizer is None else _picturer(trainer, tokenizer),
+        hooks=hooks,
+        notices=() if source is None else source.damage,
+    )
+    return loop.finish()
+
+
+def check_sizes(config: ARTraining, tokenizer: UniWeTok) -> None:
+    """Make sure that a tokenizer's codes are what the model takes.
+
+    Raises:
+        TrainingError: they differ in bits a token or tokens a side.
+    """
+    sizes, model = tokenizer.config, config.model
+    if sizes.latent_channels != model.latent_channels:
+        raise TrainingError(
+            f"the tokenizer has {sizes.latent_channels} bits a token, the model "
+            f"{model.latent_channels}; --set model.latent_channels={sizes.latent_channels}, or "
+            f"give another tokenizer"
+        )
+    if config.data.resolution != model.grid * sizes.downsample:
+        raise TrainingError(
+            f"images of {config.data.resolution} pixels are "
+            f"{config.data.resolution / sizes.downsample:g} tokens a side of {sizes.downsample} "
+            f"pixels, the model has model.grid={model.grid}; "
+            f"--set data.resolution={model.grid * sizes.downsample}"
+        )
+
+
+def _find_codes(
+    config: ARTraining, source: ImageSource | None, digest: str | None, folder: Path
+) -> Codes | None:
+    """Open the cache if it is whole, and make sure that it is the one that is asked for."""
+    codes = open_codes(folder)
+    if codes is not None:
+        wanted = _fields(config)
+        if digest is not None:
+            wanted["tokenizer"] = digest
+        if source is not None:
+            wanted["data"] = data_digest(source)
+        check_origin(folder, codes.header.origin, wanted)
+    return codes
+
+
+def _fields(config: ARTraining) -> dict[str, Any]:
+    return {
+        "resolution": config.data.resolution,
+        "views": config.data.views,
+        "smallest_crop": config.data.smallest_crop,
+        "latent_channels": config.model.latent_channels,
+        "grid": config.model.grid,
+    }
+
+
+def _origin(config: ARTraining, source: ImageSource, digest: str) -> Origin:
+    return Origin(tokenizer=digest, data=data_digest(source), **_fields(config))
+
+
+def _check_same_tokenizer(out: Path, digest: str) -> None:
+    path = out / _IDENTITY_FILE
+    if path.is_file() and path.read_text(encoding="utf-8").strip() != digest:
+        raise TrainingError(
+            f"{out} holds a run on another tokenizer's codes; give that one, or another --out"
+        )
+
+
+def _opener(
+    trainer: ARTrainer,
+    codes: Codes | None,
+    source: ImageSource | None,
+    tokenizer: UniWeTok | None,
+) -> Callable[[int], Stream[CodeBatch]]:
+    config, accelerator = trainer.config, trainer.accelerator
+
+    def open_stream(start: int) -> Stream[CodeBatch]:
+        place = Place(
+            batch_size=config.batch_size,
+            steps=config.steps,
+            seed=config.seed,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            start=start,
+        )
+        if codes is not None:
+            return CachedCodes(codes, config.data, place)
+        assert source is not None
+        assert tokenizer is not None
+        return EncodedCodes(source, tokenizer, config.data, place)
+
+    return open_stream
+
+
+def _picturer(trainer: ARTrainer, tokenizer: UniWeTok) -> MakePicture:
+    """Draw one sample each of some classes, the same ones with the same noise every time."""
+    config = trainer.config
+    count = min(_PICTURES, config.model.classes)
+    labels = torch.linspace(0, config.model.classes - 1, count).round().long()
+    guidance = _PICTURE_GUIDANCE if config.model.label_dropout else Guidance()
+
+    def picture(path: Path) -> None:
+        if not trainer.accelerator.is_main_process:
+            return
+        model = trainer.averaged_model().to(trainer.accelerator.device)
+        noise = [stream(config.seed, "pictures", index) for index in range(count)]
+        codes = sample(model, labels, noise, guidance=guidance, steps=_PICTURE_STEPS)
+        images = tokenizer.decode(codes.float(), generator=noise)
+        write_grid(path, images.cpu())
+
+    return picture

@@ -1,0 +1,141 @@
+"""Batches of codes, the same whatever reads them and wherever it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uniwetok.tokenizer import quantizer
+from uniwetok.train.codes.cache import Codes
+from uniwetok.train.codes.config import CodesConfig
+from uniwetok.train.codes.views import FreshViews
+from uniwetok.train.data import DataConfig, ImageSource, TrainingImages
+from uniwetok.train.data.order import EpochOrder
+from uniwetok.train.data.randomness import generator
+from uniwetok.train.errors import TrainingError
+
+if TYPE_CHECKING:
+    from uniwetok.tokenizer import UniWeTok
+
+
+@dataclass(frozen=True)
+class CodeBatch:
+    """One step's codes of one process."""
+
+    packed: Tensor
+    """uint8 (B, bytes), see `uniwetok.tokenizer.quantizer.pack`."""
+    labels: Tensor
+    """int64 (B,)."""
+    unreadable: int = 0
+    """Images that could not be read and whose places others took."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a process stands in a run."""
+
+    batch_size: int
+    """Of one step over all processes; divides among them."""
+    steps: int
+    """Of the whole run."""
+    seed: int
+    """Of order and views."""
+    rank: int = 0
+    """This process, 0 to ``world`` - 1."""
+    world: int = 1
+    """Number of processes."""
+    start: int = 0
+    """The first step that is yielded."""
+
+
+class CachedCodes:
+    """An endless stream of `CodeBatch` from a cache, a pure function of codes, settings and step.
+
+    Epochs are permutations of the readable images. A position takes its image's random views in
+    turn, one an epoch; late in the run more and more take the center crop, mirrored or not.
+    """
+
+    def __init__(self, codes: Codes, config: CodesConfig, place: Place) -> None:
+        self._codes = codes
+        self._config = config
+        self._place = place
+        self._known = np.flatnonzero(codes.readable)
+        if not len(self._known):
+            raise TrainingError("the codes' cache holds no image that could be read")
+        self._order = EpochOrder(np.array([len(self._known)]), seed=place.seed, shuffle_shards=1)
+
+    def epochs(self, steps: int) -> float:
+        """Return how often all processes have seen the images after so many steps."""
+        return steps * self._place.batch_size / len(self._known)
+
+    def __iter__(self) -> Iterator[CodeBatch]:
+        """Yield a step's batch after the other."""
+        place = self._place
+        step = place.start
+        while True:
+            each = place.batch_size // place.world
+            own = slice(place.rank * each, (place.rank + 1) * each)
+            positions = np.arange(step * place.batch_size, (step + 1) * place.batch_size)
+            views = self._views(step, positions)[own]
+            images = self._known[[self._order.index(int(at)) for at in positions[own]]]
+            yield CodeBatch(
+                torch.from_numpy(self._codes.read(images, views)),
+                torch.from_numpy(self._codes.labels[images]),
+            )
+            step += 1
+
+    def _views(self, step: int, positions: np.ndarray) -> np.ndarray:
+        """View of every position of a step, over all processes."""
+        place, random_views = self._place, self._codes.header.origin.views
+        draws = generator(place.seed, "views", step).random((2, len(positions)))
+        progress = step / place.steps
+        centered = draws[0] < self._config.center_share(progress)
+        center = random_views + (draws[1] < 0.5)
+        random = positions // len(self._known) % random_views
+        return np.where(centered, center, random).astype(np.int64)
+
+
+class EncodedCodes:
+    """An endless stream of `CodeBatch` that encodes fresh views of the images on the way."""
+
+    def __init__(
+        self, source: ImageSource, tokenizer: UniWeTok, config: CodesConfig, place: Place
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._images = TrainingImages(
+            source,
+            DataConfig(
+                resolution=config.resolution,
+                corrupt_limit=config.corrupt_limit,
+                shuffle_shards=config.shuffle_shards,
+                workers=config.workers,
+            ),
+            batch_size=place.batch_size,
+            seed=place.seed,
+            rank=place.rank,
+            world=place.world,
+            start_step=place.start,
+            view=FreshViews(config, place.steps * place.batch_size),
+        )
+
+    def epochs(self, steps: int) -> float:
+        """Return how often all processes have seen the images after so many steps."""
+        return self._images.epochs(steps)
+
+    def __iter__(self) -> Iterator[CodeBatch]:
+        """Yield a step's batch after the other."""
+        for batch in self._images:
+            codes = self._tokenizer.encode(batch.images.to(self._tokenizer.device))
+            packed = np.stack([np.frombuffer(row, np.uint8) for row in quantizer.pack(codes)])
+            if batch.labels is None:
+                raise TrainingError("images without a class: give a folder with one a class")
+            yield CodeBatch(torch.from_numpy(packed), batch.labels, batch.unreadable)

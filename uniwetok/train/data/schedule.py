@@ -1,0 +1,80 @@
+"""Which positions of the endless sequence of images each step and process takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uniwetok.train.data.config import DataConfig
+from uniwetok.train.data.randomness import generator
+from uniwetok.train.errors import TrainingError
+
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process takes in one step: ``count`` positions from ``first``, at one size."""
+
+    first: int
+    count: int
+    size: tuple[int, int]
+    """Height and width in pixels."""
+
+
+class Schedule:
+    """Shares of all steps, computed from the step's number alone.
+
+    At one resolution, step s takes positions [s * batch_size, (s + 1) * batch_size), rank r the
+    r-th equal part of them. With buckets each rank draws one in each step, all equally likely, and
+    takes as many images as fit into its pixel budget of batch_size / world * resolution**2, at
+    least one; positions follow each other without gap, first by step, then by rank. Either way an
+    epoch uses every image once.
+    """
+
+    def __init__(self, config: DataConfig, *, batch_size: int, seed: int, world: int) -> None:
+        """Check that the batch divides.
+
+        Raises:
+            TrainingError: ``batch_size`` is not a multiple of ``world``.
+        """
+        if batch_size < 1 or batch_size % world:
+            below = batch_size // world * world
+            nearest = [size for size in (below, below + world) if size > 0]
+            raise TrainingError(
+                f"batch_size={batch_size} does not divide among {world} processes; the nearest "
+                f"that does: {' or '.join(map(str, nearest))}"
+            )
+        self._each = batch_size // world
+        self._world = world
+        self._seed = seed
+        self._sizes = config.buckets or ((config.resolution, config.resolution),)
+        budget = self._each * config.resolution**2
+        self._counts = np.array([max(1, budget // (h * w)) for h, w in self._sizes])
+        self._firsts = [0]
+        self._block: tuple[int, NDArray[np.int64]] | None = None
+
+    def share(self, step: int, rank: int) -> Share:
+        """Return what a rank takes in a step."""
+        if len(self._sizes) == 1:
+            each = int(self._counts[0])
+            return Share((step * self._world + rank) * each, each, self._sizes[0])
+        block, row = divmod(step, _BLOCK)
+        while len(self._firsts) <= block:
+            taken = self._counts[self._draws(len(self._firsts) - 1)].sum()
+            self._firsts.append(self._firsts[-1] + int(taken))
+        draws = self._draws(block)
+        counts = self._counts[draws].ravel()
+        before = int(counts[: row * self._world + rank].sum())
+        bucket = int(draws[row, rank])
+        return Share(self._firsts[block] + before, int(self._counts[bucket]), self._sizes[bucket])
+
+    def _draws(self, block: int) -> NDArray[np.int64]:
+        """Return the bucket of every step of a block and rank, (steps, world)."""
+        if self._block is None or self._block[0] != block:
+            stream = generator(self._seed, "buckets", block)
+            draws = stream.integers(len(self._sizes), size=(_BLOCK, self._world))
+            self._block = (block, draws)
+        return self._block[1]

@@ -1,0 +1,85 @@
+"""What training reads images from."""
+
+from __future__ import annotations
+
+import io
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+IMAGE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".ppm",
+    ".pgm",
+    ".jp2",
+    ".avif",
+)
+
+
+class UnreadableImage(Exception):
+    """One image cannot be decoded; the message names it and says why."""
+
+
+class ImageSource(Protocol):
+    """Images by number, 0 to len() - 1; may be pickled, and read from several processes."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        ...
+
+    @property
+    def parts(self) -> NDArray[np.int64]:
+        """Numbers of images, in order, of the files that hold them: a shard each, or one folder.
+
+        `EpochOrder` reads a few parts at a time.
+        """
+        ...
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What was found damaged while listing, a line each; its readable part is used."""
+        ...
+
+    def read(self, index: int) -> Image.Image:
+        """Decode an image to 8-bit RGB.
+
+        Raises:
+            UnreadableImage: the image cannot be read whole.
+        """
+        ...
+
+    def label(self, index: int) -> int | None:
+        """Return the class of an image, where it has one."""
+        ...
+
+    def id(self, index: int) -> str:
+        """Return the unique name of an image within the source."""
+        ...
+
+
+def decode_rgb(data: bytes) -> Image.Image:
+    """Decode to 8-bit RGB with Pillow's own conversion; EXIF orientation and alpha are dropped.
+
+    Raises:
+        UnreadableImage: the bytes are no image, a truncated one, or one too large for Pillow.
+    """
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data))
+        image.load()
+        if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+            image = image.convert("RGBA")  # The same pixels; Pillow warns about the direct way.
+        return image.convert("RGB")
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Damaged bytes make Pillow's decoders raise nearly any exception.
+        raise UnreadableImage(f"not a readable image ({error})") from error

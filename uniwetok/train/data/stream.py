@@ -1,0 +1,237 @@
+"""Batches of training images, the same whatever reads them and wherever it starts."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from uniwetok.train.data.augment import cut, to_model_range
+from uniwetok.train.data.config import Crop, DataConfig
+from uniwetok.train.data.order import EpochOrder
+from uniwetok.train.data.randomness import generator
+from uniwetok.train.data.schedule import Schedule
+from uniwetok.train.data.source import ImageSource, UnreadableImage
+from uniwetok.train.errors import TrainingError
+
+View = Callable[[Image.Image, tuple[int, int], np.random.Generator, int], torch.Tensor]
+"""Cuts uint8 (3, height, width) from an image, with draws of its own, at a position."""
+
+_READS_BEFORE_STOP = 100
+_MOST_IN_A_ROW = 1000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's images of one process."""
+
+    images: torch.Tensor
+    """float32 (B, 3, H, W) in [-1, 1]."""
+    ids: list[str]
+    """Names of the images within their source."""
+    labels: torch.Tensor | None
+    """int64 (B,), or None where an image has no class."""
+    unreadable: int
+    """Images that could not be read and whose places others took."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.images)
+
+
+class TrainingImages:
+    """An endless stream of `Batch`, a pure function of source, settings, seed, rank and step.
+
+    Step s takes the positions of `Schedule` from the endless sequence of epochs of `EpochOrder`;
+    a source smaller than a batch comes again within it. The crop of a position is drawn from
+    (seed, epoch, image). So neither ``config.workers`` nor the step where the stream starts
+    changes a batch, and at one resolution any number of processes covers the same global batch.
+    The place of an unreadable image goes to the next readable one of the epoch. Iterating leaves
+    torch's random state alone.
+
+    Args:
+        source: what to read.
+        config: resolution or buckets, crop, workers, and when unreadable images stop training.
+        batch_size: of one step over all processes.
+        seed: of order, crops and buckets.
+        rank: this process, 0 to ``world`` - 1.
+        world: number of processes.
+        start_step: the first step that is yielded.
+        view: cuts images in place of ``config.crop``; it must allow to be pickled.
+
+    Raises:
+        TrainingError: ``batch_size`` does not divide among the processes; while iterating: too
+            large a share of the images read since the start is unreadable, or a worker failed.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        config: DataConfig,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        start_step: int = 0,
+        view: View | None = None,
+    ) -> None:
+        self._schedule = Schedule(config, batch_size=batch_size, seed=seed, world=world)
+        cutter = view or _Cut(config.crop)
+        self._steps = _Steps(source, config, self._schedule, cutter, seed=seed, rank=rank)
+        self._images = len(source)
+        self._config = config
+        self._start = start_step
+
+    def epochs(self, steps: int) -> float:
+        """Return how often all processes have seen the source after so many steps."""
+        return self._schedule.share(steps, 0).first / self._images
+
+    def __iter__(self) -> Iterator[Batch]:
+        loader = DataLoader(
+            self._steps,
+            batch_size=None,
+            sampler=range(self._start, sys.maxsize),
+            num_workers=self._config.workers,
+            generator=torch.Generator(),  # Without one the loader would draw from torch's own.
+        )
+        results = iter(loader)
+        read, unreadable, first = 0, 0, ""
+        while True:
+            try:
+                result = next(results)
+            except (RuntimeError, OSError, EOFError) as error:  # A worker died.
+                raise TrainingError(
+                    f"a process that decodes images failed ({error}); if memory or shared memory "
+                    f"ran out, lower workers={self._config.workers} (0 decodes without processes)"
+                ) from error
+            if isinstance(result, _Failure):
+                raise result.error()
+            read += len(result.ids) + result.unreadable
+            unreadable += result.unreadable
+            first = first or result.first_unreadable
+            if read >= _READS_BEFORE_STOP and unreadable > self._config.corrupt_limit * read:
+                raise TrainingError(
+                    f"{unreadable} of {read} images could not be read, more than "
+                    f"corrupt_limit={self._config.corrupt_limit}; first {first}; repair or remove "
+                    "them, or raise corrupt_limit"
+                )
+            yield Batch(to_model_range(result.pixels), result.ids, result.labels, result.unreadable)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A batch on its way between processes, in the 8 bits that it was decoded to."""
+
+    pixels: torch.Tensor
+    ids: list[str]
+    labels: torch.Tensor | None
+    unreadable: int
+    first_unreadable: str
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An error on its way between processes; raised there, torch would wrap it in a traceback."""
+
+    message: str
+    trace: str = ""
+
+    def error(self) -> TrainingError:
+        error = TrainingError(self.message)
+        if self.trace:
+            error.add_note(self.trace)
+        return error
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The tokenizer's crop."""
+
+    crop: Crop
+
+    def __call__(
+        self, image: Image.Image, size: tuple[int, int], rng: np.random.Generator, position: int
+    ) -> torch.Tensor:
+        del position
+        return cut(image, size, self.crop, rng)
+
+
+class _Steps(Dataset[_Read | _Failure]):
+    """What a rank reads, by step."""
+
+    def __init__(
+        self,
+        source: ImageSource,
+        config: DataConfig,
+        schedule: Schedule,
+        view: View,
+        *,
+        seed: int,
+        rank: int,
+    ) -> None:
+        self._source = source
+        self._view = view
+        self._schedule = schedule
+        self._order = EpochOrder(source.parts, seed=seed, shuffle_shards=config.shuffle_shards)
+        self._seed = seed
+        self._rank = rank
+
+    def __getitem__(self, step: int) -> _Read | _Failure:
+        try:
+            return self._read_step(step)
+        except TrainingError as error:
+            return _Failure(str(error))
+        except Exception as error:
+            message = (
+                f"the images of step {step} could not be read: {type(error).__name__}: {error}"
+            )
+            return _Failure(message, traceback.format_exc())
+
+    def _read_step(self, step: int) -> _Read:
+        share = self._schedule.share(step, self._rank)
+        pixels = torch.empty((share.count, 3, *share.size), dtype=torch.uint8)
+        ids: list[str] = []
+        labels: list[int | None] = []
+        failures: list[str] = []
+        for row in range(share.count):
+            index, pixels[row] = self._read_position(share.first + row, share.size, failures)
+            ids.append(self._source.id(index))
+            labels.append(self._source.label(index))
+        known = [label for label in labels if label is not None]
+        return _Read(
+            pixels,
+            ids,
+            torch.tensor(known) if len(known) == len(labels) else None,
+            len(failures),
+            failures[0] if failures else "",
+        )
+
+    def _read_position(
+        self, position: int, size: tuple[int, int], failures: list[str]
+    ) -> tuple[int, torch.Tensor]:
+        """Read the image at a position, or the next of its epoch that can be read.
+
+        The crop is always that of the image first asked for: one that stands in for another is not
+        seen twice with the same crop.
+        """
+        images = self._order.images
+        epoch, place = divmod(position, images)
+        wanted = self._order.index(position)
+        most = min(images, _MOST_IN_A_ROW)
+        for further in range(most):
+            index = self._order.index(epoch * images + (place + further) % images)
+            rng = generator(self._seed, "crop", epoch, wanted)
+            try:
+                return index, self._view(self._source.read(index), size, rng, position)
+            except UnreadableImage as error:
+                failures.append(str(error))
+        raise TrainingError(
+            f"{most} images in a row could not be read, of {images} in all; first {failures[-most]}"
+        )
