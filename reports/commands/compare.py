@@ -178,8 +178,13 @@ def _show(console: Console, found: Comparison) -> None:
     for reason, metrics in reasons.items():
         text = f"— {', '.join(metrics)}: {reason}"
         console.print(text, style="dim", markup=False, soft_wrap=True)
-    for title, samples in (("lost most", found.worst), ("gained most", found.best)):
+    metric = found.ranked_by or ""
+    sign = -1 if found.better.get(metric) is False else 1
+    for loss, gain, samples in (
+        ("lost most", "gained least", found.worst),
+        ("lost least", "gained most", found.best),
+    ):
         for sample in samples:
-            metric = found.ranked_by or ""
+            title = loss if sign * sample.change < 0 else gain
             values = f"{number(metric, sample.a)} → {number(metric, sample.b)}"
             console.print(f"{title}: {sample.id}  {metric} {values}", markup=False, soft_wrap=True)

@@ -68,6 +68,19 @@ def test_the_terminal_says_what_is_paired(uwt_eval: CommandLine, runs: tuple[Pat
         assert text in out
 
 
+def test_nothing_gained_where_all_samples_lost(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    a = write_run(tmp_path, "a", columns=A)
+    b = write_run(tmp_path, "b", columns={name: np.array(A[name]) - 0.1 for name in A})
+    for pair, most, least in (
+        ((a, b), "lost most:", "lost least:"),
+        ((b, a), "gained most:", "gained least:"),
+    ):
+        out = uwt_eval("compare", *pair).out
+        assert most in out
+        assert least in out
+        assert ("gained" in out) != ("lost" in out)
+
+
 def test_other_order_and_failures_are_paired_by_id(uwt_eval: CommandLine, tmp_path: Path) -> None:
     a = write_run(tmp_path, "a", columns=A, failed={0: "model_error"})
     b = write_run(tmp_path, "b", columns=A, failed={3: "decode_error"})
