@@ -62,8 +62,11 @@ def jackknife_interval(
         )
     without, share = np.asarray(left_out, float), np.asarray(shares, float)
     groups = len(without)
+    method = f"jackknife over {groups} groups"
+    if (without == value).all():
+        return Interval(value, value, method)  # What follows would leave rounding errors.
     pseudo = value / share - (1 / share - 1) * without
     centre = groups * value - np.sum((1 - share) * without)
     error = np.sqrt(np.mean((pseudo - centre) ** 2 / (1 / share - 1)))
     half = float(t.ppf((1 + CONFIDENCE) / 2, groups - 1) * error)
-    return Interval(value - half, value + half, f"jackknife over {groups} groups")
+    return Interval(value - half, value + half, method)

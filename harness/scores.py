@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -143,16 +144,22 @@ class CodebookUsage:
 
     Args:
         figure: Reads a share in [0, 1] or a perplexity off the counts.
+        most: What it can be at most.
     """
 
     needs: tuple[str, ...] = ()
     higher_is_better: bool | None = True
 
-    def __init__(self, figure: Callable[[CodebookCounts], float]) -> None:
+    def __init__(self, figure: Callable[[CodebookCounts], float], most: float = math.inf) -> None:
         self._figure = figure
+        self._most = most
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
-        """The figure; a count has no sampling interval."""
+        """The figure, with a jackknife interval over images.
+
+        A bootstrap would repeat images and so lose codes; what usage would be with more images is
+        not in the interval.
+        """
         del settings
         codebook = observations.codebook
         if codebook is None:
@@ -161,11 +168,31 @@ class CodebookUsage:
             raise Unavailable("no sample was observed")
         _check_images(observations.samples)
         from harness.metrics.codebook import CodebookCounts
+        from harness.resampling import GROUPS, deal_groups, jackknife_interval
 
+        images = len(observations.payloads)
+        groups = min(GROUPS, images)
+        dealt = deal_groups(images, groups, observations.seed)
         counts = CodebookCounts(codebook.groups, 2**codebook.bits_per_group)
-        counts.add(codebook.unpack(b"".join(observations.payloads)))
-        note = f"{counts.tokens} tokens seen"
-        return MetricValue(value=self._figure(counts), n=len(observations.payloads), note=note)
+        parts = [CodebookCounts(counts.groups, counts.n_embed) for _ in range(groups)]
+        for group, part in enumerate(parts):
+            payloads = [observations.payloads[int(row)] for row in np.flatnonzero(dealt == group)]
+            part.add(codebook.unpack(b"".join(payloads)))
+            counts.merge(part)
+        value = self._figure(counts)
+        interval = stats.NO_INTERVAL
+        if groups > 1:
+            left_out = [self._figure(counts.without(part)) for part in parts]
+            shares = [part.tokens / counts.tokens for part in parts]
+            interval = jackknife_interval(value, left_out, shares)
+        return MetricValue(
+            value=value,
+            ci_low=None if interval.low is None else max(interval.low, 0.0),
+            ci_high=None if interval.high is None else min(interval.high, self._most),
+            n=images,
+            method=interval.method,
+            note=f"{counts.tokens} tokens seen",
+        )
 
 
 PSNR = Psnr("psnr", "pixels", higher_is_better=True, unit="dB")
@@ -174,9 +201,9 @@ LPIPS_ALEX = SampleMean("lpips_alex", "lpips_alex", higher_is_better=False)
 LPIPS_VGG = SampleMean("lpips_vgg", "lpips_vgg", higher_is_better=False)
 BPP = BitsPerPixel()
 # Symbols used by any group: what the released code prints as codebook usage.
-USAGE_POOLED = CodebookUsage(lambda counts: counts.pooled_usage)
-USAGE_GROUP = CodebookUsage(lambda counts: float(counts.group_usage.mean()))
+USAGE_POOLED = CodebookUsage(lambda counts: counts.pooled_usage, most=1.0)
+USAGE_GROUP = CodebookUsage(lambda counts: float(counts.group_usage.mean()), most=1.0)
 # Distinct whole tokens among the most that could have been seen.
-USAGE_JOINT = CodebookUsage(lambda counts: counts.joint_usage)
+USAGE_JOINT = CodebookUsage(lambda counts: counts.joint_usage, most=1.0)
 PERPLEXITY_POOLED = CodebookUsage(lambda counts: counts.pooled_perplexity)
 PERPLEXITY_GROUP = CodebookUsage(lambda counts: float(counts.group_perplexity.mean()))

@@ -41,7 +41,7 @@ class CodebookCounts:
         self._key = np.min_scalar_type(n_embed - 1)
         self._distinct: NDArray[np.void] = np.empty(0, dtype=(np.void, groups * self._key.itemsize))
         self._occurrences = np.empty(0, dtype=np.int64)
-        self._pending: list[NDArray[np.void]] = []
+        self._pending: list[tuple[NDArray[np.void], NDArray[np.int64]]] = []
 
     def add(self, symbols: Symbols) -> None:
         """Count tokens.
@@ -68,8 +68,9 @@ class CodebookCounts:
             self._symbols[group] += np.bincount(symbols[:, group], minlength=self.n_embed)
         self.tokens += len(symbols)
         keys = np.ascontiguousarray(symbols, dtype=self._key)
-        self._pending.append(keys.view(self._distinct.dtype).ravel())
-        if sum(map(len, self._pending)) > max(_PENDING, len(self._distinct)):
+        tokens = keys.view(self._distinct.dtype).ravel()
+        self._pending.append((tokens, np.ones(len(tokens), dtype=np.int64)))
+        if sum(len(keys) for keys, _ in self._pending) > max(_PENDING, len(self._distinct)):
             self._settle()
 
     def merge(self, other: CodebookCounts) -> None:
@@ -85,12 +86,26 @@ class CodebookCounts:
             )
         self.tokens += other.tokens
         self._symbols += other._symbols
-        self._settle()
         other._settle()
-        self._combine(
-            np.concatenate([self._distinct, other._distinct]),
-            np.concatenate([self._occurrences, other._occurrences]),
-        )
+        self._pending.append((other._distinct, other._occurrences))
+
+    def without(self, part: CodebookCounts) -> CodebookCounts:
+        """Return the counts that are left when a part that was merged is taken out.
+
+        Raises:
+            ValueError: the part was not merged into these counts.
+        """
+        self._settle()
+        part._settle()
+        rest = CodebookCounts(self.groups, self.n_embed)
+        rest.tokens = self.tokens - part.tokens
+        rest._symbols = self._symbols - part._symbols
+        if rest._symbols.min() < 0:
+            raise ValueError("the counts to take out are not a part of these")
+        rest._distinct, rest._occurrences = self._distinct, self._occurrences
+        # Whole tokens are sorted only where a figure asks for them.
+        rest._pending.append((part._distinct, -part._occurrences))
+        return rest
 
     @property
     def pooled_usage(self) -> float:
@@ -144,10 +159,11 @@ class CodebookCounts:
     def _settle(self) -> None:
         """Count the pending tokens."""
         if self._pending:
-            pending, self._pending = np.concatenate(self._pending), []
+            pending, self._pending = self._pending, []
+            keys, occurrences = zip(*pending, strict=True)
             self._combine(
-                np.concatenate([self._distinct, pending]),
-                np.concatenate([self._occurrences, np.ones(len(pending), dtype=np.int64)]),
+                np.concatenate([self._distinct, *keys]),
+                np.concatenate([self._occurrences, *occurrences]),
             )
 
     def _combine(self, keys: NDArray[np.void], occurrences: NDArray[np.int64]) -> None:
@@ -161,8 +177,9 @@ class CodebookCounts:
         first = np.ones(len(keys), dtype=bool)
         first[1:] = (words[1:] != words[:-1]).any(axis=1)
         starts = np.flatnonzero(first)
-        self._distinct = keys[order[starts]]
-        self._occurrences = np.add.reduceat(occurrences[order], starts)
+        counts = np.add.reduceat(occurrences[order], starts)
+        self._distinct = keys[order[starts[counts > 0]]]
+        self._occurrences = counts[counts > 0]
 
 
 def _perplexity(counts: NDArray[np.int64]) -> float:

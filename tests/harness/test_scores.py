@@ -177,6 +177,23 @@ def test_random_tokens_use_the_whole_of_a_large_codebook() -> None:
         assert usage(metric, payloads, codebook).value == pytest.approx(1.0, abs=1e-3)
 
 
+def test_usage_has_an_interval_over_images() -> None:
+    draws = np.random.default_rng(0)
+    codebook = Codebook(groups=1, bits_per_group=8)
+    # Skewed, so that rare symbols are seen in few images.
+    symbols = np.minimum(draws.geometric(0.02, (60, 20)) - 1, 255).astype(np.uint8)
+    payloads = [row.tobytes() for row in symbols]
+    value = usage(USAGE_POOLED, payloads, codebook)
+    assert 0 < value.ci_low < value.value < value.ci_high <= 1
+    assert "jackknife" in value.method
+    again = usage(USAGE_POOLED, payloads, codebook)
+    assert (again.ci_low, again.ci_high) == (value.ci_low, value.ci_high)
+    everything = [bytes(range(256))] * 7
+    full = usage(USAGE_POOLED, everything, codebook)
+    assert (full.value, full.ci_low, full.ci_high) == (1, 1, 1)
+    assert usage(USAGE_POOLED, everything[:1], codebook).ci_low is None
+
+
 @pytest.mark.parametrize("metric", [USAGE_POOLED, USAGE_GROUP, USAGE_JOINT, PERPLEXITY_POOLED])
 def test_usage_without_a_codebook_does_not_apply(metric: Any) -> None:
     with pytest.raises(Unavailable, match="no codebook") as raised:

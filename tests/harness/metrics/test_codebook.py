@@ -100,3 +100,31 @@ def test_bad_input_is_named():
         counts.merge(CodebookCounts(2, 8))
     with pytest.raises(ValueError, match="0 groups"):
         CodebookCounts(0)
+
+
+def test_counts_without_a_part_are_those_of_the_rest() -> None:
+    draws = np.random.default_rng(5)
+    sets = [draws.integers(0, 4, (40, 3)) for _ in range(3)]
+    parts = []
+    whole = CodebookCounts(3, 4)
+    for symbols in sets:
+        parts.append(CodebookCounts(3, 4))
+        parts[-1].add(symbols)
+        whole.merge(parts[-1])
+    rest = CodebookCounts(3, 4)
+    rest.add(np.concatenate([sets[0], sets[2]]))
+    left = whole.without(parts[1])
+    assert left.tokens == rest.tokens
+    assert left.distinct_tokens == rest.distinct_tokens
+    assert left.joint_perplexity == pytest.approx(rest.joint_perplexity)
+    np.testing.assert_array_equal(left.group_usage, rest.group_usage)
+    np.testing.assert_array_equal(left.group_perplexity, rest.group_perplexity)
+    assert whole.tokens == 120
+
+
+def test_what_was_not_merged_cannot_be_taken_out() -> None:
+    whole, other = CodebookCounts(1, 4), CodebookCounts(1, 4)
+    whole.add(np.array([[0], [1]]))
+    other.add(np.array([[3]]))
+    with pytest.raises(ValueError, match="not a part"):
+        whole.without(other)
