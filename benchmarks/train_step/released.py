@@ -79,7 +79,7 @@ class ReleasedStep:
         )
         parts = {"encoder": self.autoencoder.encoder, "decoder": self.autoencoder.decoder}
         if self.adversarial:
-            self.loss.discriminator.load_state_dict(torch.load(discriminator))
+            self.loss.discriminator.load_state_dict(torch.load(discriminator, weights_only=True))
             parts["discriminator"] = self.loss.discriminator
         self._averaged = nn.ModuleDict(parts)
         self.ema = averages.LitEma(self._averaged, config.ema_decay)
@@ -179,6 +179,6 @@ def _vgg16(weights: Path) -> Iterator[None]:
     """Give the released LPIPS a trunk with these weights instead of a download."""
     layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"])
     trunk = nn.ModuleDict({"features": layers})
-    trunk.load_state_dict(torch.load(weights))
+    trunk.load_state_dict(torch.load(weights, weights_only=True))
     with mock.patch.object(torchvision.models, "vgg16", return_value=trunk):
         yield

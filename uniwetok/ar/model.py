@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal, Self
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from uniwetok.ar import checkpoint, inputs
@@ -15,6 +13,7 @@ from uniwetok.ar.config import BitDanceConfig
 from uniwetok.ar.diffusion_head import DiffusionHead
 from uniwetok.ar.layers import initialize
 from uniwetok.ar.transformer import Transformer, to_tokens
+from uniwetok.files import write_json
 from uniwetok.tokenizer import checkpoint as files
 from uniwetok.tokenizer.checkpoint import CheckpointError, LoadReport
 
@@ -149,14 +148,8 @@ class BitDance(Transformer):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json``, as ``from_checkpoint`` reads them."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        # Renamed into place, since the weights may be mapped from the very file to be replaced.
-        partial = folder / f"{files.WEIGHTS_FILE}.partial"
-        save_file(weights, partial, metadata={"format": "pt"})
-        partial.replace(folder / files.WEIGHTS_FILE)
-        config = json.dumps(self.config.to_dict(), indent=2)
-        (folder / files.CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
+        files.write_tensors(folder / files.WEIGHTS_FILE, self.state_dict())
+        write_json(folder / files.CONFIG_FILE, self.config.to_dict())
 
 
 def flip_bits(bits: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:

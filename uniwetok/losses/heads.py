@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
+from uniwetok.files import write_json
 from uniwetok.losses.config import DistillationConfig
 from uniwetok.losses.distillation import PrePostDistillation
 from uniwetok.tokenizer.checkpoint import (
@@ -20,6 +20,7 @@ from uniwetok.tokenizer.checkpoint import (
     listing,
     read_tensors,
     shapes,
+    write_tensors,
 )
 
 WEIGHTS_FILE = "distillation.safetensors"
@@ -79,17 +80,11 @@ def save_heads(
         tag: of its pretrained weights, or None.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     card = HeadsCard(
         teacher=teacher, tag=tag, width=heads.width, channels=heads.channels, config=heads.config
     )
-    partial = folder / f"{WEIGHTS_FILE}.partial"
-    weights = {name: value.contiguous() for name, value in heads.state_dict().items()}
-    save_file(weights, partial, metadata={"format": "pt"})
-    partial.replace(folder / WEIGHTS_FILE)
-    partial = folder / f"{CARD_FILE}.partial"
-    partial.write_text(json.dumps(card.to_dict(), indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / CARD_FILE)
+    write_tensors(folder / WEIGHTS_FILE, heads.state_dict())
+    write_json(folder / CARD_FILE, card.to_dict())
 
 
 def load_heads(folder: str | Path) -> tuple[PrePostDistillation, HeadsCard]:

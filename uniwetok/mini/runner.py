@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uniwetok.files import write_json
 from uniwetok.losses.errors import MissingWeights
 from uniwetok.losses.teachers import EfficientNetLiteTeacher
 from uniwetok.mini.measure import Side, measure
@@ -25,7 +26,6 @@ from uniwetok.mini.teacher import StoredTeacher
 from uniwetok.train.data import Batch
 from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.errors import TrainingError
-from uniwetok.train.files import write_json
 from uniwetok.train.overrides import to_dict
 from uniwetok.train.randomness import stream
 from uniwetok.train.tokenizer import TokenizerTrainer

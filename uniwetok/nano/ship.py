@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-
 from uniwetok.tokenizer import CheckpointError, UniWeTok
-from uniwetok.tokenizer.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 
 LARGEST = 12_000_000
 """Bytes that may ship."""
@@ -23,17 +18,13 @@ def ship(model: Path, folder: Path) -> int:
         CheckpointError: the model cannot be read.
         ValueError: it is too large to ship.
     """
-    tokenizer = UniWeTok.from_pretrained(model)
-    weights = {name: value.to(torch.float16) for name, value in tokenizer.state_dict().items()}
-    size: int = sum(value.nbytes for value in weights.values())
+    tokenizer = UniWeTok.from_pretrained(model).half()
+    size: int = sum(weight.nbytes for weight in tokenizer.state_dict().values())
     if size > LARGEST:
         raise ValueError(
             f"{model}: {size / 1e6:.1f} MB in float16, at most {LARGEST / 1e6:.1f} may ship"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-    text = json.dumps(tokenizer.config.to_dict(), indent=2) + "\n"
-    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+    tokenizer.save_pretrained(folder)
     return size
 
 

@@ -1,4 +1,4 @@
-"""Reading weights and configurations from released and own files; nothing in a file is executed."""
+"""Weights and configurations in released and own files; nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from typing import Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from uniwetok.files import replaced
 from uniwetok.tokenizer.config import UniWeTokConfig, default_groups
 
 WEIGHTS_FILE = "model.safetensors"
@@ -119,6 +120,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             if tensors:
                 return tensors
     raise CheckpointError(f"{path}: holds no named tensors, at the top or under 'state_dict'")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a ``.safetensors`` file, whole or not at all."""
+    contiguous = {name: value.contiguous() for name, value in tensors.items()}
+    # Renamed into place, since the tensors may be mapped from the very file to be replaced.
+    with replaced(path) as partial:
+        save_file(contiguous, partial, metadata={"format": "pt"})
 
 
 def _read_safetensors(path: Path) -> object:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from uniwetok.files import write_json
 from uniwetok.tokenizer import checkpoint, inputs, quantizer
 from uniwetok.tokenizer.checkpoint import CheckpointError, LoadReport
 from uniwetok.tokenizer.config import UniWeTokConfig
@@ -310,11 +309,5 @@ class UniWeTok(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json``, as ``from_pretrained`` reads them."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        # Renamed into place, since the weights may be mapped from the very file to be replaced.
-        partial = folder / f"{checkpoint.WEIGHTS_FILE}.partial"
-        save_file(weights, partial, metadata={"format": "pt"})
-        partial.replace(folder / checkpoint.WEIGHTS_FILE)
-        config = json.dumps(self.config.to_dict(), indent=2)
-        (folder / checkpoint.CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
+        checkpoint.write_tensors(folder / checkpoint.WEIGHTS_FILE, self.state_dict())
+        write_json(folder / checkpoint.CONFIG_FILE, self.config.to_dict())

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
+from uniwetok.files import replaced
 from uniwetok.train.errors import TrainingError
-from uniwetok.train.files import replaced
 
 _KEPT = 2
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from uniwetok.train.files import replaced
+from uniwetok.files import replaced
 
 
 class Logs:

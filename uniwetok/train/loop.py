@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic
 
+from uniwetok.files import write_json
 from uniwetok.train.checkpoints import Checkpoints
 from uniwetok.train.errors import TrainingError
-from uniwetok.train.files import write_json
 from uniwetok.train.logs import Logs
 from uniwetok.train.optimizers import learning_rate
 from uniwetok.train.overrides import to_dict

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from uniwetok.train.files import replaced
+from uniwetok.files import replaced
 
 _PAIRS_A_ROW = 4
 _COLUMNS = 4

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from uniwetok.files import replaced, write_json
 from uniwetok.tokenizer import quantizer
 from uniwetok.train.codes.cache import (
     ARRAY_FILE,
@@ -35,7 +36,6 @@ from uniwetok.train.data import ImageSource, UnreadableImage
 from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.data.randomness import generator
 from uniwetok.train.errors import TrainingError
-from uniwetok.train.files import replaced, write_json
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uniwetok.files import write_json
 from uniwetok.train.errors import TrainingError
-from uniwetok.train.files import write_json
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok
