@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from harness.types import Status
+
 
 class ExitCode(IntEnum):
     """What the process tells its caller; the same for every command."""
@@ -21,8 +23,24 @@ class UserError(Exception):
     exit_code = ExitCode.USAGE
 
 
-class DecodeError(Exception):
-    """One sample's input cannot be decoded; the run goes on and counts it."""
+class SampleFailure(Exception):
+    """One sample cannot be gone on with; the run goes on and counts it.
+
+    Args:
+        status: What became of it.
+        reason: Why, in one line.
+    """
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class DecodeError(SampleFailure):
+    """One sample's input cannot be decoded."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Status.DECODE_ERROR, reason)
 
 
 class Unavailable(Exception):

@@ -150,10 +150,19 @@ def _extractors(
     return ready, unavailable
 
 
-def _run_id(task: str, model: ModelCard, protocol: Protocol, data_digest: str, seed: int) -> str:
+def run_id(task: str, model: ModelCard, protocol: Protocol, data_digest: str, seed: int) -> str:
+    """Name of a run and its directory: the same for the same work."""
     digest = digest_of([model.digest, protocol.digest, data_digest, seed])
     name = re.sub(r"[^A-Za-z0-9.]+", "-", model.title).strip("-")
     return f"{task}-{name}-{protocol.name}-{digest[:10]}"
+
+
+def check_counts(request: RunRequest) -> None:
+    """Raise `UserError` for a number that cannot be."""
+    if request.limit is not None and request.limit < 1:
+        raise UserError(f"--limit {request.limit}: must be at least 1")
+    if request.batch_size is not None and request.batch_size < 1:
+        raise UserError(f"--batch-size {request.batch_size}: must be at least 1")
 
 
 def make_plan(
@@ -170,17 +179,15 @@ def make_plan(
         on_listing: Progress of reading the data for its digests.
         provenance: Facts about the origin to keep, made for the resolved device.
     """
-    if request.limit is not None and request.limit < 1:
-        raise UserError(f"--limit {request.limit}: must be at least 1")
-    if request.batch_size is not None and request.batch_size < 1:
-        raise UserError(f"--batch-size {request.batch_size}: must be at least 1")
+    check_counts(request)
     task = TASKS.get(request.task)
     spec = task.spec
-    protocol: Protocol = task.protocol(request.protocol or spec.protocols[0])
     keys = request.metrics or spec.metrics
     for key in keys:
         METRICS.get(key)
     model = ModelChoice.parse(request.model).build()
+    own = getattr(model, "protocols", {}).get(spec.name, spec.protocols[0])
+    protocol: Protocol = task.protocol(request.protocol or own)
     device = resolve_device(request.device, world)
     data: TaskData = task.open(request.data, protocol)
     samples = world.broadcast(data.samples(request.limit, on_listing) if world.is_main else None)
@@ -190,9 +197,9 @@ def make_plan(
     data_digest = dataset_digest(samples)
     # Another reference is another result of the same run: nothing is generated anew.
     reference = data.reference_digest if isinstance(data, GenerativeTaskData) else ""
-    run_id = _run_id(spec.name, model.card, protocol, data_digest, request.seed)
+    name = run_id(spec.name, model.card, protocol, data_digest, request.seed)
     file = RunFile(
-        run_id=run_id,
+        run_id=name,
         task=spec.name,
         task_version=spec.version,
         protocol=protocol,
@@ -216,4 +223,4 @@ def make_plan(
     batch_size = (
         1 if device == "cpu" else min(request.batch_size or file.block_size, file.block_size)
     )
-    return Plan(file, model, data, ready, device, batch_size, request.out / run_id)
+    return Plan(file, model, data, ready, device, batch_size, request.out / name)

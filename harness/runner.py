@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from harness import provenance
-from harness.errors import Unavailable
+from harness.errors import Unavailable, UserError
 from harness.image_files import join_images
-from harness.interfaces import GenerativeTaskData, Picture
+from harness.interfaces import Concluding, GenerativeTaskData, Performed, Picture
 from harness.lanes import reproducible
+from harness.observed import performed_run, settle
 from harness.plan import Plan, RunRequest, make_plan
 from harness.progress import Progress
+from harness.registry import TASKS
 from harness.score import Merged, read_run_file, score, write_result
 from harness.shard import World, blocks
 from harness.store import Store
@@ -39,6 +41,9 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
     Raises:
         UserError: Bad input, a directory in use, a full disk.
     """
+    task = TASKS.get(request.task)
+    if isinstance(task, Performed):
+        return _perform(task, request, world, progress)
     started, clock = provenance.now(), time.perf_counter()
     with progress.listing() as on_listing:
         plan = make_plan(request, world, on_listing, provenance.collect)
@@ -69,7 +74,28 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
         pictures = _pictures(plan, store, merged)
         if pictures:
             store.write("grid.png", lambda path: plan.data.illustrate(pictures, path))
+        if isinstance(plan.data, Concluding):
+            plan.data.conclude(store.root, merged.rows)
     return Finished(record, plan.root, plan.file.notice, first_errors(merged), facts["seconds"])
+
+
+def _perform(task: Performed, request: RunRequest, world: World, progress: Progress) -> Finished:
+    """Let another program do the work, then go on as with observations made elsewhere."""
+    if world.size > 1:
+        raise UserError(f"task {request.task!r} starts its own processes: run it without torchrun")
+    started, clock = provenance.now(), time.perf_counter()
+    run, model, device = performed_run(request)
+    store = Store(request.out / run.name)
+    with store.locked():
+        rows = task.perform(request, model, device, store.root, progress)
+        facts = {
+            **provenance.collect(device),
+            "started": started,
+            "finished": provenance.now(),
+            "seconds": {"total": time.perf_counter() - clock},
+        }
+        record, merged = settle(store, rows, run, facts)
+    return Finished(record, store.root, rows.notice, first_errors(merged), facts["seconds"])
 
 
 def _work(plan: Plan, store: Store, world: World, progress: Progress) -> dict[str, float]:

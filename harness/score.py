@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from harness.errors import Unavailable, UserError
 from harness.interfaces import Observations
+from harness.parts import RESERVED
 from harness.plan import RunFile, metric
 from harness.shard import blocks
 from harness.store import Store
@@ -94,16 +95,23 @@ class Merged:
         table = self._read(
             f"observations/{name}", lambda block: self.file.observation_key(block, name)
         )
-        columns = [name for name in table.column_names if name not in {"id", "status"}]
+        columns = [name for name in table.column_names if name not in RESERVED]
         for column in columns:
             if pa.types.is_fixed_size_list(table[column].type):
                 self._features[column] = table[column]
             else:
                 self.rows[column] = table[column].to_numpy(zero_copy_only=False)
-        absent = table[columns[0]].is_null().to_numpy() if columns else np.ones(len(table), bool)
-        lost = absent & (self.rows["status"] == Status.OK).to_numpy()
-        self.rows.loc[lost, "status"] = Status.MISSING.value
-        self.rows.loc[lost, "error"] = f"not observed by {name}"
+        seen: dict[str, np.ndarray] = {}
+        for column, default in (
+            ("status", Status.MISSING.value),
+            ("error", f"not observed by {name}"),
+        ):
+            if column not in table.column_names:
+                table = table.append_column(column, pa.nulls(len(table), pa.string()))
+            seen[column] = np.array(table[column].fill_null(default).to_pylist(), dtype=object)
+        lost = (self.rows["status"] == Status.OK).to_numpy() & (seen["status"] != Status.OK)
+        for column, cells in seen.items():
+            self.rows.loc[lost, column] = cells[lost]
 
     def observations(self) -> Observations:
         """What metrics may look at."""

@@ -32,6 +32,10 @@ class Status(StrEnum):
     MISSING = "missing"
 
 
+TRIED_AGAIN = (Status.MODEL_ERROR, Status.JUDGE_ERROR)
+"""Failures that may pass: the next run works on these samples again."""
+
+
 class RunStatus(StrEnum):
     """Whether a result may be compared: every sample counted, or not."""
 

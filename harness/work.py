@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from harness.errors import DecodeError, UserError
+from harness.errors import SampleFailure, UserError
 from harness.image_files import has_images, write_images
-from harness.interfaces import Code, Columns, GenerativeTaskData
+from harness.interfaces import Code, Columns, GenerativeTaskData, PictureFiles
+from harness.items import Item, observation_rows, output_rows
 from harness.plan import Plan
 from harness.shard import World, blocks
 from harness.store import Store
-from harness.types import Sample, Status
+from harness.types import TRIED_AGAIN, Sample, Status
 
 KEPT_PICTURES = 8
 """Outputs kept as pictures, evenly spaced over the samples."""
@@ -50,29 +50,6 @@ class Timings:
             elapsed = time.perf_counter() - start
             with self._lock:
                 self.seconds[name] += elapsed
-
-
-@dataclass
-class Item:
-    """One sample on its way through a block."""
-
-    sample: Sample
-    seed: int
-    status: Status = Status.OK
-    error: str = ""
-    input: Any = None
-    code: Code | None = None
-    rendered: Any = None
-    seconds: float = 0.0
-
-    def fail(self, status: Status, error: Exception) -> None:
-        """Record the first failure; later stages leave the sample out."""
-        self.status, self.error = status, f"{type(error).__name__}: {error}".splitlines()[0]
-
-    @property
-    def ok(self) -> bool:
-        """Whether no stage has failed so far."""
-        return self.status is Status.OK
 
 
 class Worker:
@@ -106,20 +83,31 @@ class Worker:
             self._has_outputs(index, block)
             and not self._missing_extractors(index, block)
             and not self._misses_images(index)
+            and not self._misses_picture_files(index, block)
         )
 
     def _misses_images(self, index: int) -> bool:
         return isinstance(self.plan.data, GenerativeTaskData) and not has_images(self.store, index)
 
+    def _misses_picture_files(self, index: int, block: Sequence[Sample]) -> bool:
+        data = self.plan.data
+        if not isinstance(data, PictureFiles):
+            return False
+        table = self.store.read_part("outputs", index, self.plan.file.output_key(block))
+        return any(
+            status == Status.OK and not (self.store.root / picture_file(data, sample)).is_file()
+            for sample, status in zip(block, table["status"].to_pylist(), strict=True)
+        )
+
     def _has_outputs(self, index: int, block: Sequence[Sample]) -> bool:
         return self._settled("outputs", index, self.plan.file.output_key(block), len(block))
 
     def _settled(self, stage: str, index: int, key: str, rows: int) -> bool:
-        """A part is there, and nothing in it failed in the model: such a failure is tried again."""
+        """A part is there, and nothing in it failed in a way that may pass."""
         if not self.store.has_part(stage, index, key, rows):
             return False
         statuses = self.store.read_part(stage, index, key)["status"].to_pylist()
-        return Status.MODEL_ERROR not in statuses
+        return not any(status in statuses for status in TRIED_AGAIN)
 
     def _missing_extractors(self, index: int, block: Sequence[Sample]) -> list[str]:
         file = self.plan.file
@@ -190,25 +178,24 @@ class Worker:
             # Outputs go last: a block cut short here is computed again, never half-believed.
             for name in names:
                 key = file.observation_key(block, name)
-                table = _observation_table(items, columns[name])
+                table = observation_rows(items, columns[name])
                 self.store.write_part(f"observations/{name}", index, key, table)
             if isinstance(self.plan.data, GenerativeTaskData) and (
                 fresh or self._misses_images(index)
             ):
                 self._keep_images(index, items)
+            self._keep_picture_files(items)
             if fresh:
                 self._keep_pictures(items)
-                self.store.write_part(
-                    "outputs", index, file.output_key(block), _output_table(items)
-                )
+                self.store.write_part("outputs", index, file.output_key(block), output_rows(items))
         return len(block)
 
     def _collect(self, items: Sequence[Item], loading: list[Future[Any]]) -> None:
         for item, future in zip(items, loading, strict=True):
             try:
                 item.input = future.result()
-            except DecodeError as error:
-                item.status, item.error = Status.DECODE_ERROR, str(error)
+            except SampleFailure as error:
+                item.fail(error)
 
     def _batches(self, items: Sequence[Item]) -> Iterator[list[Item]]:
         for group in self._groups(items):
@@ -241,7 +228,7 @@ class Worker:
                 for item in batch:
                     self._each([item], step)
                 return
-            batch[0].fail(Status.MODEL_ERROR, error)
+            batch[0].fail(error)
         share = (time.perf_counter() - start) / len(batch)
         for item in batch:
             item.seconds += share
@@ -284,7 +271,7 @@ class Worker:
 
     def _stop_if_hopeless(self, index: int, items: Sequence[Item]) -> None:
         broken = [item for item in items if item.status is Status.MODEL_ERROR]
-        tried = [item for item in items if item.status is not Status.DECODE_ERROR]
+        tried = [item for item in items if item.ok or item in broken]
         if tried and len(broken) == len(tried) and index == self.share[0][0]:
             raise UserError(
                 f"model {self.plan.file.model.name!r} failed on each of the first "
@@ -305,15 +292,29 @@ class Worker:
         if kept:
             write_images(self.store, index, kept)
 
-    def _keep_pictures(self, items: Sequence[Item]) -> None:
-        from PIL import Image
+    def _keep_picture_files(self, items: Sequence[Item]) -> None:
+        data = self.plan.data
+        if isinstance(data, PictureFiles):
+            for item in items:
+                if item.ok:
+                    self._write_picture(item, picture_file(data, item.sample))
 
+    def _keep_pictures(self, items: Sequence[Item]) -> None:
         for item in items:
             if item.ok and item.sample.index in self._kept:
-                pixels = self.plan.data.picture(item.rendered)
-                if pixels is not None:
-                    image = Image.fromarray(pixels)
-                    self.store.write(f"pictures/{item.sample.index:06d}.png", image.save)
+                self._write_picture(item, f"pictures/{item.sample.index:06d}.png")
+
+    def _write_picture(self, item: Item, name: str) -> None:
+        from PIL import Image
+
+        pixels = self.plan.data.picture(item.rendered)
+        if pixels is not None:
+            self.store.write(name, Image.fromarray(pixels).save)
+
+
+def picture_file(data: PictureFiles, sample: Sample) -> str:
+    """Where a sample's picture lies in the run directory."""
+    return f"images/{data.picture_path(sample)}"
 
 
 def _joined(parts: Sequence[Columns], ranks: np.ndarray) -> Columns:
@@ -321,40 +322,6 @@ def _joined(parts: Sequence[Columns], ranks: np.ndarray) -> Columns:
     if not parts:
         return {}
     return {name: np.concatenate([part[name] for part in parts])[ranks] for name in parts[0]}
-
-
-def _output_table(items: Sequence[Item]) -> pa.Table:
-    codes = [item.code if item.ok else None for item in items]
-    return pa.table(
-        {
-            "id": [item.sample.id for item in items],
-            "status": [item.status.value for item in items],
-            "error": [item.error for item in items],
-            "payload": pa.array([code and code.payload for code in codes], pa.binary()),
-            "height": pa.array([code and code.height for code in codes], pa.int32()),
-            "width": pa.array([code and code.width for code in codes], pa.int32()),
-            "seconds": [item.seconds for item in items],
-        }
-    )
-
-
-def _observation_table(items: Sequence[Item], columns: Columns) -> pa.Table:
-    """Rows of the samples that were observed; the others have nulls."""
-    seen = np.flatnonzero([item.ok for item in items])
-    data: dict[str, Any] = {
-        "id": [item.sample.id for item in items],
-        "status": [item.status.value for item in items],
-    }
-    for name, values in columns.items():
-        cells: list[Any] = [None] * len(items)
-        for row, value in zip(seen, values, strict=True):
-            cells[row] = value
-        kind = pa.from_numpy_dtype(values.dtype)
-        if values.ndim == 2:
-            data[name] = pa.array(cells, pa.list_(kind, values.shape[1]))
-        else:
-            data[name] = pa.array(cells, kind)
-    return pa.table(data)
 
 
 def _out_of_memory(error: Exception) -> bool:

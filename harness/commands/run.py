@@ -30,6 +30,10 @@ def run(
             "--model", "-m", help="NAME[:ARGUMENT][?key=value&…]; repeat to compare several."
         ),
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Images made elsewhere, as --model images:DIR, in the task's layout."),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Folder, .zip, .tar or Hugging Face dataset folder.")
     ] = None,
@@ -85,6 +89,7 @@ def run(
 
     for path in plugin or []:
         load_plugin(path)
+    model = [*(model or []), *([f"images:{images}"] if images is not None else [])]
     if checkpoints is not None and (model or metrics):
         raise UserError("--checkpoints names models and metrics: leave --model and --metrics out")
     world = World.from_environment()
@@ -244,7 +249,37 @@ def references(task: str) -> list[ReferenceRow]:
     return [row for name in REFERENCES.names() for row in REFERENCES.get(name)(task)]
 
 
+def _performed_plan(request: RunRequest) -> dict[str, Any]:
+    """The plan of a task that another program carries out: its samples are not known before."""
+    from harness.observed import performed_run
+
+    run, _, device = performed_run(request)
+    return {
+        "run_id": run.name,
+        "task": run.task,
+        "model": run.model.title,
+        "protocol": run.protocol.name,
+        "protocol_digest": run.protocol.digest,
+        "dataset": request.data or TASKS.get(run.task).spec.dataset,
+        "n": request.limit,
+        "n_missing": None,
+        "device": device,
+        "batch_size": request.batch_size,
+        "not_computed": {},
+        "directory": str(request.out / run.name),
+        "request": _as_json(request),
+    }
+
+
+def _as_json(request: RunRequest) -> dict[str, Any]:
+    return {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in dataclasses.asdict(request).items()
+    }
+
+
 def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
+    from harness.interfaces import Performed
     from harness.plan import make_plan
     from harness.shard import World
     from harness.store import Store
@@ -253,6 +288,9 @@ def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
     alone = World()
     plans: list[dict[str, Any]] = []
     for request in requests:
+        if isinstance(TASKS.get(request.task), Performed):
+            plans.append(_performed_plan(request))
+            continue
         plan = make_plan(request, alone)
         missing = Worker(plan, Store(plan.root), alone).missing()
         plans.append(
@@ -269,10 +307,7 @@ def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
                 "batch_size": plan.batch_size,
                 "not_computed": plan.file.unavailable,
                 "directory": str(plan.root),
-                "request": {
-                    key: str(value) if isinstance(value, Path) else value
-                    for key, value in dataclasses.asdict(request).items()
-                },
+                "request": _as_json(request),
             }
         )
     if as_json:
@@ -283,9 +318,11 @@ def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
         console.print(
             f"{item['task']} · {item['model']} · protocol {item['protocol']}", style="bold"
         )
+        counts = "all samples" if item["n"] is None else f"{item['n']} samples"
+        if item["n_missing"] is not None:
+            counts += f", {item['n_missing']} still to do"
         console.print(
-            f"  {item['dataset']}: {item['n']} samples, {item['n_missing']} still to do, "
-            f"on {item['device']}\n  into {item['directory']}",
+            f"  {item['dataset']}: {counts}, on {item['device']}\n  into {item['directory']}",
             markup=False,
         )
         for name, reason in item["not_computed"].items():

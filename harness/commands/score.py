@@ -1,33 +1,87 @@
-"""`uwt-eval score`: compute results again from stored files."""
+"""`uwt-eval score`: results from stored files, or from observations made elsewhere."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from harness.commands.options import Json, Plugins
-from harness.errors import ExitCode
+from harness.errors import ExitCode, UserError
 from harness.registry import load_plugin
+
+if TYPE_CHECKING:
+    from harness.score import Merged
+    from harness.types import ResultRecord
 
 
 def score(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
+    runs: Annotated[
+        list[str], typer.Argument(help="Run directories; with --observations one task.")
+    ],
+    observations: Annotated[
+        Path | None,
+        typer.Option(help="File of observations made elsewhere, in the task's format."),
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option(help="File of questions, where the task needs one.")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Of the observations; the task's first if absent.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Name of the model that was observed; the file's if absent.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where run directories are made (default: runs).")
+    ] = None,
+    max_failures: Annotated[
+        int, typer.Option(help="Failed samples up to which observations count as complete.")
+    ] = 0,
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Compute metrics again from what a run has stored: no model, no data, no GPU."""
-    from harness.commands.run import references
-    from harness.console import print_results
-    from harness.runner import first_errors, rescore
-    from harness.types import RunStatus
+    """Compute metrics from what a run has stored, or a file holds: no model, no data, no GPU."""
+    from harness.observed import score_file
+    from harness.runner import rescore
+    from harness.settings import read_settings
 
     for path in plugin or []:
         load_plugin(path)
-    results = [rescore(root) for root in runs]
+    if observations is None:
+        if questions or protocol or label or out or max_failures:
+            raise UserError(
+                "--questions, --protocol, --label, --out and --max-failures go with "
+                "--observations FILE; a run directory holds its own"
+            )
+        _show([rescore(Path(root)) for root in runs], [], as_json=as_json)
+        return
+    if len(runs) != 1:
+        raise UserError(f"--observations {observations}: name one task, got {', '.join(runs)}")
+    record, merged, root = score_file(
+        runs[0],
+        observations,
+        protocol=protocol,
+        questions=questions,
+        out=out or read_settings().out,
+        label=label,
+        max_failures=max_failures,
+    )
+    _show([(record, merged)], [root], as_json=as_json)
+
+
+def _show(
+    results: list[tuple[ResultRecord, Merged]], written: list[Path], *, as_json: bool
+) -> None:
+    """Print tables or JSON; exit as incomplete where a result is."""
+    from harness.commands.run import references
+    from harness.console import print_results
+    from harness.runner import first_errors
+    from harness.types import RunStatus
+
     records = [record for record, _ in results]
     if as_json:
         print(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
@@ -39,5 +93,11 @@ def score(
         for _, merged in results:
             for line in first_errors(merged):
                 console.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
+        for notice in dict.fromkeys(merged.file.notice for _, merged in results):
+            if notice:
+                messages = Console(stderr=True)
+                messages.print(f"note: {notice}", markup=False, style="yellow", soft_wrap=True)
+        for root in written:
+            console.print(f"written: {root}", markup=False, soft_wrap=True, highlight=False)
     if any(record.status is RunStatus.INCOMPLETE for record in records):
         raise typer.Exit(ExitCode.INCOMPLETE)

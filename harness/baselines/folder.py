@@ -1,0 +1,87 @@
+"""Images made elsewhere: a folder in a benchmark's layout, in the place of a model."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, UnidentifiedImageError
+
+from harness.baselines.pixels import to_tensor
+from harness.digests import DigestCache
+from harness.errors import SampleFailure, UserError
+from harness.interfaces import Code
+from harness.types import ModelCard, Status, digest_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+
+
+class Images:
+    """Reads images from a folder: `images:DIR`, as `--images DIR` says.
+
+    A code is an image's name in the folder: the files themselves stay where they are.
+
+    Args:
+        argument: The folder.
+    """
+
+    def __init__(self, argument: str) -> None:
+        self._root = Path(argument)
+        if not self._root.is_dir():
+            raise UserError(f"--images {argument}: there is no such folder")
+
+    @functools.cached_property
+    def card(self) -> ModelCard:
+        """Identity from the names and contents of all images in the folder."""
+        paths = sorted(p for p in self._root.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        if not paths:
+            raise UserError(f"--images {self._root}: no image is there")
+        cache = DigestCache()
+        found = [[path.relative_to(self._root).as_posix(), cache.of_file(path)] for path in paths]
+        return ModelCard(
+            name="images",
+            label=f"images:{self._root.resolve().name}",
+            weights_sha256=digest_of(found),
+        )
+
+    def load(self, device: str) -> None:
+        """Nothing to load."""
+
+    def read(self, names: Sequence[str]) -> list[Code]:
+        """The images of these names, slashes between folders.
+
+        Raises:
+            SampleFailure: One is missing, or cannot be read.
+        """
+        codes = []
+        for name in names:
+            with self._opened(name) as image:
+                codes.append(Code(name.encode(), image.height, image.width))
+        return codes
+
+    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
+        """Read images of one size as float32 (B, 3, H, W) in [-1, 1]."""
+        del seeds
+        images = []
+        for code in codes:
+            with self._opened(code.payload.decode()) as image:
+                images.append(image.convert("RGB"))
+        return to_tensor(images)
+
+    def _opened(self, name: str) -> Image.Image:
+        path = self._root / name
+        try:
+            image = Image.open(path)
+            image.load()
+        except FileNotFoundError as error:
+            raise SampleFailure(Status.MISSING, f"no image {name} in {self._root}") from error
+        except (OSError, UnidentifiedImageError, SyntaxError) as error:
+            raise SampleFailure(
+                Status.DECODE_ERROR, f"{name}: unreadable or truncated image"
+            ) from error
+        return image

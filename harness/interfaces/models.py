@@ -1,0 +1,171 @@
+"""Models as structural types: what a plug-in offers, checked by the methods it has.
+
+Tensors are torch tensors; torch is imported for type checking only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from harness.types import ModelCard
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One encoded image: what would be stored or sent, and the size it decodes to.
+
+    An output that decodes to no image, as text or an embedding, has height and width 0.
+    """
+
+    payload: bytes
+    height: int
+    width: int
+
+    @property
+    def bits(self) -> int:
+        """Rate in bits: every byte of the payload counts, headers included."""
+        return 8 * len(self.payload)
+
+
+class Model(Protocol):
+    """Any model plug-in. Constructing one is cheap; `load` brings the weights in.
+
+    One that a task's first protocol does not fit offers `protocols`: a mapping from the task's name
+    to the protocol that is taken where none is asked for.
+    """
+
+    @property
+    def card(self) -> ModelCard:
+        """Identity, known before `load`, so that finished work is found without loading."""
+        ...
+
+    def load(self, device: str) -> None:
+        """Make the model ready on `device` ('cpu', 'cuda', 'cuda:1' …)."""
+        ...
+
+
+class VisualTokenizer(Model, Protocol):
+    """Compresses images to codes and back. Codecs are tokenizers too.
+
+    On a CPU `encode` and `decode` are called from several threads at a time.
+    """
+
+    def encode(self, images: Tensor) -> list[Code]:
+        """Encode float32 images (B, 3, H, W) in [-1, 1] of one size to B codes."""
+        ...
+
+    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
+        """Decode codes of one size to float32 images (B, 3, H, W), nominally in [-1, 1].
+
+        `seeds` holds one seed an image: a stochastic decoder draws from it and from nothing else.
+        """
+        ...
+
+
+class ClassToImage(Model, Protocol):
+    """Draws images of classes, as codes that it decodes.
+
+    Where the classes are not ImageNet's, it offers `class_names`, a tuple in order.
+    On a CPU `sample` and `decode` are called from several threads at a time.
+    """
+
+    @property
+    def classes(self) -> int:
+        """How many there are; they are numbered from 0."""
+        ...
+
+    def sample(self, classes: Sequence[int], seeds: Sequence[int]) -> list[Code]:
+        """Draw one image of each class, from its own seed and from nothing else."""
+        ...
+
+    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
+        """Decode as a `VisualTokenizer` does; the seeds are those that the codes were drawn by."""
+        ...
+
+
+class ImageEmbedder(Model, Protocol):
+    """Embeds images into the space of another model's embeddings.
+
+    On a CPU `embeddings` is called from several threads at a time.
+    """
+
+    @property
+    def embedding_space(self) -> str:
+        """What the embeddings compare with: a teacher's name, with its weights' after a slash.
+
+        Raise `UserError` where the model cannot embed.
+        """
+        ...
+
+    def embeddings(self, images: Tensor) -> dict[str, np.ndarray]:
+        """Embed float32 images (B, 3, H, W) in [-1, 1]: float32 (B, width) of any length.
+
+        The keys are the model's heads: 'post' of the codes, 'pre' of the latents before them.
+        """
+        ...
+
+
+class TextToImage(Model, Protocol):
+    """Draws images that a text describes, as codes that it decodes.
+
+    Size, guidance and steps are options of the plug-in, and so part of its card.
+    """
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Code]:
+        """Draw one image of each prompt, from its own seed and from nothing else."""
+        ...
+
+    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
+        """Decode as a `VisualTokenizer` does; the seeds are those that the codes were drawn by."""
+        ...
+
+
+class ImageEditor(Model, Protocol):
+    """Changes images as a text asks, into codes that it decodes."""
+
+    def edit(
+        self, instructions: Sequence[str], images: Sequence[np.ndarray], seeds: Sequence[int]
+    ) -> list[Code]:
+        """Edit each image, uint8 RGB (H, W, 3) of any size, from its own seed alone."""
+        ...
+
+    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
+        """Decode as a `VisualTokenizer` does; the seeds are those that the codes were drawn by."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a user asks: images, then the text."""
+
+    text: str
+    images: Sequence[np.ndarray] = ()
+    """uint8 RGB (H, W, 3) each, of any size."""
+
+
+class MultimodalLM(Model, Protocol):
+    """Answers questions about images in text."""
+
+    def reply(
+        self, questions: Sequence[Question], *, max_new_tokens: int, stop: Sequence[str] = ()
+    ) -> list[str]:
+        """Answer each question with the likeliest tokens, up to the first of `stop`."""
+        ...
+
+
+class ImageFiles(Model, Protocol):
+    """Images made elsewhere, by their paths in a benchmark's layout."""
+
+    def read(self, names: Sequence[str]) -> list[Code]:
+        """The images of these names; raise `SampleFailure` where one is missing."""
+        ...
+
+    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
+        """Decode files of one size."""
+        ...

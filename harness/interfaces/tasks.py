@@ -1,0 +1,187 @@
+"""Tasks as structural types: a benchmark's samples, stages and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from harness.interfaces.models import Code, Model
+from harness.interfaces.observing import Columns, Extractor
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from rich.console import Console
+
+    from harness.observed import ObservedRows
+    from harness.plan import RunRequest
+    from harness.progress import Progress
+    from harness.set_metrics.reference import ReferenceFeatures
+    from harness.types import Protocol as EvalProtocol
+    from harness.types import ResultRecord, Sample, TaskSpec
+
+
+OnProgress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One output kept for people."""
+
+    sample: Sample
+    path: Path
+    """PNG of the rendered output."""
+    values: Mapping[str, float]
+    """The sample's scalar observations."""
+
+
+class Task(Protocol):
+    """A benchmark: which samples, what the model does with them, what is observed."""
+
+    spec: TaskSpec
+
+    def protocol(self, name: str) -> EvalProtocol:
+        """The named protocol's settings for this task; raise `UserError` for an unknown name."""
+        ...
+
+    def open(self, data: str | None, protocol: EvalProtocol) -> TaskData:
+        """Find the task's data at `data`; where None, at its usual place or what ships with it."""
+        ...
+
+
+class TaskData(Protocol):
+    """A task bound to its data and protocol; the runner calls it block by block.
+
+    `generate` and `render` get inputs of one batch key and at most `--batch-size` of them;
+    `observe` gets all of a block that share a batch key.
+    """
+
+    label: str
+    """Name of the data for people, the record's `dataset`."""
+    notice: str
+    """What a user must know about this data before reading the numbers; may be empty."""
+
+    def samples(self, limit: int | None, on_progress: OnProgress | None = None) -> list[Sample]:
+        """All samples in the task's order, or a fixed choice of `limit` of them."""
+        ...
+
+    def load(self, sample: Sample) -> Any:
+        """Decode one sample's input; raise `DecodeError`. Called from several threads."""
+        ...
+
+    def batch_key(self, item: Any) -> Hashable:
+        """Inputs with equal keys may share a batch: the size of an image, for example."""
+        ...
+
+    def generate(self, model: Any, inputs: Sequence[Any], seeds: Sequence[int]) -> list[Code]:
+        """What the model makes of the inputs, as it is stored: codes, text, an encoded image."""
+        ...
+
+    def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[Any]:
+        """Stored outputs as they are looked at: decoded images, texts."""
+        ...
+
+    def observe(
+        self, extractors: Mapping[str, Extractor], inputs: Sequence[Any], rendered: Sequence[Any]
+    ) -> dict[str, Columns]:
+        """Observe rendered outputs beside their inputs: columns by extractor."""
+        ...
+
+    def picture(self, rendered: Any) -> np.ndarray | None:
+        """A rendered output as uint8 RGB (H, W, 3), or None where it is no picture."""
+        ...
+
+    def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
+        """Write the PNG that people look at first; `pictures` holds at least one."""
+        ...
+
+
+@runtime_checkable
+class GenerativeTaskData(TaskData, Protocol):
+    """A task whose outputs are a set of images, to be compared with a reference set.
+
+    The run keeps all of them, as `picture` gives them, in `samples.npz`.
+    """
+
+    reference_digest: str
+    """SHA-256 of the reference's content; empty without a reference."""
+
+    def reference(self, device: str, progress: Progress) -> ReferenceFeatures:
+        """The reference's features; raise `Unavailable` where their network's weights miss."""
+        ...
+
+
+@runtime_checkable
+class PictureFiles(Protocol):
+    """A task's data whose every output is kept as a PNG, in the layout of its benchmark."""
+
+    def picture_path(self, sample: Sample) -> str:
+        """The picture's path below `RUN/images/`, with slashes."""
+        ...
+
+
+@runtime_checkable
+class Concluding(Protocol):
+    """A task, or its data, that has files of its own to write once a result is there."""
+
+    def conclude(self, root: Path, rows: pd.DataFrame) -> None:
+        """Write galleries, grids, submissions into the run directory.
+
+        Args:
+            root: The run directory.
+            rows: The rows of `samples.parquet`: id, status, error, numbers and texts observed.
+        """
+        ...
+
+
+@runtime_checkable
+class ScoresObservations(Protocol):
+    """A task that can be scored from observations made elsewhere, in another environment."""
+
+    def read_observations(
+        self, path: Path, protocol: EvalProtocol, questions: Path | None
+    ) -> ObservedRows:
+        """Read a file of observations; raise `UserError` naming file, line and what is wrong.
+
+        Args:
+            path: The file.
+            protocol: Its settings decide how observations are read.
+            questions: A second file that some benchmarks need; None where not given.
+        """
+        ...
+
+
+@runtime_checkable
+class Performed(Protocol):
+    """A task that another program carries out, sample by sample, with the model given."""
+
+    def perform(
+        self, request: RunRequest, model: Model, device: str, root: Path, progress: Progress
+    ) -> ObservedRows:
+        """Do, or go on with, the work in the run directory; raise `UserError` where it cannot."""
+        ...
+
+
+class PublishedTable(Protocol):
+    """A published table that a folder of checkpoints fills in, offered under `uwt_eval.tables`."""
+
+    def runs(self, checkpoints: Path) -> Sequence[tuple[str, str]]:
+        """Task and model, as `--model` takes it, of every run that fills cells."""
+        ...
+
+    def missing(self, checkpoints: Path) -> Sequence[Path]:
+        """Checkpoints of rows that are not there."""
+        ...
+
+    def filled(
+        self, checkpoints: Path, results: Mapping[tuple[str, str], ResultRecord]
+    ) -> dict[str, Any]:
+        """The table as JSON from the records of its runs."""
+        ...
+
+    def show(self, console: Console, filled: Mapping[str, Any]) -> None:
+        """Print a filled table as it was published."""
+        ...
