@@ -1,4 +1,6 @@
-"""Sessions: `nox -s tests lint types bench mini gpu`. Each makes its own environment."""
+"""Sessions: `nox -s tests lint types bench mini gpu browser`. Each makes its own environment."""
+
+import shutil
 
 import nox
 
@@ -11,8 +13,8 @@ SOURCES = ["uniwetok", "harness", "tasks", "reports", "tests", "benchmarks", "no
 @nox.session
 def tests(session: nox.Session) -> None:
     """All fast tests on CPU; arguments go to pytest."""
-    session.install(".[dev]")
-    session.run("pytest", "-m", "not gpu and not slow", "-n", "2", *session.posargs)
+    session.install(".[dev,vqa]")
+    session.run("pytest", "-m", "not gpu and not slow and not browser", "-n", "2", *session.posargs)
 
 
 @nox.session
@@ -39,9 +41,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def mini(session: nox.Session) -> None:
-    """Small versions of the paper's Tables 1-5; arguments go to the command."""
-    session.install(".[dev]")
-    session.run("uwt-eval", "reproduce", "mini-ablations", *session.posargs)
+    """Small versions of the paper's Tables 1-5, or with `-- mllm` of its multimodal model.
+
+    Further arguments go to the command.
+    """
+    session.install(".[dev,mini]")
+    arguments = list(session.posargs)
+    which = f"mini-{arguments.pop(0)}" if arguments[:1] == ["mllm"] else "mini-ablations"
+    session.run("uwt-eval", "reproduce", which, *arguments)
 
 
 @nox.session
@@ -50,3 +57,12 @@ def gpu(session: nox.Session) -> None:
     session.install(".[dev]")
     session.run("python", "-c", "import torch; assert torch.cuda.is_available(), 'no CUDA device'")
     session.run("pytest", "-m", "gpu", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Tests of the HTML pages in headless Chromium, an installed one if there is one."""
+    session.install(".[dev]", "playwright>=1.50")
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        session.run("playwright", "install", "--with-deps", "chromium")
+    session.run("pytest", "-m", "browser", *session.posargs)

@@ -1,8 +1,12 @@
-"""Names of ImageNet's classes for people."""
+"""Names of classes for people: a model's own, or ImageNet's."""
 
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.interfaces import ClassToImage
 
 
 @functools.cache
@@ -13,7 +17,12 @@ def imagenet_names() -> tuple[str, ...]:
     return tuple(IMAGENET_CLASSNAMES)
 
 
-def class_name(label: int) -> str:
-    """A class's name; empty where the number is none of ImageNet's."""
-    names = imagenet_names()
-    return names[label] if 0 <= label < len(names) else ""
+def own_names(model: ClassToImage) -> tuple[str, ...]:
+    """What a model itself calls its classes, in order; nothing where it offers no names."""
+    return tuple(getattr(model, "class_names", ()))
+
+
+def names_of(model: ClassToImage) -> tuple[str, ...]:
+    """A model's own names, or ImageNet's for one of as many classes; nothing for any other."""
+    names = own_names(model)
+    return names or (imagenet_names() if model.classes == len(imagenet_names()) else ())

@@ -40,15 +40,25 @@ class GenTask:
         from tasks.gen_protocol import GenSettings
 
         settings = GenSettings.of(protocol.settings)
-        place = data or getattr(read_settings(), self._setting)
-        if place is None:
-            notice = (
-                f"no reference given: FID, precision and recall need {self.spec.layout}; give "
-                f"--data or set UWT_EVAL_{self._setting.upper()}, nothing is generated anew then"
+        notices = []
+        if settings.class_names:
+            notices.append(
+                f"protocol {protocol.name!r} draws {settings.classes} classes of its own, not "
+                f"ImageNet's: pictures to look at, and no result to compare with ImageNet's"
             )
-            return GenData(settings, protocol.settings["inception"], None, notice)
-        reference = open_reference(place, settings.decode)
-        return GenData(settings, protocol.settings["inception"], reference, "")
+            place = data
+            needed, given = "images of these classes", "give --data"
+        else:
+            place = data or getattr(read_settings(), self._setting)
+            needed = self.spec.layout
+            given = f"give --data or set UWT_EVAL_{self._setting.upper()}"
+        if place is None:
+            notices.append(
+                f"no reference given: FID, precision and recall need {needed}; {given}, nothing is "
+                f"generated anew then"
+            )
+        reference = None if place is None else open_reference(place, settings.decode)
+        return GenData(settings, protocol.settings["inception"], reference, "; ".join(notices))
 
 
 IMAGENET_GEN = GenTask(
@@ -61,8 +71,9 @@ IMAGENET_GEN = GenTask(
         dataset="50,000 generated images, 50 a class, against ImageNet's training images",
         layout="ADM's VIRTUAL_imagenet256_labeled.npz, or a folder of images",
         metrics=("gfid", "sfid", "is", "precision", "recall"),
-        protocols=("adm",),
+        protocols=("adm", "nano"),
         groups=("table9",),
+        default_models=("uniwetok-ar-nano",),
     ),
     setting="imagenet_reference",
 )

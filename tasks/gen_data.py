@@ -20,7 +20,7 @@ from harness.interfaces import (
     Picture,
 )
 from harness.types import Sample, digest_of
-from tasks.class_names import class_name
+from tasks.class_names import own_names
 from tasks.gen_protocol import GenSettings
 from tasks.pictures import labelled_grid
 
@@ -78,6 +78,10 @@ class GenData:
         """The sample's class."""
         return _label(sample)
 
+    def class_of(self, sample: Sample) -> int:
+        """The sample's class, kept in `samples.npz`."""
+        return _label(sample)
+
     def batch_key(self, item: int) -> Hashable:
         """Any classes may share a batch."""
         del item
@@ -90,9 +94,23 @@ class GenData:
         if not hasattr(type(model), "sample"):
             raise UserError(
                 f"model {model.card.name!r} draws no images of classes: this task needs one that "
-                "does, such as --model uniwetok-ar-b:PATH?tokenizer=PATH"
+                "does, such as --model uniwetok-ar-nano"
             )
+        self._check_classes(model)
         return model.sample(inputs, seeds)
+
+    def _check_classes(self, model: ClassToImage) -> None:
+        """Refuse a model whose classes are not the protocol's."""
+        settings = self._settings
+        # A model that names no classes is taken at its number of them.
+        misnamed = own_names(model) not in {(), settings.class_names}
+        surplus = bool(settings.class_names) and model.classes > settings.classes
+        if misnamed or surplus or model.classes < settings.classes:
+            raise UserError(
+                f"model {model.card.title!r} has {model.classes} classes, not the "
+                f"{settings.classes} of this protocol, {settings.described}: give --protocol one "
+                f"with its classes, as tasks/protocols/nano.toml has uniwetok-ar-nano's"
+            )
 
     def render(
         self, model: ClassToImage, codes: Sequence[Code], seeds: Sequence[int]
@@ -127,7 +145,7 @@ class GenData:
         for picture in pictures:
             label = _label(picture.sample)
             with Image.open(picture.path) as image:
-                cells.append((image.convert("RGB"), f"{label} {class_name(label)}"))
+                cells.append((image.convert("RGB"), f"{label} {self._settings.name(label)}"))
         labelled_grid(cells).save(target)
 
     def reference(self, device: str, progress: Progress) -> ReferenceFeatures:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.data.images import DecodeRule
 from harness.types import Record
+from tasks.class_names import imagenet_names
 from tasks.protocol_settings import read_settings
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class GenSettings(Record):
     """Of a reference that is a folder of image files."""
     classes: int = Field(ge=1)
     """Classes that are drawn, from 0."""
+    class_names: tuple[str, ...] = ()
+    """Their names; empty for ImageNet's classes."""
     samples_per_class: int = Field(ge=1)
     """Images of each."""
     order: Literal["cycle", "sorted"]
@@ -35,6 +38,23 @@ class GenSettings(Record):
     def of(cls, settings: Mapping[str, Any]) -> GenSettings:
         """Check a protocol's settings; raise `UserError` naming what is missing or wrong."""
         return read_settings(cls, settings, "a class-to-image task")
+
+    @model_validator(mode="after")
+    def _names_are_those_of_the_classes(self) -> Self:
+        if self.class_names and len(self.class_names) != self.classes:
+            raise ValueError(f"class_names has {len(self.class_names)} for {self.classes} classes")
+        return self
+
+    @property
+    def described(self) -> str:
+        """Whose classes they are, in words."""
+        names = self.class_names
+        return f"{names[0]!r} to {names[-1]!r}" if names else "ImageNet's"
+
+    def name(self, label: int) -> str:
+        """A class's name; empty where it has none."""
+        names = self.class_names or imagenet_names()
+        return names[label] if label < len(names) else ""
 
     def label(self, index: int) -> tuple[int, int]:
         """Class of a sample by its place, and how many of that class come before it."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +14,7 @@ from rich.console import Console
 
 from harness.commands.options import Plugins
 from harness.errors import UserError
-from harness.registry import load_plugin
+from harness.registry import did_you_mean, load_plugin
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +27,7 @@ def sample(
         str,
         typer.Option("--model", "-m", help="NAME:ARGUMENT[?key=value&…], such as uniwetok-ar-b:…"),
     ],
-    classes: Annotated[str, typer.Option(help="Numbers of classes, with commas between.")],
+    classes: Annotated[str, typer.Option(help="Numbers or names of classes, with commas between.")],
     count: Annotated[int, typer.Option(help="Images of each class.")] = 1,
     cfg: Annotated[float | None, typer.Option(help="Guidance, as cfg=… of the model.")] = None,
     steps: Annotated[
@@ -36,10 +39,12 @@ def sample(
     plugin: Plugins = None,
 ) -> None:
     """Draw images of classes and write them as one picture, each above its class's name."""
+    from harness.lanes import reproducible
     from harness.models import ModelChoice
     from harness.plan import resolve_device
     from harness.seeds import sample_seed
     from harness.shard import World
+    from tasks.class_names import names_of
 
     for path in plugin or []:
         load_plugin(path)
@@ -47,7 +52,6 @@ def sample(
         raise UserError(f"--count {count}: must be at least 1")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: give the name of a .png file")
-    labels = [label for label in _labels(classes) for _ in range(count)]
     choice = ModelChoice.parse(model)
     given = {"cfg": cfg, "steps": steps}
     options = {name: f"{value:g}" for name, value in given.items() if value is not None}
@@ -55,31 +59,42 @@ def sample(
     drawer: Any = choice.build()
     if not hasattr(type(drawer), "sample"):
         raise UserError(f"model {choice.name!r} draws no images of classes")
-    for label in labels:
-        if not 0 <= label < drawer.classes:
-            raise UserError(
-                f"--classes {classes}: {label} is none of the model's classes "
-                f"0..{drawer.classes - 1}"
-            )
-    drawer.load(resolve_device(device, World()))
+    names = names_of(drawer)
+    labels = [
+        label for part in classes.split(",") for label in [_label(part, drawer, names)] * count
+    ]
+    place = resolve_device(device, World())
+    drawer.load(place)
     # One image at a time: each is the same whatever others are asked for.
-    numbers = [labels[:place].count(label) for place, label in enumerate(labels)]
+    numbers = [labels[:earlier].count(label) for earlier, label in enumerate(labels)]
     seeds = [
         sample_seed(seed, "sample", 1, f"{label}/{number}")
         for label, number in zip(labels, numbers, strict=True)
     ]
-    images = [_draw(drawer, label, own) for label, own in zip(labels, seeds, strict=True)]
-    _write(out, labels, images)
+    with reproducible(place) as lanes, ThreadPoolExecutor(lanes) as pool:
+        images = list(pool.map(functools.partial(_draw, drawer), labels, seeds))
+    titles = [f"{label} {names[label]}" if names else str(label) for label in labels]
+    _write(out, titles, images)
     Console(soft_wrap=True, highlight=False).print(f"written: {out}", markup=False)
 
 
-def _labels(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.lstrip("-").isdecimal() for part in parts):
+def _label(text: str, model: ClassToImage, names: Sequence[str]) -> int:
+    """A class's number, from that or from its name; `UserError` where the model has none such."""
+    wanted = text.strip()
+    if wanted.lstrip("-").isdecimal():
+        if 0 <= int(wanted) < model.classes:
+            return int(wanted)
         raise UserError(
-            f"--classes {text}: give whole numbers with commas between, such as 207,360"
+            f"--classes: {wanted} is none of the model's classes 0..{model.classes - 1}"
         )
-    return [int(part) for part in parts]
+    places = [place for place, name in enumerate(names) if name.lower() == wanted.lower()]
+    if len(places) == 1:
+        return places[0]
+    if places:
+        numbers = " and ".join(map(str, places))
+        raise UserError(f"--classes: {wanted!r} is the name of {numbers}: give a number")
+    hint = did_you_mean(wanted, names) if names else "give whole numbers, for it has no names"
+    raise UserError(f"--classes: the model has no class {wanted!r}: {hint}")
 
 
 def _draw(model: ClassToImage, label: int, seed: int) -> np.ndarray:
@@ -90,15 +105,11 @@ def _draw(model: ClassToImage, label: int, seed: int) -> np.ndarray:
     return pixels
 
 
-def _write(out: Path, labels: list[int], images: list[np.ndarray]) -> None:
+def _write(out: Path, titles: list[str], images: list[np.ndarray]) -> None:
     from PIL import Image
 
-    from tasks.class_names import class_name
     from tasks.pictures import labelled_grid
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    cells = [
-        (Image.fromarray(pixels), f"{label} {class_name(label)}")
-        for label, pixels in zip(labels, images, strict=True)
-    ]
+    cells = [(Image.fromarray(pixels), title) for title, pixels in zip(titles, images, strict=True)]
     labelled_grid(cells).save(out)

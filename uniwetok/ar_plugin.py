@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.digests import DigestCache
 from harness.errors import UserError
 from harness.interfaces import Code
 from harness.types import Codebook, ModelCard, digest_of
-from uniwetok.plugins import DTYPES, TokenizerPlugin
+from uniwetok.ar.guidance import Guidance
+from uniwetok.nano import AR_WEIGHTS, GUIDANCE, SCHEDULE, STEPS, WEIGHTS
+from uniwetok.plugins import DTYPES, TokenizerPlugin, number, whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,9 +22,15 @@ if TYPE_CHECKING:
     from uniwetok.ar import BitDance
     from uniwetok.tokenizer import UniWeTok
 
-Schedule = Literal["linear", "constant"]
-_SCHEDULES = get_args(Schedule)
 _TOKENIZER_FOLDER = "tokenizer"
+_USUAL = {
+    "schedule": "linear",
+    "first_token": "released",
+    "dtype": DTYPES[0],
+    "ema": "true",
+    "compile": "false",
+}
+"""Options that a label leaves out."""
 
 
 class UniWeTokAR:
@@ -39,9 +46,13 @@ class UniWeTokAR:
             beside the model's weights where that is there.
         cfg: Weight of classifier-free guidance, at its largest; 1 is none.
         steps: Noisy diffusion steps a token.
-        schedule: Of guidance over the tokens: 'linear' grows from none, as released; 'constant'.
+        schedule: Of guidance: 'linear' grows from none over the tokens, as released; 'constant';
+            'interval:0.2-0.8' has it at these diffusion times alone.
         dtype: Precision of both networks: 'float32' or 'bfloat16'.
         ema: 'true' takes averaged weights where a checkpoint has them, 'false' the raw ones.
+        first_token: What the branch without class goes on from: a first token of its own, which is
+            'released', or the image's, 'shared'.
+        compile: 'true' compiles the diffusion head, and replays it as a CUDA graph on a GPU.
     """
 
     _name = "uniwetok-ar"
@@ -55,32 +66,41 @@ class UniWeTokAR:
         tokenizer: str | None = None,
         cfg: str | None = None,
         steps: str = "100",
-        schedule: str = "linear",
-        dtype: str = DTYPES[0],
-        ema: str = "true",
+        schedule: str = _USUAL["schedule"],
+        dtype: str = _USUAL["dtype"],
+        ema: str = _USUAL["ema"],
+        first_token: str = _USUAL["first_token"],
+        compile: str = _USUAL["compile"],
     ) -> None:
         if argument is None:
             raise UserError(
                 f"model {self._name!r} needs weights: --model {self._name}:PATH?tokenizer=PATH"
             )
         for option, value, known in (
-            ("schedule", schedule, _SCHEDULES),
             ("dtype", dtype, DTYPES),
             ("ema", ema, ("true", "false")),
+            ("compile", compile, ("true", "false")),
         ):
             if value not in known:
                 raise UserError(f"{self._name}: {option}={value} is not one of {', '.join(known)}")
         self._path = argument
         self._tokenizer_path = tokenizer or self._bundled_tokenizer()
-        self._scale = _number(self._name, "cfg", cfg or self._cfg)
-        self._steps = _whole(self._name, "steps", steps)
-        self._schedule = cast("Schedule", schedule)
-        self._dtype = dtype
-        self._ema = ema == "true"
+        self._scale = number(self._name, "cfg", cfg or self._cfg)
+        self._steps = whole(self._name, "steps", steps)
+        try:
+            self._guidance = Guidance.from_options(self._scale, schedule, first_token)
+        except ValueError as error:
+            raise UserError(f"{self._name}: {error}") from error
+        self._options = {
+            "schedule": schedule,
+            "first_token": first_token,
+            "dtype": dtype,
+            "ema": ema,
+            "compile": compile,
+        }
 
     def _bundled_tokenizer(self) -> str:
-        path = Path(self._path)
-        folder = (path if path.is_dir() else path.parent) / _TOKENIZER_FOLDER
+        folder = self._folder / _TOKENIZER_FOLDER
         if not folder.is_dir():
             raise UserError(
                 f"model {self._name!r} needs the tokenizer it was trained with: "
@@ -92,6 +112,26 @@ class UniWeTokAR:
     def classes(self) -> int:
         """How many there are."""
         return self._model.config.classes
+
+    @functools.cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Their names, where the weights' folder has a list; else none."""
+        from uniwetok.ar.checkpoint import NAMES_FILE
+
+        path = self._folder / NAMES_FILE
+        if not path.is_file():
+            return ()
+        names = tuple(path.read_text(encoding="utf-8").splitlines())
+        if len(names) != self.classes:
+            raise UserError(
+                f"model {self._name!r}: {path} has {len(names)} names for {self.classes} classes"
+            )
+        return names
+
+    @property
+    def _folder(self) -> Path:
+        path = Path(self._path)
+        return path if path.is_dir() else path.parent
 
     @functools.cached_property
     def card(self) -> ModelCard:
@@ -111,9 +151,7 @@ class UniWeTokAR:
                 "tokenizer": sizes.to_dict(),
                 "cfg": self._scale,
                 "steps": self._steps,
-                "schedule": self._schedule,
-                "dtype": self._dtype,
-                "ema": self._ema,
+                **self._options,
             },
             weights_sha256=digest_of([cache.of_file(path) for path in paths if path is not None]),
             parameters=sum(weight.numel() for weight in model.parameters()),
@@ -122,14 +160,17 @@ class UniWeTokAR:
 
     @property
     def _label(self) -> str:
+        options = [f"cfg={self._scale:g}", f"steps={self._steps}"]
+        for name, value in self._options.items():
+            options += [f"{name}={value}"] if value != _USUAL[name] else []
+        return f"{self._title}?{'&'.join(options)}"
+
+    @property
+    def _title(self) -> str:
         path = Path(self._path)
         # Training writes every run's weights into a folder of this name.
         name = path.resolve().parent.name if path.name == "model" else path.stem
-        options = [f"cfg={self._scale:g}", f"steps={self._steps}"]
-        options += [f"schedule={self._schedule}"] if self._schedule != _SCHEDULES[0] else []
-        options += [f"dtype={self._dtype}"] if self._dtype != DTYPES[0] else []
-        options += [] if self._ema else ["ema=false"]
-        return f"{self._name}:{name}?{'&'.join(options)}"
+        return f"{self._name}:{name}"
 
     @functools.cached_property
     def _model(self) -> BitDance:
@@ -137,7 +178,7 @@ class UniWeTokAR:
         from uniwetok.tokenizer import CheckpointError
 
         try:
-            model = BitDance.from_checkpoint(self._path, ema=self._ema)
+            model = BitDance.from_checkpoint(self._path, ema=self._options["ema"] == "true")
         except CheckpointError as error:
             raise UserError(f"model {self._name!r}: {error}") from error
         if self._preset is not None:
@@ -178,8 +219,7 @@ class UniWeTokAR:
         from uniwetok.train.ar.trainer import TOKENIZER_FILE
         from uniwetok.train.codes.cache import encoder_digest
 
-        path = Path(self._path)
-        note = (path if path.is_dir() else path.parent) / TOKENIZER_FILE
+        note = self._folder / TOKENIZER_FILE
         if not note.is_file():
             return
         expected = json.loads(note.read_text(encoding="utf-8"))["encoder_sha256"]
@@ -193,7 +233,7 @@ class UniWeTokAR:
         """Move both networks to the device."""
         import torch
 
-        dtype = getattr(torch, self._dtype)
+        dtype = getattr(torch, self._options["dtype"])
         self._model.eval().to(device, dtype)
         self._decoder = TokenizerPlugin(self._tokenizer.eval().to(device, dtype))
 
@@ -205,7 +245,7 @@ class UniWeTokAR:
         """
         import torch
 
-        from uniwetok.ar import Guidance, sample
+        from uniwetok.ar import sample
         from uniwetok.tokenizer import quantizer
         from uniwetok.train.randomness import stream
 
@@ -220,8 +260,9 @@ class UniWeTokAR:
             torch.tensor(list(classes)),
             # The decoder draws from the seeds themselves.
             [stream(seed, "tokens") for seed in seeds],
-            guidance=Guidance(scale=self._scale, schedule=self._schedule),
+            guidance=self._guidance,
             steps=self._steps,
+            compiled=self._options["compile"] == "true",
         )
         side = self._model.config.grid * self._tokenizer.config.downsample
         return [Code(payload, side, side) for payload in quantizer.pack(codes)]
@@ -249,17 +290,31 @@ class UniWeTokARH(UniWeTokAR):
     _name, _preset, _cfg = "uniwetok-ar-h", "uniwetok-h", "4.55"
 
 
-def _number(model: str, option: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise UserError(f"{model}: {option}={text} must be a number of at least 0")
-    return value
+class UniWeTokARNano(UniWeTokAR):
+    """The small model that ships with this package: `uniwetok-ar-nano[?cfg=2][&steps=25]…`.
 
+    It draws 55 classes of its own, which docs/nano.md lists, on uniwetok-nano's codes.
 
-def _whole(model: str, option: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{model}: {option}={text} must be a whole number of at least 1")
-    return int(text)
+    Args:
+        cfg: Weight of classifier-free guidance, at its largest; 1 is none.
+        steps: Noisy diffusion steps a token.
+        schedule: Of guidance, as `uniwetok-ar` takes it.
+        dtype: Precision of both networks: 'float32' or 'bfloat16'.
+    """
+
+    _name, _preset, _cfg = "uniwetok-ar-nano", None, str(GUIDANCE)
+    protocols: ClassVar[Mapping[str, str]] = {"imagenet-gen": "nano"}
+    """The protocol of its classes, where none is asked for."""
+
+    def __init__(
+        self,
+        cfg: str | None = None,
+        steps: str = str(STEPS),
+        schedule: str = SCHEDULE,
+        dtype: str = DTYPES[0],
+    ) -> None:
+        super().__init__(str(AR_WEIGHTS), str(WEIGHTS), cfg, steps, schedule, dtype)
+
+    @property
+    def _title(self) -> str:
+        return self._name

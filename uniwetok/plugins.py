@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from harness.digests import DigestCache
 from harness.errors import UserError
 from harness.interfaces import Code
 from harness.types import Codebook, ModelCard, digest_of
+from uniwetok.nano import WEIGHTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok
 
 DTYPES = ("float32", "bfloat16")
-NANO = Path(__file__).parent / "nano" / "weights"
-"""Folder of the weights that ship, see docs/nano.md."""
 
 
 class TokenizerPlugin:
@@ -204,8 +204,26 @@ class NanoPlugin(UniWeTokPlugin):
     _name = "uniwetok-nano"
 
     def __init__(self, dtype: str = "float32") -> None:
-        super().__init__(str(NANO), dtype)
+        super().__init__(str(WEIGHTS), dtype)
 
     @property
     def _title(self) -> str:
         return self._name
+
+
+def number(model: str, option: str, text: str) -> float:
+    """Read an option as a finite number of at least 0; raise `UserError` for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise UserError(f"{model}: {option}={text} must be a number of at least 0")
+    return value
+
+
+def whole(model: str, option: str, text: str) -> int:
+    """Read an option as a whole number of at least 1; raise `UserError` for anything else."""
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"{model}: {option}={text} must be a whole number of at least 1")
+    return int(text)

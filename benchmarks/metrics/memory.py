@@ -51,14 +51,14 @@ class MemoryLine:
         return None if self.goal is None else self.ours <= self.goal
 
 
-def peak_growth(prepare: Prepare, *arguments: int) -> float:
+def peak_growth(prepare: Prepare, *arguments: Any) -> float:
     """Megabytes that a piece of work adds to a fresh process at its peak."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
         return pool.submit(_growth, prepare, arguments).result()
 
 
-def _growth(prepare: Prepare, arguments: tuple[int, ...]) -> float:
+def _growth(prepare: Prepare, arguments: tuple[Any, ...]) -> float:
     work = prepare(*arguments)
     before = _status("VmRSS")
     work()

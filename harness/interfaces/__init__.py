@@ -13,6 +13,7 @@ from harness.interfaces.models import (
     VisualTokenizer,
 )
 from harness.interfaces.observing import (
+    ClusteredMetric,
     Columns,
     Extractor,
     ExtractorFactory,
@@ -20,8 +21,11 @@ from harness.interfaces.observing import (
     ImagePairs,
     Metric,
     Observations,
+    Preflighted,
+    SampleMetric,
 )
 from harness.interfaces.tasks import (
+    ClassConditional,
     Concluding,
     GenerativeTaskData,
     OnProgress,
@@ -35,7 +39,9 @@ from harness.interfaces.tasks import (
 )
 
 __all__ = [
+    "ClassConditional",
     "ClassToImage",
+    "ClusteredMetric",
     "Code",
     "Columns",
     "Concluding",
@@ -55,8 +61,10 @@ __all__ = [
     "Performed",
     "Picture",
     "PictureFiles",
+    "Preflighted",
     "PublishedTable",
     "Question",
+    "SampleMetric",
     "ScoresObservations",
     "Task",
     "TaskData",

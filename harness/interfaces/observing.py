@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +65,15 @@ class Extractor(Protocol):
         ...
 
 
+@runtime_checkable
+class Preflighted(Protocol):
+    """An extractor that depends on something elsewhere, as on an endpoint."""
+
+    def preflight(self) -> None:
+        """Raise `UserError` where it could not observe; called before a model works for it."""
+        ...
+
+
 class ExtractorFactory(Protocol):
     """Makes an extractor for a protocol on a device."""
 
@@ -102,4 +111,31 @@ class Metric(Protocol):
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """Compute the value with its interval; raise `Unavailable` where it does not apply."""
+        ...
+
+
+@runtime_checkable
+class SampleMetric(Metric, Protocol):
+    """A metric that is a weighted mean over samples, so that two runs are compared in pairs.
+
+    One that is the mean of a column of its own name needs none of this.
+    """
+
+    def of_samples(
+        self, samples: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and weights, float64 (n,) each; a value is NaN where a sample does not count.
+
+        `samples` holds the observed numbers and texts (n,) by column, and `id`; a column that was
+        not observed raises `KeyError`. `settings` are the protocol's, as in `score`.
+        """
+        ...
+
+
+@runtime_checkable
+class ClusteredMetric(SampleMetric, Protocol):
+    """One whose samples hang together, as the pictures of one prompt do."""
+
+    def clusters_of(self, samples: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What a sample hangs together by, str (n,)."""
         ...

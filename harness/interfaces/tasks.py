@@ -115,6 +115,15 @@ class GenerativeTaskData(TaskData, Protocol):
 
 
 @runtime_checkable
+class ClassConditional(Protocol):
+    """A generative task's data whose samples are of classes, kept beside the images."""
+
+    def class_of(self, sample: Sample) -> int:
+        """The sample's class."""
+        ...
+
+
+@runtime_checkable
 class PictureFiles(Protocol):
     """A task's data whose every output is kept as a PNG, in the layout of its benchmark."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import CommandLine
 
@@ -71,3 +72,24 @@ def test_a_reference_is_added_without_drawing_again(uwt_eval: CommandLine, tmp_p
         assert darker["metrics"][ours]["value"] == pytest.approx(
             files["metrics"][theirs]["value"], rel=1e-4
         )
+
+
+def test_pictures_without_any_data_or_weights(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    result = uwt_eval(
+        "run", "imagenet-gen", "--limit", "2", "--device", "cpu", "--out", tmp_path / "runs",
+        "--json",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "55 classes of its own, not ImageNet's" in result.err
+    (record,) = result.records
+    assert record["model"].startswith("uniwetok-ar-nano?")
+    assert record["protocol"] == "nano"
+    assert record["n"] == 2
+    assert {metric["value"] for metric in record["metrics"].values()} == {None}
+    (root,) = (tmp_path / "runs").iterdir()
+    with np.load(root / "samples.npz") as file:
+        images = file["arr_0"]
+    assert images.shape == (2, 256, 256, 3)
+    assert images.std((1, 2)).min() > 8, "there is something in each picture"
+    with Image.open(root / "grid.png") as grid:
+        assert grid.width > 2 * 256

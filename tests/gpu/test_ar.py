@@ -11,6 +11,8 @@ from accelerate.state import AcceleratorState
 
 from tests.uniwetok.train.ar.tiny import TINY_AR
 from uniwetok.ar import BitDance, Guidance, sample
+from uniwetok.ar.graphs import CapturedSolver
+from uniwetok.ar.solver import Solver
 from uniwetok.train.ar.trainer import ARTrainer
 from uniwetok.train.codes.stream import CodeBatch
 
@@ -39,6 +41,50 @@ def test_a_step_trains_and_resumes_exactly(precision: str, compiled: bool) -> No
     assert all(weight.isfinite().all() for weight in first.values())
     for name, weight in first.items():
         torch.testing.assert_close(weight, second[name], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "guidance",
+    [
+        Guidance(),
+        Guidance(scale=2.0),
+        Guidance(scale=2.0, schedule="interval", interval=(0.3, 0.8)),
+        Guidance(scale=2.0, schedule="constant", first_token="shared"),
+    ],
+    ids=lambda guidance: f"{guidance.schedule}-{guidance.scale:g}",
+)
+def test_compiled_and_captured_samples_are_the_eager_ones(guidance: Guidance) -> None:
+    torch.manual_seed(0)
+    model = BitDance(TINY_AR.model).eval().to("cuda")
+    drawn = []
+    for compiled in (False, True, True):
+        noise = [torch.Generator().manual_seed(seed) for seed in range(3)]
+        codes = sample(
+            model, torch.tensor([1, 2, 3]), noise, guidance=guidance, steps=20, compiled=compiled
+        )
+        drawn.append(codes)
+    assert (drawn[0] == drawn[1]).float().mean() > 0.99
+    assert torch.equal(drawn[1], drawn[2])
+
+
+@torch.no_grad()
+def test_a_captured_solver_is_the_eager_one() -> None:
+    torch.manual_seed(0)
+    net = BitDance(TINY_AR.model).eval().to("cuda").head.net
+    for weight in net.parameters():  # Gates that start at zero would hide the network.
+        weight.add_(0.1 * torch.randn_like(weight))
+    eager = Solver(net, 5)
+    captured = CapturedSolver(eager)
+    bits, width = TINY_AR.model.latent_channels, TINY_AR.model.width
+    for weights in ([3.0] * 6, [2.0] * 6, [1.0, 2.0, 2.0, 2.0, 1.0, 1.0]):
+        condition = torch.randn(4, 1, width, device="cuda")
+        noise = torch.randn(6, 2, 1, bits, device="cuda")
+        torch.testing.assert_close(
+            captured.solve(condition, noise, weights),
+            eager.solve(condition, noise, weights),
+            rtol=1e-5,
+            atol=1e-5,
+        )
 
 
 def test_samples_are_those_of_the_cpu() -> None:

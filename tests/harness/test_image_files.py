@@ -29,6 +29,17 @@ def test_blocks_are_joined_in_order_and_removed(tmp_path: Path) -> None:
     assert join_images(store, 2) == path
 
 
+def test_classes_lie_beside_the_images(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    write_images(store, 0, list(np.zeros((3, 2, 2, 3), np.uint8)))
+    path = join_images(store, 1, [7, 0, 999])
+    with np.load(path) as file:
+        assert file.files == ["arr_0", "arr_1"]
+        assert file["arr_1"].dtype == np.int64
+        assert file["arr_1"].tolist() == [7, 0, 999]
+    assert len(ArrayImages(path).ids) == 3
+
+
 def test_a_reference_is_read_as_written(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows = random.normal(size=(7, 3)).astype(np.float32)

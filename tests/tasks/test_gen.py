@@ -30,7 +30,7 @@ class Colours:
     def __init__(self, drawn: list[int], broken: set[int]) -> None:
         self._drawn = drawn
         self._broken = broken
-        self.card = ModelCard(name="colours")
+        self.card = ModelCard(name=type(self).__name__.lower())
 
     def load(self, device: str) -> None:
         pass
@@ -91,6 +91,8 @@ def test_all_images_are_kept_in_order(
     (root,) = tmp_path.glob("imagenet-gen-*")
     with np.load(root / "samples.npz") as file:
         images = file["arr_0"]
+        assert file["arr_1"].dtype == np.int64
+        assert file["arr_1"].tolist() == [0, 200, 400, 599, 799, 999]
     assert (images.shape, images.dtype) == ((6, SIDE, SIDE, 3), np.uint8)
     classes = images[:, 0, 0, 0] + 256 * images[:, 0, 0, 1].astype(int)
     assert classes.tolist() == [0, 200, 400, 599, 799, 999]
@@ -128,6 +130,97 @@ def test_a_tokenizer_is_refused(uwt_eval: CommandLine, tmp_path: Path) -> None:
     )
     assert result.code == 2
     assert "draws no images of classes" in result.err
+
+
+NAMED = """
+title = "Seven colours"
+[kind.c2i]
+decode = { exif = "ignore", alpha = "drop", sixteen_bit = "clip" }
+classes = 7
+class_names = ["red", "orange", "yellow", "green", "blue", "indigo", "violet"]
+samples_per_class = 2
+order = "cycle"
+uint8 = "half-up"
+inception = { weights = "0", input = "adm", tap = "pool3", min_samples = 2048 }
+inception_score = { rule = "adm" }
+kid = { subsets = 100, subset_size = 1000, seed = 2020 }
+prc = { features = "pool3", k = 3, precision = "adm-fp16" }
+"""
+
+
+class Rainbow(Colours):
+    """Colours with names, which are not ImageNet's classes."""
+
+    classes = 7
+    class_names = ("red", "orange", "yellow", "green", "blue", "indigo", "violet")
+
+    def __init__(self, protocol: str | None = None) -> None:
+        super().__init__([], set())
+        if protocol is not None:
+            self.protocols = {"imagenet-gen": protocol}
+
+
+@pytest.fixture
+def rainbow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Offers the model `rainbow`; the file of a protocol of its classes."""
+    monkeypatch.setattr(MODELS, "_registered", {**MODELS._registered, "rainbow": Rainbow})
+    path = tmp_path / "seven.toml"
+    path.write_text(NAMED)
+    return path
+
+
+def test_a_model_of_other_classes_runs_under_its_own_protocol(
+    uwt_eval: CommandLine, tmp_path: Path, rainbow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UWT_EVAL_IMAGENET_REFERENCE", str(tmp_path / "imagenet.npz"))
+    titles: list[str] = []
+
+    def grid(cells: Sequence[tuple[Image.Image, str]]) -> Image.Image:
+        titles.extend(title for _, title in cells)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr("tasks.gen_data.labelled_grid", grid)
+    given = ("--limit", "3", "--out", tmp_path / "runs", "--device", "cpu", "--json")
+    own = uwt_eval("run", "imagenet-gen", "--model", f"rainbow?protocol={rainbow}", *given)
+    (record,) = own.records
+    assert titles == ["0 red", "3 green", "6 violet"]
+    assert "7 classes of its own, not ImageNet's" in own.err
+    assert "no reference given" in own.err, "ImageNet's is not a reference for other classes"
+    assert record["protocol_digest"] != IMAGENET_GEN.protocol("adm").digest
+    assert all(metric["value"] is None for metric in record["metrics"].values())
+    (again,) = uwt_eval(
+        "run", "imagenet-gen", "--model", "rainbow", "--protocol", rainbow, *given
+    ).records
+    assert record["run_id"] == again["run_id"]
+
+
+@pytest.mark.usefixtures("drawn")
+def test_classes_of_model_and_protocol_must_be_the_same(
+    uwt_eval: CommandLine, tmp_path: Path, rainbow: Path
+) -> None:
+    for model, protocol, message in (
+        ("rainbow", "adm", "'rainbow' has 7 classes, not the 1000 of this protocol, ImageNet's"),
+        ("colours", "nano", "has 1000 classes, not the 55 of this protocol, 'amphitheatre' to"),
+        ("rainbow", "nano", "has 7 classes, not the 55"),
+    ):
+        result = uwt_eval(
+            "run", "imagenet-gen", "--model", model, "--protocol", protocol, "--limit", "2",
+            "--out", tmp_path / "runs", "--device", "cpu",
+        )  # fmt: skip
+        assert result.code == 2
+        assert message in result.err
+    rainbow.write_text(NAMED.replace("classes = 7", "classes = 8"))
+    result = uwt_eval(
+        "run", "imagenet-gen", "--model", "rainbow", "--protocol", rainbow, "--limit", "2"
+    )
+    assert result.code == 2
+    assert "class_names has 7 for 8 classes" in result.err
+
+
+def test_no_other_protocol_compares_with_imagenets() -> None:
+    assert IMAGENET_GEN.spec.protocols == ("adm", "nano")
+    adm, nano = (IMAGENET_GEN.protocol(name) for name in ("adm", "nano"))
+    assert adm.digest != nano.digest
 
 
 @pytest.mark.usefixtures("drawn")

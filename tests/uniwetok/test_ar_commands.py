@@ -97,6 +97,32 @@ def test_the_plan_is_the_papers(uwt_eval: CommandLine) -> None:
     assert plan["flops"]["backward"] == pytest.approx(2 * plan["flops"]["forward"], rel=0.02)
 
 
+def test_codes_and_weights_that_do_not_fit_are_one_line(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path, tokenizer: Path
+) -> None:
+    data, codes = ("--data", photo_folder / "val"), ("--codes", tmp_path / "codes")
+    first = uwt_eval(
+        *arguments(tmp_path / "run", "steps=1"), *data, *codes, "--tokenizer", tokenizer
+    )
+    assert first.code == 0, first.err
+    tiny_tokenizer(1).save_pretrained(tmp_path / "other")
+    model = tmp_path / "run" / "model"
+    for given, message in (
+        ((*data, "--tokenizer", tmp_path / "other"), "made by another tokenizer"),
+        ((f"--set=init={model}", "--set=model.width=64"), "of a configuration with width=32"),
+        ((f"--set=init={tmp_path / 'nowhere'}",), "no such file"),
+        (("--set=shard=true",), "needs several processes"),
+    ):
+        result = uwt_eval(*arguments(tmp_path / "next", "steps=1"), *codes, *given)
+        assert result.code == 2, given
+        assert message in result.err, given
+        assert len(result.err.strip().splitlines()) == 1, result.err
+    result = uwt_eval(*arguments(tmp_path / "run", "steps=2", "model.layers=3"), *codes)
+    assert result.code == 2
+    assert "holds a run with model.layers=2, asked for is model.layers=3" in result.err
+    assert len(result.err.strip().splitlines()) == 1
+
+
 def test_bad_input_is_one_line(
     uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path, tokenizer: Path
 ) -> None:

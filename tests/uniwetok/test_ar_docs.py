@@ -11,6 +11,7 @@ import torch
 
 from uniwetok.ar import BitDance
 from uniwetok.ar_plugin import UniWeTokAR, UniWeTokARB, UniWeTokARH, UniWeTokARL
+from uniwetok.nano import GUIDANCE
 from uniwetok.presets import AR_PRESETS
 from uniwetok.train.overrides import override
 
@@ -25,7 +26,7 @@ def test_every_setting_is_one(setting: str) -> None:
 
 
 def test_settings_were_found() -> None:
-    assert len(SETTINGS) == 9
+    assert len(SETTINGS) == 10
 
 
 def test_sizes_and_guidance_are_those_of_the_presets() -> None:
@@ -37,6 +38,13 @@ def test_sizes_and_guidance_are_those_of_the_presets() -> None:
         row = f"| `uniwetok-{size}`, `uniwetok-ar-{size}` | {parameters:,} | {plugin._cfg} |"
         assert row in TEXT
         assert (plugin._name, plugin._preset) == (f"uniwetok-ar-{size}", f"uniwetok-{size}")
+
+
+def test_the_model_that_ships_is_told() -> None:
+    with torch.device("meta"):
+        model = BitDance(AR_PRESETS["nano-ar"].config.model)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    assert f"| `nano-ar`, `uniwetok-ar-nano` | {parameters:,} | {GUIDANCE} |" in TEXT
 
 
 def test_every_option_is_told() -> None:

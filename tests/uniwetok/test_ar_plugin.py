@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ def test_an_image_depends_on_its_class_and_seed_alone(folder: Path) -> None:
 
 def test_everything_that_moves_an_image_is_part_of_the_identity(folder: Path) -> None:
     texts = ["", "?cfg=2", "?steps=5", "?schedule=constant", "?dtype=bfloat16"]
+    texts += ["?schedule=interval:0.2-0.8", "?first_token=shared", "?compile=true"]
     cards = [ModelChoice.parse(f"uniwetok-ar:{folder}{text}").build().card for text in texts]
     assert len({card.digest for card in cards}) == len(cards)
     assert len({card.title for card in cards}) == len(cards)
@@ -77,6 +79,9 @@ def test_everything_that_moves_an_image_is_part_of_the_identity(folder: Path) ->
         ("steps=0", "steps=0 must be a whole number of at least 1"),
         ("steps=1.5", "steps=1.5 must be"),
         ("schedule=sine", "not one of linear, constant"),
+        ("schedule=interval:0.9-0.1", "two times in order within 0..1"),
+        ("first_token=own", "neither released nor shared"),
+        ("compile=yes", "not one of true, false"),
         ("dtype=int8", "not one of float32, bfloat16"),
         ("tokenizer=nowhere", "nowhere"),
     ],
@@ -120,12 +125,31 @@ def test_sample_draws_a_labelled_picture(
     np.testing.assert_array_equal(pictures[0][:, -tile:], pictures[1][:, -tile:])
 
 
+def test_classes_go_by_name_too(uwt_eval: CommandLine, folder: Path, tmp_path: Path) -> None:
+    named = tmp_path / "model"
+    shutil.copytree(folder, named)
+    names = ["apple", "bear", "Cup", "dog", "eel", "fish", "bear", "hat", "ink", "jar"]
+    (named / "classes.txt").write_text("\n".join(names))
+
+    def draw(classes: str) -> np.ndarray | str:
+        result = uwt_eval(
+            "sample", "--model", f"uniwetok-ar:{named}", "--classes", classes, "--steps", "2",
+            "--device", "cpu", "--out", tmp_path / "drawn.png",
+        )  # fmt: skip
+        return np.asarray(Image.open(tmp_path / "drawn.png")) if not result.code else result.err
+
+    np.testing.assert_array_equal(draw("cup, 5"), draw("2,fish"))
+    assert "'bear' is the name of 1 and 6: give a number" in draw("bear")
+    assert "no class 'fihs': did you mean 'fish'" in draw("fihs")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--classes", "3,10"), "10 is none of the model's classes 0..9"),
         (("--classes", "-1"), "-1 is none of"),
-        (("--classes", "cat"), "give whole numbers"),
+        (("--classes", "cat"), "no class 'cat': give whole numbers, for it has no names"),
+        (("--classes", "1,"), "no class ''"),
         (("--classes", "1", "--cfg", "-1"), "cfg=-1 must be"),
         (("--classes", "1", "--steps", "0"), "steps=0 must be"),
         (("--classes", "1", "--count", "0"), "--count 0"),

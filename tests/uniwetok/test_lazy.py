@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-PACKAGES = ("uniwetok.ar", "uniwetok.losses", "uniwetok.tokenizer")
+PACKAGES = ("uniwetok.ar", "uniwetok.losses", "uniwetok.mllm", "uniwetok.tokenizer")
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -24,7 +24,7 @@ def test_unknown_names_are_refused():
 
 def test_settings_import_no_torch():
     code = (
-        "import sys, uniwetok.train.config, uniwetok.ar.config\n"
+        "import sys, uniwetok.train.config, uniwetok.ar.config, uniwetok.mllm.config\n"
         "from uniwetok.losses import PriorConfig\n"
         "from uniwetok.tokenizer import UniWeTokConfig\n"
         "sys.exit('torch' in sys.modules)"

@@ -1,4 +1,4 @@
-"""The settings and presets that docs/train.md names exist."""
+"""The settings and presets that docs/train.md names for the tokenizer exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from uniwetok.presets import PRESETS
 from uniwetok.train.overrides import override
 
-TEXT = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
+TEXT = PAGE.partition("## The multimodal model")[0]
 SETTINGS = sorted(set(re.findall(r"(?:--set |`)([a-z_]+(?:\.[a-z_]+)*=[^\s`]+)`?", TEXT)))
 
 

@@ -15,6 +15,8 @@ from uniwetok.ar.config import BitDanceConfig
 from uniwetok.tokenizer import checkpoint as files
 from uniwetok.tokenizer.checkpoint import CheckpointError
 
+NAMES_FILE = "classes.txt"
+"""Beside weights: the names of their classes, one a line, where they are not ImageNet's."""
 _TOKENIZER_PREFIX = "vae."
 _ASSUMED_HEAD_DIM = 64
 _ENTRIES = ("ema", "model")

@@ -7,7 +7,7 @@ small transformer. Attribute names are the released ones.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,35 @@ from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.ar.layers import Linear, SwiGLU
 
-if TYPE_CHECKING:
-    from uniwetok.ar.config import BitDanceConfig
-
 _EPS = 1e-6
 _FREQUENCIES = 256
 _MAX_PERIOD = 10000.0
 _TIME_FACTOR = 1000.0
 LAST_STEP = 0.05
 """Smallest 1 - t by which velocities are divided, and length of the sampler's last step."""
+
+
+class HeadSizes(Protocol):
+    """What a head reads of the configuration of the model around it; see ``BitDanceConfig``."""
+
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def latent_channels(self) -> int: ...  # noqa: D102
+    @property
+    def parallel_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def diffusion_width(self) -> int: ...  # noqa: D102
+    @property
+    def diffusion_heads(self) -> int: ...  # noqa: D102
+    @property
+    def diffusion_blocks(self) -> int: ...  # noqa: D102
+    @property
+    def diffusion_modulations(self) -> int: ...  # noqa: D102
+    @property
+    def time_mean(self) -> float: ...  # noqa: D102
+    @property
+    def time_std(self) -> float: ...  # noqa: D102
 
 
 def time_features(time: Tensor, channels: int = _FREQUENCIES) -> Tensor:
@@ -137,23 +157,26 @@ class Denoiser(nn.Module):
     ``cond_embed``, ``modulations`` and ``denoise``.
     """
 
-    def __init__(self, config: BitDanceConfig) -> None:
+    def __init__(self, config: HeadSizes) -> None:
         super().__init__()
         width, bits = config.diffusion_width, config.latent_channels
         self.time_embed = TimeEmbedding(width)
         self.cond_embed = Linear(config.width, width)
         self.input_proj = Linear(bits, width)
-        parallel = config.parallel_tokens > 1
-        self.res_blocks = nn.ModuleList(
-            PatchBlock(width, config.diffusion_heads) if parallel else TokenBlock(width)
-            for _ in range(config.diffusion_blocks)
-        )
-        modulated = (PatchBlock if parallel else TokenBlock).modulated * width
+        blocks = [self.make_block(config) for _ in range(config.diffusion_blocks)]
+        self.res_blocks = nn.ModuleList(blocks)
+        modulated = blocks[0].modulated * width
         self.ada_ln_blocks = nn.ModuleList(
             Linear(width, modulated) for _ in range(config.diffusion_modulations)
         )
         self.blocks_per_modulation = config.diffusion_blocks // config.diffusion_modulations
         self.final_layer = FinalLayer(width, bits)
+
+    def make_block(self, config: HeadSizes) -> TokenBlock | PatchBlock:
+        """Make one residual block."""
+        if config.parallel_tokens > 1:
+            return PatchBlock(config.diffusion_width, config.diffusion_heads)
+        return TokenBlock(config.diffusion_width)
 
     def modulations(self, time: Tensor, condition: Tensor) -> list[Tensor]:
         """Give the parameters of all adaptive norms, the final layer's last.
@@ -186,7 +209,7 @@ class Denoiser(nn.Module):
             Tensor like ``noisy``, not bounded.
         """
         embedded = self.time_embed(time)
-        embedded = embedded.view(len(time), *[1] * (noisy.ndim - 2), -1)
+        embedded = embedded.view(len(time), *[1] * (noisy.ndim - 2), embedded.shape[-1])
         return self.denoise(noisy, self.modulations(embedded, self.cond_embed(condition)))
 
     def initialize(self) -> None:
@@ -205,11 +228,15 @@ class Denoiser(nn.Module):
 class DiffusionHead(nn.Module):
     """The head as trained: ``net`` and its losses."""
 
-    def __init__(self, config: BitDanceConfig) -> None:
+    def __init__(self, config: HeadSizes) -> None:
         super().__init__()
         self.time_mean = config.time_mean
         self.time_std = config.time_std
-        self.net = Denoiser(config)
+        self.net = self.make_net(config)
+
+    def make_net(self, config: HeadSizes) -> Denoiser:
+        """Make the network."""
+        return Denoiser(config)
 
     def forward(
         self, target: Tensor, condition: Tensor, generator: torch.Generator | None = None
@@ -228,12 +255,14 @@ class DiffusionHead(nn.Module):
         Returns:
             () in the target's dtype, about 3 at the initial weights.
         """
-        normal = torch.randn(len(target), generator=generator, device=target.device)
-        time = (normal * self.time_std + self.time_mean).sigmoid()
-        error = self._error(target, condition, time, generator)
-        remaining = (1 - time).clamp(min=LAST_STEP).view(-1, *[1] * (target.ndim - 1))
-        loss: Tensor = (error / remaining).square().mean()
+        loss: Tensor = self._velocity_error(target, condition, generator).square().mean()
         return loss
+
+    def token_losses(
+        self, target: Tensor, condition: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Give the loss of each token, (batch, ...); see the loss above, which is their mean."""
+        return self._velocity_error(target, condition, generator).square().mean(-1)
 
     def bit_loss(
         self, target: Tensor, condition: Tensor, generator: torch.Generator | None = None
@@ -251,6 +280,16 @@ class DiffusionHead(nn.Module):
         time = torch.rand(len(target), generator=generator, device=target.device)
         loss: Tensor = self._error(target, condition, time, generator).square().mean()
         return loss
+
+    def _velocity_error(
+        self, target: Tensor, condition: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Predict the velocity at logit-normal times, less the true one."""
+        normal = torch.randn(len(target), generator=generator, device=target.device)
+        time = (normal * self.time_std + self.time_mean).sigmoid()
+        error = self._error(target, condition, time, generator)
+        remaining = (1 - time).clamp(min=LAST_STEP).view(-1, *[1] * (target.ndim - 1))
+        return error / remaining
 
     def _error(
         self, target: Tensor, condition: Tensor, time: Tensor, generator: torch.Generator | None

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self, cast
+
+Schedule = Literal["constant", "linear", "interval"]
+FirstToken = Literal["released", "shared"]
+_INTERVAL = re.compile(r"interval:(\d*\.?\d+)-(\d*\.?\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,14 +24,14 @@ class Guidance:
     """The weight, at its largest. At 1 there is no guidance and no null branch; at 0 the class is
     ignored. Published for the released 16x models: B 3.2, L 4.0, H 4.55, B-4x 3.9, B-16x 6.1;
     those of the UniWeTok models are not."""
-    schedule: Literal["constant", "linear", "interval"] = "linear"
+    schedule: Schedule = "linear"
     """``constant``: the scale everywhere. ``linear`` (released): 1 + (scale - 1) i / n at step i of
     n, which starts at 1 and never reaches the scale. ``interval``: the scale at diffusion times
     within ``interval``, 1 elsewhere (Kynkäänniemi et al. 2024)."""
     interval: tuple[float, float] = (0.0, 1.0)
     """First and last diffusion time with guidance, where the schedule is ``interval``; 0 is
     noise."""
-    first_token: Literal["released", "shared"] = "released"
+    first_token: FirstToken = "released"
     """What the null branch continues from where the first step's weight is 1, as in ``linear``.
     ``released``: a first token of its own, drawn without class, which it sees for the whole image.
     ``shared``: the image's first token, as at every later step."""
@@ -45,6 +50,32 @@ class Guidance:
             raise ValueError(
                 f"guidance interval must be two times in order within 0..1, got {self.interval}"
             )
+
+    @classmethod
+    def from_options(cls, scale: float, schedule: str, first_token: str) -> Self:
+        """Build from options of a command.
+
+        Args:
+            scale: the weight.
+            schedule: "linear", "constant" or "interval:LOW-HIGH", such as "interval:0.2-0.8".
+            first_token: "released" or "shared".
+
+        Raises:
+            ValueError: an option is none of these.
+        """
+        times = _INTERVAL.fullmatch(schedule)
+        if times is None and schedule not in {"linear", "constant"}:
+            raise ValueError(
+                f"schedule={schedule} is not one of linear, constant, interval:LOW-HIGH (two "
+                f"diffusion times within 0..1, such as interval:0.2-0.8)"
+            )
+        low, high = map(float, times.groups()) if times else (0.0, 1.0)
+        return cls(
+            scale=scale,
+            schedule="interval" if times else cast("Schedule", schedule),
+            interval=(low, high),
+            first_token=cast("FirstToken", first_token),
+        )
 
     def weight(self, step: int, steps: int, time: float) -> float:
         """Give the weight.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from uniwetok.ar import inputs
+from uniwetok.ar.graphs import CapturedSolver
 from uniwetok.ar.guidance import Guidance
 from uniwetok.ar.solver import Solver
 from uniwetok.ar.transformer import KeyValueCache, to_codes
@@ -29,6 +30,7 @@ def sample(
     guidance: Guidance | None = None,
     steps: int = 100,
     streams: Streams = "per-sample",
+    compiled: bool = False,
 ) -> Tensor:
     """Draw one image's codes for each label.
 
@@ -48,6 +50,8 @@ def sample(
         streams: ``per-sample`` draws for each step of the image (steps + 1, tokens, bits) from
             each sample's generator. ``released`` draws in the order of the released sampler,
             the whole batch at a time.
+        compiled: compile the head's network and, on a GPU, replay the diffusion of each token as
+            one CUDA graph. The first image waits for the compiler; codes differ by rounding.
 
     Returns:
         (batch, latent_channels, grid, grid) +1 or -1, as the tokenizer decodes them, in the dtype
@@ -74,7 +78,9 @@ def sample(
     null = torch.full_like(labels, config.classes)
     rows = torch.cat([labels, null]) if guided else labels
     table = model.rotary_table()
-    solver = Solver(model.head.net, steps)
+    solver = Solver(model.head.net, steps, compiled=compiled)
+    captured = compiled and model.device.type == "cuda"
+    solve = CapturedSolver(solver).solve if captured else solver.solve
     condition, cache = _start(model, rows, table)
     drawn: list[Tensor] = []
     for step in range(config.steps):
@@ -82,7 +88,7 @@ def sample(
         apart = guided and not step and set(weights) == {1} and guidance.first_token == "released"
         shape = (2 * batch if apart else batch, config.parallel_tokens, config.latent_channels)
         noise = _draw_noise(generators, steps + 1, shape, batch).to(model.device)
-        bits = quantize(solver.solve(condition, noise, weights)).to(model.dtype)
+        bits = quantize(solve(condition, noise, weights)).to(model.dtype)
         drawn.append(bits[:batch])
         if step < config.steps - 1:
             condition = model.advance(bits.repeat(len(rows) // len(bits), 1, 1), table, cache)

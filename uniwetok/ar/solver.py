@@ -28,31 +28,55 @@ class Solver:
     Args:
         net: network of the diffusion head.
         steps: noisy steps; the network is run once more than that.
+        compiled: compile the part of the network that every evaluation runs.
 
     Attributes:
         times: the ``steps + 1`` times at which the network is run.
     """
 
-    def __init__(self, net: Denoiser, steps: int) -> None:
+    def __init__(self, net: Denoiser, steps: int, *, compiled: bool = False) -> None:
         self.net = net
         self.step_size = (1 - LAST_STEP) / steps
         self.times = [index * self.step_size for index in range(steps)] + [1 - LAST_STEP]
         weight = net.cond_embed.weight
         self._embedded = net.time_embed(torch.tensor(self.times, device=weight.device))
         self._dtype = weight.dtype
+        self._denoise = torch.compile(net.denoise, dynamic=False) if compiled else net.denoise
 
-    def solve(self, condition: Tensor, noise: Tensor, weights: Sequence[float]) -> Tensor:
+    def solve(
+        self, condition: Tensor, noise: Tensor, weights: Sequence[float | tuple[float, ...]]
+    ) -> Tensor:
         """Draw bits, before the sign.
 
         Args:
             condition: (rows, parallel_tokens, width) from the transformer; with guidance, those of
-                the null class follow in a second half.
+                the null class follow in a second half. There may be more such branches, each of
+                which knows less than the one before.
             noise: (steps + 1, drawn, parallel_tokens, bits) float32, the first being the initial
-                state. ``drawn`` is ``rows``, or half of it with guidance.
+                state. ``drawn`` is ``rows``, or its part that is a branch with guidance.
             weights: of guidance at each of ``times``. Where it is 1, the second half is left out.
+                With more than two branches a tuple: of the first over the second, of the second
+                over the third and so on.
 
         Returns:
             (drawn, parallel_tokens, bits) float32.
+        """
+        return self.run(condition, noise, weights, [weight == 1 for weight in weights])
+
+    def run(
+        self,
+        condition: Tensor,
+        noise: Tensor,
+        weights: Sequence[float | tuple[float, ...] | Tensor],
+        unguided: Sequence[bool],
+    ) -> Tensor:
+        """Do as ``solve``, without looking at the weights, which may be tensors ().
+
+        Args:
+            condition: as for ``solve``, and so is the noise.
+            noise: as above.
+            weights: not used where unguided.
+            unguided: at each of ``times``, whether the weight is 1.
         """
         drawn = noise.shape[1]
         guided = drawn < len(condition)
@@ -65,14 +89,12 @@ class Solver:
             modulations = self.net.modulations(chunk, embedded)
             for index in range(len(chunk)):
                 step = first + index
-                weight = weights[step]
-                rows = len(condition) if guided and weight != 1 else drawn
+                rows = len(condition) if guided and not unguided[step] else drawn
                 state = z.repeat(rows // drawn, 1, 1).to(self._dtype)
                 modulation = [part[index, :rows] for part in modulations]
-                predicted = self.net.denoise(state, modulation).float()
+                predicted = self._denoise(state, modulation).float()
                 if rows > drawn:
-                    of_class, of_null = predicted.chunk(2)
-                    predicted = of_null + weight * (of_class - of_null)
+                    predicted = _guide(predicted.chunk(rows // drawn), weights[step])
                 if step < len(noise) - 1:
                     z = self._step(z, predicted, self.times[step], noise[step + 1])
         return predicted
@@ -82,3 +104,12 @@ class Solver:
         drift = (1 + time) * velocity - z
         noise_scale = math.sqrt(2 * (1 - time) * self.step_size)
         return z + drift * self.step_size + noise_scale * noise
+
+
+def _guide(branches: Sequence[Tensor], weight: float | tuple[float, ...] | Tensor) -> Tensor:
+    """Go from the branch that knows least by each weight towards the one that knows more."""
+    weights = weight if isinstance(weight, tuple) else (weight,)
+    out = branches[-1]
+    for scale, more, less in zip(weights, branches[:-1], branches[1:], strict=True):
+        out = out + scale * (more - less)
+    return out

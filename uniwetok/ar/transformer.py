@@ -259,8 +259,18 @@ def generation_order(config: BitDanceConfig) -> Tensor:
     Row-major patches of ``parallel_tokens``, row-major within; so the raster order itself where
     tokens are predicted one by one.
     """
-    patch, patches = config.patch, config.grid // config.patch
-    raster = torch.arange(config.tokens).view(patches, patch, patches, patch)
+    return patch_order(config.grid, config.grid, config.patch)
+
+
+def patch_order(rows: int, columns: int, patch: int) -> Tensor:
+    """Raster index of each token of a grid, patch by patch, (rows * columns,) int64.
+
+    Args:
+        rows: a multiple of ``patch``.
+        columns: a multiple of ``patch``.
+        patch: side of a patch, in tokens.
+    """
+    raster = torch.arange(rows * columns).view(rows // patch, patch, columns // patch, patch)
     return raster.transpose(1, 2).flatten()
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def ar(
-    preset: Annotated[str, typer.Option(help="uniwetok-b, uniwetok-l or uniwetok-h.")],
+    preset: Annotated[str, typer.Option(help="uniwetok-b, uniwetok-l, uniwetok-h or nano-ar.")],
     tokenizer: Annotated[
         Path | None, typer.Option(help="The tokenizer that codes come from: a folder or file.")
     ] = None,

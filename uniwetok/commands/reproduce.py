@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from harness.errors import UserError
 from uniwetok.commands.shared import Quiet, user_errors
 
 if TYPE_CHECKING:
+    from harness.interfaces import OnProgress
     from uniwetok.mini.photos import Crops
     from uniwetok.mini.report import MiniResult
     from uniwetok.mini.runner import Job
@@ -68,6 +70,52 @@ def mini_ablations(
     console = Console()
     console.print(result.render())
     console.print(f"CPU time of all trainings and measurements: {result.cpu_seconds / 60:.1f} min")
+
+
+@app.command("mini-mllm")
+def mini_mllm(
+    out: Annotated[Path, typer.Option(help="Folder of data, models, pictures and results.")] = Path(
+        "runs"
+    )
+    / "mini-mllm",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of the model's training (default: 3000).")
+    ] = None,
+    tokenizer_steps: Annotated[
+        int | None, typer.Option(min=1, help="Of the image tokenizer's (default: 1500).")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a nano multimodal model that answers, draws and edits, and measure it on easy-VQA.
+
+    The same command again goes on. Needs the package easy-vqa, which is in uwt-eval[mini].
+    """
+    with user_errors():
+        from harness.progress import Progress
+        from uniwetok.mini.mllm.proof import prove
+        from uniwetok.mini.mllm.settings import MiniMLLMSettings
+
+        given = {"steps": steps, "tokenizer_steps": tokenizer_steps}
+        settings = MiniMLLMSettings(**{name: n for name, n in given.items() if n is not None})
+        bars = Progress(Console(stderr=True), quiet=quiet or as_json)
+        with ExitStack() as stack:
+            shown: dict[str, OnProgress] = {}
+
+            def on_step(name: str, done: int, total: int) -> None:
+                if name not in shown:
+                    stack.close()  # One bar at a time.
+                    shown[name] = stack.enter_context(bars.bar(name))
+                shown[name](done, total)
+
+            result = prove(settings, out, seed=seed, on_step=on_step)
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+        return
+    console = Console()
+    console.print(result.render())
+    console.print(f"pictures: {out / 'pictures'}", soft_wrap=True)
 
 
 def _arms(only: list[str]) -> list[Arm]:

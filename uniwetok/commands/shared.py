@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
@@ -15,8 +16,9 @@ from rich.console import Console
 from harness.errors import Unavailable, UserError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from uniwetok.train.loop import Finished, Hooks
-    from uniwetok.train.plan import Plan
 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="KEY=VALUE over the preset; repeat.")
@@ -54,9 +56,9 @@ def check_device(device: str) -> None:
 
 @contextmanager
 def progress(
-    steps: int, validation: Validation, out: Path, device: str, *, quiet: bool
+    steps: int, validation: Validation | None, out: Path, device: str, *, quiet: bool
 ) -> Iterator[tuple[Hooks, Callable[[int, int], None]]]:
-    """Show progress on a terminal, and validate with a task.
+    """Show progress on a terminal, and validate with a task where there is one.
 
     Yields:
         What the loop calls, and what moves the same bar as (done, total) before it begins.
@@ -70,7 +72,7 @@ def progress(
         if not quiet:
             messages.print(text, markup=False, soft_wrap=True)
 
-    def validate(model: Path, step: int) -> Mapping[str, float]:
+    def validate(validation: Validation, model: Path, step: int) -> Mapping[str, float]:
         from harness.plan import RunRequest
         from harness.runner import run
         from harness.shard import World
@@ -93,12 +95,26 @@ def progress(
 
     with Progress(messages, quiet=quiet).bar("training") as advance:
         hooks = Hooks(
-            on_step=lambda step, _: advance(step, steps), validate=validate, on_notice=notice
+            on_step=lambda step, _: advance(step, steps),
+            validate=None if validation is None else partial(validate, validation),
+            on_notice=notice,
         )
         yield hooks, advance
 
 
-def print_plan(preset: str, plan: Plan, *, as_json: bool) -> None:
+class PrintedPlan(Protocol):
+    """What a run will take, for people and machines."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields ready for JSON."""
+        ...
+
+    def table(self, title: str) -> Table:
+        """Lay the plan out for a terminal."""
+        ...
+
+
+def print_plan(preset: str, plan: PrintedPlan, *, as_json: bool) -> None:
     """Print what a run will take."""
     if as_json:
         print(json.dumps({"preset": preset, **plan.to_dict()}, indent=2))

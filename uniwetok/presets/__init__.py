@@ -1,4 +1,4 @@
-"""Training runs by name: the paper's ablations, final models and stages; class-to-image models."""
+"""Training runs by name: the paper's ablations, final models and stages; models built on them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from uniwetok.presets.ar import AR, ARPreset
 from uniwetok.presets.large import LARGE
+from uniwetok.presets.mllm import MLLM, MLLMPreset
 from uniwetok.presets.nano import NANO
 from uniwetok.presets.preset import Preset
 from uniwetok.presets.tables import TABLES
@@ -19,6 +20,8 @@ PRESETS = {preset.name: preset for preset in (*TABLES, *LARGE, NANO)}
 """All presets of the tokenizer by name; a new one belongs into this tuple."""
 AR_PRESETS = {preset.name: preset for preset in AR}
 """All presets of the class-to-image model by name."""
+MLLM_PRESETS = {preset.name: preset for preset in MLLM}
+"""All presets of the multimodal model by name."""
 
 
 def get(name: str) -> Preset:
@@ -35,10 +38,25 @@ def get_ar(name: str) -> ARPreset:
     return _get(name, AR_PRESETS)
 
 
+def get_mllm(name: str) -> MLLMPreset:
+    """Return a preset of the multimodal model, also by its name without "mllm-"; see `get`."""
+    return _get(name if name in MLLM_PRESETS else f"mllm-{name}", MLLM_PRESETS)
+
+
 def _get(name: str, presets: Mapping[str, T]) -> T:
     if name not in presets:
         raise TrainingError(f"unknown preset {name!r}: {did_you_mean(name, presets)}")
     return presets[name]
 
 
-__all__ = ["AR_PRESETS", "PRESETS", "ARPreset", "Preset", "get", "get_ar"]
+__all__ = [
+    "AR_PRESETS",
+    "MLLM_PRESETS",
+    "PRESETS",
+    "ARPreset",
+    "MLLMPreset",
+    "Preset",
+    "get",
+    "get_ar",
+    "get_mllm",
+]

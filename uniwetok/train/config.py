@@ -34,6 +34,8 @@ class OptimizerConfig:
     """Paper: 0.5, 0.9."""
     weight_decay: float = 0.0
     """Paper: 0."""
+    epsilon: float = 1e-8
+    """Added to the root of the second moment. Paper: silent. Released: torch's 1e-8."""
     schedule: Schedule = "constant"
     """After the warm-up: "constant", which the paper's tables call "consistent", or "cosine" down
     to ``final_ratio``."""
@@ -53,6 +55,8 @@ class OptimizerConfig:
             raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas={self.betas} must be two numbers in [0, 1)")
+        if not self.epsilon > 0:
+            raise ValueError(f"epsilon={self.epsilon} must be above 0")
         if self.weight_decay < 0 or self.warmup_steps < 0 or not 0 <= self.final_ratio <= 1:
             raise ValueError(
                 f"weight_decay={self.weight_decay} and warmup_steps={self.warmup_steps} must not "

@@ -17,6 +17,7 @@ def build_adam(parameters: Iterable[Tensor], config: OptimizerConfig) -> torch.o
         parameters,
         lr=config.learning_rate,
         betas=config.betas,
+        eps=config.epsilon,
         weight_decay=config.weight_decay,
         fused=True,
     )
@@ -44,6 +45,7 @@ def build_adamw(
         ],
         lr=config.learning_rate,
         betas=config.betas,
+        eps=config.epsilon,
         fused=True,
     )
 

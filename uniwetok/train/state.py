@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -13,10 +15,33 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+from uniwetok.train.errors import TrainingError
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _RESTORE = StateDictOptions(full_state_dict=True)
+
+
+def shard(network: nn.Module, blocks: Iterable[nn.Module], accelerator: Accelerator) -> None:
+    """Shard weights, gradients and optimiser state over all processes.
+
+    Args:
+        network: all of it is sharded.
+        blocks: parts of it that are gathered one at a time.
+        accelerator: of the run.
+
+    Raises:
+        TrainingError: there is a single process.
+    """
+    if accelerator.num_processes == 1:
+        raise TrainingError("shard=true needs several processes: start with torchrun, or drop it")
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    for block in blocks:
+        fully_shard(block, mesh=mesh)
+    fully_shard(network, mesh=mesh)
 
 
 def full(tensor: Tensor) -> Tensor:

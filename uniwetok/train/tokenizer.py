@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 
 from uniwetok.losses.distillation import PrePostDistillation
 from uniwetok.losses.heads import save_heads
 from uniwetok.tokenizer.model import UniWeTok
 from uniwetok.train.config import LITE_TEACHER, TEACHER_TAG, check_division
 from uniwetok.train.ema import Ema
-from uniwetok.train.errors import TrainingError
-from uniwetok.train.networks import Generator, build_networks
+from uniwetok.train.networks import build_networks
 from uniwetok.train.optimizers import build_adam, learning_rate
 from uniwetok.train.randomness import stream
-from uniwetok.train.state import copy_into, full, network_state, restore_network
+from uniwetok.train.state import copy_into, full, network_state, restore_network, shard
 from uniwetok.train.updates import MIXED_PRECISION, RunningMeans, no_sync, update
 
 if TYPE_CHECKING:
@@ -77,7 +74,9 @@ class TokenizerTrainer:
             generator.tokenizer.encoder.compile()
             generator.tokenizer.decoder.compile()
         if config.shard:
-            _shard(generator, self.accelerator)
+            sides = (generator.tokenizer.encoder, generator.tokenizer.decoder)
+            blocks = [block for side in sides for block in side.mid_attn_blocks]
+            shard(generator, blocks, self.accelerator)
         # Sharded networks are already wrapped; all that is left to add is autocast.
         self._generator: nn.Module = self.accelerator.prepare_model(
             generator, evaluation_mode=config.shard
@@ -252,14 +251,3 @@ class TokenizerTrainer:
             for name, value in self.ema.averages.items()
             if name.startswith(prefix)
         }
-
-
-def _shard(generator: Generator, accelerator: Accelerator) -> None:
-    """Shard weights, gradients and optimiser state over all processes."""
-    if accelerator.num_processes == 1:
-        raise TrainingError("shard=true needs several processes: start with torchrun, or drop it")
-    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    for side in (generator.tokenizer.encoder, generator.tokenizer.decoder):
-        for block in side.mid_attn_blocks:
-            fully_shard(block, mesh=mesh)
-    fully_shard(generator, mesh=mesh)

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from tests.uniwetok.ar.toys import fill_by_formula, tiny
-from uniwetok.ar import BitDance
+from uniwetok.ar import PRESETS, BitDance, checkpoint
 from uniwetok.tokenizer import CheckpointError
+from uniwetok.tokenizer.checkpoint import shapes
 
 
 class Unsafe:
@@ -63,6 +64,18 @@ def test_sizes_are_inferred(tmp_path):
         assert loaded.report.config_source == "inferred"
         assert loaded.config.differences(config) == {}
         assert loaded.config.heads == config.heads
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_released_sizes_are_inferred(name):
+    """Of 16x codes of 32 bits, and the paper's, from names and shapes alone."""
+    with torch.device("meta"):
+        tensors = BitDance(PRESETS[name]).state_dict()
+    inferred = checkpoint.infer_config(tensors)
+    assert inferred is not None
+    assert inferred.differences(PRESETS[name]) == {}
+    assert inferred.heads == PRESETS[name].heads
+    assert checkpoint.faults(tensors, shapes(tensors)) == []
 
 
 def test_saved_model_is_the_same(tmp_path, model, codes, labels):

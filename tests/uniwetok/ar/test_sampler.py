@@ -144,6 +144,42 @@ def test_a_trained_model_draws_what_it_learned():
     assert (drawn == codes).float().mean() > 0.98
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("guidance", [{}, {"scale": 3.0}], ids=str)
+def test_compiled_sampling(serial, guidance):
+    """On a CPU, without CUDA graphs."""
+    labels, noise = torch.tensor([1, 5, 9]), streams(1, 2, 3)
+    compiled = sample(serial, labels, noise, guidance=Guidance(**guidance), steps=3, compiled=True)
+    assert (compiled == draw(serial, **guidance)).float().mean() > 0.99
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_a_compiled_solver_is_the_eager_one(serial):
+    condition = torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(6, 2, 1, 16, generator=torch.Generator().manual_seed(0))
+    weights = [3.0, 1.0, 3.0, 2.0, 1.0, 3.0]
+    eager, compiled = (
+        Solver(serial.head.net, 5, compiled=compiled).solve(condition, noise, weights)
+        for compiled in (False, True)
+    )
+    torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_weights_of_guidance_as_tensors(serial):
+    """As a CUDA graph reads them."""
+    condition = torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(4, 2, 1, 16, generator=torch.Generator().manual_seed(0))
+    weights = [3.0, 1.0, 2.0, 3.0]
+    solver = Solver(serial.head.net, 3)
+    unguided = [weight == 1 for weight in weights]
+    by_tensors = solver.run(condition, noise, torch.tensor(weights).unbind(), unguided)
+    torch.testing.assert_close(
+        by_tensors, solver.solve(condition, noise, weights), rtol=0, atol=1e-6
+    )
+
+
 def test_bfloat16(serial):
     half = BitDance(serial.config).eval()
     half.load_state_dict(serial.state_dict())
@@ -209,6 +245,34 @@ def test_bad_input(serial, change, error, message):
 def test_bad_guidance(change, message):
     with pytest.raises(ValueError, match=message):
         Guidance(**change)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("linear", Guidance(scale=2.0)),
+        ("constant", Guidance(scale=2.0, schedule="constant")),
+        ("interval:0.2-.8", Guidance(scale=2.0, schedule="interval", interval=(0.2, 0.8))),
+        ("interval:0-1", Guidance(scale=2.0, schedule="interval")),
+    ],
+)
+def test_guidance_from_options(schedule, expected):
+    assert Guidance.from_options(2.0, schedule, "released") == expected
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first_token", "message"),
+    [
+        ("interval", "released", "not one of linear, constant, interval:LOW-HIGH"),
+        ("interval:a-b", "released", "not one of"),
+        ("interval:0.8-0.2", "released", "two times in order within 0..1, got"),
+        ("interval:0-2", "released", "two times in order within 0..1, got"),
+        ("linear", "own", "'own' is neither released nor shared"),
+    ],
+)
+def test_bad_options_of_guidance(schedule, first_token, message):
+    with pytest.raises(ValueError, match=message):
+        Guidance.from_options(2.0, schedule, first_token)
 
 
 def test_guidance_needs_a_null_class():

@@ -86,6 +86,41 @@ def test_linear_of_few_rows(rows, bias):
         assert layer(x).is_contiguous()
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(2, 9, 16), (1, 16), (0, 3, 16)])
+def test_gradients_of_linear(bias, shape):
+    layer = Linear(16, 24, bias=bias)
+    x = torch.randn(shape, requires_grad=True)
+    with_respect_to = [x, *layer.parameters()]
+    expected = torch.nn.functional.linear(x, layer.weight, layer.bias)
+    given = torch.randn_like(expected)
+    wanted = torch.autograd.grad(expected, with_respect_to, given)
+    found = torch.autograd.grad(layer(x), with_respect_to, given)
+    for mine, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
+
+
+def test_linear_of_a_constant_and_of_frozen_weights():
+    layer = Linear(16, 24)
+    layer(torch.randn(9, 16)).sum().backward()
+    assert layer.bias.grad.equal(torch.full((24,), 9.0))
+    x = torch.randn(9, 16, requires_grad=True)
+    layer.requires_grad_(False)(x).sum().backward()
+    torch.testing.assert_close(x.grad, layer.weight.sum(0).expand(9, -1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_linear_of_other_precisions(dtype):
+    layer = Linear(16, 24).to(dtype)
+    x = torch.randn(9, 16, dtype=dtype)
+    assert layer(x).equal(torch.nn.functional.linear(x, layer.weight, layer.bias))
+
+
+def test_linear_in_mixed_precision():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Linear(16, 24)(torch.randn(9, 16)).dtype == torch.bfloat16
+
+
 @torch.no_grad()
 def test_bfloat16_is_near_float32(model, codes, labels):
     tokens = to_tokens(codes, model.config)

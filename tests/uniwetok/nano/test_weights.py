@@ -11,20 +11,21 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from uniwetok.nano import WEIGHTS
 from uniwetok.nano import ship as shipping
 from uniwetok.nano.curves import draw
 from uniwetok.nano.ship import LARGEST, ship
-from uniwetok.plugins import NANO, NanoPlugin
+from uniwetok.plugins import NanoPlugin
 from uniwetok.presets import get
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 from uniwetok.train.logs import Logs
 
 
 def test_the_weights_are_those_of_the_preset_and_small():
-    network = UniWeTok.from_pretrained(NANO)
+    network = UniWeTok.from_pretrained(WEIGHTS)
     assert network.config == get("nano").config.model
-    assert (NANO / "model.safetensors").stat().st_size <= LARGEST
-    with safe_open(NANO / "model.safetensors", "pt") as file:
+    assert (WEIGHTS / "model.safetensors").stat().st_size <= LARGEST
+    with safe_open(WEIGHTS / "model.safetensors", "pt") as file:
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
 
 
@@ -58,7 +59,7 @@ def test_shipping_rounds_to_half_precision(tmp_path: Path):
 def test_what_is_too_large_does_not_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shipping, "LARGEST", 1000)
     with pytest.raises(ValueError, match="MB in float16"):
-        ship(NANO, tmp_path / "weights")
+        ship(WEIGHTS, tmp_path / "weights")
     assert not (tmp_path / "weights").exists()
 
 

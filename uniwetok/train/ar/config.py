@@ -56,6 +56,8 @@ class ARTraining:
     """Passes whose gradients make one step."""
     compile: bool = False
     """Compile the transformer's blocks and the diffusion head."""
+    shard: bool = False
+    """Shard weights, gradients and optimiser over all processes; else each holds a copy."""
     init: str | None = None
     """Weights to start from; None draws them anew."""
     seed: int = 0

@@ -30,14 +30,14 @@ def make_ar_plan(
     """
     check_parts(config.batch_size, config.accumulation, world)
     footprint = measure_ar(config)
-    weights = _FLOAT * footprint.averaged
+    weights = _FLOAT * footprint.averaged // (world if config.shard else 1)
     memory = {
         "weights": weights,
         "gradients": weights,
         "Adam": 2 * weights,
         "moving average": weights,
     }
-    if world > 1:
+    if world > 1 and not config.shard:
         memory["gradients in transit"] = weights
     return reckon(
         config,

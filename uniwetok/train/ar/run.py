@@ -208,9 +208,10 @@ def _picturer(trainer: ARTrainer, tokenizer: UniWeTok) -> MakePicture:
     guidance = _PICTURE_GUIDANCE if config.model.label_dropout else Guidance()
 
     def picture(path: Path) -> None:
+        averaged = trainer.averaged_model()
         if not trainer.accelerator.is_main_process:
             return
-        model = trainer.averaged_model().to(trainer.accelerator.device)
+        model = averaged.to(trainer.accelerator.device)
         noise = [stream(config.seed, "pictures", index) for index in range(count)]
         codes = sample(model, labels, noise, guidance=guidance, steps=_PICTURE_STEPS)
         images = tokenizer.decode(codes.float(), generator=noise)

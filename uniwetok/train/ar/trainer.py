@@ -20,7 +20,7 @@ from uniwetok.train.ema import Ema
 from uniwetok.train.errors import TrainingError
 from uniwetok.train.optimizers import build_adamw, learning_rate
 from uniwetok.train.randomness import stream, stream_seed
-from uniwetok.train.state import copy_into, full, network_state, restore_network
+from uniwetok.train.state import copy_into, full, network_state, restore_network, shard
 from uniwetok.train.updates import MIXED_PRECISION, RunningMeans, no_sync, update
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -33,8 +33,8 @@ class ARTrainer:
     """Model, optimiser and averages of one run, on one process of many or alone.
 
     A step depends on the state, the batch and its number alone: flips, dropped labels, times and
-    noise are drawn from streams that the number addresses, so that a resumed run repeats what it
-    would have done.
+    noise are drawn from streams that the number and the part of the batch address, so that a
+    resumed run repeats what it would have done, and so do more processes that accumulate less.
 
     Attributes:
         config: the run.
@@ -52,7 +52,8 @@ class ARTrainer:
             device: "cpu", or "auto" for this process's GPU where there is one.
 
         Raises:
-            TrainingError: initial weights do not fit, or the batch cannot be divided.
+            TrainingError: initial weights do not fit, the batch cannot be divided, or one process
+                is to shard.
         """
         self.config = config
         self.accelerator = Accelerator(
@@ -65,7 +66,12 @@ class ARTrainer:
             for block in self.model.layers:
                 block.compile()
             self.model.head.net.compile()
-        self._wrapped: nn.Module = self.accelerator.prepare_model(self.model)
+        if config.shard:
+            shard(self.model, self.model.layers, self.accelerator)
+        # Sharded networks are already wrapped; all that is left to add is autocast.
+        self._wrapped: nn.Module = self.accelerator.prepare_model(
+            self.model, evaluation_mode=config.shard
+        )
         weights = dict(self.model.named_parameters())
         self._adam = self.accelerator.prepare_optimizer(
             build_adamw(weights, config.optimizer, UNDECAYED)
@@ -95,7 +101,7 @@ class ARTrainer:
         loss = torch.zeros((), device=device)
         for index, (packed, labels) in enumerate(parts):
             share = len(labels) / len(batch)
-            address = (config.seed, "step", number, self.accelerator.process_index, index)
+            address = (config.seed, "step", number, self.accelerator.process_index * count + index)
             grid = (config.model.grid, config.model.grid)
             codes = unpack_bytes(packed.to(device), grid, config.model.latent_channels)
             with no_sync(self.accelerator, self._wrapped, index + 1 < count):
@@ -138,17 +144,21 @@ class ARTrainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def averaged_model(self) -> BitDance:
-        """Build a model from the averages, on the CPU."""
+        """Build a model from the averages, on the CPU; every process must call this."""
         with torch.device("meta"):
             model = BitDance(self.config.model)
-        weights = {name: value.cpu().clone() for name, value in self.ema.averages.items()}
+        weights = {name: full(value).cpu().clone() for name, value in self.ema.averages.items()}
         model.load_state_dict(weights, assign=True)
         return model.eval()
 
     def export(self, folder: Path) -> None:
-        """Write the averaged model as plug-ins load it; the main process writes."""
+        """Write the averaged model as plug-ins load it.
+
+        Every process must call this; the main one writes.
+        """
+        model = self.averaged_model()
         if self.accelerator.is_main_process:
-            self.averaged_model().save_pretrained(folder)
+            model.save_pretrained(folder)
             text = json.dumps({"encoder_sha256": self._tokenizer}, indent=2)
             (folder / TOKENIZER_FILE).write_text(text + "\n", encoding="utf-8")
 

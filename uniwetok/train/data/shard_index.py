@@ -100,14 +100,19 @@ def read_index(path: Path) -> ShardIndex:
     """Read the headers of a tar; of a damaged one, those before the damage."""
     try:
         with path.open("rb") as file:
-            length = file.seek(0, os.SEEK_END)
-            try:
-                members, damage = _until_damage(_plain_members(file, length), length)
-            except _Unusual:
-                members, damage = _until_damage(_all_members(file), length)
+            members, damage = list_members(file)
             return ShardIndex(_images(file, members), damage)
     except OSError as error:
         return ShardIndex(_rows([]), f"cannot be read ({error.strerror})")
+
+
+def list_members(file: BinaryIO) -> tuple[list[Member], str]:
+    """List the files of a tar, of a damaged one those before the damage, and say what it is."""
+    length = file.seek(0, os.SEEK_END)
+    try:
+        return _until_damage(_plain_members(file, length), length)
+    except _Unusual:
+        return _until_damage(_all_members(file), length)
 
 
 def _images(file: BinaryIO, members: list[Member]) -> NDArray[np.void]:

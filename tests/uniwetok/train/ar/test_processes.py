@@ -1,4 +1,4 @@
-"""Two processes on a CPU share out the encoding, train alike and resume exactly."""
+"""Two processes on a CPU share out the encoding, train as one does and resume exactly."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 SCRIPT = """
 import dataclasses, sys
@@ -16,34 +18,54 @@ from tests.uniwetok.train.ar.tiny import TINY_AR, tiny_tokenizer
 from uniwetok.train.ar.run import train_ar
 from uniwetok.train.codes import build
 from uniwetok.train.data import open_images
-photos, out = map(Path, sys.argv[1:3])
+photos, out, processes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 build._BLOCK = 2
-for name, steps in (("whole", 4), ("parts", 2), ("parts", 4)):
-    config = dataclasses.replace(TINY_AR, steps=steps)
+def run(name, steps, **changes):
+    config = dataclasses.replace(TINY_AR, steps=steps, grid_every=steps, **changes)
     train_ar(config, open_images(photos), tiny_tokenizer(), out / "codes", out / name, device="cpu")
+parts = 2 // processes
+run("whole", 4, accumulation=parts)
+run("resumed", 2, accumulation=parts)
+run("resumed", 4, accumulation=parts)
+if processes > 1:
+    run("sharded", 2, shard=True)
+    run("sharded", 4, shard=True)
 """
+
+
+def launch(script: Path, photos: Path, out: Path, processes: int) -> None:
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", str(processes), str(script)),
+            *(str(photos), str(out), str(processes)),
+        ],
+        env=os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=300,
+        capture_output=True,
+    )
 
 
 @pytest.mark.slow
 def test_processes_share_the_work(tmp_path: Path, photo_folder: Path) -> None:
+    """Two processes, copied or sharded, train as one that accumulates two parts."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     for processes in (1, 2):
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-                *("--nproc-per-node", str(processes), str(script)),
-                *(str(photo_folder / "val"), str(tmp_path / str(processes))),
-            ],
-            env=os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"},
-            check=True,
-            timeout=300,
-            capture_output=True,
-        )
+        launch(script, photo_folder / "val", tmp_path / str(processes), processes)
     codes = [(tmp_path / name / "codes" / "codes.npy").read_bytes() for name in ("1", "2")]
     assert codes[0] == codes[1]
-    for name in ("1", "2"):
-        models = [
-            tmp_path / name / run / "model" / "model.safetensors" for run in ("whole", "parts")
-        ]
-        assert models[0].read_bytes() == models[1].read_bytes()
+
+    def weights(run: str) -> dict[str, torch.Tensor]:
+        return load_file(tmp_path / run / "model" / "model.safetensors")
+
+    for processes in ("1", "2"):
+        whole, resumed = weights(f"{processes}/whole"), weights(f"{processes}/resumed")
+        assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
+    alone = weights("1/whole")
+    for run in ("2/whole", "2/sharded"):
+        for name, weight in weights(run).items():
+            torch.testing.assert_close(weight, alone[name], rtol=0, atol=1e-6, msg=f"{run} {name}")
+    (picture,) = (tmp_path / "2" / "sharded" / "pictures").glob("step-00000004.png")
+    assert picture.stat().st_size > 0

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.uniwetok.mllm import toys
+from uniwetok.ar.solver import Solver
+from uniwetok.mllm import MLLMError, collate, edit_codes, generate_codes
+from uniwetok.mllm.head import BoundedDenoiser
+from uniwetok.train.randomness import stream
+
+STEPS = 3
+
+
+@pytest.fixture(scope="module", params=[1, 4, 16])
+def assistant(request):
+    return toys.assistant(request.param, context=1024)
+
+
+@pytest.fixture(scope="module")
+def serial():
+    return toys.assistant()
+
+
+def side(assistant, count: int = 1) -> int:
+    return count * max(assistant.model.config.multiple, 64)
+
+
+@torch.no_grad()
+def uncached(assistant, sources, text, grid, seed, cfg):
+    """Draw with the sequence built and run anew at every step; conditions and codes."""
+    model, patch = assistant.model, assistant.model.config.parallel_tokens
+    solver = Solver(model.vision_head.net, STEPS)
+    generator = stream(seed, "tokens")
+    codes = torch.ones(toys.BITS, *grid)
+    conditions = []
+    for step in range(grid[0] * grid[1] // patch):
+        branches = [text, None] if cfg != 1 else [text]
+        outputs = [
+            model.outputs(collate([[assistant.builder.editing(sources, each, codes)]]))
+            for each in branches
+        ]
+        condition = torch.cat([output.conditions[step : step + 1] for output in outputs])
+        noise = torch.randn(STEPS + 1, patch, toys.BITS, generator=generator)[:, None]
+        bits = solver.solve(condition, noise, [cfg] * (STEPS + 1))[0].sign()
+        batch = collate([[assistant.builder.editing([], None, codes)]])
+        rows, columns = batch.code_grid[step * patch : (step + 1) * patch].T
+        codes[:, rows, columns] = bits.T
+        conditions.append(condition)
+    return torch.stack(conditions), codes
+
+
+@pytest.fixture
+def seen_conditions(monkeypatch):
+    seen = []
+    original = Solver.solve
+
+    def solve(self, condition, noise, weights):
+        seen.append(condition)
+        return original(self, condition, noise, weights)
+
+    monkeypatch.setattr(Solver, "solve", solve)
+    return seen
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_cached_generation_is_that_without_a_cache(assistant, cfg, seen_conditions):
+    height, width = side(assistant, 2), side(assistant)
+    (codes,) = generate_codes(
+        assistant, ["A red square"], [7], height=height, width=width, cfg=cfg, steps=STEPS
+    )
+    conditions = torch.stack(seen_conditions)
+    expected_conditions, expected = uncached(
+        assistant, [], "A red square", (height // 32, width // 32), 7, cfg
+    )
+    assert codes.shape == (toys.BITS, height // 32, width // 32)
+    assert (conditions - expected_conditions).abs().max() < 1e-5
+    assert torch.equal(codes, expected)
+
+
+def test_cached_editing_is_that_without_a_cache(assistant, seen_conditions):
+    size = side(assistant)
+    picture = toys.picture(side(assistant, 2), size)
+    codes = edit_codes(
+        assistant, ["变成黄色"], [[picture]], [7], size=(size, size), cfg=3, steps=STEPS
+    )
+    conditions = torch.stack(seen_conditions)
+    sources = assistant.encode([picture])
+    grid = (size // 32, size // 32)
+    expected_conditions, expected = uncached(assistant, sources, "变成黄色", grid, 7, 3)
+    assert (conditions - expected_conditions).abs().max() < 1e-5
+    assert torch.equal(codes[0], expected)
+
+
+def test_an_image_depends_on_its_own_prompt_and_seed(assistant):
+    prompts = ["A red square", "一个绿色的圆, beside a square on a blue ground", "A red square"]
+    options = {"height": side(assistant), "width": side(assistant, 2), "cfg": 3, "steps": 2}
+    together = generate_codes(assistant, prompts, [1, 2, 3], **options)
+    for prompt, seed, codes in zip(prompts, [1, 2, 3], together, strict=True):
+        (alone,) = generate_codes(assistant, [prompt], [seed], **options)
+        assert torch.equal(codes, alone)
+    assert not torch.equal(together[0], together[2])
+
+
+def test_prompt_guidance_and_sources_have_an_effect(serial):
+    options = {"height": 64, "width": 96, "steps": 2}
+    drawn = [
+        generate_codes(serial, [prompt], [1], cfg=cfg, **options)[0]
+        for prompt, cfg in [("A red square", 1), ("A green circle", 1), ("A red square", 6)]
+    ]
+    pictures = [toys.picture(64, 96), toys.picture(64, 96, 1)]
+    drawn += [
+        edit_codes(serial, ["A red square"], [[picture]], [1], cfg=6, image_cfg=image, steps=2)[0]
+        for picture in pictures
+        for image in (1, 3)
+    ]
+    for place, codes in enumerate(drawn):
+        assert not any(torch.equal(codes, other) for other in drawn[:place])
+
+
+@pytest.mark.parametrize(("cfg", "image_cfg", "rows"), [(1, 1, 2), (2, 1, 4), (2, 2, 4), (2, 3, 6)])
+def test_branches_that_count_for_nothing_are_not_run(serial, monkeypatch, cfg, image_cfg, rows):
+    seen = set()
+    denoise = BoundedDenoiser.denoise
+
+    def counted(self, noisy, modulations):
+        seen.add(len(noisy))
+        return denoise(self, noisy, modulations)
+
+    monkeypatch.setattr(BoundedDenoiser, "denoise", counted)
+    pictures = [[toys.picture(64, 64)]] * 2
+    edit_codes(serial, ["A", "B"], pictures, [1, 2], cfg=cfg, image_cfg=image_cfg, steps=1)
+    assert seen == {rows}
+
+
+def test_editing_sizes_are_the_sources(serial):
+    pictures = [toys.picture(90, 130), toys.picture(64, 96), toys.picture(100, 140)]
+    codes = edit_codes(serial, ["A", "B", "C"], [[each] for each in pictures], [1, 2, 3], steps=1)
+    assert [tuple(each.shape[1:]) for each in codes] == [(3, 4), (2, 3), (3, 4)]
+    (alone,) = edit_codes(serial, ["C"], [[pictures[2]]], [3], steps=1)
+    assert torch.equal(codes[2], alone)
+
+
+def test_progress_ends_with_all_tokens(assistant):
+    told = []
+    size = side(assistant)
+    generate_codes(
+        assistant,
+        ["A"],
+        [1],
+        height=size,
+        width=size,
+        steps=1,
+        on_step=lambda done, total: told.append((done, total)),
+    )
+    tokens = (size // 32) ** 2
+    assert told[-1] == (tokens, tokens)
+    assert len(told) == tokens // assistant.model.config.parallel_tokens
+
+
+def test_bad_requests_are_refused(serial):
+    with pytest.raises(MLLMError, match="empty prompt"):
+        generate_codes(serial, [" "], [1], height=64, width=64)
+    with pytest.raises(MLLMError, match=r"64x70 is not supported.*nearest is 64x64"):
+        generate_codes(serial, ["A"], [1], height=64, width=70)
+    with pytest.raises(MLLMError, match="exceed the model's context of 512 tokens"):
+        generate_codes(serial, ["red square " * 300], [1], height=64, width=64)
+    with pytest.raises(MLLMError, match="empty instruction"):
+        edit_codes(serial, [""], [[toys.picture(64, 64)]], [1])
+    with pytest.raises(MLLMError, match="no image to edit for 'A'"):
+        edit_codes(serial, ["A"], [[]], [1])
+    with pytest.raises(ValueError, match="steps must be"):
+        generate_codes(serial, ["A"], [1], height=64, width=64, steps=0)

@@ -1,0 +1,121 @@
+"""Outputs against those of the released head, and against our own of a known-good state."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.uniwetok.ar.toys import fill_by_formula, waves
+from uniwetok.ar.solver import Solver
+from uniwetok.mllm import PRESETS, MLLMConfig
+from uniwetok.mllm.head import Projector, VisionHead, grid_embedding
+
+DATA = Path(__file__).parent / "data"
+RELEASED = Path(__file__).parents[3].parent / "shared" / "golden" / "mllm_head_tiny.pt"
+TOLERANCE = 1e-5
+
+
+def tiny(parallel_tokens: int) -> MLLMConfig:
+    return MLLMConfig(
+        width=48,
+        latent_channels=16,
+        diffusion_width=128,
+        diffusion_blocks=2,
+        diffusion_modulations=1,
+        parallel_tokens=parallel_tokens,
+    )
+
+
+def error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    return (actual - expected).abs().max().item()
+
+
+@torch.no_grad()
+def outputs_by_formula(parallel_tokens: int) -> dict[str, torch.Tensor]:
+    head = fill_by_formula(VisionHead(tiny(parallel_tokens)))
+    condition = 2 * waves((4, parallel_tokens, 48), 0.5)
+    noisy = 2 * waves((4, parallel_tokens, 16), 1.5)
+    noise = 2 * waves((4, 2, parallel_tokens, 16), 2.5)
+    return {
+        "predicted": head.net(noisy, torch.tensor([0, 0.1, 0.5, 1]), condition),
+        "solved": Solver(head.net, 3).solve(condition, noise, [2.5] * 4),
+        "projected": fill_by_formula(Projector(16, 48))(noisy.sign()),
+        "grid": grid_embedding(torch.tensor([[0, 0], [3, 1], [127, 64]]), 48),
+    }
+
+
+@pytest.mark.parametrize("parallel_tokens", [1, 4])
+def test_outputs_of_weights_by_formula(parallel_tokens):
+    """``golden.safetensors`` was written when the head agreed with the released one."""
+    golden = load_file(DATA / "golden.safetensors")
+    for name, actual in outputs_by_formula(parallel_tokens).items():
+        assert error(actual, golden[f"{parallel_tokens}.{name}"]) < TOLERANCE, name
+
+
+def test_grid_embedding_puts_the_column_first():
+    row, column = 5, 2
+    frequencies = 10000.0 ** -(torch.arange(12) / 12)
+    expected = [torch.sin(column * frequencies), torch.cos(column * frequencies)]
+    expected += [torch.sin(row * frequencies), torch.cos(row * frequencies)]
+    assert error(grid_embedding(torch.tensor([row, column]), 48), torch.cat(expected)) < 1e-6
+
+
+def test_names_and_shapes_are_the_released_ones():
+    with torch.device("meta"):
+        head = VisionHead(PRESETS["bitdance-14b-16x"])
+    lines = (DATA / "keys_vision_head_14b.txt").read_text().splitlines()
+    expected = {
+        name: ast.literal_eval(shape) for name, shape in (line.split("\t") for line in lines)
+    }
+    assert {name: tuple(each.shape) for name, each in head.state_dict().items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("preset", "head_size", "projector_size"),
+    [("qwen3-8b", 1_126_539_392, 17_309_696), ("bitdance-14b-16x", 1_758_464_032, 26_388_480)],
+)
+def test_parameter_counts(preset, head_size, projector_size):
+    config = PRESETS[preset]
+    with torch.device("meta"):
+        parts = VisionHead(config), Projector(config.latent_channels, config.width)
+    sizes = [sum(weight.numel() for weight in part.parameters()) for part in parts]
+    assert sizes == [head_size, projector_size]
+
+
+def test_initial_predictions_are_zero_and_the_loss_of_no_tokens_is_zero():
+    head = VisionHead(tiny(4))
+    condition = torch.randn(2, 4, 48)
+    assert not head.net(torch.randn(2, 4, 16), torch.rand(2), condition).any()
+    empty = head.token_losses(torch.empty(0, 4, 16), condition[:0])
+    assert empty.shape == (0, 4)
+
+
+@pytest.fixture(scope="module")
+def released():
+    if not RELEASED.exists():
+        pytest.skip("released outputs are not at hand")
+    return torch.load(RELEASED, weights_only=True)
+
+
+@torch.no_grad()
+def test_outputs_are_those_of_the_released_head(released):
+    head = VisionHead(tiny(4))
+    head.load_state_dict(released["state_dict"])
+    condition = released["cond"]
+
+    def generator(seed):
+        return torch.Generator().manual_seed(seed)
+
+    noisy = torch.randn(5, 4, 16, generator=generator(0))
+    assert error(head.net(noisy, released["t"], condition), released["net_out_gen0"]) < TOLERANCE
+    losses = head.token_losses(released["x"], condition, generator(9))
+    assert error(losses, released["loss_seed9"]) < TOLERANCE
+    drawing = generator(10)
+    noise = torch.stack([torch.randn(5, 4, 16, generator=drawing) for _ in range(4)])
+    null = 0.5 * condition
+    solved = Solver(head.net, 3).solve(torch.cat([condition, null]), noise, [2.5] * 4)
+    assert error(solved, released["sample_seed10"][:5]) < TOLERANCE

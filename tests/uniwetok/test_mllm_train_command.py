@@ -1,0 +1,90 @@
+"""`uwt-eval train mllm`: a whole run from the command line, its presets, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CommandLine
+from tests.uniwetok.train.mllm.tiny import write_data, write_language_model, write_tokenizer
+from uniwetok.presets import MLLM_PRESETS, get_mllm
+from uniwetok.train.errors import TrainingError
+
+SMALL = (
+    *("model.width=32", "model.latent_channels=16", "model.max_side=512"),
+    *("model.diffusion_width=128", "model.diffusion_blocks=2", "model.diffusion_modulations=1"),
+    *("data.row_tokens=160", "data.image_area=16384", "data.workers=0"),
+    *("shard=false", "precision=float32", "batch_size=1", "steps=2"),
+)
+
+
+def test_presets_are_the_released_training() -> None:
+    assert list(MLLM_PRESETS) == ["mllm-pretrain", "mllm-gen", "mllm-edit", "mllm-chat"]
+    for preset in MLLM_PRESETS.values():
+        config = preset.config
+        optimizer = config.optimizer
+        assert (optimizer.learning_rate, optimizer.betas) == (1e-5, (0.9, 0.95))
+        assert (optimizer.epsilon, optimizer.warmup_steps) == (1e-15, 2000)
+        assert (optimizer.schedule, optimizer.max_gradient_norm) == ("constant", 1.0)
+        assert config.data.row_tokens == 37_376
+        assert (config.model.flip_rate, config.precision, config.shard) == (0.1, "bfloat16", True)
+        chat = preset.name == "mllm-chat"
+        assert config.model.text_weight == (1.0 if chat else 0.01)
+        assert config.data.condition_dropout == (0.0 if chat else 0.1)
+    assert get_mllm("edit") is get_mllm("mllm-edit")
+    with pytest.raises(TrainingError, match="known: mllm-pretrain"):
+        get_mllm("draw")
+
+
+def test_a_run_and_a_dry_run(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    parts = {
+        "--data": write_data(tmp_path),
+        "--tokenizer": write_tokenizer(tmp_path / "tokenizer"),
+        "--language-model": write_language_model(tmp_path / "qwen"),
+        "--out": tmp_path / "run",
+    }
+    words = [str(word) for pair in parts.items() for word in pair]
+    words += [word for setting in SMALL for word in ("--set", setting)]
+    result = uwt_eval("train", "mllm", "--preset", "pretrain", *words, "--device", "cpu", "--json")
+    assert result.code == 0, result.err
+    facts = json.loads(result.out)
+    assert facts["steps"] == 2
+    assert facts["values"]["text_loss"] > 0
+    assert (Path(facts["model"]) / "ae.safetensors").is_file()
+    planned = uwt_eval("train", "mllm", "--preset", "pretrain", *words, "--dry-run", "--world", "1")
+    assert planned.code == 0, planned.err
+    assert "diffusion head" in planned.out
+    assert "estimate" in planned.out
+
+
+def test_what_is_missing_is_said(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    data = str(write_data(tmp_path))
+    cases = [
+        (["--preset", "gen"], "--data is missing: mllm-gen trains on records of text-image"),
+        (["--preset", "drawing", "--data", data], "unknown preset"),
+        (["--preset", "pretrain", "--data", str(tmp_path / "no.jsonl")], "does not exist"),
+        (
+            ["--preset", "gen", "--language-model", "x", "--set", "init=y"],
+            "--language-model x and init=y: give one of them",
+        ),
+        (
+            ["--preset", "pretrain", "--data", data, "--language-model", str(tmp_path / "none")],
+            "no such folder; give a Hugging Face folder",
+        ),
+        (["--preset", "gen", "--data", data, "--device", "tpu"], "use auto or cpu"),
+    ]
+    for words, message in cases:
+        words += ["--out", str(tmp_path / "out"), "--set", "precision=float32"]
+        result = uwt_eval("train", "mllm", *words)
+        assert result.code == 2
+        assert message in " ".join(result.err.split())
+        assert "Traceback" not in result.err
+
+
+def test_presets_are_listed_and_shown(uwt_eval: CommandLine) -> None:
+    listed = uwt_eval("list", "presets")
+    assert "mllm-chat" in listed.out
+    shown = uwt_eval("show", "mllm-edit", "--json")
+    assert json.loads(shown.out)

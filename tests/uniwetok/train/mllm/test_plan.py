@@ -1,0 +1,67 @@
+"""The plan counts the paper's parameters, and its memory follows how a run is spread."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CommandLine
+from tests.uniwetok.train.mllm.tiny import tiny_run, write_language_model
+from uniwetok.presets import get_mllm
+from uniwetok.train.errors import TrainingError
+from uniwetok.train.mllm.plan import make_mllm_plan
+
+LAYERS = 8_190_735_360 - 2 * 151_936 * 4096
+"""Qwen3-8B, without its two tables."""
+
+
+def test_the_papers_size(uwt_eval: CommandLine) -> None:
+    result = uwt_eval("train", "mllm", "--preset", "gen", "--dry-run", "--world", "8", "--json")
+    assert result.code == 0, result.err
+    plan = json.loads(result.out)
+    counts = plan["parameters"]
+    assert counts["language model's layers"] == LAYERS
+    assert counts["language model's tables"] == 2 * 151_936 * 4096
+    assert counts["projector"] / 1e6 == pytest.approx(17.3, abs=0.05)
+    assert counts["diffusion head"] / 1e6 == pytest.approx(1126.5, abs=0.05)
+    total = sum(counts.values())
+    assert plan["memory"]["weights"] == 4 * total // 8
+    assert plan["memory"]["Adam"] == 8 * total // 8
+    assert plan["checkpoint"] == 12 * total
+    assert plan["tokens"] == 37_376 * 8 * 20_000
+    assert plan["fits_estimate"] == (plan["memory_total_estimate"] <= plan["gpu_memory"])
+    assert "not measured" in plan["basis"]
+
+
+def test_memory_follows_how_a_run_is_spread() -> None:
+    config = get_mllm("pretrain").config
+    plans = {
+        "8": make_mllm_plan(config, 8),
+        "4": make_mllm_plan(config, 4),
+        "copies": make_mllm_plan(dataclasses.replace(config, shard=False), 8),
+        "kept": make_mllm_plan(dataclasses.replace(config, gradient_checkpointing=False), 8),
+        "average": make_mllm_plan(dataclasses.replace(config, ema_decay=0.9), 8),
+    }
+    assert plans["4"].memory["weights"] == 2 * plans["8"].memory["weights"]
+    assert plans["copies"].memory["weights"] == pytest.approx(8 * plans["8"].memory["weights"])
+    assert plans["kept"].activations["all layers"] > 20 * sum(plans["8"].activations.values()) / 10
+    assert plans["average"].memory["moving average"] == plans["8"].memory["weights"]
+    assert plans["8"].activations["text logits"] > 0
+    assert make_mllm_plan(get_mllm("gen").config, 8).activations["text logits"] == 0
+    measured = make_mllm_plan(config, 8, seconds_per_step=36)
+    assert (measured.hours, measured.basis) == (1000, "as measured")
+
+
+def test_a_local_language_model_is_read(tmp_path: Path) -> None:
+    run = tiny_run(write_language_model(tmp_path / "qwen"))
+    plan = make_mllm_plan(run)
+    assert plan.parameters["language model's tables"] == 2 * 556 * 32
+    with pytest.raises(TrainingError, match=r"sizes cannot be read.*Qwen/Qwen3-8B"):
+        make_mllm_plan(dataclasses.replace(run, language_model="some/model"))
+    with pytest.raises(TrainingError, match=r"--set model\.width=32"):
+        make_mllm_plan(dataclasses.replace(run, model=dataclasses.replace(run.model, width=64)))
+    with pytest.raises(TrainingError, match="does not divide among 3 processes"):
+        make_mllm_plan(run, 3)

@@ -1,0 +1,68 @@
+"""The unified multimodal model: chat about images, generate and edit them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uniwetok.lazy import lazy
+
+if TYPE_CHECKING:
+    from uniwetok.mllm.assistant import Assistant
+    from uniwetok.mllm.batch import Batch, collate
+    from uniwetok.mllm.chat import Replies, Reply, Sampling
+    from uniwetok.mllm.config import LANGUAGE_MODELS, PRESETS, MLLMConfig
+    from uniwetok.mllm.edit import edit_codes
+    from uniwetok.mllm.errors import MLLMError
+    from uniwetok.mllm.generate import generate_codes
+    from uniwetok.mllm.guidance import Guidance
+    from uniwetok.mllm.layout import SequenceBuilder, TokenSequence
+    from uniwetok.mllm.model import MLLM
+    from uniwetok.mllm.segments import Turn
+    from uniwetok.mllm.special_tokens import add_special_tokens, check_tokenizer
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "LANGUAGE_MODELS": "config",
+            "MLLM": "model",
+            "PRESETS": "config",
+            "Assistant": "assistant",
+            "Batch": "batch",
+            "Guidance": "guidance",
+            "MLLMConfig": "config",
+            "MLLMError": "errors",
+            "Replies": "chat",
+            "Reply": "chat",
+            "Sampling": "chat",
+            "SequenceBuilder": "layout",
+            "TokenSequence": "layout",
+            "Turn": "segments",
+            "add_special_tokens": "special_tokens",
+            "check_tokenizer": "special_tokens",
+            "collate": "batch",
+            "edit_codes": "edit",
+            "generate_codes": "generate",
+        },
+    )
+
+__all__ = [
+    "LANGUAGE_MODELS",
+    "MLLM",
+    "PRESETS",
+    "Assistant",
+    "Batch",
+    "Guidance",
+    "MLLMConfig",
+    "MLLMError",
+    "Replies",
+    "Reply",
+    "Sampling",
+    "SequenceBuilder",
+    "TokenSequence",
+    "Turn",
+    "add_special_tokens",
+    "check_tokenizer",
+    "collate",
+    "edit_codes",
+    "generate_codes",
+]

@@ -1,0 +1,210 @@
+"""A multimodal model with its two tokenizers: everything that answering takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import torch
+
+from uniwetok.files import write_json
+from uniwetok.mllm import checkpoint, pictures
+from uniwetok.mllm.chat import Replies, Reply, Sampling
+from uniwetok.mllm.edit import edit_codes
+from uniwetok.mllm.errors import MLLMError
+from uniwetok.mllm.generate import generate_codes
+from uniwetok.mllm.layout import SequenceBuilder
+from uniwetok.mllm.model import MLLM
+from uniwetok.mllm.segments import Turn
+from uniwetok.tokenizer import UniWeTok
+from uniwetok.tokenizer import checkpoint as files
+from uniwetok.tokenizer.checkpoint import CheckpointError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+    from uniwetok.mllm.drawing import OnStep
+
+
+class Assistant:
+    """Chats, generates and edits.
+
+    Args:
+        model: in evaluation mode.
+        text: the text tokenizer, with all special tokens.
+        images: the image tokenizer, with the model's bits a token.
+
+    Attributes:
+        model: as given.
+        text: as given.
+        images: as given.
+        builder: lays out sequences in the text tokenizer's tokens.
+
+    Raises:
+        MLLMError: the tokenizers do not fit the model.
+    """
+
+    def __init__(self, model: MLLM, text: PreTrainedTokenizerBase, images: UniWeTok) -> None:
+        config = model.config
+        ours, theirs = ((each.latent_channels, each.downsample) for each in (config, images.config))
+        if ours != theirs:
+            raise MLLMError(
+                f"the model draws tokens of {ours[0]} bits and {ours[1]} pixels a side, the image "
+                f"tokenizer's are of {theirs[0]} and {theirs[1]}: give the one the model was "
+                f"trained with"
+            )
+        rows = model.table.num_embeddings
+        if rows < len(text):
+            raise MLLMError(
+                f"the language model knows {rows} tokens, the text tokenizer {len(text)}: they are "
+                f"not of one model"
+            )
+        self.model = model
+        self.text = text
+        self.images = images
+        self.builder = SequenceBuilder(text, config)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        image_tokenizer: str | Path | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Self:
+        """Load a folder from ``save_pretrained`` or of the released format, without running code.
+
+        Args:
+            folder: a Hugging Face causal language model with ``vision_head.safetensors``,
+                ``projector.safetensors`` and, for the images, ``ae.safetensors``.
+            image_tokenizer: weights of the image tokenizer, where they are elsewhere.
+            dtype: precision of all networks.
+
+        Returns:
+            On the CPU, in evaluation mode.
+
+        Raises:
+            CheckpointError: a part is missing, damaged, or does not fit the others.
+            MLLMError: the tokenizers do not fit the model.
+        """
+        folder = Path(folder)
+        model = MLLM.from_pretrained(folder, dtype=dtype)
+        text = checkpoint.load_text_tokenizer(folder)
+        path = image_tokenizer_path(folder, image_tokenizer)
+        return cls(model, text, UniWeTok.from_checkpoint(path).to(dtype=dtype))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write all parts into one folder, as ``from_pretrained`` reads them."""
+        folder = Path(folder)
+        self.model.save_pretrained(folder)
+        self.text.save_pretrained(folder)
+        files.write_tensors(folder / files.RELEASED_WEIGHTS_FILE, self.images.state_dict())
+        write_json(folder / files.RELEASED_CONFIG_FILE, self.images.config.to_dict())
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the networks to a device."""
+        self.model.to(device)
+        self.images.to(device)
+        return self
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        height: int = 1024,
+        width: int = 1024,
+        cfg: float = 7.5,
+        steps: int = 50,
+        on_step: OnStep | None = None,
+    ) -> list[np.ndarray]:
+        """Draw one picture of each prompt, uint8 (height, width, 3); see ``generate_codes``."""
+        codes = generate_codes(
+            self,
+            prompts,
+            seeds,
+            height=height,
+            width=width,
+            cfg=cfg,
+            steps=steps,
+            on_step=on_step,
+        )
+        return pictures.decode(codes, self.images, seeds)
+
+    def edit(
+        self,
+        instructions: Sequence[str],
+        images: Sequence[Sequence[np.ndarray]],
+        seeds: Sequence[int],
+        *,
+        size: tuple[int, int] | None = None,
+        cfg: float = 7.5,
+        image_cfg: float = 1.0,
+        steps: int = 50,
+        on_step: OnStep | None = None,
+    ) -> list[np.ndarray]:
+        """Draw one edited picture for each instruction and its images; see ``edit_codes``."""
+        codes = edit_codes(
+            self,
+            instructions,
+            images,
+            seeds,
+            size=size,
+            cfg=cfg,
+            image_cfg=image_cfg,
+            steps=steps,
+            on_step=on_step,
+        )
+        return pictures.decode(codes, self.images, seeds)
+
+    def question(self, text: str, images: Sequence[np.ndarray] = ()) -> Turn:
+        """Make a user's turn of images, uint8 (H, W, 3) of any sizes, and a text after them."""
+        return Turn("user", [*self.encode(images), text])
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[Tensor]:
+        """Encode pictures, uint8 (H, W, 3) of any sizes; see ``pictures.encode``."""
+        return pictures.encode(images, self.images, self.model.config)
+
+    def stream(
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        *,
+        seeds: Sequence[int] | None = None,
+        sampling: Sampling | None = None,
+    ) -> Replies:
+        """Reply to conversations piece by piece; see ``Replies``. Greedy unless said otherwise."""
+        seeds = [0] * len(conversations) if seeds is None else seeds
+        return Replies(self, conversations, seeds, sampling or Sampling())
+
+    def chat(
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        *,
+        seeds: Sequence[int] | None = None,
+        sampling: Sampling | None = None,
+    ) -> list[Reply]:
+        """Reply to conversations; see ``Replies``. Greedy unless said otherwise."""
+        replies = self.stream(conversations, seeds=seeds, sampling=sampling)
+        for _ in replies:
+            pass
+        return replies.replies
+
+
+def image_tokenizer_path(folder: Path, elsewhere: str | Path | None) -> Path:
+    """Find the image tokenizer's weights, in the folder or elsewhere.
+
+    Raises:
+        CheckpointError: they are in neither.
+    """
+    if elsewhere is not None:
+        return Path(elsewhere)
+    path = folder / files.RELEASED_WEIGHTS_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder}: {files.RELEASED_WEIGHTS_FILE}, the image tokenizer, is missing: give the "
+            f"path of the one the model was trained with"
+        )
+    return path

@@ -1,0 +1,189 @@
+"""Folders of a multimodal model, own or released: a Hugging Face folder with three parts beside it.
+
+Nothing in a folder is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from uniwetok.files import write_json
+from uniwetok.mllm.config import MLLMConfig
+from uniwetok.tokenizer import checkpoint as files
+from uniwetok.tokenizer.checkpoint import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+HEAD_WEIGHTS, HEAD_CONFIG = "vision_head.safetensors", "vision_head_config.json"
+PROJECTOR_WEIGHTS = "projector.safetensors"
+CONFIG_FILE = "mllm_config.json"
+"""What the released folders do not say."""
+_SUFFIXES = {".json", ".safetensors", ".jinja", ".txt", ".model"}
+_PLAIN_TOKENIZERS = {"TokenizersBackend", "PreTrainedTokenizerFast"}
+_RELEASED_NAMES = {
+    "ch_target": "latent_channels",
+    "ch_cond": "width",
+    "ch_latent": "diffusion_width",
+    "depth_latent": "diffusion_blocks",
+    "depth_adanln": "diffusion_modulations",
+    "parallel_num": "parallel_tokens",
+    "diff_batch_mul": "loss_repeats",
+    "P_mean": "time_mean",
+    "P_std": "time_std",
+}
+_BUILT = {"use_swiglu": True, "time_schedule": "logit_normal", "time_shift": 1.0}
+"""The values of the other released settings that any released folder has; only they are built."""
+
+
+def parts(folder: Path) -> list[Path]:
+    """List the files that decide what a model computes, but for the image tokenizer's."""
+    of_images = {files.RELEASED_WEIGHTS_FILE, files.RELEASED_CONFIG_FILE}
+    return sorted(
+        path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.name not in of_images
+    )
+
+
+def read_config(folder: Path) -> MLLMConfig:
+    """Read the configuration: ours where it is there, else what the released files say.
+
+    Raises:
+        CheckpointError: no such folder, or a file that is missing, damaged or of another kind.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder")
+    own = folder / CONFIG_FILE
+    path = own if own.is_file() else folder / HEAD_CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if path == own:
+            return MLLMConfig.from_dict(values)
+        return MLLMConfig(**_of_released(values), downsample=_downsample(folder))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder}: no multimodal model: {HEAD_CONFIG} is missing") from error
+    except (OSError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: {files.first_line(error)}") from error
+
+
+def _of_released(values: Mapping[str, Any]) -> dict[str, Any]:
+    for name, only in _BUILT.items():
+        if values.get(name, only) != only:
+            raise ValueError(f"{name}={values[name]} is not supported, only {only}")
+    return {ours: values[name] for name, ours in _RELEASED_NAMES.items() if name in values}
+
+
+def _to_released(config: MLLMConfig) -> dict[str, Any]:
+    values = {name: getattr(config, ours) for name, ours in _RELEASED_NAMES.items()}
+    return {**values, **_BUILT}
+
+
+def _downsample(folder: Path) -> int:
+    """Read the pixels of a token off the image tokenizer's configuration; 32 without one."""
+    path = folder / files.RELEASED_CONFIG_FILE
+    if not path.is_file():
+        return 32
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if "channel_multipliers" in values:
+        return files.read_config(path).downsample
+    sizes = values.get("ddconfig", values)
+    return int(2 ** (len(sizes["ch_mult"]) - 1))
+
+
+def load_language_model(folder: Path, dtype: torch.dtype, attention: str) -> PreTrainedModel:
+    """Load the language model from its safetensors.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder}: the language model cannot be read ({files.first_line(error)})"
+        ) from error
+    return model
+
+
+def load_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the text tokenizer.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        # Where a tokenizer is of no model's own class, the automatic choice goes by the language
+        # model and may add tokens that this one never had.
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        plain = settings.get("tokenizer_class") in _PLAIN_TOKENIZERS
+        kind = PreTrainedTokenizerFast if plain else AutoTokenizer
+        tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{folder}: the text tokenizer cannot be read ({files.first_line(error)})"
+        ) from error
+    return tokenizer
+
+
+def load_part(module: nn.Module, path: Path, dtype: torch.dtype) -> None:
+    """Give a module on the meta device the weights of a file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of other sizes.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    tensors = files.read_tensors(path)
+    expected = files.shapes(module.state_dict())
+    faults = files.faults(tensors, expected)
+    faults += [f"{name} (not in the model)" for name in tensors if name not in expected]
+    if faults:
+        raise CheckpointError(f"{path}: {files.listing(faults)}")
+    module.load_state_dict({name: each.to(dtype) for name, each in tensors.items()}, assign=True)
+
+
+def save(
+    folder: Path,
+    language_model: PreTrainedModel,
+    config: MLLMConfig,
+    head: Mapping[str, Tensor],
+    projector: Mapping[str, Tensor],
+) -> None:
+    """Write a model's parts, each whole or not at all.
+
+    Args:
+        folder: made where it is not there.
+        language_model: as given to the model.
+        config: of the model.
+        head: weights of the diffusion head.
+        projector: weights of the projector.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as staging:
+        language_model.save_pretrained(staging)
+        for path in Path(staging).iterdir():
+            path.replace(folder / path.name)
+    files.write_tensors(folder / HEAD_WEIGHTS, head)
+    files.write_tensors(folder / PROJECTOR_WEIGHTS, projector)
+    write_json(folder / HEAD_CONFIG, _to_released(config))
+    write_json(folder / CONFIG_FILE, config.to_dict())

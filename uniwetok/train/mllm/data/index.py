@@ -1,0 +1,285 @@
+"""Lengths of all samples and sizes of all images: read once, kept on disk.
+
+Packing needs every length before the first step, so that any step's rows can be told from its
+number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from uniwetok.files import replaced
+from uniwetok.train.data.source import UnreadableImage
+from uniwetok.train.errors import TrainingError
+from uniwetok.train.mllm.data.config import SequenceData
+from uniwetok.train.mllm.data.layout import most_tokens
+from uniwetok.train.mllm.data.records import KINDS, RecordError
+from uniwetok.train.mllm.data.sizes import MOST_STRETCH, SizeRule
+from uniwetok.train.mllm.data.source import RecordSource, image_size
+
+if TYPE_CHECKING:
+    from uniwetok.mllm.layout import SequenceBuilder
+
+OnBlock = Callable[[int, int], None]
+"""Takes how much is done and how much there is."""
+
+UNREADABLE = 0
+"""Length of a sample whose images cannot be read."""
+_VERSION = 1
+_BLOCK = 64
+_READS_BEFORE_STOP = 100
+_INDEX_FILE = "samples.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class SampleIndex:
+    """What is known of every sample before it is read."""
+
+    tokens: NDArray[np.int32]
+    """Positions of its longest layout; `UNREADABLE` where an image cannot be read."""
+    kinds: NDArray[np.int8]
+    """Places in `KINDS`."""
+    firsts: NDArray[np.int64]
+    """(samples + 1,): its images are entries firsts[i] .. firsts[i + 1] - 1 of ``images``."""
+    images: NDArray[np.int64]
+    """(references,): number of the image, the same wherever the same one is named."""
+    sizes: NDArray[np.int32]
+    """(images, 2): height and width in pixels that each is resized to."""
+    homes: NDArray[np.int64]
+    """(images, 2): a sample that names it, and its place among that sample's images."""
+    digest: str
+    """Of all that it depends on."""
+    first_unreadable: str
+    """Why a sample cannot be read; empty where all can."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def image_sizes(self, index: int) -> list[tuple[int, int]]:
+        """Give height and width of each image of a sample."""
+        return [(height, width) for height, width in self.sizes[self.image_rows(index)].tolist()]
+
+    def image_rows(self, index: int) -> NDArray[np.int64]:
+        """Give the numbers of a sample's images."""
+        return self.images[self.firsts[index] : self.firsts[index + 1]]
+
+    def usable(self, config: SequenceData) -> tuple[NDArray[np.int64], list[str]]:
+        """Give the samples that fit into a row, and what a user must know of the others.
+
+        Raises:
+            TrainingError: none fits, samples are too long and to be refused, or too many are
+                unreadable.
+        """
+        readable = self.tokens != UNREADABLE
+        fits = readable & (self.tokens <= config.row_tokens)
+        lost, long = int((~readable).sum()), int((readable & ~fits).sum())
+        notices = []
+        if lost:
+            notices.append(
+                f"{lost:,} of {len(self):,} samples have unreadable images and are left out; "
+                f"first {self.first_unreadable}"
+            )
+        if lost > config.corrupt_limit * len(self) and len(self) >= _READS_BEFORE_STOP:
+            raise TrainingError(
+                f"{notices[0]}: more than data.corrupt_limit={config.corrupt_limit}; repair or "
+                f"remove them, or raise data.corrupt_limit"
+            )
+        if long:
+            most = int(self.tokens.max())
+            text = (
+                f"{long:,} of {len(self):,} samples are longer than the limit of "
+                f"data.row_tokens={config.row_tokens:,} (the longest has {most:,})"
+            )
+            if config.over_long == "refuse":
+                raise TrainingError(f"{text}; shorten them, or --set data.over_long=skip")
+            notices.append(f"{text} and are left out")
+        if not fits.any():
+            raise TrainingError(f"no sample can be used: {'; '.join(notices)}")
+        return np.flatnonzero(fits), notices
+
+
+def index_samples(
+    source: RecordSource,
+    builder: SequenceBuilder,
+    config: SequenceData,
+    rule: SizeRule,
+    folder: Path,
+    on_block: OnBlock = lambda *_: None,
+) -> SampleIndex:
+    """Read what is kept in ``folder``, or look at all records and keep it there.
+
+    Raises:
+        TrainingError: a record is none, or of a kind that is not trained on.
+    """
+    digest = _digest(source, builder, config, rule)
+    kept = folder / _INDEX_FILE
+    with suppress(OSError, ValueError, KeyError), np.load(kept, allow_pickle=False) as arrays:
+        if str(arrays["digest"]) == digest:
+            return _loaded(arrays, digest)
+    index = _read(source, builder, config, rule, digest, on_block)
+    with replaced(kept) as partial, partial.open("wb") as file:
+        np.savez(
+            file,
+            tokens=index.tokens,
+            kinds=index.kinds,
+            firsts=index.firsts,
+            images=index.images,
+            sizes=index.sizes,
+            homes=index.homes,
+            digest=digest,
+            first_unreadable=index.first_unreadable,
+        )
+    return index
+
+
+def _loaded(arrays: np.lib.npyio.NpzFile, digest: str) -> SampleIndex:
+    return SampleIndex(
+        arrays["tokens"],
+        arrays["kinds"],
+        arrays["firsts"],
+        arrays["images"],
+        arrays["sizes"],
+        arrays["homes"],
+        digest,
+        str(arrays["first_unreadable"]),
+    )
+
+
+def _digest(
+    source: RecordSource, builder: SequenceBuilder, config: SequenceData, rule: SizeRule
+) -> str:
+    """SHA-256 of the files' names, sizes and times, and of what lengths depend on."""
+    vocabulary = sorted(builder.tokenizer.get_vocab().items())
+    facts = {
+        "version": _VERSION,
+        "source": source.state,
+        "vocabulary": hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest(),
+        "parallel": builder.config.parallel_tokens,
+        "rule": asdict(rule),
+        "describes": bool(config.describe_share),
+        "kinds": config.kinds,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one record tells."""
+
+    tokens: int
+    kind: int
+    images: list[tuple[str, tuple[int, int]]]
+    """Key and resized height and width of each."""
+    fault: str = ""
+    """Why the record is refused."""
+    unreadable: str = ""
+
+
+class _Blocks(Dataset[list[_Look]]):
+    """Looks at a block of records."""
+
+    def __init__(
+        self,
+        source: RecordSource,
+        builder: SequenceBuilder,
+        config: SequenceData,
+        rule: SizeRule,
+    ) -> None:
+        self._source = source
+        self._builder = builder
+        self._config = config
+        self._rule = rule
+
+    def __len__(self) -> int:
+        return -(-len(self._source) // _BLOCK)
+
+    def __getitem__(self, block: int) -> list[_Look]:
+        if block >= len(self):
+            raise IndexError(block)
+        start = block * _BLOCK
+        return [self._look(i) for i in range(start, min(start + _BLOCK, len(self._source)))]
+
+    def _look(self, index: int) -> _Look:
+        file, line = self._source.where(index)
+        try:
+            record = self._source.record(index)
+        except RecordError as error:
+            return _Look(0, 0, [], f"{file}:{line}: {error}")
+        if record.kind not in self._config.kinds:
+            kinds = ", ".join(self._config.kinds)
+            fault = f"{record.kind!r} is not trained on here, but {kinds}"
+            return _Look(0, 0, [], f"{file}:{line}: kind: {fault}; remove it, or set data.kinds")
+        kind = KINDS.index(record.kind)
+        images = []
+        for picture in record.pictures:
+            try:
+                size = image_size(self._source, index, picture.name)
+            except UnreadableImage as error:
+                return _Look(0, kind, [], "", f"{file}:{line}: {picture.field}: {error}")
+            if self._rule.stretch(*size) > MOST_STRETCH:
+                reason = f"{picture.name} of {size[0]}x{size[1]} pixels is too long a strip"
+                return _Look(0, kind, [], "", f"{file}:{line}: {picture.field}: {reason}")
+            key = self._source.image_key(index, picture.name)
+            images.append((key, self._rule.nearest(*size)))
+        side = self._builder.config.downsample
+        grids = [(height // side, width // side) for _, (height, width) in images]
+        describes = self._config.describe_share > 0
+        return _Look(most_tokens(record, grids, self._builder, describes), kind, images)
+
+
+def _read(
+    source: RecordSource,
+    builder: SequenceBuilder,
+    config: SequenceData,
+    rule: SizeRule,
+    digest: str,
+    on_block: OnBlock,
+) -> SampleIndex:
+    looks: list[_Look] = []
+    loader = DataLoader(
+        _Blocks(source, builder, config, rule),
+        batch_size=None,
+        num_workers=config.workers,
+        generator=torch.Generator(),
+    )
+    for block in loader:
+        looks += block
+        on_block(len(looks), len(source))
+    _refuse([look.fault for look in looks if look.fault], len(looks))
+    numbers: dict[str, int] = {}
+    images, sizes, homes = [], [], []
+    for sample, look in enumerate(looks):
+        for place, (key, size) in enumerate(look.images):
+            if key not in numbers:
+                numbers[key] = len(numbers)
+                sizes.append(size)
+                homes.append((sample, place))
+            images.append(numbers[key])
+    counts = [len(look.images) for look in looks]
+    return SampleIndex(
+        tokens=np.array([look.tokens for look in looks], np.int32),
+        kinds=np.array([look.kind for look in looks], np.int8),
+        firsts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        images=np.array(images, np.int64),
+        sizes=np.array(sizes, np.int32).reshape(-1, 2),
+        homes=np.array(homes, np.int64).reshape(-1, 2),
+        digest=digest,
+        first_unreadable=next((look.unreadable for look in looks if look.unreadable), ""),
+    )
+
+
+def _refuse(faults: Sequence[str], records: int) -> None:
+    if faults:
+        more = f" ({len(faults):,} of {records:,} records are refused)" if len(faults) > 1 else ""
+        raise TrainingError(f"{faults[0]}{more}; `uwt-eval data check` lists all")

@@ -1,0 +1,76 @@
+"""Which samples stand in which row: greedily packed in a shuffled order, epoch after epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uniwetok.train.data.order import EpochOrder
+
+
+def pack(lengths: NDArray[np.int32], limit: int) -> NDArray[np.int64]:
+    """Fill rows in order, each until the next sample does not fit.
+
+    Args:
+        lengths: of the samples, none above ``limit``.
+        limit: of a row.
+
+    Returns:
+        (rows + 1,): row r holds samples out[r] .. out[r + 1] - 1.
+    """
+    ends = np.cumsum(lengths, dtype=np.int64)
+    edges = [0]
+    while edges[-1] < len(ends):
+        used = ends[edges[-1] - 1] if edges[-1] else 0
+        edges.append(int(np.searchsorted(ends, used + limit, side="right")))
+    return np.array(edges)
+
+
+class PackedOrder:
+    """Rows of the endless sequence of epochs, a pure function of samples, lengths and seed.
+
+    No row spans two epochs; so the last one of an epoch may be short.
+    """
+
+    def __init__(
+        self, samples: NDArray[np.int64], tokens: NDArray[np.int32], *, limit: int, seed: int
+    ) -> None:
+        """Take what is packed.
+
+        Args:
+            samples: numbers of those that fit into a row.
+            tokens: lengths of all samples, by number.
+            limit: positions of a row.
+            seed: of the order.
+        """
+        self._samples = samples
+        self._tokens = tokens
+        self._limit = limit
+        self._order = EpochOrder(np.array([len(samples)]), seed=seed, shuffle_shards=1)
+        self._firsts = [0]
+        self._epoch: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    def row(self, position: int) -> tuple[int, list[int]]:
+        """Return the epoch and the samples of the row at a position."""
+        epoch = self._find(position)
+        samples, edges = self._packed(epoch)
+        place = position - self._firsts[epoch]
+        return epoch, samples[edges[place] : edges[place + 1]].tolist()
+
+    def epochs(self, positions: int) -> float:
+        """Return how often all samples have been seen after so many rows."""
+        epoch = self._find(positions)
+        _, edges = self._packed(epoch)
+        return epoch + float(edges[positions - self._firsts[epoch]]) / len(self._samples)
+
+    def _find(self, position: int) -> int:
+        while self._firsts[-1] <= position:
+            _, edges = self._packed(len(self._firsts) - 1)
+            self._firsts.append(self._firsts[-1] + len(edges) - 1)
+        return int(np.searchsorted(self._firsts, position, side="right")) - 1
+
+    def _packed(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if self._epoch is None or self._epoch[0] != epoch:
+            samples = self._samples[self._order.epoch(epoch)]
+            self._epoch = (epoch, samples, pack(self._tokens[samples], self._limit))
+        return self._epoch[1:]

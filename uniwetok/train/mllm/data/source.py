@@ -1,0 +1,220 @@
+"""Where records and their images lie: lines of JSON beside a folder, or WebDataset shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from uniwetok.train.data.source import UnreadableImage, decode_rgb
+from uniwetok.train.errors import TrainingError
+from uniwetok.train.mllm.data.records import Record, parse_line
+from uniwetok.train.mllm.data.shard_records import ShardRecords
+
+FORMATS = "give a .jsonl file, a folder of them, one WebDataset .tar or a folder of them"
+_CHUNK = 2**24
+
+
+class RecordSource(Protocol):
+    """Records by number, 0 to len() - 1; may be pickled, and read from several processes."""
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """What changes whenever a file of the records does: names, sizes and times."""
+        ...
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What was found damaged while listing, a line each; its readable part is used."""
+        ...
+
+    def record(self, index: int) -> Record:
+        """Read a record.
+
+        Raises:
+            RecordError: it is none.
+        """
+        ...
+
+    def where(self, index: int) -> tuple[str, int]:
+        """Return the file of a record, and its line or its place in the shard, from 1."""
+        ...
+
+    def image_key(self, index: int, name: str) -> str:
+        """Return what is the same wherever records name the same image."""
+        ...
+
+    def open_image(self, index: int, name: str) -> BinaryIO:
+        """Open the file of an image that a record names.
+
+        Raises:
+            UnreadableImage: it is not there.
+        """
+        ...
+
+
+class JsonlRecords:
+    """Records of one or more files of JSON lines; images are named relative to ``images``."""
+
+    damage: tuple[str, ...] = ()
+
+    def __init__(self, paths: Sequence[Path], images: Path | None = None) -> None:
+        """Find the lines; empty ones are passed over.
+
+        Args:
+            paths: of the files, in order.
+            images: folder that images are named relative to; that of each file if None.
+
+        Raises:
+            TrainingError: a file cannot be read, or none holds a line.
+        """
+        self._paths = list(paths)
+        self._images = images
+        self._starts: list[NDArray[np.int64]] = []
+        self._lines: list[NDArray[np.int64]] = []
+        states = []
+        for path in self._paths:
+            try:
+                starts, lines = _find_lines(path)
+                state = path.stat()
+            except OSError as error:
+                raise TrainingError(f"{path}: cannot be read ({error.strerror})") from error
+            self._starts.append(starts)
+            self._lines.append(lines)
+            states.append(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}")
+        self._ends = np.cumsum([len(lines) for lines in self._lines])
+        self.state = "\n".join([*states, str(images.resolve() if images else "")])
+        if not len(self):
+            raise TrainingError(f"{self._paths[0]}: holds no record; write one JSON object a line")
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def record(self, index: int) -> Record:
+        """Read a record; raise `RecordError` where it is none."""
+        file, row = self._locate(index)
+        start, stop = self._starts[file][row : row + 2]
+        with self._paths[file].open("rb") as lines:
+            lines.seek(int(start))
+            return parse_line(lines.read(int(stop - start)))
+
+    def where(self, index: int) -> tuple[str, int]:
+        """Return the file and the line, from 1."""
+        file, row = self._locate(index)
+        return str(self._paths[file]), int(self._lines[file][row])
+
+    def image_key(self, index: int, name: str) -> str:
+        """Return the path, relative to the folder of images where there is one for all."""
+        file, _ = self._locate(index)
+        return name if self._images else f"{self._paths[file].parent}/{name}"
+
+    def open_image(self, index: int, name: str) -> BinaryIO:
+        """Open the file of an image; raise `UnreadableImage` where that fails."""
+        file, _ = self._locate(index)
+        path = (self._images or self._paths[file].parent) / PurePosixPath(name)
+        try:
+            return path.open("rb")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise UnreadableImage(f"{path} cannot be read ({reason})") from error
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        file = int(np.searchsorted(self._ends, index, side="right"))
+        return file, index - int(self._ends[file] - len(self._lines[file]))
+
+
+def _find_lines(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give where the lines that are not blank start, and the end of the last; and their numbers."""
+    breaks = []
+    size = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            found = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n"))
+            breaks.append(found + size + 1)
+            size += len(chunk)
+        edges = np.unique(np.concatenate([[0], *breaks, [size]]).astype(np.int64))
+        blank = []
+        for row in np.flatnonzero(np.diff(edges) <= 3):
+            file.seek(int(edges[row]))
+            if not file.read(int(edges[row + 1] - edges[row])).strip():
+                blank.append(int(row))
+    lines = np.delete(np.arange(len(edges) - 1), blank)
+    # A blank line after a record is read with it, which JSON does not mind.
+    return np.append(edges[lines], size), lines + 1
+
+
+def open_records(path: str | Path, images: str | Path | None = None) -> RecordSource:
+    """Open records by the path of a file or folder.
+
+    Args:
+        path: of a ``.jsonl``, a ``.tar``, or a folder of either.
+        images: folder that JSON lines name images relative to; that of their file if None.
+
+    Raises:
+        TrainingError: there is no such path, or nothing in it can be read.
+    """
+    place = Path(path).expanduser()
+    root = None if images is None else Path(images).expanduser()
+    if root is not None and not root.is_dir():
+        raise TrainingError(f"{images} is no folder: give the one that images are named in")
+    if place.is_file():
+        return _open_files([place], root)
+    if place.is_dir():
+        for suffix in (".jsonl", ".tar"):
+            found = sorted(place.glob(f"*{suffix}"))
+            if found:
+                return _open_files(found, root)
+        raise TrainingError(f"{path} holds neither .jsonl nor .tar files: {FORMATS}")
+    raise TrainingError(f"{path} does not exist: {FORMATS}")
+
+
+def _open_files(paths: Sequence[Path], images: Path | None) -> RecordSource:
+    if paths[0].suffix == ".tar":
+        return ShardRecords(paths)
+    if paths[0].suffix in (".jsonl", ".json"):
+        return JsonlRecords(paths, images)
+    raise TrainingError(f"{paths[0]} is neither .jsonl nor .tar: {FORMATS}")
+
+
+def image_size(source: RecordSource, index: int, name: str) -> tuple[int, int]:
+    """Read height and width from the header of an image.
+
+    Raises:
+        UnreadableImage: it is not there or no image.
+    """
+    with source.open_image(index, name) as file:
+        try:
+            with Image.open(file) as image:
+                return image.height, image.width
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Damaged bytes make Pillow's readers raise nearly any exception.
+            raise UnreadableImage(f"{name} is not a readable image ({_reason(error)})") from error
+
+
+def read_image(source: RecordSource, index: int, name: str) -> Image.Image:
+    """Decode an image of a record to 8-bit RGB.
+
+    Raises:
+        UnreadableImage: it is not there or cannot be decoded; the message names record and image.
+    """
+    try:
+        with source.open_image(index, name) as file:
+            return decode_rgb(file.read())
+    except (UnreadableImage, OSError) as error:
+        where, line = source.where(index)
+        raise UnreadableImage(f"{where}:{line}: image {name!r}: {error}") from error
+
+
+def _reason(error: Exception) -> str:
+    text, of_file, _ = str(error).partition(" <_io")
+    return f"{text} it" if of_file else text

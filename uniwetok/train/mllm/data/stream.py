@@ -1,0 +1,222 @@
+"""Packed rows of sequences, the same whatever reads them and wherever it starts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from uniwetok.mllm.batch import Batch, collate
+from uniwetok.train.data.source import UnreadableImage
+from uniwetok.train.errors import TrainingError
+from uniwetok.train.mllm.data.codes import ImageCodes
+from uniwetok.train.mllm.data.config import SequenceData
+from uniwetok.train.mllm.data.encoding import encode_pixels
+from uniwetok.train.mllm.data.index import SampleIndex
+from uniwetok.train.mllm.data.layout import Draws, segments
+from uniwetok.train.mllm.data.packing import PackedOrder
+from uniwetok.train.mllm.data.records import KINDS, Record, RecordError
+from uniwetok.train.mllm.data.sizes import resized
+from uniwetok.train.mllm.data.source import RecordSource, read_image
+
+if TYPE_CHECKING:
+    from uniwetok.mllm.layout import SequenceBuilder
+    from uniwetok.tokenizer import UniWeTok
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Sequences packed into one row."""
+
+    batch: Batch
+    """Of one row."""
+    kinds: Tensor
+    """(samples,) int64: places in `KINDS`."""
+
+
+@dataclass(frozen=True, eq=False)
+class PackedRows:
+    """One step's rows of one process."""
+
+    rows: list[Row]
+    images: int
+    """In all rows."""
+    unreadable: int
+    """Samples that are left out, for an image could not be read."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return self.images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a process stands in a run."""
+
+    batch_size: int
+    """Rows of one step over all processes; divides among them."""
+    seed: int
+    """Of order and draws."""
+    rank: int = 0
+    """This process, 0 to ``world`` - 1."""
+    world: int = 1
+    """Number of processes."""
+    start: int = 0
+    """The first step that is yielded."""
+
+
+class PackedStream:
+    """An endless stream of `PackedRows`, a pure function of records, settings, seed and step.
+
+    Step s takes rows [s * batch_size, (s + 1) * batch_size) of `PackedOrder`, rank r the r-th equal
+    part of them. What is left out or turned round is drawn from (seed, epoch, sample).
+
+    Args:
+        source: the records.
+        index: of all samples.
+        config: how records become sequences.
+        builder: lays sequences out.
+        images: the cache of codes, or the tokenizer that encodes on the way.
+        place: where this process stands.
+
+    Raises:
+        TrainingError: no sample can be used; while iterating: too many images are unreadable, or a
+            record was changed.
+    """
+
+    def __init__(
+        self,
+        source: RecordSource,
+        index: SampleIndex,
+        config: SequenceData,
+        builder: SequenceBuilder,
+        images: ImageCodes | UniWeTok,
+        place: Place,
+    ) -> None:
+        usable, self.notices = index.usable(config)
+        self._order = PackedOrder(usable, index.tokens, limit=config.row_tokens, seed=place.seed)
+        self._config = config
+        self._builder = builder
+        self._images = images
+        self._place = place
+        cache = images if isinstance(images, ImageCodes) else None
+        self._steps = _Steps(source, index, config, self._order, cache, place)
+
+    def epochs(self, steps: int) -> float:
+        """Return how often all processes have seen the samples after so many steps."""
+        return self._order.epochs(steps * self._place.batch_size)
+
+    def __iter__(self) -> Iterator[PackedRows]:
+        """Yield a step's rows after the other."""
+        loader = DataLoader(
+            self._steps,
+            batch_size=None,
+            sampler=range(self._place.start, sys.maxsize),
+            num_workers=self._config.workers,
+            generator=torch.Generator(),
+        )
+        seen = unreadable = 0
+        for rows in loader:
+            if isinstance(rows, str):
+                raise TrainingError(rows)
+            lost = [read.lost for row in rows for read in row if read.lost]
+            seen += sum(len(row) for row in rows)
+            unreadable += len(lost)
+            if lost and unreadable > max(1, self._config.corrupt_limit * seen):
+                raise TrainingError(
+                    f"{unreadable} of {seen} samples have unreadable images, more than "
+                    f"data.corrupt_limit={self._config.corrupt_limit}; last {lost[-1]}; repair or "
+                    f"remove them, or raise data.corrupt_limit"
+                )
+            yield self._assemble(rows, len(lost))
+
+    def _assemble(self, rows: list[list[_Read]], lost: int) -> PackedRows:
+        kept = [[read for read in row if not read.lost] for row in rows]
+        if not all(kept):
+            # Leaving the row out would let this process fall out of step with the others.
+            raise TrainingError("a row has no readable sample left; repair or remove the records")
+        images = sum(len(read.images) for row in kept for read in row)
+        return PackedRows([self._row(row) for row in kept], images, lost)
+
+    def _row(self, row: list[_Read]) -> Row:
+        images = [image for read in row for image in read.images]
+        if not isinstance(self._images, ImageCodes):
+            images = encode_pixels(self._images, images)
+        left = iter(images)
+        sequences = [
+            self._builder.build(
+                segments(read.record, [next(left) for _ in read.images], read.draws)
+            )
+            for read in row
+        ]
+        kinds = torch.tensor([KINDS.index(read.record.kind) for read in row])
+        return Row(collate([sequences]), kinds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """One sample on its way between processes."""
+
+    record: Record
+    draws: Draws
+    images: list[Tensor]
+    """Codes, or uint8 pixels that are still to be encoded."""
+    lost: str = ""
+    """Why an image cannot be read."""
+
+
+class _Steps(Dataset[list[list[_Read]] | str]):
+    """What a rank reads, by step; an error as its message."""
+
+    def __init__(
+        self,
+        source: RecordSource,
+        index: SampleIndex,
+        config: SequenceData,
+        order: PackedOrder,
+        cache: ImageCodes | None,
+        place: Place,
+    ) -> None:
+        self._source = source
+        self._index = index
+        self._config = config
+        self._order = order
+        self._cache = cache
+        self._place = place
+
+    def __getitem__(self, step: int) -> list[list[_Read]] | str:
+        place = self._place
+        each = place.batch_size // place.world
+        first = step * place.batch_size + place.rank * each
+        try:
+            return [self._read_row(position) for position in range(first, first + each)]
+        except RecordError as error:
+            return f"a record was changed during the run: {error}; resume from the last checkpoint"
+
+    def _read_row(self, position: int) -> list[_Read]:
+        epoch, samples = self._order.row(position)
+        return [self._read(epoch, sample) for sample in samples]
+
+    def _read(self, epoch: int, sample: int) -> _Read:
+        record = self._source.record(sample)
+        draws = Draws.at(self._config, self._place.seed, epoch, sample)
+        if self._cache is not None:
+            codes = self._cache.read(sample)
+            if codes is None:
+                file, line = self._source.where(sample)
+                return _Read(record, draws, [], f"{file}:{line}")
+            return _Read(record, draws, codes)
+        sizes = self._index.image_sizes(sample)
+        try:
+            pixels = [
+                resized(read_image(self._source, sample, picture.name), size)
+                for picture, size in zip(record.pictures, sizes, strict=True)
+            ]
+        except UnreadableImage as error:
+            return _Read(record, draws, [], str(error))
+        return _Read(record, draws, pixels)

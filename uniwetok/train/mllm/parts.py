@@ -1,0 +1,173 @@
+"""What a run starts from: a language model or an earlier run's model, and the tokenizers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from torch import Tensor
+
+from uniwetok.mllm import checkpoint
+from uniwetok.mllm.assistant import Assistant, image_tokenizer_path
+from uniwetok.mllm.config import MLLMConfig
+from uniwetok.mllm.errors import MLLMError
+from uniwetok.mllm.layout import SequenceBuilder
+from uniwetok.mllm.model import MLLM
+from uniwetok.tokenizer import CheckpointError, UniWeTok
+from uniwetok.train.errors import TrainingError
+from uniwetok.train.mllm.config import MLLMTraining
+from uniwetok.train.mllm.data.sizes import SizeRule
+from uniwetok.train.randomness import stream_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SIZES = (
+    "width",
+    "latent_channels",
+    "downsample",
+    "max_side",
+    "parallel_tokens",
+    "diffusion_width",
+    "diffusion_blocks",
+    "diffusion_modulations",
+)
+"""Fields that weights depend on; the others are of the objective and may change."""
+_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A model and what belongs to it, on the CPU."""
+
+    model: MLLM
+    text: PreTrainedTokenizerBase
+    images: UniWeTok
+    """The image tokenizer, frozen."""
+    builder: SequenceBuilder
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Assistant:
+        """Build a model of the same sizes with other weights, to be saved."""
+        language_model = self.model.language_model
+        with torch.device("meta"):
+            copy = type(language_model)(language_model.config)
+            model = MLLM(copy, self.model.config)
+        # Tied weights have one name only.
+        model.load_state_dict(weights, strict=False, assign=True)
+        copy.tie_weights()
+        return Assistant(model, self.text, self.images)
+
+
+def load_parts(config: MLLMTraining, tokenizer: Path | None, *, on_gpu: bool) -> Parts:
+    """Load what a run starts from, the same in every process.
+
+    Args:
+        config: the run.
+        tokenizer: weights of the image tokenizer; those in ``config.init``'s folder if None.
+        on_gpu: whether it will be trained on a GPU, for the choice of attention.
+
+    Raises:
+        TrainingError: a part is missing, damaged or does not fit the others.
+    """
+    attention = config.attention
+    if attention == "auto":
+        attention = "flex_attention" if on_gpu else "sdpa"
+    try:
+        if config.init is not None:
+            model, text = _earlier(Path(config.init), config.model, attention)
+        else:
+            model, text = _fresh(config, attention)
+        images = _image_tokenizer(config, tokenizer)
+        # Checks that the tokenizers fit the model.
+        builder = Assistant(model, text, images).builder
+    except (MLLMError, CheckpointError) as error:
+        raise TrainingError(str(error)) from error
+    if config.data.row_tokens > model.context:
+        raise TrainingError(
+            f"data.row_tokens={config.data.row_tokens:,} is above the language model's context of "
+            f"{model.context:,} tokens; --set data.row_tokens={model.context}"
+        )
+    return Parts(model, text, images.eval().requires_grad_(False), builder)
+
+
+def size_rule(config: MLLMTraining, tokenizer: UniWeTok) -> SizeRule:
+    """Give the sizes that images are resized to."""
+    return SizeRule(
+        multiple=config.model.multiple,
+        most_area=config.data.image_area,
+        least_side=tokenizer.config.min_image_size,
+        most_side=config.model.max_side,
+    )
+
+
+def _image_tokenizer(config: MLLMTraining, path: Path | None) -> UniWeTok:
+    if path is None and config.init is None:
+        raise TrainingError("--tokenizer is missing: images are encoded with its frozen weights")
+    place = path if config.init is None else image_tokenizer_path(Path(config.init), path)
+    assert place is not None
+    return UniWeTok.from_checkpoint(place)
+
+
+def _fresh(config: MLLMTraining, attention: str) -> tuple[MLLM, PreTrainedTokenizerBase]:
+    """Put an untrained projector and head around a language model."""
+    folder = find_language_model(config.language_model)
+    text = checkpoint.load_text_tokenizer(folder)
+    torch.manual_seed(stream_seed(config.seed, "weights"))
+    language_model = checkpoint.load_language_model(folder, torch.float32, attention)
+    width = language_model.config.get_text_config().hidden_size
+    if width != config.model.width:
+        raise TrainingError(
+            f"{config.language_model}: this language model is {width} wide, the settings say "
+            f"model.width={config.model.width}; --set model.width={width}"
+        )
+    return MLLM.build(language_model, text, config.model), text
+
+
+def _earlier(
+    folder: Path, wanted: MLLMConfig, attention: str
+) -> tuple[MLLM, PreTrainedTokenizerBase]:
+    """Go on from an earlier run's model, with this run's objective."""
+    before = MLLM.from_pretrained(folder, attention=attention)
+    for name in _SIZES:
+        found, asked = getattr(before.config, name), getattr(wanted, name)
+        if found != asked:
+            raise TrainingError(
+                f"init={folder}: this model has {name}={found}, the settings say {asked}; "
+                f"--set model.{name}={found}"
+            )
+    if before.config == wanted:
+        return before, checkpoint.load_text_tokenizer(folder)
+    with torch.device("meta"):
+        model = MLLM(before.language_model, wanted)
+    model.projector = before.projector
+    model.vision_head.load_state_dict(before.vision_head.state_dict(), assign=True)
+    return model, checkpoint.load_text_tokenizer(folder)
+
+
+def find_language_model(name: str) -> Path:
+    """Give the folder of a text model, which may be downloaded.
+
+    Raises:
+        TrainingError: there is neither such a folder nor such a name on the Hub.
+    """
+    place = Path(name).expanduser()
+    if place.is_dir():
+        return place
+    if place.exists() or name.startswith((".", "/", "~")):
+        raise TrainingError(
+            f"--language-model {name}: no such folder; give a Hugging Face folder with "
+            f"config.json, safetensors and a tokenizer, or a name on the Hub"
+        )
+    try:
+        return Path(snapshot_download(name, allow_patterns=_FILES))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(
+            f"--language-model {name}: neither a folder nor to be had from the Hugging Face Hub "
+            f"({reason}); give the path of a folder that holds it"
+        ) from error

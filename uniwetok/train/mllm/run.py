@@ -1,0 +1,140 @@
+"""A training run of the multimodal model: records, codes, steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from uniwetok.files import write_json
+from uniwetok.train.codes.cache import encoder_digest
+from uniwetok.train.errors import TrainingError
+from uniwetok.train.loop import Finished, Hooks, Loop
+from uniwetok.train.mllm.config import MLLMTraining
+from uniwetok.train.mllm.data.codes import ImageCodes, build_image_codes
+from uniwetok.train.mllm.data.index import OnBlock, SampleIndex, index_samples
+from uniwetok.train.mllm.data.source import RecordSource
+from uniwetok.train.mllm.data.stream import PackedRows, PackedStream, Place
+from uniwetok.train.mllm.parts import Parts, load_parts, size_rule
+from uniwetok.train.mllm.trainer import MLLMTrainer, make_accelerator
+from uniwetok.train.same_run import check_same_run
+from uniwetok.train.trainer import Stream
+
+_IDENTITY_FILE = "data.json"
+
+
+def train_mllm(
+    config: MLLMTraining,
+    source: RecordSource,
+    tokenizer: Path | None,
+    codes_folder: Path,
+    out: Path,
+    *,
+    device: str = "auto",
+    hooks: Hooks | None = None,
+    on_block: OnBlock = lambda *_: None,
+) -> Finished:
+    """Train, or go on from the last checkpoint in ``out``; codes are made first where missing.
+
+    Args:
+        config: the run.
+        source: records and their images.
+        tokenizer: weights of the image tokenizer; None takes those beside ``config.init``.
+        codes_folder: of the cache of codes; not used where ``config.data.cache`` is false.
+        out: the run's folder: configuration, checkpoints, logs and the model.
+        device: "cpu", or "auto" for this process's GPU where there is one.
+        hooks: what the caller does along the way.
+        on_block: called with the samples that are looked at or encoded, and the number of all.
+
+    Raises:
+        TrainingError: parts do not fit each other or are missing, a record is malformed, ``out``
+            holds another run, the disk is full, or the loss is not finite.
+    """
+    check_same_run(config, out)
+    accelerator = make_accelerator(config, device)
+    parts = load_parts(config, tokenizer, on_gpu=accelerator.device.type == "cuda")
+    parts.images.to(accelerator.device)
+    index = _index(config, source, parts, out, accelerator, on_block)
+    usable, notices = index.usable(config.data)
+    _check_identity(out, parts, index, accelerator)
+    trainer = MLLMTrainer(config, parts, accelerator)
+    images: ImageCodes | None = None
+    if config.data.cache:
+        codes_folder.mkdir(parents=True, exist_ok=True)
+        images = build_image_codes(
+            codes_folder,
+            source,
+            index,
+            parts.images,
+            accelerator,
+            config.data.workers,
+            on_block,
+        )
+    notices += [*source.damage, f"{len(usable):,} of {len(index):,} samples are trained on"]
+    opener = _opener(trainer, source, index, parts, images)
+    return Loop(trainer, opener, out, hooks=hooks, notices=notices).finish()
+
+
+def _index(
+    config: MLLMTraining,
+    source: RecordSource,
+    parts: Parts,
+    out: Path,
+    accelerator: Accelerator,
+    on_block: OnBlock,
+) -> SampleIndex:
+    """Look at all samples; the main process keeps what it found for the others."""
+    rule = size_rule(config, parts.images)
+
+    def look(report: OnBlock) -> SampleIndex:
+        return index_samples(source, parts.builder, config.data, rule, out, report)
+
+    with accelerator.main_process_first():
+        return look(on_block if accelerator.is_main_process else lambda *_: None)
+
+
+def _check_identity(out: Path, parts: Parts, index: SampleIndex, accelerator: Accelerator) -> None:
+    """Refuse to go on with other samples or another image tokenizer: rows would differ."""
+    digest = hashlib.sha256()
+    for array in (index.tokens, index.kinds, index.images, index.sizes):
+        digest.update(array.tobytes())
+    asked = {"samples_sha256": digest.hexdigest(), "encoder_sha256": encoder_digest(parts.images)}
+    path = out / _IDENTITY_FILE
+    if path.is_file():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        for name, what in (
+            ("encoder_sha256", "another image tokenizer"),
+            ("samples_sha256", "other samples"),
+        ):
+            if begun.get(name) != asked[name]:
+                raise TrainingError(f"{out} holds a run on {what}; give the same, or another --out")
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        write_json(path, asked)
+
+
+def _opener(
+    trainer: MLLMTrainer,
+    source: RecordSource,
+    index: SampleIndex,
+    parts: Parts,
+    images: ImageCodes | None,
+) -> Callable[[int], Stream[PackedRows]]:
+    config, accelerator = trainer.config, trainer.accelerator
+
+    def open_stream(start: int) -> Stream[PackedRows]:
+        place = Place(
+            batch_size=config.batch_size,
+            seed=config.seed,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            start=start,
+        )
+        return PackedStream(
+            source, index, config.data, parts.builder, images or parts.images, place
+        )
+
+    return open_stream
