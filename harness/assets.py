@@ -1,4 +1,4 @@
-"""Weight files that metrics need: pinned by SHA-256, downloaded once or found where they lie."""
+"""Files that metrics and benchmarks need: pinned by SHA-256, downloaded or found where they lie."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ class Asset:
     size: int
     licence: str
     used_by: str
+
+    @property
+    def noun(self) -> str:
+        """What kind of file it is."""
+        return "weights" if self.filename.endswith(".pth") else "file"
 
     @property
     def variable(self) -> str:
@@ -64,6 +69,56 @@ ASSETS = {
             size=553_433_881,
             licence="BSD-3-Clause",
             used_by="LPIPS(V)",
+        ),
+        Asset(
+            name="geneval-prompts",
+            filename="geneval_metadata.jsonl",
+            url=(
+                "https://raw.githubusercontent.com/djghosh13/geneval/"
+                "af4902f24d3ca90ebbb446dd9891a59e0f82725f/prompts/evaluation_metadata.jsonl"
+            ),
+            sha256="5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67c13",
+            size=85_209,
+            licence="MIT",
+            used_by="geneval",
+        ),
+        Asset(
+            name="geneval-prompts-long",
+            filename="geneval_metadata_long.jsonl",
+            url=(
+                "https://raw.githubusercontent.com/shallowdream204/BitDance/"
+                "4c5ea90161b766f63eaa8985999a5a587e935a63/"
+                "eval/geneval/prompts/evaluation_metadata_long.jsonl"
+            ),
+            sha256="09472cc9c24e225417b1d5df27e688e5f2a0fcac9ec772f33d9debe4e5d49f27",
+            size=397_873,
+            licence="Apache-2.0",
+            used_by="geneval-long",
+        ),
+        Asset(
+            name="dpg-prompts",
+            filename="dpg_prompts.json",
+            url=(
+                "https://raw.githubusercontent.com/shallowdream204/BitDance/"
+                "4c5ea90161b766f63eaa8985999a5a587e935a63/eval/dpg_bench/prompts.json"
+            ),
+            sha256="595fb9f0127363aef016fce5ef1e9e8c88e616d955beb416464dcdb088a5416c",
+            size=458_605,
+            licence="Apache-2.0",
+            used_by="dpg",
+        ),
+        Asset(
+            name="gedit-prompts",
+            filename="vie_prompts.py",
+            url=(
+                "https://raw.githubusercontent.com/EvolvingLMMs-Lab/lmms-eval/"
+                "75571cfe0fa36ca5ec2e6aa2bb268f9d38295af3/"
+                "lmms_eval/tasks/gedit_bench/viescore/vie_prompts.py"
+            ),
+            sha256="c16ac1c9b72336654931c0b8cc03135c3d20206f5b454df7c3fc10c16ca6d00e",
+            size=22_100,
+            licence="MIT",
+            used_by="gedit-en, gedit-cn",
         ),
     )
 }
@@ -106,7 +161,7 @@ def locate(name: str) -> Path:
                 f"expected {asset.sha256[:12]}…), remove it and run `uwt-eval assets fetch {name}`"
             )
         return path
-    raise Unavailable(f"weights {name!r} missing, run `uwt-eval assets fetch {name}`")
+    raise Unavailable(f"{asset.noun} {name!r} missing, run `uwt-eval assets fetch {name}`")
 
 
 def fetch(name: str, *, progress: bool = False) -> Path:

@@ -182,13 +182,18 @@ def score_file(
     settings: Protocol = plugin.protocol(protocol or plugin.spec.protocols[0])
     rows = plugin.read_observations(observations, settings, questions)
     digest = DigestCache().of_file(observations)
-    model = ModelCard(name=SOURCE, label=label or observations.stem, weights_sha256=digest)
+    # A label names one model behind several files, so that its results share a row in tables.
+    model = (
+        ModelCard(name=SOURCE, label=label, config={"label": label})
+        if label
+        else ModelCard(name=SOURCE, label=observations.stem, weights_sha256=digest)
+    )
     run = ObservedRun(
         task=task,
         protocol=settings,
         model=model,
         metrics=plugin.spec.metrics,
-        name=run_id(task, model, settings, dataset_digest(rows.samples), 0),
+        name=run_id(task, model, settings, digest_of([dataset_digest(rows.samples), digest]), 0),
         max_failures=max_failures,
     )
     store = Store(out / run.name)

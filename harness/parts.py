@@ -43,7 +43,7 @@ def observation_table(
     columns: Columns,
     places: Sequence[int] | np.ndarray,
 ) -> pa.Table:
-    """Observations, a row a sample; failed ones have nulls.
+    """Observations, a row a sample; failed ones have nulls for numbers, and keep their texts.
 
     Args:
         ids: Of all samples.
@@ -56,7 +56,7 @@ def observation_table(
     for name, values in columns.items():
         cells: list[Any] = [None] * len(ids)
         for place, value in zip(places, values, strict=True):
-            if statuses[place] == Status.OK:
+            if statuses[place] == Status.OK or values.dtype == object:
                 cells[place] = value
         if values.dtype == object:
             data[name] = pa.array(cells, pa.string())

@@ -75,6 +75,7 @@ TASKS: Registry[Any] = Registry("uwt_eval.tasks", "task")
 MODELS: Registry[Callable[..., Any]] = Registry("uwt_eval.models", "model")
 METRICS: Registry[Any] = Registry("uwt_eval.metrics", "metric")
 EXTRACTORS: Registry[Callable[..., Any]] = Registry("uwt_eval.extractors", "extractor")
+JUDGES: Registry[Callable[..., Any]] = Registry("uwt_eval.judges", "judge")
 COMMANDS: Registry[Any] = Registry("uwt_eval.commands", "command")
 PROTOCOLS: Registry[Path] = Registry("uwt_eval.protocols", "protocol folder")
 REFERENCES: Registry[Callable[[str], Any]] = Registry("uwt_eval.references", "reference table")
@@ -83,6 +84,14 @@ REFERENCE_SETTINGS: Registry[Callable[[str], Any]] = Registry(
 )
 TABLES: Registry[Mapping[str, Any]] = Registry("uwt_eval.tables", "table collection")
 PRESETS: Registry[Mapping[str, Any]] = Registry("uwt_eval.presets", "preset collection")
+
+
+_LOADED: list[Path] = []
+
+
+def loaded_plugins() -> tuple[Path, ...]:
+    """Files that were run for their plug-ins, for processes that must know the same names."""
+    return tuple(dict.fromkeys(_LOADED))
 
 
 def load_plugin(path: Path) -> None:
@@ -99,6 +108,7 @@ def load_plugin(path: Path) -> None:
         spec.loader.exec_module(module)
     except Exception as error:
         raise UserError(f"--plugin {path}: {type(error).__name__}: {error}") from error
+    _LOADED.append(path)
 
 
 def expand_tasks(names: Iterable[str]) -> list[str]:

@@ -11,7 +11,14 @@ from typing import Any
 from harness import provenance
 from harness.errors import Unavailable, UserError
 from harness.image_files import join_images
-from harness.interfaces import Concluding, GenerativeTaskData, Performed, Picture
+from harness.interfaces import (
+    ClassConditional,
+    Concluding,
+    GenerativeTaskData,
+    Performed,
+    Picture,
+    Preflighted,
+)
 from harness.lanes import reproducible
 from harness.observed import performed_run, settle
 from harness.plan import Plan, RunRequest, make_plan
@@ -22,6 +29,9 @@ from harness.shard import World, blocks
 from harness.store import Store
 from harness.types import ResultRecord
 from harness.work import Worker
+
+_WAITING_LANES = 8
+"""Least lanes on a CPU where they mostly wait for answers from elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,11 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
         record, merged = score(plan.file, store, facts)
         write_result(store, record, merged)
         if isinstance(plan.data, GenerativeTaskData) and merged.ok.all():
-            join_images(store, len(blocks(plan.file.samples, plan.file.block_size)))
+            samples, data = plan.file.samples, plan.data
+            classes = None
+            if isinstance(data, ClassConditional):
+                classes = [data.class_of(sample) for sample in samples]
+            join_images(store, len(blocks(samples, plan.file.block_size)), classes)
         pictures = _pictures(plan, store, merged)
         if pictures:
             store.write("grid.png", lambda path: plan.data.illustrate(pictures, path))
@@ -100,6 +114,10 @@ def _perform(task: Performed, request: RunRequest, world: World, progress: Progr
 
 def _work(plan: Plan, store: Store, world: World, progress: Progress) -> dict[str, float]:
     with reproducible(plan.device) as lanes:
+        if plan.device == "cpu" and any(
+            isinstance(extractor, Preflighted) for extractor in plan.extractors.values()
+        ):
+            lanes = max(lanes, _WAITING_LANES)
         worker = Worker(plan, store, world, lanes)
         total = sum(len(block) for _, block in worker.share)
         with progress.samples(plan.file.model.title, total, world) as advance:

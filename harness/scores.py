@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from harness import stats
 from harness.errors import Unavailable, UserError
 from harness.interfaces import Observations
-from harness.types import MetricValue
+from harness.types import Codebook, MetricValue
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,18 +141,67 @@ class BitsPerPixel:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """What the codes of a run give: every figure of all images, and without some in turn."""
+
+    tokens: int
+    whole: Mapping[str, float]
+    without: Sequence[Mapping[str, float]]
+    shares: Sequence[float]
+    """The share of all tokens that was left out, for each of `without`."""
+
+
+_FIGURES: Mapping[str, Callable[[CodebookCounts], float]] = {
+    "usage_pooled": lambda counts: counts.pooled_usage,
+    "usage_group": lambda counts: float(counts.group_usage.mean()),
+    "usage_joint": lambda counts: counts.joint_usage,
+    "perplexity_pooled": lambda counts: counts.pooled_perplexity,
+    "perplexity_group": lambda counts: float(counts.group_perplexity.mean()),
+}
+_last: tuple[weakref.ref[Observations], _Figures] | None = None
+
+
+def _figures(observations: Observations, codebook: Codebook) -> _Figures:
+    """All figures at once: the metrics of a run, scored one after another, count its codes once."""
+    global _last
+    if _last is not None and _last[0]() is observations:
+        return _last[1]
+    from harness.metrics.codebook import whole_and_rests
+    from harness.resampling import GROUPS, deal_groups
+
+    images, size = len(observations.payloads), 2**codebook.bits_per_group
+    groups = min(GROUPS, images)
+    dealt = deal_groups(images, groups, observations.seed)
+    parts = []
+    for group in range(groups):
+        payloads = [observations.payloads[int(row)] for row in np.flatnonzero(dealt == group)]
+        parts.append(codebook.unpack(b"".join(payloads)).astype(np.min_scalar_type(size - 1)))
+    whole, rests = whole_and_rests(parts, size)
+    found = _Figures(
+        tokens=whole.tokens,
+        whole={name: read(whole) for name, read in _FIGURES.items()},
+        without=[{name: read(rest) for name, read in _FIGURES.items()} for rest in rests]
+        if groups > 1
+        else [],
+        shares=[len(part) / whole.tokens for part in parts],
+    )
+    _last = weakref.ref(observations), found
+    return found
+
+
 class CodebookUsage:
     """How much of the codebook the evaluated images use.
 
     Args:
-        figure: Reads a share in [0, 1] or a perplexity off the counts.
+        figure: A share in [0, 1] or a perplexity, by its name.
         most: What it can be at most.
     """
 
     needs: tuple[str, ...] = ()
     higher_is_better: bool | None = True
 
-    def __init__(self, figure: Callable[[CodebookCounts], float], most: float = math.inf) -> None:
+    def __init__(self, figure: str, most: float = math.inf) -> None:
         self._figure = figure
         self._most = most
 
@@ -161,37 +212,26 @@ class CodebookUsage:
         not in the interval.
         """
         del settings
-        codebook = observations.codebook
-        if codebook is None:
+        if observations.codebook is None:
             raise Unavailable("the model has no codebook", kind="not applicable")
         if not observations.payloads:
             raise Unavailable("no sample was observed")
         _check_images(observations.samples)
-        from harness.metrics.codebook import CodebookCounts
-        from harness.resampling import GROUPS, deal_groups, jackknife_interval
+        from harness.resampling import jackknife_interval
 
-        images = len(observations.payloads)
-        groups = min(GROUPS, images)
-        dealt = deal_groups(images, groups, observations.seed)
-        counts = CodebookCounts(codebook.groups, 2**codebook.bits_per_group)
-        parts = [CodebookCounts(counts.groups, counts.n_embed) for _ in range(groups)]
-        for group, part in enumerate(parts):
-            payloads = [observations.payloads[int(row)] for row in np.flatnonzero(dealt == group)]
-            part.add(codebook.unpack(b"".join(payloads)))
-            counts.merge(part)
-        value = self._figure(counts)
+        figures = _figures(observations, observations.codebook)
+        value = figures.whole[self._figure]
         interval = stats.NO_INTERVAL
-        if groups > 1:
-            left_out = [self._figure(counts.without(part)) for part in parts]
-            shares = [part.tokens / counts.tokens for part in parts]
-            interval = jackknife_interval(value, left_out, shares)
+        if figures.without:
+            left_out = [figure[self._figure] for figure in figures.without]
+            interval = jackknife_interval(value, left_out, figures.shares)
         return MetricValue(
             value=value,
             ci_low=None if interval.low is None else max(interval.low, 0.0),
             ci_high=None if interval.high is None else min(interval.high, self._most),
-            n=images,
+            n=len(observations.payloads),
             method=interval.method,
-            note=f"{counts.tokens} tokens seen",
+            note=f"{figures.tokens} tokens seen",
         )
 
 
@@ -201,9 +241,9 @@ LPIPS_ALEX = SampleMean("lpips_alex", "lpips_alex", higher_is_better=False)
 LPIPS_VGG = SampleMean("lpips_vgg", "lpips_vgg", higher_is_better=False)
 BPP = BitsPerPixel()
 # Symbols used by any group: what the released code prints as codebook usage.
-USAGE_POOLED = CodebookUsage(lambda counts: counts.pooled_usage, most=1.0)
-USAGE_GROUP = CodebookUsage(lambda counts: float(counts.group_usage.mean()), most=1.0)
+USAGE_POOLED = CodebookUsage("usage_pooled", most=1.0)
+USAGE_GROUP = CodebookUsage("usage_group", most=1.0)
 # Distinct whole tokens among the most that could have been seen.
-USAGE_JOINT = CodebookUsage(lambda counts: counts.joint_usage, most=1.0)
-PERPLEXITY_POOLED = CodebookUsage(lambda counts: counts.pooled_perplexity)
-PERPLEXITY_GROUP = CodebookUsage(lambda counts: float(counts.group_perplexity.mean()))
+USAGE_JOINT = CodebookUsage("usage_joint", most=1.0)
+PERPLEXITY_POOLED = CodebookUsage("perplexity_pooled")
+PERPLEXITY_GROUP = CodebookUsage("perplexity_group")

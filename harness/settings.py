@@ -30,6 +30,20 @@ class Settings(BaseSettings):
         default=None, description="A folder that already holds the weight files, by file name."
     )
     offline: bool = Field(default=False, description="Never download anything.")
+    gedit: str | None = Field(default=None, description="GEdit-Bench: a local copy.")
+    judge_url: str | None = Field(
+        default=None, description="Address of the judges' OpenAI-compatible endpoint."
+    )
+    judge_concurrency: int = Field(
+        default=8, ge=1, description="Requests to the judge's endpoint at a time."
+    )
+    judge_timeout: float = Field(
+        default=120, gt=0, description="Seconds that a judge's reply may take."
+    )
+    judge_prices: tuple[float, float] | None = Field(
+        default=None,
+        description="US dollars per million tokens asked and answered, as [2, 8], for the costs.",
+    )
 
 
 def read_settings() -> Settings:

@@ -94,3 +94,42 @@ def batch_means_weights(n: int, batch_size: int, world_size: int) -> np.ndarray:
     )
     weights: np.ndarray = 1.0 / (counts[place.reshape(-1)] * len(counts))
     return weights
+
+
+def clustered_means(
+    values: np.ndarray,
+    clusters: np.ndarray,
+    seed: int,
+    *,
+    weights: np.ndarray | None = None,
+    resamples: int = RESAMPLES,
+) -> np.ndarray:
+    """Means of resamples that draw whole clusters, each with all of its values.
+
+    Args:
+        values: float (n,), sums where they are weighted.
+        clusters: (n,) of anything that sorts; equal ones belong together.
+        seed: Seeds the resampling.
+        weights: float (n,), how much each sum is a sum of; 1 where None.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        float64 (resamples,); empty for fewer than two clusters, of which nothing can be said.
+    """
+    _, places = np.unique(clusters, return_inverse=True)
+    counts = np.bincount(places, weights=weights)
+    if len(counts) < 2:
+        return np.empty(0)
+    sums = np.bincount(places, weights=values)
+    drawn = np.random.default_rng(seed).integers(len(counts), size=(resamples, len(counts)))
+    means: np.ndarray = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return means
+
+
+def percentiles(means: np.ndarray, method: str) -> Interval:
+    """The interval that resampled figures (resamples,) span; none if there are none."""
+    if len(means) == 0 or not np.isfinite(means).all():
+        return NO_INTERVAL
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, (tail, 1 - tail))
+    return Interval(float(low), float(high), method)

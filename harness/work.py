@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.errors import SampleFailure, UserError
 from harness.image_files import has_images, write_images
-from harness.interfaces import Code, Columns, GenerativeTaskData, PictureFiles
+from harness.interfaces import Code, Columns, GenerativeTaskData, PictureFiles, Preflighted
 from harness.items import Item, observation_rows, output_rows
 from harness.plan import Plan
 from harness.shard import World, blocks
@@ -125,6 +125,9 @@ class Worker:
         on_samples(sum(len(block) for _, block in self.share) - sum(len(b) for _, b in todo))
         if not todo:
             return
+        for extractor in self.plan.extractors.values():
+            if isinstance(extractor, Preflighted):
+                extractor.preflight()
         with self.timings.stage("model"):
             self.plan.model.load(self.plan.device)
         with ThreadPoolExecutor(_LOADERS) as loaders, ThreadPoolExecutor(self.lanes) as lanes:
@@ -173,22 +176,32 @@ class Worker:
         with self.timings.stage("render"):
             self._render(items)
         self._stop_if_hopeless(index, items)
+        # Outputs go before they are observed: what a judge was paid for is about these outputs, and
+        # another run of the model may give others.
+        if fresh:
+            with self.timings.stage("write"):
+                self._keep_outputs(index, block, items)
         columns = self._observe(items, names)
         with self.timings.stage("write"):
-            # Outputs go last: a block cut short here is computed again, never half-believed.
             for name in names:
                 key = file.observation_key(block, name)
                 table = observation_rows(items, columns[name])
                 self.store.write_part(f"observations/{name}", index, key, table)
-            if isinstance(self.plan.data, GenerativeTaskData) and (
-                fresh or self._misses_images(index)
-            ):
-                self._keep_images(index, items)
-            self._keep_picture_files(items)
-            if fresh:
-                self._keep_pictures(items)
-                self.store.write_part("outputs", index, file.output_key(block), output_rows(items))
+            if not fresh:
+                self._mend_images(index, items)
         return len(block)
+
+    def _keep_outputs(self, index: int, block: Sequence[Sample], items: Sequence[Item]) -> None:
+        """Write what came out of the model; what was observed of earlier outputs is forgotten."""
+        file = self.plan.file
+        for name in file.extractors:
+            key = file.observation_key(block, name)
+            self.store.discard_part(f"observations/{name}", index, key)
+        if isinstance(self.plan.data, GenerativeTaskData):
+            self._keep_images(index, items)
+        self._keep_picture_files(items)
+        self._keep_pictures(items)
+        self.store.write_part("outputs", index, file.output_key(block), output_rows(items))
 
     def _collect(self, items: Sequence[Item], loading: list[Future[Any]]) -> None:
         for item, future in zip(items, loading, strict=True):
@@ -291,6 +304,12 @@ class Worker:
         kept = [image for image in pixels if image is not None]
         if kept:
             write_images(self.store, index, kept)
+
+    def _mend_images(self, index: int, items: Sequence[Item]) -> None:
+        """Write what a cut or a later wish has left without its images."""
+        if isinstance(self.plan.data, GenerativeTaskData) and self._misses_images(index):
+            self._keep_images(index, items)
+        self._keep_picture_files(items)
 
     def _keep_picture_files(self, items: Sequence[Item]) -> None:
         data = self.plan.data

@@ -11,8 +11,12 @@ from harness import protocols
 from harness.sets.spec import FILES
 from harness.types import TaskSpec
 from tasks import PROTOCOLS
+from tasks.dpg.task import DPG
+from tasks.gedit.task import GEDIT_EN
 from tasks.gen import IMAGENET_GEN
+from tasks.geneval.task import GENEVAL
 from tasks.recon import COCO_RECON, IMAGENET_RECON, IMAGENET_RECON_NATIVE
+from tasks.vqa.task import VQAV2
 from tasks.zeroshot import IMAGENET_ZEROSHOT
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "protocols.md"
@@ -22,12 +26,14 @@ _DIGEST_DIGITS = 12
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names; a digest is shortened."""
+    """Nested settings as dotted names; digests and lists are shortened."""
     flat: dict[str, str] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{name}.")
+        elif isinstance(value, list):
+            flat[name] = f"{value[0]} … {value[-1]}"
         else:
             text = str(value)
             digest = re.fullmatch(r"[0-9a-f]{64}", text)
@@ -62,6 +68,10 @@ def section() -> str:
         ("`imagenet-recon-native` and `coco-recon-native`", IMAGENET_RECON_NATIVE.spec),
         ("`imagenet-zeroshot`", IMAGENET_ZEROSHOT.spec),
         ("`imagenet-gen`", IMAGENET_GEN.spec),
+        ("`vqav2`, and with other names of the task the other suites of `vqa`", VQAV2.spec),
+        ("`geneval` and `geneval-long`", GENEVAL.spec),
+        ("`dpg`", DPG.spec),
+        ("`gedit-en` and `gedit-cn`", GEDIT_EN.spec),
     ):
         parts += [f"### {title}", table(spec)]
     return f"{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}"

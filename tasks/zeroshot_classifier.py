@@ -163,7 +163,7 @@ class _TextVectors:
                     f"open_clip {open_clip.__version__} has other {name.replace('_', ' ')} than "
                     "the protocol, run `pip install open_clip_torch==3.3.0`"
                 )
-        self._weights = _cached_weights(classifier)
+        self._weights = cached_weights(classifier.teacher, classifier.tag)
         self._identity = {
             "version": 1,
             "weights": DigestCache().of_file(self._weights),
@@ -227,23 +227,27 @@ def _write(path: Path, vectors: NDArray[np.float32]) -> None:
     Path(name).replace(path)
 
 
-def _cached_weights(classifier: OpenClipClassifier) -> Path:
-    """The weights in the Hugging Face cache; nothing is downloaded."""
+def cached_weights(teacher: str, tag: str) -> Path:
+    """An open_clip model's weights in the Hugging Face cache; nothing is downloaded.
+
+    Raises:
+        Unavailable: They, or its tokenizer, are not there.
+        UserError: open_clip publishes no such weights on the hub.
+    """
     import open_clip
     from huggingface_hub import try_to_load_from_cache
 
-    published = open_clip.get_pretrained_cfg(classifier.teacher, classifier.tag)
+    published = open_clip.get_pretrained_cfg(teacher, tag)
     repository, _, filename = published.get("hf_hub", "").rpartition("/")
     if not repository:
         raise UserError(
-            f"protocol setting 'classifier': open_clip publishes no weights {classifier.tag!r} of "
-            f"{classifier.teacher!r} on the Hugging Face hub; see open_clip.list_pretrained()"
+            f"the protocol's open_clip model: open_clip publishes no weights {tag!r} of "
+            f"{teacher!r} on the Hugging Face hub; see open_clip.list_pretrained()"
         )
-    needed = open_clip.get_model_config(classifier.teacher)["text_cfg"].get("hf_tokenizer_name")
+    needed = open_clip.get_model_config(teacher)["text_cfg"].get("hf_tokenizer_name")
     if needed and importlib.util.find_spec("transformers") is None:
         raise Unavailable(
-            f"the tokenizer of {classifier.teacher} needs transformers, run "
-            "`pip install transformers`"
+            f"the tokenizer of {teacher} needs transformers, run `pip install transformers`"
         )
     if needed and not isinstance(try_to_load_from_cache(needed, "tokenizer_config.json"), str):
         raise Unavailable(f"tokenizer of {needed} missing, run `hf download {needed}`")

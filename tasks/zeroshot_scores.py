@@ -117,6 +117,14 @@ class TopK:
             method="Wilson",
         )
 
+    def of_samples(
+        self, samples: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """1 for each image whose true class is among the first k, else 0; equal weights."""
+        del settings
+        right = samples[f"rank_{self.head}"] < self.k
+        return right.astype(np.float64), np.ones(len(right))
+
 
 TOP1, TOP5, TOP10 = (TopK(k, "post") for k in (1, 5, 10))
 TOP1_PRE, TOP5_PRE, TOP10_PRE = (TopK(k, "pre") for k in (1, 5, 10))

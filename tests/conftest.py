@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parent.parent
 @pytest.fixture(autouse=True)
 def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No configured data, no weights at hand, no downloads, a cache of the test's own."""
-    for name in ("IMAGENET", "IMAGENET_REFERENCE", "COCO", "ASSETS", "OUT"):
+    for name in ("IMAGENET", "IMAGENET_REFERENCE", "COCO", "GEDIT", "JUDGE_URL", "ASSETS", "OUT"):
         monkeypatch.delenv(f"UWT_EVAL_{name}", raising=False)
     monkeypatch.setenv("UWT_EVAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))

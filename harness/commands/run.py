@@ -127,11 +127,15 @@ def run(
         return
     world.join(resolve_device(device, world))
     try:
-        finished = _run_all(requests, world, quiet=quiet or as_json)
+        # A published table needs all of its rows, and processes that share a run stop together.
+        alone = checkpoints is None and world.size == 1
+        finished, refused = _run_all(requests, world, quiet=quiet or as_json, go_on=alone)
     finally:
         world.leave()
     if not world.is_main:
         return
+    if not finished and len(refused) == 1:
+        raise UserError(*refused)
     records = [result.record for result in finished]
     if checkpoints is not None:
         filled = [
@@ -143,6 +147,9 @@ def run(
         print(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
     else:
         _print_tables(Console(), finished)
+    if refused:
+        reasons = [f"{', '.join(which)}: {reason}" for reason, which in refused.items()]
+        raise UserError(f"not everything could be run: {'; '.join(reasons)}")
     if any(record.status is RunStatus.INCOMPLETE for record in records):
         raise typer.Exit(ExitCode.INCOMPLETE)
 
@@ -189,8 +196,20 @@ def _protocol_for(task: str, names: str | None) -> str | None:
     raise refused or UserError(f"--protocol {names}: no name is given")
 
 
-def _run_all(requests: list[RunRequest], world: World, *, quiet: bool) -> list[Finished]:
-    """Carry the requests out one after the other; what they have to say goes to stderr."""
+def _run_all(
+    requests: list[RunRequest], world: World, *, quiet: bool, go_on: bool
+) -> tuple[list[Finished], dict[str, list[str]]]:
+    """Carry the requests out one after the other; what they have to say goes to stderr.
+
+    Args:
+        requests: In order.
+        world: The processes.
+        quiet: No progress bars.
+        go_on: Whether the others are carried out where one cannot be.
+
+    Returns:
+        what came to its end, and by reason the requests that did not.
+    """
     from harness.progress import Progress
     from harness.runner import run as run_one
 
@@ -198,8 +217,15 @@ def _run_all(requests: list[RunRequest], world: World, *, quiet: bool) -> list[F
     progress = Progress(messages, quiet=quiet)
     finished: list[Finished] = []
     notices: set[str] = set()
+    refused: dict[str, list[str]] = {}
     for request in requests:
-        result = run_one(request, world, progress)
+        try:
+            result = run_one(request, world, progress)
+        except UserError as error:
+            if not go_on or len(requests) == 1:
+                raise
+            refused.setdefault(str(error), []).append(f"{request.task} · {request.model}")
+            continue
         if result is None:
             continue
         finished.append(result)
@@ -208,7 +234,7 @@ def _run_all(requests: list[RunRequest], world: World, *, quiet: bool) -> list[F
             notices.add(result.notice)
         for line in result.first_errors:
             messages.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
-    return finished
+    return finished, refused
 
 
 def _print_filled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,24 +53,10 @@ class CodebookCounts:
         Raises:
             ValueError: wrong shape or dtype, or a symbol out of range.
         """
-        if symbols.ndim != 2 or symbols.shape[1] != self.groups or symbols.dtype.kind not in "iu":
-            raise ValueError(
-                f"symbols are {symbols.dtype} {symbols.shape}; give integers (tokens, "
-                f"{self.groups})"
-            )
-        if len(symbols) == 0:
+        keys = self._count(symbols)
+        if len(keys) == 0:
             return
-        low, high = int(symbols.min()), int(symbols.max())
-        if low < 0 or high >= self.n_embed:
-            raise ValueError(
-                f"symbols span [{low}, {high}], outside [0, {self.n_embed - 1}]; check n_embed"
-            )
-        for group in range(self.groups):
-            self._symbols[group] += np.bincount(symbols[:, group], minlength=self.n_embed)
-        self.tokens += len(symbols)
-        keys = np.ascontiguousarray(symbols, dtype=self._key)
-        tokens = keys.view(self._distinct.dtype).ravel()
-        self._pending.append((tokens, np.ones(len(tokens), dtype=np.int64)))
+        self._pending.append((keys, np.ones(len(keys), dtype=np.int64)))
         if sum(len(keys) for keys, _ in self._pending) > max(_PENDING, len(self._distinct)):
             self._settle()
 
@@ -88,24 +75,6 @@ class CodebookCounts:
         self._symbols += other._symbols
         other._settle()
         self._pending.append((other._distinct, other._occurrences))
-
-    def without(self, part: CodebookCounts) -> CodebookCounts:
-        """Return the counts that are left when a part that was merged is taken out.
-
-        Raises:
-            ValueError: the part was not merged into these counts.
-        """
-        self._settle()
-        part._settle()
-        rest = CodebookCounts(self.groups, self.n_embed)
-        rest.tokens = self.tokens - part.tokens
-        rest._symbols = self._symbols - part._symbols
-        if rest._symbols.min() < 0:
-            raise ValueError("the counts to take out are not a part of these")
-        rest._distinct, rest._occurrences = self._distinct, self._occurrences
-        # Whole tokens are sorted only where a figure asks for them.
-        rest._pending.append((part._distinct, -part._occurrences))
-        return rest
 
     @property
     def pooled_usage(self) -> float:
@@ -156,30 +125,88 @@ class CodebookCounts:
         if self.tokens == 0:
             raise ValueError("no tokens were added; codebook usage needs at least 1")
 
+    def _count(self, symbols: Symbols) -> NDArray[np.void]:
+        """Count single symbols; the tokens as keys, to be counted by whoever asked."""
+        if symbols.ndim != 2 or symbols.shape[1] != self.groups or symbols.dtype.kind not in "iu":
+            raise ValueError(
+                f"symbols are {symbols.dtype} {symbols.shape}; give integers (tokens, "
+                f"{self.groups})"
+            )
+        if len(symbols) == 0:
+            return self._distinct[:0]
+        low, high = int(symbols.min()), int(symbols.max())
+        if low < 0 or high >= self.n_embed:
+            raise ValueError(
+                f"symbols span [{low}, {high}], outside [0, {self.n_embed - 1}]; check n_embed"
+            )
+        for group in range(self.groups):
+            self._symbols[group] += np.bincount(symbols[:, group], minlength=self.n_embed)
+        self.tokens += len(symbols)
+        keys = np.ascontiguousarray(symbols, dtype=self._key)
+        return keys.view(self._distinct.dtype).ravel()
+
     def _settle(self) -> None:
         """Count the pending tokens."""
         if self._pending:
             pending, self._pending = self._pending, []
-            keys, occurrences = zip(*pending, strict=True)
-            self._combine(
-                np.concatenate([self._distinct, *keys]),
-                np.concatenate([self._occurrences, *occurrences]),
-            )
+            pieces, counts = zip(*pending, strict=True)
+            keys = np.concatenate([self._distinct, *pieces])
+            occurrences = np.concatenate([self._occurrences, *counts])
+            order, starts = _sorted(keys)
+            self._distinct = keys[order[starts]]
+            self._occurrences = np.add.reduceat(occurrences[order], starts)
 
-    def _combine(self, keys: NDArray[np.void], occurrences: NDArray[np.int64]) -> None:
-        # Sorting 8-byte words beats sorting byte strings; the padding byte 0 is the same for all.
-        width = keys.dtype.itemsize
-        padded = np.zeros((len(keys), -(-width // 8) * 8), dtype=np.uint8)
-        padded[:, :width] = keys.view(np.uint8).reshape(len(keys), width)
-        words = padded.view(np.uint64)
-        order = np.lexsort(words.T)
-        words = words[order]
-        first = np.ones(len(keys), dtype=bool)
-        first[1:] = (words[1:] != words[:-1]).any(axis=1)
-        starts = np.flatnonzero(first)
-        counts = np.add.reduceat(occurrences[order], starts)
-        self._distinct = keys[order[starts[counts > 0]]]
-        self._occurrences = counts[counts > 0]
+
+def whole_and_rests(
+    parts: Sequence[Symbols], n_embed: int
+) -> tuple[CodebookCounts, Iterator[CodebookCounts]]:
+    """Counts of all parts together, and of all but each in turn; tokens are sorted once.
+
+    Args:
+        parts: integers (tokens, groups) in [0, n_embed) each; at least one part has tokens.
+        n_embed: size of a group's codebook.
+
+    Raises:
+        ValueError: as `CodebookCounts.add`.
+    """
+    empty = [CodebookCounts(part.shape[-1], n_embed) for part in parts]
+    pieces = [counts._count(part) for counts, part in zip(empty, parts, strict=True)]
+    keys = np.concatenate(pieces)
+    order, starts = _sorted(keys)
+    # Equal tokens have one number, so parts are taken out by counting numbers.
+    number = np.empty(len(keys), dtype=np.int64)
+    number[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(keys)))
+    whole = CodebookCounts(empty[0].groups, n_embed)
+    whole.tokens = sum(counts.tokens for counts in empty)
+    whole._symbols = np.sum([counts._symbols for counts in empty], axis=0)
+    whole._distinct = keys[order[starts]]
+    whole._occurrences = np.diff(starts, append=len(keys))
+    ends = np.cumsum([len(piece) for piece in pieces])
+
+    def rests() -> Iterator[CodebookCounts]:
+        for own, taken in zip(empty, np.split(number, ends[:-1]), strict=True):
+            rest = CodebookCounts(whole.groups, n_embed)
+            rest.tokens = whole.tokens - own.tokens
+            rest._symbols = whole._symbols - own._symbols
+            left = whole._occurrences - np.bincount(taken, minlength=len(starts))
+            rest._distinct, rest._occurrences = whole._distinct[left > 0], left[left > 0]
+            yield rest
+
+    return whole, rests()
+
+
+def _sorted(keys: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """An order that brings equal keys together, and where in it each new key begins."""
+    # Sorting 8-byte words beats sorting byte strings; the padding byte 0 is the same for all.
+    width = keys.dtype.itemsize
+    padded = np.zeros((len(keys), -(-width // 8) * 8), dtype=np.uint8)
+    padded[:, :width] = keys.view(np.uint8).reshape(len(keys), width)
+    words = padded.view(np.uint64)
+    order = np.lexsort(words.T)
+    words = words[order]
+    first = np.ones(len(keys), dtype=bool)
+    first[1:] = (words[1:] != words[:-1]).any(axis=1)
+    return order, np.flatnonzero(first)
 
 
 def _perplexity(counts: NDArray[np.int64]) -> float:

@@ -53,6 +53,16 @@ def test_wrong_arguments(
     assert_one_clear_line(uwt_eval("run", *arguments, "--out", tmp_path), *texts)
 
 
+def test_one_model_that_cannot_run_leaves_the_others_results(
+    uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
+) -> None:
+    models = ("-m", "webp:many", "-m", "jpeg", "-m", "avif:few")
+    given = ("--data", photo_folder, "--limit", 2, "--metrics", "psnr", "--out", tmp_path)
+    result = uwt_eval("run", "imagenet-recon", *models, *given, "--json")
+    assert [record["model"] for record in result.records] == ["jpeg"]
+    assert_one_clear_line(result, "not everything could be run", "webp:many", "avif:few")
+
+
 def test_truncated_image_is_named_and_counted(
     uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
 ) -> None:

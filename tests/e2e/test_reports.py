@@ -56,7 +56,7 @@ def workplace(codec_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_documents_have_commands() -> None:
-    assert len(COMMANDS) == 13
+    assert len(COMMANDS) == 8
 
 
 @pytest.mark.parametrize(("document", "command"), COMMANDS)
@@ -101,6 +101,7 @@ def test_workflow_step_gates(workplace: Path) -> None:
         "rules",
         "install",
         "python",
+        "name",
     }
     shutil.rmtree("runs/RUN_B")
     Path("rules.toml").write_text('rules = ["psnr>=-0.05"]\n')

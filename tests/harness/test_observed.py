@@ -64,7 +64,9 @@ def test_what_cannot_be_observed_is_counted_and_tried_again(judge: Judge, tmp_pa
     assert finished.record.failures == {"judge_error": 1}
     assert finished.record.status is RunStatus.INCOMPLETE
     assert finished.first_errors == ("blue: judge_error: refused",)
-    assert rows_of(finished.root)["words"].isna().tolist() == [False, False, True, False, False]
+    rows = rows_of(finished.root)
+    assert rows["right"].isna().tolist() == [False, False, True, False, False]
+    assert rows["words"]["blue"] == "I see blue", "what was said stays, for people"
     judge.refuses, judge.asked = set(), 0
     again = run(tmp_path)
     assert again.record.n_failed == 0
@@ -153,6 +155,19 @@ def test_failures_among_observations_are_counted(
     assert allowed.code == 0
     (record,) = json.loads(allowed.out)
     assert (record["model"], record["metrics"]["right"]["value"]) == ("poet", 1.0)
+
+
+def test_a_label_names_one_model_behind_several_files(judge: Judge, tmp_path: Path) -> None:
+    found = []
+    for name in ("red", "blue"):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text(json.dumps({"name": "red", "word": name}), "utf-8")
+        found += [score_file("colours", path, out=tmp_path, label=label) for label in (None, "a")]
+    unnamed, named, other_unnamed, other_named = (record for record, _, _ in found)
+    assert named.model_digest == other_named.model_digest
+    assert unnamed.model_digest != other_unnamed.model_digest
+    assert len({root for _, _, root in found}) == 4
+    assert (named.value("right"), other_named.value("right")) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,24 @@ def test_usage_has_an_interval_over_images() -> None:
     assert usage(USAGE_POOLED, everything[:1], codebook).ci_low is None
 
 
+def test_the_metrics_of_a_run_count_its_codes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    codebook, payloads = Codebook(groups=16, bits_per_group=8), []
+    for index in range(30):
+        payloads.append(np.random.default_rng(index // 2).bytes(64 * 16))
+    metrics = (USAGE_POOLED, USAGE_GROUP, USAGE_JOINT, PERPLEXITY_POOLED, PERPLEXITY_GROUP)
+    alone = [usage(metric, payloads, codebook) for metric in metrics]
+    unpacked = []
+    unpack = Codebook.unpack
+    monkeypatch.setattr(
+        Codebook, "unpack", lambda self, data: (unpacked.append(len(data)), unpack(self, data))[1]
+    )
+    run = Observations(samples=pd.DataFrame(), payloads=payloads, codebook=codebook)
+    assert [metric.score(run, {}) for metric in metrics] == alone
+    assert sum(unpacked) == sum(map(len, payloads))
+    other = Observations(samples=pd.DataFrame(), payloads=payloads[:3], codebook=codebook)
+    assert USAGE_JOINT.score(other, {}).n == 3
+
+
 @pytest.mark.parametrize("metric", [USAGE_POOLED, USAGE_GROUP, USAGE_JOINT, PERPLEXITY_POOLED])
 def test_usage_without_a_codebook_does_not_apply(metric: Any) -> None:
     with pytest.raises(Unavailable, match="no codebook") as raised:

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.stats import NO_INTERVAL, batch_means_weights, mean_interval
+from harness.stats import (
+    NO_INTERVAL,
+    batch_means_weights,
+    clustered_means,
+    mean_interval,
+    percentiles,
+)
 
 
 def mean_of_batch_means(values: np.ndarray, batch_size: int, world_size: int) -> float:
@@ -101,3 +107,38 @@ def test_short_last_batches_of_imagenet_weigh_twice() -> None:
 
 def test_coco_batches_of_125_are_all_full() -> None:
     np.testing.assert_allclose(batch_means_weights(5_000, 125, 8), 1 / 5_000, rtol=1e-12)
+
+
+def test_clustered_means_draw_whole_clusters() -> None:
+    clusters = np.array(["a", "b", "b", "c"])
+    values = np.array([1.0, 4.0, 6.0, 30.0])
+    means = clustered_means(values, clusters, seed=0, resamples=200)
+    sums, counts = {"a": (1, 1), "b": (10, 2), "c": (30, 1)}, set()
+    for first in sums.values():
+        for second in sums.values():
+            for third in sums.values():
+                drawn = np.sum([first, second, third], axis=0)
+                counts.add(round(float(drawn[0] / drawn[1]), 9))
+    assert set(means.round(9)) <= counts
+    assert len(set(means.round(9))) == len(counts) == 10
+    assert (means == clustered_means(values, clusters, seed=0, resamples=200)).all()
+
+
+def test_clusters_of_one_are_the_plain_bootstrap() -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    means = clustered_means(values, np.arange(400), seed=1)
+    assert means.std() == pytest.approx(values.std() / 20, rel=0.1)
+    low, high, method = percentiles(means, "over things")
+    assert method == "over things"
+    plain = mean_interval(values, 1)
+    assert (low, high) == pytest.approx((plain.low, plain.high), abs=0.02)
+
+
+def test_weighted_clusters_are_ratios_of_sums() -> None:
+    sums, sizes = np.array([2.0, 3.0, 9.0]), np.array([2.0, 6.0, 9.0])
+    means = clustered_means(sums, np.array([0, 0, 1]), 0, weights=sizes, resamples=100)
+    assert set(means.round(9)) == {0.625, 1.0, round(14 / 17, 9)}
+
+
+def test_one_cluster_has_no_interval() -> None:
+    assert percentiles(clustered_means(np.ones(4), np.zeros(4), 0), "x") == NO_INTERVAL

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.metrics import codebook
-from harness.metrics.codebook import CodebookCounts
+from harness.metrics.codebook import CodebookCounts, whole_and_rests
 
 
 def _counts(symbols, n_embed=256):
@@ -102,29 +102,28 @@ def test_bad_input_is_named():
         CodebookCounts(0)
 
 
-def test_counts_without_a_part_are_those_of_the_rest() -> None:
+@pytest.mark.parametrize("n_embed", [4, 256, 300])
+def test_counts_without_a_part_are_those_of_the_rest(n_embed: int) -> None:
     draws = np.random.default_rng(5)
-    sets = [draws.integers(0, 4, (40, 3)) for _ in range(3)]
-    parts = []
-    whole = CodebookCounts(3, 4)
-    for symbols in sets:
-        parts.append(CodebookCounts(3, 4))
-        parts[-1].add(symbols)
-        whole.merge(parts[-1])
-    rest = CodebookCounts(3, 4)
-    rest.add(np.concatenate([sets[0], sets[2]]))
-    left = whole.without(parts[1])
-    assert left.tokens == rest.tokens
-    assert left.distinct_tokens == rest.distinct_tokens
-    assert left.joint_perplexity == pytest.approx(rest.joint_perplexity)
-    np.testing.assert_array_equal(left.group_usage, rest.group_usage)
-    np.testing.assert_array_equal(left.group_perplexity, rest.group_perplexity)
+    sets = [draws.integers(0, n_embed, (40, 3)) % 5 for _ in range(3)] + [np.zeros((0, 3), int)]
+    whole, rests = whole_and_rests([part % n_embed for part in sets], n_embed)
     assert whole.tokens == 120
+    lefts = list(rests)
+    for number, left in [(None, whole), *enumerate(lefts)]:
+        rest = CodebookCounts(3, n_embed)
+        for index, part in enumerate(sets):
+            if index != number:
+                rest.add(part % n_embed)
+        assert left.tokens == rest.tokens
+        assert left.distinct_tokens == rest.distinct_tokens
+        assert left.joint_perplexity == pytest.approx(rest.joint_perplexity, rel=1e-12)
+        assert left.joint_usage == rest.joint_usage
+        assert left.pooled_usage == rest.pooled_usage
+        np.testing.assert_array_equal(left.group_usage, rest.group_usage)
+        np.testing.assert_array_equal(left.group_perplexity, rest.group_perplexity)
+    assert len(lefts) == 4
 
 
-def test_what_was_not_merged_cannot_be_taken_out() -> None:
-    whole, other = CodebookCounts(1, 4), CodebookCounts(1, 4)
-    whole.add(np.array([[0], [1]]))
-    other.add(np.array([[3]]))
-    with pytest.raises(ValueError, match="not a part"):
-        whole.without(other)
+def test_parts_are_checked_like_tokens() -> None:
+    with pytest.raises(ValueError, match="outside"):
+        whole_and_rests([np.array([[0, 9]])], 4)

@@ -1,0 +1,135 @@
+"""What a DPG-Bench result leaves beside its record: grids, questions, answers, a gallery."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from harness.score import read_run_file
+from harness.store import Store
+from harness.types import Status
+from tasks.dpg.questions import Item, exchange_rows
+from tasks.dpg.settings import DpgSettings
+from tasks.gallery import Card, Shot, write_gallery
+from tasks.jsonl import write_objects
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ANSWERS = "answers.jsonl"
+CATEGORIES = "categories.json"
+QUESTIONS = "questions.jsonl"
+GRIDS = "grids"
+
+
+def write_grids(root: Path, rows: pd.DataFrame, items: Mapping[str, Item]) -> None:
+    """Write `grids/ITEM.png` of every prompt whose four pictures are there, and `questions.jsonl`.
+
+    Args:
+        root: The run directory.
+        rows: Of `samples.parquet`.
+        items: Prompts by id.
+    """
+    store = Store(root)
+    names = rows["id"].str.rpartition("/")[0]
+    for name in dict.fromkeys(names):
+        paths = [root / "images" / f"{sample}.png" for sample in rows["id"][names == name]]
+        if len(paths) == 4 and all(path.is_file() for path in paths):
+            target = f"{GRIDS}/{name}.png"
+            if not (root / target).is_file():
+                _write_grid(store, target, paths)
+    asked = [items[name] for name in dict.fromkeys(names)]
+    if any(item.questions for item in asked):
+        store.write(QUESTIONS, lambda path: write_objects(path, exchange_rows(asked)))
+
+
+def _write_grid(store: Store, target: str, paths: list[Path]) -> None:
+    pictures = []
+    for path in paths:
+        with Image.open(path) as image:
+            pictures.append(image.convert("RGB"))
+    width, height = pictures[0].size
+    if any(picture.size != (width, height) for picture in pictures):
+        return  # Pictures of several sizes make no grid that can be cut in four.
+    grid = Image.new("RGB", (2 * width, 2 * height))
+    for place, picture in enumerate(pictures):
+        grid.paste(picture, (place % 2 * width, place // 2 * height))
+    store.write(target, lambda path: grid.save(path, format="PNG"))
+
+
+def write_categories(root: Path, rows: pd.DataFrame) -> None:
+    """Write `categories.json` with the fine categories' scores, where there are answers."""
+    if "answers" in rows:
+        Store(root).write_json(CATEGORIES, fine_categories(rows))
+
+
+def conclude(root: Path, rows: pd.DataFrame, title: str, prompts: Mapping[str, str]) -> None:
+    """Write fine categories and `answers.jsonl`, where there are answers, and the gallery.
+
+    Args:
+        root: The run directory.
+        rows: Of `samples.parquet`.
+        title: Heading of the gallery.
+        prompts: Texts by id.
+    """
+    write_categories(root, rows)
+    if "answers" in rows:
+        model = DpgSettings.of(read_run_file(root).protocol.settings).vqa.model
+        Store(root).write(ANSWERS, lambda path: write_objects(path, _lines(rows, model)))
+    records: Any = rows.to_dict("records")
+    write_gallery(root, title, [_card(root, row, prompts) for row in records])
+
+
+def fine_categories(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Score, of 100, and number of counted answers of each of the fine categories.
+
+    Args:
+        rows: Of `samples.parquet`.
+    """
+    seen = rows[rows["status"] == Status.OK]
+    prompts = seen["id"].str.rpartition("/")[0]
+    kept = seen[~prompts.isin(set(prompts[seen["dpg"].isna()]))]
+    counted: dict[str, list[float]] = {}
+    for answers in kept["answers"]:
+        for each in json.loads(answers):
+            if each["counted"] is not None:
+                counted.setdefault(each["category"], []).append(each["counted"])
+    return {
+        name: {"score": 100 * sum(values) / len(values), "n": len(values)}
+        for name, values in sorted(counted.items())
+    }
+
+
+def _lines(rows: pd.DataFrame, model: str) -> Iterator[dict[str, Any]]:
+    for row in rows[rows["status"] == Status.OK].to_dict("records"):
+        item, _, number = row["id"].rpartition("/")
+        for each in json.loads(row["answers"]):
+            yield {
+                "item_id": item,
+                "crop": int(number),
+                "proposition_id": each["proposition_id"],
+                "answer": each["answer"],
+                "model": model,
+            }
+
+
+def _card(root: Path, row: Mapping[str, Any], prompts: Mapping[str, str]) -> Card:
+    failed = row["status"] != Status.OK
+    judged = not failed and row.get("dpg") is not None and row["dpg"] == row["dpg"]
+    if judged:
+        verdict = f"{100 * row['dpg']:.0f} of 100"
+        words = "\n".join(f"{a['question']} {a['answer']}" for a in json.loads(row["answers"]))
+    else:
+        verdict, words = (row["status"] if failed else "not judged"), row["error"]
+    return Card(
+        id=row["id"],
+        title=prompts[row["id"].rpartition("/")[0]],
+        pictures=[Shot(root / "images" / f"{row['id']}.png")],
+        verdict=verdict,
+        good=row["dpg"] == 1 if judged else None,
+        words=words,
+    )

@@ -1,0 +1,145 @@
+"""DPG-Bench's prompts under one protocol, with pictures as quarters of the official grids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness import assets
+from harness.errors import SampleFailure, Unavailable, UserError
+from harness.interfaces import Code, ImageFiles
+from harness.types import Sample, Status, digest_of
+from tasks.dpg.questions import Item, check_parents, read_questions, stray_categories
+from tasks.dpg.settings import DpgSettings
+from tasks.text_to_image import Drawing, Prompt, TextToImageData
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SMALL_FILE = Path(__file__).with_name("small.csv")
+"""Prompts and questions of the same shape, written for trying things out."""
+PROMPTS = 1065
+"""Of DPG-Bench."""
+_ASSET = "dpg-prompts"
+_QUARTER = "#"
+"""Between a grid's name and the number of a quarter in a code's payload."""
+
+
+def item_digest(item: Item) -> str:
+    """SHA-256 of a prompt and all that is asked about it."""
+    return digest_of([item.id, item.text, [question.row for question in item.questions]])
+
+
+class DpgData(TextToImageData[Item]):
+    """Prompts with their questions, if there are any.
+
+    Args:
+        items: In the file's order.
+        settings: The protocol's.
+        label: Name of the data for people.
+        notice: What a user must know.
+        title: Heading of the gallery.
+    """
+
+    def __init__(
+        self, items: Sequence[Item], settings: DpgSettings, label: str, notice: str, title: str
+    ) -> None:
+        prompts = [Prompt(item.id, item.text, item, item_digest(item)) for item in items]
+        super().__init__(prompts, settings.images_per_prompt, label, notice)
+        self._title = title
+
+    def find(self, model: ImageFiles, drawing: Drawing[Item]) -> Code:
+        """A quarter of the grid `ITEM.png`, pictures row by row without a gap."""
+        grid = model.read([f"{drawing.name}.png"])[0]
+        if grid.height % 2 or grid.width % 2:
+            raise SampleFailure(
+                Status.DECODE_ERROR,
+                f"{drawing.name}.png has {grid.width}x{grid.height} pixels: a grid of four "
+                "pictures has even sides",
+            )
+        payload = grid.payload + f"{_QUARTER}{drawing.number}".encode()
+        return Code(payload, grid.height // 2, grid.width // 2)
+
+    def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[np.ndarray]:
+        """Decode to uint8 (H, W, 3); of a grid's code, cut out its quarter."""
+        if not hasattr(type(model), "read"):
+            return super().render(model, codes, seeds)
+        parts = [code.payload.rpartition(_QUARTER.encode()) for code in codes]
+        grids = [
+            replace(code, payload=part[0], height=2 * code.height, width=2 * code.width)
+            for code, part in zip(codes, parts, strict=True)
+        ]
+        quarters = []
+        for code, part, grid in zip(codes, parts, super().render(model, grids, seeds), strict=True):
+            row, column = divmod(int(part[2]), 2)
+            top, left = row * code.height, column * code.width
+            quarters.append(grid[top : top + code.height, left : left + code.width].copy())
+        return quarters
+
+    def picture_path(self, sample: Sample) -> str:
+        """`ITEM/0000.png` below the run's images."""
+        return f"{sample.id}.png"
+
+    def conclude(self, root: Path, rows: pd.DataFrame) -> None:
+        """Write grids, questions, answers and the gallery."""
+        from tasks.dpg.conclusion import conclude, write_grids
+
+        write_grids(root, rows, {name: each.about for name, each in self._prompts.items()})
+        prompts = {name: each.text for name, each in self._prompts.items()}
+        conclude(root, rows, self._title, prompts)
+
+
+def about(items: Sequence[Item]) -> str:
+    """What a user must know of a set of questions; empty if it looks like the benchmark's."""
+    few = (
+        f"{len(items)} prompts, DPG-Bench has {PROMPTS}: scores are not the benchmark's"
+        if len(items) != PROMPTS
+        else ""
+    )
+    return "; ".join(filter(None, (few, stray_categories(items))))
+
+
+def open_data(data: str | None, settings: DpgSettings, title: str) -> DpgData:
+    """The questions at `data` and their prompts; without them, the published prompts or ours.
+
+    Raises:
+        UserError: A file is missing or not as it should be.
+    """
+    texts = _published()
+    if data is None and texts is not None:
+        items = [Item(name, text, ()) for name, text in texts.items()]
+        notice = (
+            "no questions given: pictures are drawn, nothing is scored; give --data with the "
+            "benchmark's dpg_bench.csv"
+        )
+        return DpgData(items, settings, _ASSET, notice, title)
+    path = SMALL_FILE if data is None else Path(data)
+    if not path.is_file():
+        raise UserError(f"--data {data}: there is no such file; expected DPG-Bench's dpg_bench.csv")
+    items = read_questions(path)
+    if settings.quirks == "fixed":
+        check_parents(items)
+    if data is None:
+        notice = (
+            f"no questions given: these {len(items)} prompts ship with the program and are not "
+            f"DPG-Bench's {PROMPTS}. For numbers to compare give --data with its dpg_bench.csv"
+        )
+        return DpgData(items, settings, "small-prompts", notice, title)
+    if texts is not None:
+        items = [replace(item, text=texts.get(item.id, item.text)) for item in items]
+    return DpgData(items, settings, path.name, about(items), title)
+
+
+def _published() -> dict[str, str] | None:
+    """Texts of the published prompts by item, if they are at hand."""
+    try:
+        path = assets.locate(_ASSET)
+    except Unavailable:
+        return None
+    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return found

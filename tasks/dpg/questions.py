@@ -1,0 +1,150 @@
+"""DPG-Bench's prompts and the yes-or-no questions about each."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from tasks.jsonl import read_objects
+
+CATEGORIES = ("global", "entity", "attribute", "relation", "other")
+_COLUMNS = (
+    "item_id",
+    "text",
+    "proposition_id",
+    "dependency",
+    "tuple",
+    "question_natural_language",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One thing that a picture is asked."""
+
+    number: int
+    """Its proposition id within the prompt."""
+    parents: tuple[int, ...]
+    """Questions whose answer must be yes for this one to have a meaning."""
+    detail: str
+    """Its fine category: 'attribute - color'."""
+    text: str
+    first: bool
+    """Whether it stands in the file's first row of data, which the official script drops."""
+    where: str
+    """File and row, for errors."""
+    row: Mapping[str, Any]
+    """The row as it was."""
+
+    @property
+    def category(self) -> str:
+        """Its broad category: one of `CATEGORIES`, or what else the file says."""
+        return self.detail.partition("-")[0].strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A prompt and its questions in the file's order."""
+
+    id: str
+    text: str
+    questions: tuple[Question, ...]
+
+
+def read_questions(path: Path) -> list[Item]:
+    """Read the benchmark's CSV, or the `questions.jsonl` of a run.
+
+    Raises:
+        UserError: Columns are missing, or a row is not as it should be; parents are not looked at.
+    """
+    rows = read_objects(path) if path.suffix == ".jsonl" else _csv_rows(path)
+    items: dict[str, list[Question]] = {}
+    texts: dict[str, str] = {}
+    for place, (where, row) in enumerate(rows):
+        missing = [column for column in _COLUMNS if row.get(column) in (None, "")]
+        if missing:
+            raise UserError(
+                f"{where}: no {' and no '.join(missing)}; expected DPG-Bench's columns "
+                f"{', '.join(_COLUMNS)}"
+            )
+        item = str(row["item_id"])
+        if item in {".", ".."} or any(character in item for character in "/\\\0"):
+            raise UserError(f"{where}: item_id {item!r} is no name of a file")
+        question = _question(row, where, first=place == 0 and path.suffix != ".jsonl")
+        known = items.setdefault(item, [])
+        if any(question.number == each.number for each in known):
+            raise UserError(f"{where}: proposition {question.number} of item {item!r} again")
+        known.append(question)
+        texts.setdefault(item, str(row["text"]))
+    if not items:
+        raise UserError(f"{path} has no questions")
+    return [Item(item, texts[item], tuple(questions)) for item, questions in items.items()]
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            for row in reader:
+                yield f"{path}, row {reader.line_num}", row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a CSV file in UTF-8: {error}") from error
+
+
+def _question(row: Mapping[str, Any], where: str, *, first: bool) -> Question:
+    try:
+        number = int(row["proposition_id"])
+        parents = tuple(int(part) for part in str(row["dependency"]).split(","))
+    except ValueError as error:
+        raise UserError(
+            f"{where}: proposition_id {row['proposition_id']!r} must be a whole number and "
+            f"dependency {row['dependency']!r} whole numbers between commas"
+        ) from error
+    return Question(
+        number=number,
+        parents=tuple(parent for parent in parents if parent != 0),
+        detail=str(row["tuple"]).partition("(")[0].strip(),
+        text=str(row["question_natural_language"]),
+        first=first or row.get("first_row") is True,
+        where=where,
+        row=row,
+    )
+
+
+def stray_categories(items: Iterable[Item]) -> str:
+    """What to say of questions of no known category, which count in the overall score alone."""
+    stray = [
+        question.category
+        for item in items
+        for question in item.questions
+        if question.category not in CATEGORIES
+    ]
+    if not stray:
+        return ""
+    names = ", ".join(repr(name) for name in sorted(set(stray)))
+    return f"{len(stray)} questions are of no known category ({names})"
+
+
+def check_parents(items: Iterable[Item]) -> None:
+    """Raise `UserError` for a question that depends on one that its prompt does not have."""
+    for item in items:
+        numbers = {question.number for question in item.questions}
+        for question in item.questions:
+            for parent in question.parents:
+                if parent not in numbers:
+                    raise UserError(
+                        f"{question.where}: question {question.number} of item {item.id!r} depends "
+                        f"on question {parent}, which is not there; add it, mend the dependency, "
+                        "or give --protocol dpg-official, which leaves such prompts out"
+                    )
+
+
+def exchange_rows(items: Sequence[Item]) -> Iterator[dict[str, Any]]:
+    """The rows of `questions.jsonl`: the CSV's columns, and which row was its first."""
+    for item in items:
+        for question in item.questions:
+            yield {**question.row, "first_row": question.first}

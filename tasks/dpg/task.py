@@ -1,0 +1,82 @@
+"""DPG-Bench as a task: draw four pictures of every prompt, ask about each, score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import protocols
+from harness.types import Protocol, TaskSpec
+from tasks import PROTOCOLS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.observed import ObservedRows
+    from tasks.dpg.data import DpgData
+    from tasks.dpg.settings import DpgSettings
+
+
+class DpgTask:
+    """DPG-Bench.
+
+    Args:
+        spec: The task's description.
+    """
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
+
+    def protocol(self, name: str) -> Protocol:
+        """A named protocol or a protocol file, checked."""
+        protocol = protocols.load(name, PROTOCOLS, self.spec)
+        _settings(protocol)
+        return protocol
+
+    def open(self, data: str | None, protocol: Protocol) -> DpgData:
+        """The questions at `data`; without them the published prompts, or the small file."""
+        from tasks.dpg.data import open_data
+
+        return open_data(data, _settings(protocol), self.spec.title)
+
+    def read_observations(
+        self, path: Path, protocol: Protocol, questions: Path | None
+    ) -> ObservedRows:
+        """Score the pictures of a file of answers."""
+        from harness.errors import UserError
+        from tasks.dpg.observations import read_observations
+
+        if questions is None:
+            raise UserError(
+                "answers need their questions: give --questions with DPG-Bench's dpg_bench.csv or "
+                "the questions.jsonl of a run"
+            )
+        return read_observations(path, questions, _settings(protocol))
+
+    def conclude(self, root: Path, rows: pd.DataFrame) -> None:
+        """Write the fine categories' scores."""
+        from tasks.dpg.conclusion import write_categories
+
+        write_categories(root, rows)
+
+
+def _settings(protocol: Protocol) -> DpgSettings:
+    from tasks.dpg.settings import DpgSettings
+
+    return DpgSettings.of(protocol.settings)
+
+
+DPG = DpgTask(
+    TaskSpec(
+        name="dpg",
+        version=1,
+        title="DPG-Bench: every sentence of dense prompts, asked about in generated pictures",
+        kind="dpg",
+        interface="TextToImage",
+        dataset="DPG-Bench's 1,065 prompts, four pictures each",
+        layout="DPG-Bench's dpg_bench.csv",
+        metrics=("global", "entity", "attribute", "relation", "other", "dpg_overall"),
+        protocols=("dpg", "dpg-official", "dpg-vlm"),
+        groups=("table11",),
+    )
+)

@@ -1,0 +1,177 @@
+"""Models that answer questions about pictures: of transformers, or any model plug-in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.digests import DigestCache
+from harness.errors import Unavailable, UserError
+from harness.interfaces import Question
+from harness.models import ModelChoice
+from harness.once import Once
+from harness.types import digest_of
+from tasks.dpg.settings import PluginVqa, TransformersVqa
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_QUESTIONS_A_BATCH = 16
+
+
+class Vqa(Protocol):
+    """Answers questions about one picture."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the answers depend on beside the protocol."""
+        ...
+
+    def __call__(self, image: np.ndarray, questions: Sequence[str]) -> list[str]:
+        """An answer to each question about an uint8 RGB picture (H, W, 3)."""
+        ...
+
+
+def open_vqa(settings: TransformersVqa | PluginVqa, device: str) -> Vqa:
+    """Find the model; it is built when it is first asked.
+
+    Raises:
+        Unavailable: Its weights are missing.
+        UserError: There is no such model, or it answers no questions.
+    """
+    if isinstance(settings, PluginVqa):
+        return _Plugin(settings, device)
+    return _Transformers(settings, device)
+
+
+class _Plugin:
+    def __init__(self, settings: PluginVqa, device: str) -> None:
+        self._settings = settings
+        self._device = device
+        self._model: Any = ModelChoice.parse(settings.model).build()
+        if not hasattr(type(self._model), "reply"):
+            raise UserError(
+                f"protocol setting 'vqa.model': {settings.model!r} answers no questions about "
+                "images"
+            )
+        self._loaded = Once(self._load)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"model": self._model.card.digest}
+
+    def _load(self) -> Any:
+        self._model.load(self._device)
+        return self._model
+
+    def __call__(self, image: np.ndarray, questions: Sequence[str]) -> list[str]:
+        asked = [
+            Question(self._settings.question.format(question=text), (image,)) for text in questions
+        ]
+        replies = self._loaded().reply(asked, max_new_tokens=self._settings.max_new_tokens)
+        return [str(reply).strip() for reply in replies]
+
+
+class _Transformers:
+    def __init__(self, settings: TransformersVqa, device: str) -> None:
+        self._settings = settings
+        self._device = device
+        self._folder = _locate(settings.model)
+        weights = sorted(self._folder.glob("*.safetensors"))
+        if not weights:
+            raise UserError(f"protocol setting 'vqa.model': {self._folder} has no .safetensors")
+        cache = DigestCache()
+        self._digest = digest_of([[path.name, cache.of_file(path)] for path in weights])
+        self._built = Once(self._build)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"weights": self._digest}
+
+    def __call__(self, image: np.ndarray, questions: Sequence[str]) -> list[str]:
+        answers: list[str] = []
+        for start in range(0, len(questions), _QUESTIONS_A_BATCH):
+            some = questions[start : start + _QUESTIONS_A_BATCH]
+            answers += self._answer(
+                image, [self._settings.question.format(question=q) for q in some]
+            )
+        return answers
+
+    def _answer(self, image: np.ndarray, texts: Sequence[str]) -> list[str]:
+        import torch
+        from PIL import Image
+
+        processor, model = self._built()
+        pictures = [Image.fromarray(image)] * len(texts)
+        chats = self._settings.kind == "image-text-to-text"
+        asked = [_chat(processor, text) for text in texts] if chats else list(texts)
+        inputs = processor(images=pictures, text=asked, return_tensors="pt", padding=True)
+        inputs = inputs.to(self._device)
+        with torch.inference_mode():
+            if not model.can_generate():
+                best = model(**inputs).logits.argmax(-1).tolist()
+                return [str(model.config.id2label[label]) for label in best]
+            tokens = model.generate(
+                **inputs, do_sample=False, max_new_tokens=self._settings.max_new_tokens
+            )
+        if chats:
+            # Such models repeat what they were asked.
+            tokens = tokens[:, inputs["input_ids"].shape[1] :]
+        return [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
+
+    def _build(self) -> tuple[Any, Any]:
+        from transformers import (
+            AutoModelForImageTextToText,
+            AutoModelForVisualQuestionAnswering,
+            AutoProcessor,
+        )
+        from transformers.utils import logging
+
+        kinds: dict[str, Any] = {
+            "image-text-to-text": AutoModelForImageTextToText,
+            "visual-question-answering": AutoModelForVisualQuestionAnswering,
+        }
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        try:
+            reader: Any = AutoProcessor
+            processor = reader.from_pretrained(self._folder)
+            model = kinds[self._settings.kind].from_pretrained(self._folder, dtype="auto")
+        except Exception as error:
+            # Damaged or foreign files raise nearly anything from within transformers' readers.
+            raise UserError(
+                f"the model in {self._folder} cannot be built as {self._settings.kind}: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        tokenizer = getattr(processor, "tokenizer", None)
+        if tokenizer is not None and self._settings.kind == "image-text-to-text":
+            tokenizer.padding_side = "left"
+        return processor, model.to(self._device).eval()
+
+
+def _chat(processor: Any, text: str) -> str:
+    """A question about an image as the model's own chat template writes it."""
+    content = [{"type": "image"}, {"type": "text", "text": text}]
+    prompt: str = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True
+    )
+    return prompt
+
+
+def _locate(model: str) -> Path:
+    """The folder of a model's files; nothing is downloaded."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except HFValidationError as error:
+        raise UserError(
+            f"protocol setting 'vqa.model': {model!r} is neither a folder nor a name on the "
+            "Hugging Face hub"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise Unavailable(f"model missing, run `hf download {model}`") from error

@@ -1,0 +1,1 @@
+"""GEdit-Bench: images edited as an instruction says, judged by a multimodal model."""

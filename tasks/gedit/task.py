@@ -1,0 +1,122 @@
+"""GEdit-Bench as tasks: edit every original as its instruction says, have the edits judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import protocols
+from harness.errors import UserError
+from harness.types import Protocol, TaskSpec
+from tasks import PROTOCOLS
+from tasks.gedit.layout import LAYOUT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.observed import ObservedRows
+    from tasks.gedit.data import GEditData
+    from tasks.gedit.settings import GEditSettings
+
+
+class GEditTask:
+    """GEdit-Bench in one language.
+
+    Args:
+        spec: The task's description.
+        language: 'en' or 'cn'; where None, it is the one of a file of judgements.
+    """
+
+    def __init__(self, spec: TaskSpec, language: str | None) -> None:
+        self.spec = spec
+        self._language = language
+
+    def protocol(self, name: str) -> Protocol:
+        """A named protocol or a protocol file, checked."""
+        protocol = protocols.load(name, PROTOCOLS, self.spec)
+        _settings(protocol)
+        return protocol
+
+    def open(self, data: str | None, protocol: Protocol) -> GEditData:
+        """The edits at `data`, at the configured place, or from the hub."""
+        from tasks.gedit.data import GEditData
+        from tasks.gedit.source import open_gedit
+
+        if self._language is None:
+            raise UserError("task 'gedit' only scores files: run gedit-en or gedit-cn")
+        source = open_gedit(data, self._language)
+        label = f"GEdit-Bench {self._language}"
+        return GEditData(source, _settings(protocol), self.spec.title, label)
+
+    def read_observations(
+        self, path: Path, protocol: Protocol, questions: Path | None
+    ) -> ObservedRows:
+        """Score a file of a judge's replies, or of scores."""
+        from tasks.gedit.observed import read_observations
+
+        if questions is not None:
+            raise UserError(f"task {self.spec.name!r} has no --questions: they stand in the file")
+        return read_observations(path, _settings(protocol), self._language)
+
+    def conclude(self, root: Path, rows: pd.DataFrame) -> None:
+        """Write the groups' figures and the gallery of a file's judgements."""
+        from tasks.gedit.conclusion import conclude
+
+        instructions = dict(zip(rows["id"], rows["instruction"], strict=True))
+        conclude(root, rows, self.spec.title, instructions)
+
+
+def _settings(protocol: Protocol) -> GEditSettings:
+    from tasks.gedit.settings import GEditSettings
+
+    return GEditSettings.of(protocol.settings)
+
+
+def _spec(name: str, title: str, dataset: str, *groups: str) -> TaskSpec:
+    return TaskSpec(
+        name=name,
+        version=1,
+        title=title,
+        kind="edit",
+        interface="ImageEditor",
+        dataset=dataset,
+        layout=LAYOUT,
+        metrics=(
+            "semantics",
+            "quality",
+            "gedit_overall",
+            "semantics_intersection",
+            "quality_intersection",
+            "gedit_overall_intersection",
+        ),
+        protocols=("gedit", "gedit-official"),
+        groups=groups,
+    )
+
+
+GEDIT_EN = GEditTask(
+    _spec(
+        "gedit-en",
+        "GEdit-Bench: images edited as English instructions say",
+        "GEdit-Bench's 606 edits asked for in English",
+        "table13",
+    ),
+    language="en",
+)
+GEDIT_CN = GEditTask(
+    _spec(
+        "gedit-cn",
+        "GEdit-Bench: images edited as Chinese instructions say",
+        "GEdit-Bench's 606 edits asked for in Chinese",
+        "table13",
+    ),
+    language="cn",
+)
+GEDIT = GEditTask(
+    _spec(
+        "gedit",
+        "GEdit-Bench: a file of judgements in one language",
+        "GEdit-Bench's 606 edits of one language, judged elsewhere",
+    ),
+    language=None,
+)

@@ -1,0 +1,196 @@
+"""From a judge's words to scores: VIEScore's reading of replies, and a strict one.
+
+Every image is judged by two replies: SC, on whether the instruction was followed and nothing else
+changed, and PQ, on natural looks and artefacts. Each holds a list of scores from 0 to 10, of which
+the smallest counts. A reply that cannot be read is asked for once more, and then is a failure.
+
+'official' reads replies as the published script does: numbers are taken as they are, whatever their
+count and range; a reply with no JSON may be a bare list or number on the first try; where one of
+both replies cannot be read, both are asked for again. One thing is left out: on the second try the
+script draws a random score for a reply without JSON, and asks forever for broken JSON. Both are
+failures here, and the first is named as a guess.
+
+'strict' takes nothing but a JSON object with two numbers from 0 to 10, and asks again for the one
+reply that is not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Mode = Literal["strict", "official"]
+Kind = Literal["SC", "PQ"]
+KINDS: tuple[Kind, Kind] = ("SC", "PQ")
+TRIES = 2
+GUESSED = "holds no JSON: the published script draws a random score here"
+_DELIMITER = "||V^=^V||"
+_SCORES = 2
+_HIGHEST = 10
+_BARE_LIST = re.compile(r"\[\d+, ?\d+\]")
+_WORD_BEFORE_COLON = re.compile(r"(\w+):")
+_ENTRY = re.compile(r'(?P<key>".*?"):(?P<value>.*?)(?P<end>[,}])')
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_CONSTANT = re.compile(r"true|false|null", re.IGNORECASE)
+
+Replies = Mapping[Kind, Sequence[str]]
+"""The texts of every try, by kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The scores of one reply, or why it has none."""
+
+    scores: tuple[Any, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Scores of one judging, or why it has none."""
+
+    sc: float = math.nan
+    pq: float = math.nan
+    problem: str = ""
+
+    @property
+    def overall(self) -> float:
+        """The geometric mean; NaN without scores."""
+        return math.sqrt(self.sc * self.pq)
+
+
+def outstanding(replies: Replies, mode: Mode) -> tuple[Kind, ...]:
+    """The replies that are still to be asked for, in one judging."""
+    tries = {kind: len(replies[kind]) for kind in KINDS}
+    if 0 in tries.values():
+        return tuple(kind for kind in KINDS if not tries[kind])
+    if mode == "strict":
+        return tuple(
+            kind for kind in KINDS if tries[kind] < TRIES and _first_strict(replies[kind]).problem
+        )
+    return KINDS if max(tries.values()) < TRIES and _official_try(replies, 0).problem else ()
+
+
+def judge(replies: Replies, mode: Mode) -> Verdict:
+    """The scores of one judging from its replies."""
+    if mode == "strict":
+        readings = {kind: _first_strict(replies[kind]) for kind in KINDS}
+        for kind in KINDS:
+            if problem := readings[kind].problem:
+                return Verdict(problem=f"{kind} reply {problem}")
+        return _verdict(readings["SC"].scores, readings["PQ"].scores)
+    first = _official_try(replies, 0)
+    return first if not first.problem or _tries(replies) < TRIES else _official_try(replies, 1)
+
+
+def _tries(replies: Replies) -> int:
+    return min(len(replies[kind]) for kind in KINDS)
+
+
+def _official_try(replies: Replies, index: int) -> Verdict:
+    scores = []
+    for kind in KINDS:
+        if index >= len(replies[kind]):
+            return Verdict(problem=f"{kind} reply is missing")
+        reading = read_official(replies[kind][index], last=index > 0)
+        if reading.problem:
+            return Verdict(problem=f"{kind} reply {reading.problem}")
+        scores.append(reading.scores)
+    return _verdict(*scores)
+
+
+def _verdict(sc: Sequence[Any], pq: Sequence[Any]) -> Verdict:
+    for kind, scores in zip(KINDS, (sc, pq), strict=True):
+        if not scores or not all(map(_is_number, scores)):
+            return Verdict(problem=f"{kind} reply has scores that are no numbers")
+    least = min(sc), min(pq)
+    if least[0] * least[1] < 0:
+        return Verdict(problem="a score is negative")
+    return Verdict(float(least[0]), float(least[1]))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _first_strict(replies: Sequence[str]) -> Reading:
+    """The first reply that can be read, or the last one's problem."""
+    reading = Reading(problem="is missing")
+    for reply in replies[:TRIES]:
+        reading = read_strict(reply)
+        if not reading.problem:
+            break
+    return reading
+
+
+def read_strict(reply: str) -> Reading:
+    """Two finite numbers from 0 to 10 under 'score' in a JSON object, or a problem."""
+    if not reply.strip():
+        return Reading(problem="is empty")
+    start, end = reply.find("{"), reply.rfind("}") + 1
+    if start == -1 or end <= start:
+        return Reading(problem="holds no JSON")
+    try:
+        content = json.loads(reply[start:end], strict=False)
+    except (ValueError, RecursionError):
+        return Reading(problem="holds JSON that is broken")
+    scores = content.get("score")
+    if not isinstance(scores, list) or len(scores) != _SCORES:
+        return Reading(problem=f"has no list of {_SCORES} scores")
+    if not all(_is_number(score) and 0 <= score <= _HIGHEST for score in scores):
+        return Reading(problem=f"has scores that are no numbers from 0 to {_HIGHEST}")
+    return Reading(tuple(scores))
+
+
+def read_official(reply: str, *, last: bool) -> Reading:
+    """Whatever the published script takes as scores; `last` is its second try."""
+    if reply.count(_DELIMITER) == TRIES:
+        start = reply.find(_DELIMITER) + len(_DELIMITER)
+        end = reply.rfind(_DELIMITER)
+    else:
+        start, end = reply.find("{"), reply.rfind("}") + 1
+        if start == -1 or end == 0:
+            return Reading(problem=GUESSED) if last else _without_json(reply)
+    if start == end:
+        return Reading(problem="holds nothing between its delimiters")
+    text = reply[start:end].strip().replace("\n", "")
+    try:
+        scores = json.loads(text)["score"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        try:
+            scores = json.loads(_mended(text))["score"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return Reading(problem="holds JSON that is broken")
+    return Reading(tuple(scores) if isinstance(scores, list) else (scores,))
+
+
+def _without_json(reply: str) -> Reading:
+    """A bare list of two whole numbers anywhere, or a whole number from 0 to 10 alone."""
+    bare = reply[max(reply.find("["), 0) : reply.rfind("]") + 1]
+    if _BARE_LIST.fullmatch(bare):
+        return Reading(tuple(json.loads(bare)))
+    try:
+        number = int(reply)
+    except ValueError:
+        return Reading(problem="holds no JSON" if reply.strip() else "is empty")
+    if 0 <= number <= _HIGHEST:
+        return Reading((number,))
+    return Reading(problem="holds no JSON")
+
+
+def _mended(text: str) -> str:
+    """Keys and words in quotation marks, numbers as lists of one."""
+
+    def entry(match: re.Match[str]) -> str:
+        value = match["value"].strip()
+        if _NUMBER.fullmatch(value):
+            value = f"[{value}]"
+        elif not _CONSTANT.fullmatch(value):
+            value = f'"{value}"'
+        return f"{match['key']}: {value}{match['end']}"
+
+    return _ENTRY.sub(entry, _WORD_BEFORE_COLON.sub(r'"\1":', text))

@@ -1,0 +1,1 @@
+"""GenEval: does a generated picture hold the objects, numbers, colours and places of its prompt?"""

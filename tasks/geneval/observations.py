@@ -1,0 +1,215 @@
+"""Detections made elsewhere: a JSON object a line, a line a picture.
+
+```
+{"filename": "00000/samples/0000.png", "metadata": {…}, "detector": "…", "weights": "…",
+ "detections": [{"class": "dog", "box": [x0, y0, x1, y1], "score": 0.97, "color": "brown"}]}
+```
+
+`detector` and `weights` say which network it was; `color` is needed of those objects only that a
+prompt's colour is asked of.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.digests import DigestCache
+from harness.errors import SampleFailure, UserError
+from harness.observed import ObservedRows
+from harness.types import Sample, Status, digest_of
+from tasks.geneval.evaluator import Detection, Verdict, evaluate
+from tasks.geneval.prompts import (
+    Metadata,
+    check_class,
+    check_colour,
+    parse_metadata,
+    partial_notice,
+)
+from tasks.geneval.settings import Detector, ElsewhereDetector, GenEvalSettings
+from tasks.geneval.verdicts import EXTRACTOR, Judged, to_columns
+from tasks.jsonl import read_objects
+
+_NAME = re.compile(r"(?:.*/)?(\d+)/samples/(\d+)\.\w+")
+_FIELDS = ("filename", "metadata", "detections")
+_NUMBERS = frozenset((int, float))
+"""Types of JSON numbers; a `bool` is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One picture of the file."""
+
+    where: str
+    prompt: int
+    number: int
+    metadata: Metadata
+    detections: Sequence[Detection]
+
+
+def read_observations(path: Path, settings: GenEvalSettings) -> ObservedRows:
+    """Judge every picture of a file.
+
+    A prompt of the file that lacks pictures has missing samples for them. Prompts that the file
+    has no picture of cannot be told from ones that were not asked for: a notice gives their number.
+
+    Raises:
+        UserError: A line is not as it should be, or the detector is another than the protocol's.
+    """
+    lines: dict[tuple[int, int], _Line] = {}
+    weights: str | None = None
+    for line, origin in _read(path, settings.detector):
+        if weights is not None and weights != origin:
+            raise UserError(
+                f"{line.where}: detector weights {origin[:12]!r}, in the lines before "
+                f"{weights[:12]!r}: scores of two detectors do not compare"
+            )
+        weights = origin
+        place = line.prompt, line.number
+        if place in lines:
+            raise UserError(
+                f"{line.where}: picture {line.number} of prompt {line.prompt} again, after "
+                f"{lines[place].where}"
+            )
+        if line.number >= settings.images_per_prompt:
+            raise UserError(
+                f"{line.where}: picture {line.number} of prompt {line.prompt}; the protocol has "
+                f"{settings.images_per_prompt} pictures a prompt, numbered from 0"
+            )
+        lines[place] = line
+    if not lines:
+        raise UserError(f"{path} has no pictures")
+    prompts = _prompts(lines.values())
+    outcomes = [
+        _outcome(lines.get((prompt, number)), metadata, settings)
+        for prompt, metadata in prompts.items()
+        for number in range(settings.images_per_prompt)
+    ]
+    places = [(p, n) for p in prompts for n in range(settings.images_per_prompt)]
+    return ObservedRows(
+        samples=[
+            Sample(
+                id=f"{prompt:05d}/{number:04d}",
+                index=index,
+                sha256=digest_of([digest_of(prompts[prompt].source), number]),
+            )
+            for index, (prompt, number) in enumerate(places)
+        ],
+        statuses=[status for _, status, _ in outcomes],
+        errors=[error for _, _, error in outcomes],
+        columns={EXTRACTOR: to_columns([judged for judged, _, _ in outcomes])},
+        identities={
+            EXTRACTOR: {
+                "version": 1,
+                "file": DigestCache().of_file(path),
+                "weights": weights,
+            }
+        },
+        label=f"{path.name}, {settings.detector.network}",
+        notice=partial_notice(len(prompts)),
+    )
+
+
+def _outcome(
+    line: _Line | None, metadata: Metadata, settings: GenEvalSettings
+) -> tuple[Judged, Status, str]:
+    failed = Judged(metadata, (), Verdict(False, ""))
+    if line is None:
+        return failed, Status.MISSING, "the file has no line for this picture"
+
+    def colour_of(place: int) -> str:
+        each = line.detections[place]
+        if each.colour is None:
+            raise SampleFailure(
+                Status.MISSING, f"{line.where}: no color of the {each.name} that it is asked of"
+            )
+        return each.colour
+
+    try:
+        verdict = evaluate(metadata, line.detections, settings.rules, colour_of)
+    except SampleFailure as failure:
+        return failed, failure.status, str(failure)
+    return Judged(metadata, line.detections, verdict), Status.OK, ""
+
+
+def _prompts(lines: Iterator[_Line] | Any) -> dict[int, Metadata]:
+    """What every prompt asks for, in order; raise `UserError` where its pictures disagree."""
+    first: dict[int, _Line] = {}
+    for line in sorted(lines, key=lambda each: (each.prompt, each.number)):
+        known = first.setdefault(line.prompt, line)
+        if known.metadata.source != line.metadata.source:
+            raise UserError(
+                f"{line.where}: other metadata of prompt {line.prompt} than {known.where}"
+            )
+    return {prompt: line.metadata for prompt, line in first.items()}
+
+
+def _read(path: Path, detector: Detector) -> Iterator[tuple[_Line, str]]:
+    """Each picture with what its line says of the detector's weights."""
+    metadata: dict[str, Metadata] = {}
+    for where, record in read_objects(path):
+        for field in _FIELDS:
+            if field not in record:
+                raise UserError(f"{where}: no {field!r}; a picture has {', '.join(_FIELDS)}")
+        weights = _check_origin(record, detector, where)
+        named = _NAME.fullmatch(str(record["filename"]))
+        if named is None:
+            raise UserError(
+                f"{where}: 'filename' is {record['filename']!r}, expected "
+                "'PROMPT/samples/NUMBER.png' as in '00000/samples/0000.png'"
+            )
+        if not isinstance(record["metadata"], dict) or not isinstance(record["detections"], list):
+            raise UserError(f"{where}: 'metadata' must be an object and 'detections' a list")
+        # The same four times over: a prompt's pictures share it.
+        key = repr(record["metadata"])
+        if key not in metadata:
+            metadata[key] = parse_metadata(record["metadata"], where)
+        detections = [
+            _detection(each, where, place) for place, each in enumerate(record["detections"])
+        ]
+        line = _Line(where, int(named[1]), int(named[2]), metadata[key], detections)
+        yield line, weights
+
+
+def _check_origin(record: Mapping[str, Any], detector: Detector, where: str) -> str:
+    """Weights that a line names; raise `UserError` where they are not the protocol's."""
+    network, weights = record.get("detector"), str(record.get("weights", ""))
+    if network is None and isinstance(detector, ElsewhereDetector):
+        return weights
+    other = weights != "" and not weights.startswith(detector.weights)
+    if network != detector.network or other:
+        said = "names no detector" if network is None else f"comes from {network} {weights[:12]}"
+        raise UserError(
+            f"{where}: {said.strip()}; the protocol's detector is {detector.network} "
+            f"{detector.weights[:12]}".strip()
+            + ": give another --protocol, scores of two detectors do not compare"
+        )
+    return weights
+
+
+def _detection(record: Any, where: str, place: int) -> Detection:
+    where = f"{where}, detections[{place}]"
+    if not isinstance(record, dict):
+        raise UserError(f"{where}: expected an object, found {record!r}")
+    name, box, score = (record.get(field, "") for field in ("class", "box", "score"))
+    check_class(name, where)
+    if type(score) not in _NUMBERS or not 0 <= score <= 1:
+        raise UserError(f"{where}: 'score' must be a number from 0 to 1, found {score!r}")
+    if not isinstance(box, list) or len(box) != 4 or not _NUMBERS.issuperset(map(type, box)):
+        raise UserError(f"{where}: 'box' must be four numbers x0, y0, x1, y1, found {box!r}")
+    x0, y0, x1, y1 = map(float, box)
+    if not math.isfinite(x0 + y0 + x1 + y1):
+        raise UserError(f"{where}: 'box' {box} has edges that are no numbers")
+    if min(x0, y0) < 0 or x1 < x0 or y1 < y0:
+        raise UserError(
+            f"{where}: box {box} lies outside the picture or has its corners the wrong way round; "
+            "expected 0 <= x0 <= x1 and 0 <= y0 <= y1 in pixels"
+        )
+    colour = record.get("color")
+    if colour is not None:
+        check_colour(colour, where)
+    return Detection(str(name), (x0, y0, x1, y1), float(score), colour)

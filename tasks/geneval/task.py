@@ -1,0 +1,98 @@
+"""GenEval as tasks: draw four pictures of every prompt, detect, judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import protocols
+from harness.types import Protocol, TaskSpec
+from tasks import PROTOCOLS
+
+if TYPE_CHECKING:
+    from harness.observed import ObservedRows
+    from tasks.geneval.data import GenEvalData
+    from tasks.geneval.settings import GenEvalSettings
+
+
+class GenEvalTask:
+    """GenEval with one of its prompt files.
+
+    Args:
+        spec: The task's description.
+        asset: The published prompt file.
+    """
+
+    def __init__(self, spec: TaskSpec, asset: str) -> None:
+        self.spec = spec
+        self._asset = asset
+
+    def protocol(self, name: str) -> Protocol:
+        """A named protocol or a protocol file, checked."""
+        protocol = protocols.load(name, PROTOCOLS, self.spec)
+        _settings(protocol)
+        return protocol
+
+    def open(self, data: str | None, protocol: Protocol) -> GenEvalData:
+        """The prompts at `data`, the published ones, or the small file that ships."""
+        from tasks.geneval.data import GenEvalData
+        from tasks.geneval.prompts import open_prompts
+
+        return GenEvalData(open_prompts(data, self._asset), _settings(protocol), self.spec.title)
+
+    def read_observations(
+        self, path: Path, protocol: Protocol, questions: Path | None
+    ) -> ObservedRows:
+        """Judge the pictures of a file of detections."""
+        from harness.errors import UserError
+        from tasks.geneval.observations import read_observations
+
+        if questions is not None:
+            raise UserError(f"task {self.spec.name!r} has no --questions: they stand in the file")
+        return read_observations(path, _settings(protocol))
+
+
+def _settings(protocol: Protocol) -> GenEvalSettings:
+    from tasks.geneval.settings import GenEvalSettings
+
+    return GenEvalSettings.of(protocol.settings)
+
+
+_LAYOUT = "a file of GenEval's metadata, one JSON object a line"
+_METRICS = (
+    "single_object",
+    "two_object",
+    "counting",
+    "colors",
+    "position",
+    "color_attribution",
+    "geneval_overall",
+)
+
+GENEVAL = GenEvalTask(
+    TaskSpec(
+        name="geneval",
+        version=1,
+        title="GenEval: objects, numbers, colours and places in generated pictures",
+        kind="geneval",
+        interface="TextToImage",
+        dataset="GenEval's 553 prompts, four pictures each",
+        layout=_LAYOUT,
+        metrics=_METRICS,
+        protocols=("geneval", "geneval-hf"),
+        groups=("table11",),
+    ),
+    asset="geneval-prompts",
+)
+
+GENEVAL_LONG = GenEvalTask(
+    GENEVAL.spec.model_copy(
+        update={
+            "name": "geneval-long",
+            "title": "GenEval with its prompts rewritten at length, as BitDance evaluates it",
+            "dataset": "GenEval's 553 prompts rewritten by a language model, four pictures each",
+            "groups": (),
+        }
+    ),
+    asset="geneval-prompts-long",
+)

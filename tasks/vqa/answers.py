@@ -1,0 +1,188 @@
+"""Questions with their replies as rows: a line of JSON each, and as observations to be scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import SampleFailure
+from harness.observed import ObservedRows
+from harness.types import Sample, Status, digest_of
+from tasks.vqa.metrics import ANSWERS
+from tasks.vqa.replies import safe
+from tasks.vqa.scorers import Judged, UnparsedReply
+from tasks.vqa.suites import Suite
+
+TEXTS = ("question", "answer", "reply", "prediction", "category", "cluster", "question_id")
+"""Text columns of the observations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One question of a suite and what came of it: a line of `replies.jsonl`."""
+
+    id: str
+    question: str
+    """As the model was asked."""
+    document: Mapping[str, Any]
+    """The data set's row without its pictures."""
+    reply: str = ""
+    status: Status = Status.OK
+    error: str = ""
+    images: tuple[str, ...] = ()
+    """Digests of the pictures."""
+    cut: bool = False
+    controls: int = 0
+    lmms_score: float | None = None
+    """lmms-eval's own score of the reply."""
+
+    def line(self) -> str:
+        """The row as a line of JSON."""
+        return json.dumps(vars(self), default=str) + "\n"
+
+    @classmethod
+    def of_line(cls, line: str) -> Row:
+        """Read a line; raise `ValueError`, `TypeError` or `KeyError` for anything else."""
+        entry = json.loads(line)
+        known = {**entry, "status": Status(entry["status"]), "images": tuple(entry["images"])}
+        return cls(**known)
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows, one a line."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(row.line() for row in rows)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read rows that `write_rows` wrote."""
+    return [Row.of_line(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@dataclass
+class _Scored:
+    """A row with both scores."""
+
+    row: Row
+    status: Status
+    error: str
+    judged: Judged | None = None
+    options: int = 0
+
+    @property
+    def score(self) -> float:
+        """lmms-eval's where it ran, else ours."""
+        own = self.judged.score if self.judged else float("nan")
+        return own if self.row.lmms_score is None else self.row.lmms_score
+
+    @property
+    def differs(self) -> bool:
+        """Whether both scorers found something, and not the same."""
+        if self.judged is None or self.row.lmms_score is None:
+            return False
+        return bool(abs(self.judged.score - self.row.lmms_score) > 1e-9)
+
+    @property
+    def expected(self) -> float:
+        """The score with a random option where the reply names none."""
+        drawn = 1 / self.options if self.judged is None else self.judged.score
+        return drawn if self.row.lmms_score is None else self.row.lmms_score
+
+
+def _scored(suite: Suite, row: Row) -> _Scored:
+    if row.status is not Status.OK:
+        return _Scored(row, row.status, row.error)
+    try:
+        return _Scored(row, Status.OK, "", suite.judge(row.document, row.reply))
+    except UnparsedReply as unparsed:
+        return _Scored(row, unparsed.status, str(unparsed), options=unparsed.options)
+    except SampleFailure as failure:
+        return _Scored(row, failure.status, str(failure))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where rows come from, for people and for the run's files."""
+
+    label: str
+    identity: Mapping[str, Any]
+    notices: Sequence[str] = field(default_factory=tuple)
+
+
+def observed(suite: Suite, rows: Sequence[Row], origin: Origin) -> ObservedRows:
+    """Score rows with our own scorer, beside lmms-eval's scores where they are known.
+
+    `score` is lmms-eval's where it ran; `own_score` is ours. Both stand in samples.parquet.
+    """
+    scored = [_scored(suite, row) for row in rows]
+    texts = [_texts(suite, item) for item in scored]
+    columns: dict[str, np.ndarray] = {
+        "score": np.array([item.score for item in scored], float),
+        "own_score": np.array(
+            [item.judged.score if item.judged else float("nan") for item in scored], float
+        ),
+        "cut": np.array([item.row.cut for item in scored], float),
+        **{name: np.array([text[name] for text in texts], dtype=object) for name in TEXTS},
+    }
+    if suite.name == "mmmu":
+        columns |= _with_random_options(scored)
+    return ObservedRows(
+        samples=[
+            Sample(id=row.id, index=index, sha256=digest_of([dict(row.document), row.images]))
+            for index, row in enumerate(rows)
+        ],
+        statuses=[item.status for item in scored],
+        errors=[item.error for item in scored],
+        columns={ANSWERS: columns},
+        identities={ANSWERS: origin.identity},
+        label=origin.label,
+        notice="; ".join([*origin.notices, *_notices(scored)]),
+        replies=[row.reply.encode("utf-8", "replace") for row in rows],
+    )
+
+
+def _texts(suite: Suite, item: _Scored) -> dict[str, str]:
+    row, judged = item.row, item.judged
+    if item.status is not Status.OK or judged is None:
+        return dict.fromkeys(TEXTS, "")
+    cluster = suite.pair(row.document) or " ".join(row.images) or row.id
+    values = {
+        "question": row.question,
+        "answer": judged.answer,
+        "reply": row.reply,
+        "prediction": judged.prediction,
+        "category": suite.category(row.document),
+        "cluster": cluster,
+        "question_id": str(row.document.get("question_id", row.id)),
+    }
+    return {name: safe(text)[0] for name, text in values.items()}
+
+
+def _with_random_options(scored: Sequence[_Scored]) -> dict[str, np.ndarray]:
+    """lmms-eval's figure of the whole suite, in every row: it counts rows that have failed here."""
+    replied = [item for item in scored if item.judged is not None or item.options]
+    mean = np.mean([item.expected for item in replied]) if replied else float("nan")
+    return {
+        "random_accuracy": np.full(len(scored), mean, float),
+        "random_n": np.full(len(scored), len(replied), float),
+    }
+
+
+def _notices(scored: Sequence[_Scored]) -> list[str]:
+    told = []
+    compared = sum(item.row.lmms_score is not None for item in scored)
+    if differing := sum(item.differs for item in scored):
+        told.append(
+            f"our scorer and lmms-eval's differ on {differing} of {compared} replies: see the "
+            "columns own_score and score"
+        )
+    if cut := sum(item.row.cut for item in scored):
+        told.append(f"{cut} replies were longer than the protocol's limit and were cut")
+    if odd := sum(item.row.controls > 0 for item in scored):
+        told.append(f"{odd} replies held control characters, which were replaced")
+    return told

@@ -1,0 +1,220 @@
+"""One suite through lmms-eval's own evaluator, in the process that may import it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lmms_eval
+from lmms_eval.api.instance import Instance
+
+from harness.errors import UserError
+from harness.models import ModelChoice
+from harness.registry import load_plugin
+from harness.types import Status
+from tasks.vqa.answers import Row, write_rows
+from tasks.vqa.causes import first_cause
+from tasks.vqa.job import Job
+from tasks.vqa.lmms_model import HarnessModel
+from tasks.vqa.page import keep_pictures
+from tasks.vqa.pictures import PendingPicture, PicturesById, pending
+from tasks.vqa.replies import Asker, Journal, LazyModel
+from tasks.vqa.suites import SUITES, Suite, sample_score
+
+GQA_IMAGES = "testdev_balanced_images"
+"""The hub's subset with GQA's pictures, which lie apart from its questions."""
+
+
+def evaluate(job: Job, tell: Callable[..., None]) -> None:
+    """Ask, score and write the rows; `tell` is sent 'loaded' and 'progress'.
+
+    Raises:
+        UserError: The model or the data cannot be used.
+    """
+    from lmms_eval.evaluator import simple_evaluate
+    from lmms_eval.tasks import TaskManager
+
+    suite, name, seeds = SUITES[job.suite], job.settings.lmms_task, job.settings.seeds
+    asker = Asker(
+        _model(job.model, job.device, job.plugins),
+        batch_size=job.batch_size,
+        reply_limit=job.settings.reply_limit,
+        journal=Journal(job.journal),
+    )
+    model = _RecordedModel(job, asker, tell)
+    stock = _task_file(name)
+    manager = TaskManager("WARNING", include_path=str(stock.parent), include_defaults=False)
+    config = _overrides(job, suite, stock)
+    try:
+        results = simple_evaluate(
+            model=model,
+            tasks=[{"task": name, **config}],
+            task_manager=manager,
+            batch_size=job.batch_size,
+            device=job.device,
+            limit=job.limit,
+            log_samples=True,
+            process_docs_parallel=1,
+            bootstrap_iters=0,
+            random_seed=seeds.random,
+            numpy_random_seed=seeds.numpy,
+            torch_random_seed=seeds.torch,
+            fewshot_random_seed=seeds.fewshot,
+            cli_args=types.SimpleNamespace(
+                output_path=str(job.facts.parent), process_with_media=False
+            ),
+        )
+    except UserError:
+        raise
+    except Exception as error:
+        if not model.asked:
+            raise UserError(_no_data(job, suite, error)) from error
+        raise
+    rows = [model.row(place, logged) for place, logged in _logged(results, name)]
+    keep_pictures(job.folder, suite, rows, model.pictures)
+    write_rows(job.result, rows)
+    kept = {key: results[key] for key in ("results", "configs", "versions") if key in results}
+    job.facts.write_text(json.dumps(kept, indent=2, default=str), encoding="utf-8")
+
+
+class _RecordedModel(HarnessModel):
+    """Remembers what was asked, with the data set's rows, before anything can go wrong."""
+
+    def __init__(self, job: Job, asker: Asker, tell: Callable[..., None]) -> None:
+        super().__init__(asker=asker, max_new_tokens=job.settings.max_new_tokens)
+        self._job = job
+        self._tell = tell
+        self._suite = SUITES[job.suite]
+        self.asked: dict[int, Instance] = {}
+        self._documents: dict[int, dict[str, Any]] = {}
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        self.asked = {request.args[3]: request for request in requests}
+        self._job.asked.parent.mkdir(parents=True, exist_ok=True)
+        write_rows(self._job.asked, [self.row(place, {}) for place in self.asked])
+        total = len(requests)
+        self._tell("progress", done=0, total=total)
+        self.on_done = lambda done: self._tell("progress", done=done, total=total)
+        return super().generate_until(requests)
+
+    def row(self, place: int, logged: Mapping[str, Any]) -> Row:
+        """A question with its reply, or as missing while it has none."""
+        answered = self.answered.get(place)
+        known: dict[str, Any] = {"status": Status.MISSING, "error": "lmms-eval stopped before"}
+        if answered is not None:
+            known = {
+                name: getattr(answered, name)
+                for name in ("reply", "status", "error", "images", "cut", "controls")
+            }
+        if logged and answered is not None and answered.status is Status.OK:
+            known["lmms_score"] = (
+                _mmmu_score(logged) if "mmmu_acc" in logged else sample_score(self._suite, logged)
+            )
+        if place not in self._documents:
+            self._documents[place] = {
+                name: value
+                for name, value in self._stored(place).items()
+                if name not in self._suite.images and not isinstance(value, PendingPicture)
+            }
+        return Row(
+            id=f"{place:06d}",
+            question=self.asked[place].args[0],
+            document=self._documents[place],
+            **known,
+        )
+
+    def pictures(self, place: int) -> Sequence[Any]:
+        """The pictures of a question, as RGB."""
+        visuals = self.asked[place].args[2](self._stored(place)) or []
+        return [picture.convert("RGB") for picture in visuals]
+
+    def _stored(self, place: int) -> dict[str, Any]:
+        *_, task, split = self.asked[place].args
+        row: dict[str, Any] = self.task_dict[task][split][place]
+        return row
+
+
+@functools.lru_cache(maxsize=1)
+def _model(model: str, device: str, plugins: tuple[str, ...]) -> LazyModel:
+    """The model of this process, loaded once for all suites."""
+    for path in plugins:
+        load_plugin(Path(path))
+    return LazyModel(ModelChoice.parse(model).build(), device)
+
+
+def _task_file(name: str) -> Path:
+    folder = Path(lmms_eval.__file__).parent / "tasks"
+    found = sorted(folder.glob(f"*/{name}.yaml"))
+    if not found:
+        raise UserError(f"lmms-eval has no task {name!r}: the protocol is for another version")
+    return found[0]
+
+
+def _overrides(job: Job, suite: Suite, stock: Path) -> dict[str, Any]:
+    """What differs from the task file: where the data are, and that pictures open late."""
+    from huggingface_hub import get_token
+    from lmms_eval.utils import load_yaml_config
+
+    config = load_yaml_config(str(stock), mode="full")
+    copy = job.data
+    changes: dict[str, Any] = {}
+    if copy is not None:
+        changes = copy.overrides(config["test_split"])
+    elif get_token() is None:
+        # The task files ask for a login that public data sets do not need.
+        kwargs = dict(config.get("dataset_kwargs") or {})
+        kwargs.pop("token", None)
+        changes = {"dataset_kwargs": kwargs}
+    by_id = (lambda: PicturesById(_gqa_images(job))) if suite.name == "gqa" else None
+    prepare = pending(suite.images, copy.root if copy else "", by_id)
+    return {**changes, "process_docs": prepare}
+
+
+def _gqa_images(job: Job) -> Any:
+    from datasets import load_dataset
+
+    if job.data is None:
+        return load_dataset(SUITES["gqa"].data.partition(":")[0], GQA_IMAGES, split="testdev")
+    if not job.data.images:
+        raise UserError(
+            "gqa: the questions have no column 'image', and no parquet files of "
+            f"{GQA_IMAGES} lie beside them"
+        )
+    files = {"testdev": list(job.data.images)}
+    return load_dataset("parquet", data_files=files, split="testdev")
+
+
+def _logged(results: Mapping[str, Any], name: str) -> list[tuple[int, Mapping[str, Any]]]:
+    samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
+    return [(sample["doc_id"], sample) for sample in samples]
+
+
+def _mmmu_score(logged: Mapping[str, Any]) -> float:
+    from lmms_eval.tasks.mmmu.utils import evaluate_mmmu
+
+    return float(evaluate_mmmu([logged["mmmu_acc"]])[1]["acc"])
+
+
+def _no_data(job: Job, suite: Suite, error: Exception) -> str:
+    """Why lmms-eval has no questions, and what to do."""
+    why = first_cause(error)
+    if job.data is not None:
+        return f"{suite.name}: the local copy cannot be used as lmms-eval's data: {why}"
+    local = "give --data a local copy (see docs/vqa.md)"
+    hub = suite.data.partition(":")[0]
+    offline = any(os.environ.get(name) == "1" for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"))
+    if offline:
+        return (
+            f"{suite.name}: {hub} is not in the Hugging Face cache and this run is offline: {local}"
+        )
+    if any(word in why for word in ("Gated", "401", "403", "token", "authenticated")):
+        return (
+            f"{suite.name}: {hub} needs a login or consent to its terms: open "
+            f"https://huggingface.co/datasets/{hub}, then `hf auth login`, or {local} ({why})"
+        )
+    return f"{suite.name}: {hub} cannot be read: {why}; check the network, or {local}"

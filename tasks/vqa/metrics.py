@@ -1,0 +1,219 @@
+"""The suites' figures: pure functions of replies and their scores, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import Unavailable
+from harness.interfaces import Extractor, Observations
+from harness.types import MetricValue
+from tasks.vqa.intervals import Figure, cluster_interval, cluster_sums
+from tasks.vqa.scorers.yes_no import COGNITION, PERCEPTION
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+ANSWERS = "answers"
+"""Name under which replies and their scores are kept as observations."""
+_FULL = 100.0
+"""Marks for one question of MME's pair, and once more for both."""
+
+
+def answers(settings: Mapping[str, Any], device: str) -> Extractor:
+    """Replies are observed by the suites alone; raise `Unavailable` for every other task."""
+    del settings, device
+    raise Unavailable("this task asks no questions", kind="not applicable")
+
+
+class _Figure:
+    """A figure of summed columns; `select` and `columns` are what subclasses give."""
+
+    higher_is_better: bool | None = True
+    needs: tuple[str, ...] = (ANSWERS,)
+
+    def _value(
+        self,
+        rows: pd.DataFrame,
+        columns: NDArray[np.float64],
+        figure: Figure,
+        seed: int,
+        note: str = "",
+    ) -> MetricValue:
+        _, sums = cluster_sums(list(rows["cluster"]), columns)
+        low, high, method = cluster_interval(sums, figure, seed)
+        value = float(figure(columns.sum(axis=0, keepdims=True))[0])
+        return MetricValue(
+            value=value, ci_low=low, ci_high=high, n=len(rows), method=method, note=note
+        )
+
+
+def _rows(observations: Observations, keep: Callable[[str], bool] | None = None) -> pd.DataFrame:
+    """The rows of the categories that count; raise `Unavailable` where there are none."""
+    rows = observations.samples
+    if len(rows) == 0:
+        raise Unavailable("no reply was observed")
+    chosen = rows if keep is None else rows[rows["category"].map(keep)]
+    if len(chosen) == 0:
+        raise Unavailable("no question of this kind was asked", kind="not applicable")
+    if chosen["score"].isna().any():
+        raise Unavailable("the right answers are not public: upload the submission file")
+    return chosen
+
+
+def _mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = sums[:, 0] / sums[:, 1]
+    return mean
+
+
+class Accuracy(_Figure):
+    """Mean score of the replies.
+
+    Args:
+        category: Of which questions; the protocol's headline where None, all where empty.
+    """
+
+    def __init__(self, category: str | None = None) -> None:
+        self._category = category
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The mean in [0, 1], with an interval over pictures."""
+        wanted = settings.get("headline", "") if self._category is None else self._category
+        rows = _rows(observations, (lambda category: category == wanted) if wanted else None)
+        scores = rows["score"].to_numpy(np.float64)
+        columns = np.column_stack([scores, np.ones(len(scores))])
+        return self._value(rows, columns, _mean, observations.seed)
+
+    def of_samples(
+        self, samples: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores of the replies that count; equal weights."""
+        wanted = settings.get("headline", "") if self._category is None else self._category
+        counted = samples["category"] == wanted if wanted else np.ones(len(samples["id"]), bool)
+        return np.where(counted, samples["score"], np.nan), np.ones(len(counted))
+
+    def clusters_of(self, samples: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Questions about one picture hang together."""
+        return samples["cluster"]
+
+
+class YesF1(_Figure):
+    """F1 of 'yes' among literal replies: of all questions, or the mean over splits.
+
+    Args:
+        by_split: Whether the figure is the mean of each split's own.
+    """
+
+    def __init__(self, *, by_split: bool) -> None:
+        self._by_split = by_split
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """F1 in [0, 1]; replies that are neither yes nor no lower nothing but accuracy."""
+        del settings
+        rows = _rows(observations)
+        yes = (rows["answer"] == "yes").to_numpy()
+        said_yes, said_no = ((rows["prediction"] == word).to_numpy() for word in ("yes", "no"))
+        counts = np.column_stack([yes & said_yes, ~yes & said_yes, yes & said_no])
+        category = rows["category"].to_numpy()
+        splits = sorted(set(category)) if self._by_split else []
+        kept = [(category == name)[:, None] for name in splits] or [np.ones((len(rows), 1), bool)]
+        columns = np.concatenate([counts & part for part in kept], axis=1).astype(np.float64)
+
+        def figure(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+            right, false, missed = sums.reshape(len(sums), len(kept), 3).transpose(2, 0, 1)
+            whole = 2 * right + false + missed
+            f1 = np.divide(2 * right, whole, out=np.zeros_like(whole), where=whole > 0)
+            mean: NDArray[np.float64] = f1.mean(axis=1)
+            return mean
+
+        note = f"mean of {', '.join(splits)}" if self._by_split else ""
+        return self._value(rows, columns, figure, observations.seed, note)
+
+
+class PairScore(_Figure):
+    """MME's marks: of every kind of question the mean over pairs, added up.
+
+    Args:
+        categories: The kinds of questions that count.
+    """
+
+    def __init__(self, categories: Sequence[str]) -> None:
+        self._categories = tuple(categories)
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The sum, at most 200 for each kind; pairs without two replies are left out."""
+        del settings
+        rows = _rows(observations, lambda category: category in self._categories)
+        pairs = rows.groupby("cluster", sort=False).agg(
+            category=("category", "first"), score=("score", "sum"), replies=("score", "size")
+        )
+        whole = pairs[pairs["replies"] == 2]
+        if len(whole) == 0:
+            raise Unavailable("no picture has replies to both of its questions")
+        kinds = sorted(set(whole["category"]))
+        marks = _FULL * (whole["score"] / 2 + (whole["score"] == 2)).to_numpy(np.float64)
+        member = np.stack([(whole["category"] == kind).to_numpy() for kind in kinds], axis=1)
+        sums = np.concatenate([marks[:, None] * member, member], axis=1).astype(np.float64)
+
+        def figure(total: NDArray[np.float64]) -> NDArray[np.float64]:
+            added: NDArray[np.float64] = (total[:, : len(kinds)] / total[:, len(kinds) :]).sum(
+                axis=1
+            )
+            return added
+
+        strata = list(whole["category"])
+        low, high, method = cluster_interval(sums, figure, observations.seed, strata)
+        left_out, lacking = len(pairs) - len(whole), len(self._categories) - len(kinds)
+        notes = [f"{left_out} pictures without both replies left out"] if left_out else []
+        notes += [f"{lacking} of {len(self._categories)} kinds not asked"] if lacking else []
+        return MetricValue(
+            value=float(figure(sums.sum(axis=0, keepdims=True))[0]),
+            ci_low=low,
+            ci_high=high,
+            n=2 * len(whole),
+            method=method,
+            note="; ".join(notes),
+        )
+
+
+class RandomisedAccuracy:
+    """MMMU as lmms-eval counts it: a reply that names no option gets a random one."""
+
+    higher_is_better: bool | None = True
+    needs: tuple[str, ...] = (ANSWERS,)
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The accuracy over all replies, with Wilson's interval."""
+        del settings
+        from scipy.stats import binomtest
+
+        from harness.stats import CONFIDENCE
+
+        rows = _rows(observations)
+        if "random_accuracy" not in rows:
+            raise Unavailable("only MMMU draws options", kind="not applicable")
+        value, n = float(rows["random_accuracy"].iloc[0]), int(rows["random_n"].iloc[0])
+        interval = binomtest(round(value * n), n).proportion_ci(CONFIDENCE, method="wilson")
+        return MetricValue(
+            value=value,
+            ci_low=float(interval.low),
+            ci_high=float(interval.high),
+            n=n,
+            method="Wilson",
+            note="replies that name no option get a random one",
+        )
+
+
+ACCURACY = Accuracy()
+ACCURACY_ALL = Accuracy("")
+ACCURACY_HUMAN = Accuracy("human")
+ACCURACY_AUGMENTED = Accuracy("augmented")
+ACCURACY_RANDOM = RandomisedAccuracy()
+F1 = YesF1(by_split=False)
+F1_SPLIT_MEAN = YesF1(by_split=True)
+PERCEPTION_SCORE = PairScore(PERCEPTION)
+COGNITION_SCORE = PairScore(COGNITION)
+TOTAL = PairScore((*PERCEPTION, *COGNITION))

@@ -1,0 +1,160 @@
+"""Replies made elsewhere: our `replies.jsonl`, or the sample log of `lmms-eval --log_samples`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.types import Status
+from tasks.vqa.answers import Row
+from tasks.vqa.replies import safe
+from tasks.vqa.suites import Suite, sample_score
+
+_REPLY = ("reply", "resps", "filtered_resps")
+"""Where a reply stands: in our rows, and in lmms-eval's, which has the second where it differs."""
+
+
+def read_replies(path: Path, questions: Path | None, suite: Suite, reply_limit: int) -> list[Row]:
+    """Read replies with the questions that they answer.
+
+    Args:
+        path: A JSON object a line: `reply`, or lmms-eval's `resps` or `filtered_resps`, and
+            `document`, the data set's row.
+        questions: The data set's rows, where `path` holds none: a parquet or JSON lines file of
+            them, matched by place, or a `replies.jsonl`, matched by id.
+        suite: Whose questions they are.
+        reply_limit: Characters at which a reply is cut.
+
+    Raises:
+        UserError: A line that cannot be read, naming file, line and what is wrong.
+    """
+    asked = _documents(questions, suite) if questions is not None else {}
+    rows: dict[str, Row] = {}
+    for number, entry in _lines(path):
+        where = f"{path}, line {number}"
+        name = _identity(entry, number)
+        if name in rows:
+            raise UserError(f"{where}: the id {name!r} stands there twice")
+        document = asked.get(name, entry.get("document", entry.get("doc")))
+        if not isinstance(document, Mapping):
+            missing = f"{questions} has no question {name!r}" if asked else "it has no 'document'"
+            raise UserError(
+                f"{where}: {missing}, the row of {suite.title}'s data set; give --questions FILE "
+                "with the rows, as parquet or JSON lines"
+            )
+        row = _row(name, entry, document, where, reply_limit)
+        if row.status is Status.OK:
+            _try(suite, row, where)
+            score = entry.get("lmms_score", sample_score(suite, entry))
+            row = Row(**{**vars(row), "lmms_score": score})
+        rows[name] = row
+    if not rows:
+        raise UserError(f"{path}: no replies are in it")
+    return list(rows.values())
+
+
+def _documents(path: Path, suite: Suite) -> dict[str, Mapping[str, Any]]:
+    """Rows of the data set by id; without pictures, which scorers do not look at."""
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            names = [name for name in pq.read_schema(path).names if name not in suite.images]
+            rows = pq.read_table(path, columns=names).to_pylist()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(f"{path}: not a parquet file: {error}") from error
+        return {_numbered(place): row for place, row in enumerate(rows)}
+    found: dict[str, Mapping[str, Any]] = {}
+    for place, (number, entry) in enumerate(_lines(path)):
+        kept = entry.get("document")
+        found[_identity(entry, number) if kept else _numbered(place)] = kept or entry
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file in UTF-8: {error}") from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}, line {number}: not JSON: {error}") from error
+        if not isinstance(entry, dict):
+            raise UserError(f"{path}, line {number}: not a JSON object")
+        yield number, entry
+
+
+def _identity(entry: Mapping[str, Any], number: int) -> str:
+    if "id" in entry:
+        return str(entry["id"])
+    place = entry.get("doc_id")
+    return _numbered(place if isinstance(place, int) else number - 1)
+
+
+def _numbered(place: int) -> str:
+    return f"{place:06d}"
+
+
+def _row(
+    name: str, entry: Mapping[str, Any], document: Mapping[str, Any], where: str, limit: int
+) -> Row:
+    status = str(entry.get("status", Status.OK))
+    if status not in list(Status):
+        raise UserError(f"{where}: unknown status {status!r}; known: {', '.join(Status)}")
+    question = entry.get("question", entry.get("input", ""))
+    images = tuple(map(str, entry.get("images") or ()))
+    if status != Status.OK:
+        error = str(entry.get("error") or "no reason given")
+        return Row(
+            id=name,
+            question=str(question),
+            document=document,
+            status=Status(status),
+            error=error,
+            images=images,
+        )
+    reply = next((entry[key] for key in _REPLY if key in entry), None)
+    while isinstance(reply, list) and len(reply) == 1:
+        reply = reply[0]
+    if not isinstance(reply, str):
+        return Row(
+            id=name,
+            question=str(question),
+            document=document,
+            status=Status.MODEL_ERROR,
+            error=f"the reply is {type(reply).__name__} and not a text",
+            images=images,
+        )
+    text, controls = safe(reply)
+    return Row(
+        id=name,
+        question=str(question),
+        document=document,
+        reply=text[:limit],
+        images=images,
+        cut=len(text) > limit or bool(entry.get("cut")),
+        controls=controls or int(entry.get("controls") or 0),
+    )
+
+
+def _try(suite: Suite, row: Row, where: str) -> None:
+    from harness.errors import SampleFailure
+
+    try:
+        suite.judge(row.document, row.reply)
+        suite.category(row.document)
+        suite.pair(row.document)
+    except SampleFailure:
+        return
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, SyntaxError) as error:
+        raise UserError(
+            f"{where}: its document is no row of {suite.title}: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,97 @@
+"""Pictures of a suite that are opened when a question is asked, and not before.
+
+lmms-eval decodes whole rows in several places where it needs their texts only; there one picture
+that cannot be opened would end the run, and every other one costs time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from PIL.Image import Image as Picture
+
+
+class PendingPicture:
+    """A stored picture with the one method of Pillow's that lmms-eval's task files call.
+
+    Args:
+        stored: Bytes or path, as the `datasets` library stores pictures.
+        root: Folder that relative paths start from; empty for the working directory.
+    """
+
+    def __init__(self, stored: Mapping[str, Any], root: str) -> None:
+        self._stored = stored
+        self._root = root
+
+    def convert(self, mode: str) -> Picture:
+        """Open the picture as the `datasets` library does, then convert it; may raise anything."""
+        from datasets import Image
+
+        stored = dict(self._stored)
+        if stored.get("bytes") is None and stored.get("path"):
+            stored["path"] = str(Path(self._root) / stored["path"])
+        picture: Picture = Image().decode_example(stored).convert(mode)
+        return picture
+
+
+def pending(
+    columns: Sequence[str], root: str = "", by_id: Callable[[], Mapping[str, Any]] | None = None
+) -> Callable[[Dataset], Dataset]:
+    """A `process_docs` for lmms-eval: its rows then hold pictures that are still to be opened.
+
+    Args:
+        columns: Of the pictures; a text there is a path.
+        root: Folder that relative paths start from.
+        by_id: Gives the stored pictures by `imageId`, where they lie apart from the questions.
+    """
+
+    def prepare(dataset: Dataset) -> Dataset:
+        from datasets import Image, List, Sequence, Value
+
+        for name in set(columns) & set(dataset.column_names):
+            many = isinstance(dataset.features[name], List | Sequence)
+            kind = dataset.features[name].feature if many else dataset.features[name]
+            if isinstance(kind, Image) or kind == Value("string"):
+                still = Image(decode=False)
+                dataset = dataset.cast_column(name, List(still) if many else still)
+        apart = by_id() if by_id is not None and "image" not in dataset.column_names else None
+
+        def wrapped(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+            for name in set(columns) & set(batch):
+                batch[name] = [_wrapped(stored, root) for stored in batch[name]]
+            if apart is not None:
+                batch["image"] = [_wrapped(apart[name], root) for name in batch["imageId"]]
+            return batch
+
+        return dataset.with_transform(wrapped)
+
+    return prepare
+
+
+def _wrapped(stored: Any, root: str) -> Any:
+    if isinstance(stored, list):
+        return [_wrapped(item, root) for item in stored]
+    return PendingPicture(stored, root) if isinstance(stored, Mapping) else stored
+
+
+class PicturesById(Mapping[str, Any]):
+    """Stored pictures of a data set of their own, looked up by their `id` column."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        from datasets import Image
+
+        self._rows = dataset.cast_column("image", Image(decode=False))
+        self._places = {name: place for place, name in enumerate(dataset["id"])}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._rows[self._places[name]]["image"]
+
+    def __iter__(self) -> Any:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)

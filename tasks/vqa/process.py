@@ -1,0 +1,116 @@
+"""The other process: started when it is first needed, shared by suites, replaced when it dies."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from harness.errors import UserError
+from harness.interfaces import OnProgress
+from harness.settings import read_settings
+from tasks.vqa.job import Job
+
+_LAST_LINES = 3
+_PATIENCE = 10.0
+"""Seconds that a process has to end by itself."""
+
+
+class Crashed(Exception):
+    """lmms-eval or the model broke down; one line about what is known of it."""
+
+
+class Evaluator:
+    """A process that imports lmms-eval and loads a model once, for many suites."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._serves: tuple[Any, ...] = ()
+
+    def carry_out(self, job: Job, on_progress: OnProgress) -> None:
+        """Have a job done.
+
+        Raises:
+            UserError: The model or the data cannot be used.
+            Crashed: The process died, or lmms-eval raised.
+        """
+        serves = (job.model, job.device, job.plugins)
+        if serves != self._serves:
+            self.close()
+        self._serves = serves
+        process = self._started()
+        assert process.stdin is not None
+        try:
+            process.stdin.write(job.to_json() + "\n")
+            process.stdin.flush()
+            for message in self._messages(process):
+                if message["event"] == "done":
+                    return
+                if message["event"] == "refused":
+                    raise UserError(message["message"])
+                if message["event"] == "crashed":
+                    raise Crashed(f"{message['message']} (see {job.log})")
+                on_progress(message["done"], message["total"])
+        except BrokenPipeError:
+            pass
+        except BaseException:
+            self.close()
+            raise
+        code = process.wait()
+        self._process = None
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        raise Crashed(f"lmms-eval's process died ({how}): {_tail(job)}")
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()  # It ends with its input.
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tasks.vqa.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                encoding="utf-8",
+                env=_environment(),
+            )
+        return self._process
+
+    def _messages(self, process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield json.loads(line)
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    if read_settings().offline:
+        environment |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    return environment
+
+
+def _tail(job: Job) -> str:
+    lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+    return f"{' / '.join(lines) or 'it printed nothing'} (see {job.log})"
+
+
+EVALUATOR = Evaluator()
+"""The one of this process: suites of one command share the loaded model."""
+atexit.register(EVALUATOR.close)

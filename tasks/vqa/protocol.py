@@ -1,0 +1,74 @@
+"""The settings of an understanding suite's protocol, typed, and the lmms-eval that they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from pydantic import Field
+
+from harness.errors import UserError
+from harness.types import Record
+from tasks.protocol_settings import read_settings
+
+PACKAGE = "lmms_eval"
+EXTRA = 'pip install "uwt-eval[vqa]"'
+"""How lmms-eval is installed beside the harness."""
+
+
+class Seeds(Record):
+    """Of lmms-eval's random number generators; MMMU's scorer draws from the first."""
+
+    random: int
+    numpy: int
+    torch: int
+    fewshot: int
+
+
+class VqaSettings(Record):
+    """What a suite reads of a protocol."""
+
+    lmms_eval: str
+    """Version whose task files make prompts and scores."""
+    lmms_task: str
+    """The suite's name there."""
+    decoding: Literal["greedy"]
+    max_new_tokens: int = Field(ge=1)
+    """Of a reply, where lmms-eval's task file says nothing."""
+    reply_limit: int = Field(ge=1)
+    """Characters at which a longer reply is cut."""
+    seeds: Seeds
+    headline: str = ""
+    """The category that `accuracy` is about; empty for all of them."""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> VqaSettings:
+        """Check a protocol's settings; raise `UserError` naming what is missing or wrong."""
+        return read_settings(cls, settings, "this understanding suite")
+
+
+def installed_version() -> str | None:
+    """Version of the lmms-eval that is installed here, if any."""
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError:
+        return None
+
+
+def same_series(one: str, other: str) -> bool:
+    """Whether two versions differ in their last part only: 0.7.3 and 0.7.4."""
+    return one.split(".")[:2] == other.split(".")[:2]
+
+
+def check_installed(wanted: str) -> None:
+    """Raise `UserError` where lmms-eval is missing or of another series than a protocol's."""
+    found = installed_version()
+    series = ".".join(wanted.split(".")[:2])
+    if found is None:
+        raise UserError(f"lmms-eval is not installed, and it asks the questions: {EXTRA}")
+    if not same_series(found, wanted):
+        raise UserError(
+            f"lmms-eval {found} is installed and the protocol is for {series}: "
+            f'pip install "lmms_eval=={series}.*", or give --protocol a file that names {found}'
+        )

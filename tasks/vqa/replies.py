@@ -1,0 +1,279 @@
+"""Asking a model: batches, failures one by one, replies made safe, and what is already answered."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from harness.errors import SampleFailure, UserError
+from harness.interfaces import Model, MultimodalLM, Question
+from harness.types import Status, digest_of
+
+FIRST = 8
+"""Questions that must not all fail in the model: it would fail on the others too."""
+_KEPT_CONTROLS = "\t\n\r"
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question whose pictures are not opened yet."""
+
+    text: str
+    load: Callable[[], Sequence[np.ndarray]]
+    """Opens the pictures, uint8 RGB (H, W, 3); may raise anything."""
+    max_new_tokens: int
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came of a question."""
+
+    reply: str = ""
+    status: Status = Status.OK
+    error: str = ""
+    images: tuple[str, ...] = ()
+    """Digests of the pictures' pixels."""
+    cut: bool = False
+    """Whether the reply was longer than the limit."""
+    controls: int = 0
+    """Control characters and halves of surrogate pairs that were replaced."""
+
+    @classmethod
+    def failed(cls, error: Exception, images: tuple[str, ...] = ()) -> Answered:
+        """A question that has no reply; the status is the failure's, or the model's."""
+        status = error.status if isinstance(error, SampleFailure) else Status.MODEL_ERROR
+        text = (
+            str(error) if isinstance(error, SampleFailure) else f"{type(error).__name__}: {error}"
+        )
+        return cls(status=status, error=next(iter(safe(text)[0].splitlines()), ""), images=images)
+
+
+def safe(text: str) -> tuple[str, int]:
+    """The text with U+FFFD for what no file or terminal should hold, and how often that was."""
+    letters = [_REPLACEMENT if _unsafe(letter) else letter for letter in text]
+    return "".join(letters), sum(map(_unsafe, text))
+
+
+def _unsafe(letter: str) -> bool:
+    return unicodedata.category(letter) in {"Cc", "Cs"} and letter not in _KEPT_CONTROLS
+
+
+def until(reply: str, stop: Sequence[str]) -> str:
+    """The reply up to the first of `stop`, for models that generate past it."""
+    ends = [reply.find(text) for text in stop if text]
+    return reply[: min((end for end in ends if end >= 0), default=len(reply))]
+
+
+class Journal:
+    """Replies of an unfinished run, by everything that they depend on; a line a reply.
+
+    What was added survives the end of the process, if not that of the machine.
+
+    Args:
+        path: The file; a last line that was cut short is left behind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, Answered] = {}
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            if not text.endswith("\n"):
+                text = text[: text.rfind("\n") + 1]
+                path.write_text(text, encoding="utf-8")
+            for line in text.splitlines():
+                entry = json.loads(line)
+                key = entry.pop("key")
+                self._known[key] = _answered(entry)
+
+    def get(self, key: str) -> Answered | None:
+        """The reply that was kept under that key."""
+        return self._known.get(key)
+
+    def add(self, answers: Mapping[str, Answered]) -> None:
+        """Keep a batch's replies; failures are asked again and not kept."""
+        kept = {key: answer for key, answer in answers.items() if answer.status is Status.OK}
+        lines = [json.dumps({"key": key, **vars(answer)}) + "\n" for key, answer in kept.items()]
+        with self._path.open("a", encoding="utf-8") as file:
+            file.writelines(lines)
+        self._known.update(kept)
+
+
+def _answered(entry: dict[str, Any]) -> Answered:
+    return Answered(
+        **{**entry, "status": Status(entry["status"]), "images": tuple(entry["images"])}
+    )
+
+
+class LazyModel:
+    """A model that is loaded when it is first asked, so that kept replies need none.
+
+    Args:
+        plugin: Answers questions.
+        device: Where it is loaded.
+
+    Raises:
+        UserError: The plug-in answers no questions.
+    """
+
+    def __init__(self, plugin: Model, device: str) -> None:
+        if not hasattr(type(plugin), "reply"):
+            raise UserError(
+                f"model {plugin.card.name!r} answers no questions: this task needs one that does, "
+                "such as --model uniwetok-chat:PATH"
+            )
+        self.card = plugin.card
+        self._plugin = cast("MultimodalLM", plugin)
+        self._device = device
+        self._loaded = False
+
+    def reply(
+        self, questions: Sequence[Question], *, max_new_tokens: int, stop: Sequence[str]
+    ) -> Any:
+        """What the plug-in makes of the questions, unchecked."""
+        if not self._loaded:
+            self._plugin.load(self._device)
+            self._loaded = True
+        return self._plugin.reply(questions, max_new_tokens=max_new_tokens, stop=stop)
+
+
+class Asker:
+    """Asks a model's questions in batches.
+
+    Args:
+        model: Whom to ask.
+        batch_size: Most questions of a batch.
+        reply_limit: Characters at which a reply is cut.
+        journal: Where replies are kept; None for nowhere.
+    """
+
+    def __init__(
+        self,
+        model: LazyModel,
+        *,
+        batch_size: int,
+        reply_limit: int,
+        journal: Journal | None = None,
+    ) -> None:
+        self._model = model
+        self._batch_size = batch_size
+        self._limit = reply_limit
+        self._journal = journal
+
+    def ask(
+        self, questions: Sequence[Asked], on_done: Callable[[int], None] = lambda _: None
+    ) -> list[Answered]:
+        """Answer every question, in order; `on_done` is told how many are done.
+
+        Raises:
+            UserError: The model fails on each of the first questions, or cannot be loaded.
+        """
+        answers: list[Answered] = []
+        sound = False
+        remaining = iter(questions)
+        while batch := list(islice(remaining, self._batch_size)):
+            answers += self._batch(batch)
+            sound = sound or self._sound(answers, min(FIRST, len(questions)))
+            on_done(len(answers))
+        return answers
+
+    def _sound(self, answers: Sequence[Answered], least: int) -> bool:
+        """Whether the model has answered any of its first questions, of which `least` are many."""
+        tried = [answer for answer in answers if answer.status is not Status.DECODE_ERROR]
+        if any(answer.status is not Status.MODEL_ERROR for answer in tried):
+            return True
+        if tried and len(tried) >= least:
+            raise UserError(
+                f"model {self._model.card.name!r} failed on each of the first {len(tried)} "
+                f"questions: {tried[0].error}"
+            )
+        return False
+
+    def _batch(self, batch: Sequence[Asked]) -> list[Answered]:
+        answers: dict[int, Answered] = {}
+        open_: list[tuple[int, Asked, Question, tuple[str, ...], str]] = []
+        for place, asked in enumerate(batch):
+            try:
+                images = list(asked.load())
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                answers[place] = Answered.failed(SampleFailure(Status.DECODE_ERROR, reason))
+                continue
+            digests = tuple(_pixel_digest(image) for image in images) if self._journal else ()
+            key = self._key(asked, digests)
+            known = self._journal.get(key) if self._journal else None
+            if known is not None:
+                answers[place] = known
+            else:
+                open_.append((place, asked, Question(asked.text, images), digests, key))
+        fresh: dict[str, Answered] = {}
+        for group in _alike(open_):
+            replies = self._replies([item[2] for item in group], group[0][1])
+            for (place, asked, _, digests, key), reply in zip(group, replies, strict=True):
+                answers[place] = fresh[key] = self._checked(reply, asked, digests)
+        if self._journal and fresh:
+            self._journal.add(fresh)
+        return [answers[place] for place in range(len(batch))]
+
+    def _key(self, asked: Asked, digests: Sequence[str]) -> str:
+        facts = [asked.text, list(digests), asked.max_new_tokens, list(asked.stop), self._limit]
+        return digest_of([self._model.card.digest, *facts])
+
+    def _replies(self, questions: list[Question], asked: Asked) -> list[Any]:
+        """One reply, or the exception in its place, for each question."""
+        try:
+            replies = self._model.reply(
+                questions, max_new_tokens=asked.max_new_tokens, stop=asked.stop
+            )
+            if not isinstance(replies, Sequence) or isinstance(replies, str):
+                raise TypeError(f"reply gave {type(replies).__name__} and not a list of texts")
+            if len(replies) != len(questions):
+                raise ValueError(f"{len(replies)} replies to {len(questions)} questions")
+        except UserError:
+            raise
+        except Exception as error:
+            if len(questions) == 1:
+                return [error]
+            return [reply for one in questions for reply in self._replies([one], asked)]
+        return list(replies)
+
+    def _checked(self, reply: Any, asked: Asked, digests: tuple[str, ...]) -> Answered:
+        if isinstance(reply, Exception):
+            return Answered.failed(reply, digests)
+        if not isinstance(reply, str):
+            reason = f"the reply is {type(reply).__name__} and not a text"
+            return Answered.failed(SampleFailure(Status.MODEL_ERROR, reason), digests)
+        text, controls = safe(until(reply, asked.stop))
+        return Answered(
+            reply=text[: self._limit],
+            images=digests,
+            cut=len(text) > self._limit,
+            controls=controls,
+        )
+
+
+_Open = tuple[int, Asked, Question, tuple[str, ...], str]
+
+
+def _alike(items: Sequence[_Open]) -> Iterator[list[_Open]]:
+    """Questions of one batch that share the limits of their replies."""
+    groups: dict[tuple[int, tuple[str, ...]], list[_Open]] = {}
+    for item in items:
+        groups.setdefault((item[1].max_new_tokens, item[1].stop), []).append(item)
+    yield from groups.values()
+
+
+def _pixel_digest(image: np.ndarray) -> str:
+    import xxhash
+
+    pixels = np.ascontiguousarray(image)
+    return f"{'x'.join(map(str, pixels.shape))}-{xxhash.xxh3_128_hexdigest(pixels.data)}"

@@ -1,0 +1,238 @@
+"""The suites as tasks: run through lmms-eval, or scored from stored replies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import protocols
+from harness.types import Protocol, Status, TaskSpec
+from tasks import PROTOCOLS
+from tasks.vqa.protocol import VqaSettings, check_installed, installed_version, same_series
+from tasks.vqa.suites import SUITES, Suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.interfaces import Model
+    from harness.observed import ObservedRows
+    from harness.plan import RunRequest
+    from harness.progress import Progress
+    from tasks.vqa.answers import Row
+    from tasks.vqa.job import Job
+
+_BATCH = {"cpu": 1, "cuda": 8}
+"""Questions of a batch where the user says nothing."""
+SUBMISSION = "vqav2-submission.json"
+"""The file that VQAv2's evaluation server takes."""
+
+
+class VqaTask:
+    """One suite.
+
+    Args:
+        suite: Its description.
+        metrics: Its figures; the first ones stand in the paper's table.
+        protocols: Named protocols; the first is the default.
+    """
+
+    def __init__(
+        self, suite: Suite, metrics: Sequence[str], protocols: Sequence[str] = ("lmms",)
+    ) -> None:
+        self._suite = suite
+        self.spec = TaskSpec(
+            name=suite.name,
+            version=1,
+            title=f"{suite.title}: questions about pictures",
+            kind="vqa",
+            interface="MultimodalLM",
+            dataset=suite.size,
+            layout=f"{suite.data.replace(':', ', subset ')}: from the hub, or a local copy",
+            metrics=tuple(metrics),
+            protocols=tuple(protocols),
+            groups=("vqa", "table12"),
+        )
+
+    def protocol(self, name: str) -> Protocol:
+        """A named protocol or a protocol file, checked, for the lmms-eval that is installed.
+
+        The digest holds the version that is installed where it is of the protocol's series.
+        """
+        protocol = protocols.load(name, PROTOCOLS, self.spec)
+        settings = VqaSettings.of(protocol.settings)
+        found = installed_version()
+        if found and found != settings.lmms_eval and same_series(found, settings.lmms_eval):
+            protocol = protocol.model_copy(
+                update={"settings": {**protocol.settings, "lmms_eval": found}}
+            )
+        return protocol
+
+    def perform(
+        self, request: RunRequest, model: Model, device: str, root: Path, progress: Progress
+    ) -> ObservedRows:
+        """Ask and score through lmms-eval; replies that are there already are not asked for again.
+
+        Where lmms-eval or the model breaks down, all questions without a score have failed.
+
+        Raises:
+            UserError: lmms-eval, the model or the data cannot be used.
+        """
+        from tasks.vqa.answers import Origin, observed, read_rows
+        from tasks.vqa.process import EVALUATOR, Crashed
+        from tasks.vqa.replies import LazyModel
+
+        LazyModel(model, device)
+        job = self._job(request, model, device, root)
+        check_installed(job.settings.lmms_eval)
+        crash = ""
+        if not _finished(job):
+            _forget(job)
+            try:
+                with progress.bar(self.spec.name) as on_progress:
+                    EVALUATOR.carry_out(job, on_progress)
+                _remember(job)
+            except Crashed as error:
+                crash = str(error)
+        rows = _lost(job, crash) if crash else read_rows(job.result)
+        where = Path(request.data).name if request.data else self._suite.data
+        identity = {"lmms_eval": job.settings.lmms_eval, "scores": "lmms-eval"}
+        notices = [f"lmms-eval broke down: {crash}"] if crash else self._limited(job, len(rows))
+        return observed(self._suite, rows, Origin(label=where, identity=identity, notices=notices))
+
+    def read_observations(
+        self, path: Path, protocol: Protocol, questions: Path | None
+    ) -> ObservedRows:
+        """Score stored replies with our own scorers: no model, no data, no lmms-eval."""
+        from harness.digests import sha256_file
+        from tasks.vqa.answers import Origin, observed
+        from tasks.vqa.observations import read_replies
+
+        settings = VqaSettings.of(protocol.settings)
+        rows = read_replies(path, questions, self._suite, settings.reply_limit)
+        identity = {"replies": sha256_file(path), "scores": "uwt-eval"}
+        return observed(self._suite, rows, Origin(label=path.name, identity=identity))
+
+    def conclude(self, root: Path, rows: pd.DataFrame) -> None:
+        """Write the page of replies, and VQAv2's submission where its answers are not public."""
+        from tasks.vqa.page import write_page
+
+        write_page(root, self._suite, rows)
+        if self.spec.name == "vqav2" and "score" in rows:
+            replied = rows[rows["status"] == Status.OK]
+            if len(replied) and replied["score"].isna().all():
+                _write_submission(root, replied)
+
+    def _job(self, request: RunRequest, model: Model, device: str, root: Path) -> Job:
+        from harness.registry import loaded_plugins
+        from tasks.vqa.job import Job
+        from tasks.vqa.local_data import find_copy
+
+        settings = VqaSettings.of(
+            self.protocol(request.protocol or self.spec.protocols[0]).settings
+        )
+        subset = self._suite.data.partition(":")[2]
+        data = None
+        if request.data is not None:
+            names = (self._suite.name, settings.lmms_task)
+            data = find_copy(
+                Path(request.data).absolute(), names, subset, _SPLITS[settings.lmms_task]
+            )
+        limit = request.limit
+        if limit is not None and self._suite.name == "mme":
+            limit = max(2, limit - limit % 2)
+        return Job(
+            suite=self._suite.name,
+            settings=settings,
+            model=request.model,
+            model_digest=model.card.digest,
+            plugins=tuple(str(path.absolute()) for path in loaded_plugins()),
+            device=device,
+            batch_size=request.batch_size or _BATCH[device.partition(":")[0]],
+            limit=limit,
+            data=data,
+            root=str(root.absolute()),
+        )
+
+    def _limited(self, job: Job, n: int) -> list[str]:
+        if job.limit != n:
+            return []
+        return [
+            f"{self.spec.name}: the first {n} questions only, as lmms-eval's --limit takes them"
+        ]
+
+
+_SPLITS = {
+    "vqav2_val": "validation",
+    "vqav2_test": "test",
+    "textvqa_val": "validation",
+    "mmmu_val": "validation",
+    "gqa": "testdev",
+    **dict.fromkeys(
+        ("seedbench", "pope", "scienceqa_img", "chartqa", "ai2d", "realworldqa", "mme"), "test"
+    ),
+}
+"""Of which lmms-eval's tasks take their questions."""
+
+
+def _finished(job: Job) -> bool:
+    """Whether the rows are those of this very job, and nothing failed that may go better."""
+    from tasks.vqa.answers import read_rows
+
+    mark = job.facts.with_name("finished.json")
+    if not (job.result.is_file() and mark.is_file()):
+        return False
+    if json.loads(mark.read_text(encoding="utf-8"))["job"] != job.digest:
+        return False
+    return all(row.status is not Status.MODEL_ERROR for row in read_rows(job.result))
+
+
+def _forget(job: Job) -> None:
+    for path in (job.asked, job.result, job.facts.with_name("finished.json")):
+        path.unlink(missing_ok=True)
+
+
+def _remember(job: Job) -> None:
+    from harness.store import Store
+
+    Store(job.facts.parent).write_json("finished.json", {"job": job.digest})
+
+
+def _lost(job: Job, crash: str) -> list[Row]:
+    """The questions of a suite that broke down; one stands for all where none was asked yet."""
+    from dataclasses import replace
+
+    from tasks.vqa.answers import Row, read_rows
+
+    unknown = [Row(id="all questions", question="", document={})]
+    rows = read_rows(job.asked) if job.asked.is_file() else unknown
+    error = f"lmms-eval broke down: {crash}"
+    return [replace(row, status=Status.MODEL_ERROR, error=error) for row in rows]
+
+
+def _write_submission(root: Path, rows: pd.DataFrame) -> None:
+    from harness.store import Store
+
+    entries = [
+        {"question_id": int(number), "answer": answer}
+        for number, answer in zip(rows["question_id"], rows["prediction"], strict=True)
+    ]
+    Store(root).write_json(SUBMISSION, entries)
+
+
+def _task(name: str, *metrics: str, protocols: Sequence[str] = ("lmms",)) -> VqaTask:
+    return VqaTask(SUITES[name], metrics, protocols)
+
+
+SEEDBENCH = _task("seedbench", "accuracy", "accuracy_all")
+POPE = _task("pope", "f1", "f1_split_mean", "accuracy")
+VQAV2 = _task("vqav2", "accuracy", protocols=("lmms", "lmms-test"))
+GQA = _task("gqa", "accuracy")
+SCIENCEQA = _task("scienceqa", "accuracy")
+TEXTVQA = _task("textvqa", "accuracy")
+CHARTQA = _task("chartqa", "accuracy", "accuracy_human", "accuracy_augmented")
+AI2D = _task("ai2d", "accuracy")
+REALWORLDQA = _task("realworldqa", "accuracy")
+MMMU = _task("mmmu", "accuracy", "accuracy_random")
+MME = _task("mme", "perception", "cognition", "total")

@@ -1,0 +1,73 @@
+"""The process that runs lmms-eval: `python -m tasks.vqa.worker`, a job a line on its input.
+
+It answers on its output with a JSON object a line; everything that lmms-eval prints goes to the
+job's log. It ends when its input does, so that it never outlives the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from tasks.vqa.causes import first_cause
+from tasks.vqa.job import Job
+
+Tell = Callable[..., None]
+"""Sends a message: an event's name and its values."""
+
+
+def main() -> None:
+    """Work on jobs until there are no more."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def tell(event: str, **values: Any) -> None:
+        channel.write(json.dumps({"event": event, **values}) + "\n")
+        channel.flush()
+
+    jobs: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+    while True:
+        job = Job.of_json(jobs.get())
+        _print_into(job.log)
+        try:
+            _carry_out(job, tell)
+        except UserError as error:
+            tell("refused", message=str(error))
+        except Exception as error:
+            traceback.print_exc()
+            tell("crashed", message=first_cause(error))
+        else:
+            tell("done")
+
+
+def _listen(jobs: queue.Queue[str]) -> None:
+    for line in sys.stdin:
+        jobs.put(line)
+    os._exit(0)
+
+
+def _print_into(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(target, stream)
+    os.close(target)
+
+
+def _carry_out(job: Job, tell: Tell) -> None:
+    from tasks.vqa.evaluation import evaluate
+
+    evaluate(job, tell)
+
+
+if __name__ == "__main__":
+    main()

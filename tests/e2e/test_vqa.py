@@ -1,0 +1,129 @@
+"""All eleven suites on local rows through lmms-eval, with a model that breaks down once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tasks.vqa.copies import REPLIES, ROWS, write_copies
+
+pytest.importorskip("lmms_eval")
+
+TOY = Path(__file__).parent.parent / "tasks" / "vqa" / "toy_chat.py"
+RESULTS = {
+    "seedbench": {"accuracy": 1 / 2, "accuracy_all": 2 / 3},
+    "vqav2": {"accuracy": 0.95},
+    "gqa": {"accuracy": 1 / 2},
+    "scienceqa": {"accuracy": 1.0},
+    "textvqa": {"accuracy": 1.0},
+    "chartqa": {"accuracy": 1 / 2, "accuracy_human": 1.0, "accuracy_augmented": 0.0},
+    "ai2d": {"accuracy": 1 / 2},
+    "realworldqa": {"accuracy": 1 / 2},
+    "mme": {"perception": 200.0, "cognition": 200.0, "total": 400.0},
+    "mmmu": {"accuracy": 1.0, "accuracy_random": None},
+}
+"""By hand from the rows and the toy's replies; lmms-eval draws one of MMMU's."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vqa")
+    write_copies(folder / "copies")
+    (folder / "copies" / "mme" / "images" / "0-image.png").write_bytes(b"no picture")
+    table = {**REPLIES, "hat in": "<exit once>", "dog in": None, "tie in": "n\x00o" + "o" * 5000}
+    (folder / "replies.json").write_text(json.dumps(table))
+    return folder
+
+
+def run(place: Path, *tasks: str) -> tuple[int, dict[str, Any], str]:
+    """The command line in a process of its own, and its records by task."""
+    command = [sys.executable, "-m", "harness", "run", *tasks, "--plugin", str(TOY), "--json"]
+    command += ["--model", f"toy-chat:{place / 'replies.json'}", "--data", str(place / "copies")]
+    command += ["--out", str(place / "runs"), "--device", "cpu", "--max-failures", "1"]
+    environment = {**os.environ, "HF_HOME": str(place / "hub")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    records = json.loads(done.stdout) if done.stdout else []
+    return done.returncode, {record["task"]: record for record in records}, done.stderr
+
+
+def asked(place: Path) -> list[str]:
+    return (place / "replies.log").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def first(place: Path) -> tuple[int, dict[str, Any], str]:
+    return run(place, "vqa")
+
+
+def test_a_crash_in_one_suite_leaves_the_others(
+    first: tuple[int, dict[str, Any], str], place: Path
+) -> None:
+    code, records, messages = first
+    assert code == 3, messages
+    assert set(records) == set(ROWS)
+    assert records["pope"]["status"] == "incomplete"
+    assert records["pope"]["failures"] == {"model_error": len(ROWS["pope"])}
+    assert "lmms-eval's process died (exit code 7)" in messages
+    for task, expected in RESULTS.items():
+        cells = records[task]["metrics"]
+        assert set(cells) == set(expected)
+        if task != "mme":
+            for metric, value in expected.items():
+                assert value is None or cells[metric]["value"] == pytest.approx(value)
+
+
+def test_figures_are_lmms_evals_own(first: tuple[int, dict[str, Any], str], place: Path) -> None:
+    from tasks.vqa.suites import SUITES
+
+    _, records, messages = first
+    assert "differ on" not in messages
+    for task in set(ROWS) - {"pope", "mme"}:
+        (folder,) = (place / "runs").glob(f"{task}-*")
+        kept = json.loads((folder / "lmms-eval" / "results.json").read_text())["results"]
+        (theirs,) = kept.values()
+        for metric, key in SUITES[task].result_keys.items():
+            ours = records[task]["metrics"][metric]["value"]
+            assert ours == pytest.approx(theirs[key], abs=1e-5), (task, metric)
+
+
+def test_unparsed_options_and_broken_pictures_have_a_status_of_their_own(
+    first: tuple[int, dict[str, Any], str],
+) -> None:
+    _, records, _ = first
+    assert records["mmmu"]["failures"] == {"parse_error": 1}
+    assert records["mmmu"]["metrics"]["accuracy"]["n"] == 2
+    assert records["mmmu"]["metrics"]["accuracy_random"]["n"] == 3
+    assert records["mme"]["failures"] == {"decode_error": 1}
+    cell = records["mme"]["metrics"]["cognition"]
+    assert (cell["value"], cell["n"]) == (200.0, 2)
+    assert records["mme"]["metrics"]["perception"]["status"].startswith("not computed")
+
+
+def test_the_same_command_goes_on_where_it_stopped(
+    first: tuple[int, dict[str, Any], str], place: Path
+) -> None:
+    before = asked(place)
+    code, records, messages = run(place, "gqa", "pope")
+    assert code == 0, messages
+    again = asked(place)[len(before) :]
+    assert again[0] == "load"
+    questions = [row["question"] for row in ROWS["pope"]]
+    # The unanswered one is asked again, then the one that broke the process, and the last.
+    assert again[1:] == [questions[1], questions[4], questions[5]]
+    assert records["pope"]["failures"] == {"model_error": 1}
+    assert records["pope"]["n"] == len(ROWS["pope"])
+    assert "1 replies were longer" in messages
+    assert "1 replies held control characters" in messages
+
+
+def test_pages_show_pictures(first: tuple[int, dict[str, Any], str], place: Path) -> None:
+    for task in set(ROWS) - {"pope"}:
+        (folder,) = (place / "runs").glob(f"{task}-*")
+        page = (folder / "gallery.html").read_text(encoding="utf-8")
+        assert "data:image/jpeg" in page, task

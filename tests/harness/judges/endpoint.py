@@ -1,0 +1,168 @@
+"""A chat-completions endpoint on this machine that can fail in every way that real ones do."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+FAULTS = ("429", "500", "timeout", "garbage", "refusal")
+
+
+class Endpoint:
+    """What was asked, and what to answer.
+
+    Args:
+        answer: The reply's text, made from the text and the images of a request.
+        fault: One of `FAULTS`, '400-filter', '401', '404', 'quota', 'null' or '' for a request by
+            its number; each call counts.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[str, list[bytes]], str] = lambda text, images: "fine",
+        fault: Callable[[int], str] = lambda number: "",
+    ) -> None:
+        self.answer = answer
+        self.fault = fault
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: set[str] = set()
+        self.paid: Counter[str] = Counter()
+        """Replies given, by digest of the request's body."""
+        self.faults: Counter[str] = Counter()
+        self.at_once = 0
+        self.most_at_once = 0
+        self.lock = threading.Lock()
+        self.before: Callable[[int], None] = lambda number: None
+        self.url = ""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    endpoint: Endpoint
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.endpoint.fault(-1) == "401":
+            self._error(401, {"message": "Incorrect API key provided: sk-secret-9***xyz"})
+            return
+        self._send(200, {"object": "list", "data": []})
+
+    def do_POST(self) -> None:
+        endpoint = self.endpoint
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with endpoint.lock:
+            number = len(endpoint.bodies)
+            endpoint.bodies.append(body)
+            endpoint.keys.add(self.headers["authorization"])
+            endpoint.at_once += 1
+            endpoint.most_at_once = max(endpoint.most_at_once, endpoint.at_once)
+            fault = endpoint.fault(number)
+            endpoint.faults[fault] += 1
+        try:
+            endpoint.before(number)
+            self._answer(body, fault)
+        finally:
+            with endpoint.lock:
+                endpoint.at_once -= 1
+
+    def _answer(self, body: dict[str, Any], fault: str) -> None:
+        endpoint = self.endpoint
+        if fault == "429":
+            self._error(429, {"message": "slow down"}, {"retry-after": "0.01"})
+        elif fault == "500":
+            self._error(500, {"message": "oops"})
+        elif fault == "timeout":
+            time.sleep(1.0)
+            self.close_connection = True
+        elif fault == "garbage":
+            self._send(200, b"<html>bad gateway</html>")
+        elif fault == "400-filter":
+            self._error(400, {"message": "filtered", "code": "content_filter"})
+        elif fault == "400":
+            self._error(400, {"message": "image too large"})
+        elif fault == "401":
+            self._error(401, {"message": "Incorrect API key provided: sk-secret-9***xyz"})
+        elif fault == "404":
+            self._error(404, {"message": "no such model"})
+        elif fault == "quota":
+            self._error(429, {"message": "pay", "code": "insufficient_quota"})
+        else:
+            content = body["messages"][0]["content"]
+            images = [
+                base64.b64decode(part["image_url"]["url"].partition(",")[2])
+                for part in content
+                if part["type"] == "image_url"
+            ]
+            message: dict[str, Any] = {"role": "assistant", "refusal": None}
+            if fault == "refusal":
+                message |= {"content": None, "refusal": "I cannot help with that."}
+            elif fault == "null":
+                message |= {"content": None}
+            else:
+                message |= {"content": endpoint.answer(content[0]["text"], images)}
+            with endpoint.lock:
+                endpoint.paid[hashlib.sha256(json.dumps(body).encode()).hexdigest()] += 1
+            self._send(
+                200,
+                {
+                    "model": f"{body['model']}-2025-04-14",
+                    "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                    "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+                },
+            )
+
+    def _error(
+        self, status: int, error: dict[str, str], headers: dict[str, str] | None = None
+    ) -> None:
+        self._send(status, {"error": error}, headers)
+
+    def _send(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        try:
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        except OSError:
+            self.close_connection = True  # The client is gone.
+
+
+@contextmanager
+def serving(endpoint: Endpoint, port: int = 0) -> Iterator[Endpoint]:
+    """Serve on a port of this machine; `endpoint.url` is its base URL."""
+    handler = type("Handler", (_Handler,), {"endpoint": endpoint})
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server.daemon_threads = True
+    endpoint.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield endpoint
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def one_in_five(seed: int = 0) -> Callable[[int], str]:
+    """A fault in a fifth of all calls, each kind as often."""
+
+    def fault(number: int) -> str:
+        drawn = random.Random(f"{seed}/{number}").random()
+        return FAULTS[int(drawn * 25)] if drawn < 0.2 else ""
+
+    return fault

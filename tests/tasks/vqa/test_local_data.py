@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+from tasks.vqa.local_data import find_copy
+from tasks.vqa.pictures import PicturesById, pending
+from tests.tasks.vqa.copies import ROWS, write_copies, write_json
+
+NAMES = ("pope", "pope_task")
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_copies(tmp_path_factory.mktemp("copies"))
+
+
+def test_each_form_is_found_below_a_folder_of_all_suites(copies: Path) -> None:
+    disk = find_copy(copies, ("gqa",), "", "testdev")
+    assert disk.overrides("testdev") == {
+        "dataset_path": str(copies / "gqa"),
+        "dataset_name": None,
+        "dataset_kwargs": {"load_from_disk": True},
+    }
+    parquet = find_copy(copies, NAMES, "", "test")
+    assert parquet.path == "parquet"
+    assert parquet.overrides("test")["dataset_kwargs"]["data_files"] == {
+        "test": [str(copies / "pope" / "test-00000-of-00001.parquet")]
+    }
+    lines = find_copy(copies, ("mme",), "", "test")
+    assert (lines.path, lines.root) == ("json", str(copies / "mme"))
+
+
+def test_the_suites_own_folder_or_file_may_be_given(copies: Path) -> None:
+    folder = find_copy(copies / "mme", ("mme",), "", "test")
+    file = find_copy(copies / "mme" / "questions.jsonl", ("mme",), "", "test")
+    assert folder.files == file.files
+
+
+def test_one_split_of_another_name_is_taken(tmp_path: Path, copies: Path) -> None:
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["mine"]}')
+    assert find_copy(tmp_path, NAMES, "", "test").overrides("test")["test_split"] == "mine"
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["a", "b"]}')
+    with pytest.raises(UserError, match="no split 'test' is there, only a, b"):
+        find_copy(tmp_path, NAMES, "", "test")
+
+
+def test_the_hubs_layout_with_subsets_and_other_splits(tmp_path: Path) -> None:
+    for name in (
+        "testdev_balanced_instructions/testdev-00000-of-00001.parquet",
+        "testdev_balanced_instructions/train-00000-of-00001.parquet",
+        "testdev_balanced_images/testdev-00000-of-00001.parquet",
+        "val_all_instructions/val-00000-of-00001.parquet",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    copy = find_copy(tmp_path, ("gqa",), "testdev_balanced_instructions", "testdev")
+    assert [Path(path).parent.name for path in copy.files] == ["testdev_balanced_instructions"]
+    assert [Path(path).name for path in copy.files] == ["testdev-00000-of-00001.parquet"]
+    assert [Path(path).parent.name for path in copy.images] == ["testdev_balanced_images"]
+
+
+def test_another_copy_is_told_apart(tmp_path: Path) -> None:
+    folder = write_json(tmp_path / "pope", ROWS["pope"])
+    before = find_copy(folder, NAMES, "", "test")
+    with (folder / "questions.jsonl").open("a") as file:
+        file.write("\n")
+    assert find_copy(folder, NAMES, "", "test") != before
+
+
+def test_no_copy(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such file or folder"):
+        find_copy(tmp_path / "nowhere", NAMES, "", "test")
+    with pytest.raises(UserError, match="no copy of pope is there; expected a folder that"):
+        find_copy(tmp_path, NAMES, "", "test")
+    (tmp_path / "pope.csv").touch()
+    with pytest.raises(UserError, match="not understood"):
+        find_copy(tmp_path / "pope.csv", NAMES, "", "test")
+    (tmp_path / "dataset_dict.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        find_copy(tmp_path, NAMES, "", "test")
+
+
+def test_pictures_open_late_and_as_they_are(copies: Path) -> None:
+    from datasets import load_dataset
+
+    files = str(copies / "mme" / "questions.jsonl")
+    lines = load_dataset("json", data_files=files, split="train")
+    (copies / "mme" / "images" / "1-image.png").write_bytes(b"no picture")
+    opened = pending(("image",), str(copies / "mme"))(lines)
+    assert opened[1]["question"] == ROWS["mme"][1]["question"]
+    assert opened[0]["image"].convert("RGB").tobytes() == ROWS["mme"][0]["image"].tobytes()
+    with pytest.raises(OSError, match="cannot identify"):
+        opened[1]["image"].convert("RGB")
+
+
+def test_lists_of_pictures_and_absent_ones(copies: Path) -> None:
+    from datasets import load_from_disk
+
+    seed = pending(("image",))(load_from_disk(str(copies / "seedbench"))["test"])
+    assert [len(row["image"]) for row in seed] == [1, 1, 2]
+    mmmu = load_from_disk(str(copies / "mmmu"))["validation"]
+    row = pending(tuple(f"image_{k}" for k in range(1, 8)))(mmmu)[0]
+    assert row["image_2"] is None
+    assert row["image_1"].convert("RGB").size == (32, 24)
+
+
+def test_pictures_that_lie_apart() -> None:
+    from datasets import Dataset
+
+    rows = ROWS["gqa"]
+    images = Dataset.from_list([{"id": row["imageId"], "image": row["image"]} for row in rows])
+    questions = Dataset.from_list([{"imageId": row["imageId"]} for row in reversed(rows)])
+    joined = pending(("image",), "", lambda: PicturesById(images))(questions)
+    assert joined[0]["image"].convert("RGB").tobytes() == rows[1]["image"].tobytes()
+    assert json.dumps(joined[0]["imageId"]) == '"n2"'

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import UserError
+from harness.registry import METRICS, TASKS, expand_tasks
+from reports.paper import reference_rows
+from tasks.vqa import protocol as versions
+from tasks.vqa.scorers.yes_no import PERCEPTION
+from tasks.vqa.suites import SUITES
+from tasks.vqa.task import _SPLITS, MME, POPE, VQAV2
+from tests.conftest import CommandLine
+
+TOY = Path(__file__).parent / "toy_chat.py"
+
+
+def test_groups_hold_the_eleven_suites() -> None:
+    assert set(expand_tasks(["vqa"])) == set(expand_tasks(["table12"])) == set(SUITES)
+
+
+def test_metrics_are_those_of_the_published_table() -> None:
+    for name in SUITES:
+        spec = TASKS.get(name).spec
+        assert all(metric in METRICS for metric in spec.metrics)
+        (row,) = reference_rows(name)
+        assert set(row.values) <= set(spec.metrics), name
+
+
+def test_each_suite_has_its_task_in_the_protocol() -> None:
+    for name in SUITES:
+        task = TASKS.get(name)
+        for protocol in task.spec.protocols:
+            assert task.protocol(protocol).settings["lmms_task"] in _SPLITS
+    with pytest.raises(UserError, match="'lmms_task' of this understanding suite"):
+        POPE.protocol("lmms-test")
+    assert VQAV2.protocol("lmms-test").digest != VQAV2.protocol("lmms").digest
+    assert len(PERCEPTION) == 10
+
+
+def version(monkeypatch: pytest.MonkeyPatch, found: str | None) -> None:
+    monkeypatch.setattr(versions, "installed_version", lambda: found)
+    monkeypatch.setattr("tasks.vqa.task.installed_version", lambda: found)
+
+
+def test_the_digest_holds_the_version_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = {}
+    for found in (None, "0.7.3", "0.7.9", "0.8.0"):
+        version(monkeypatch, found)
+        digests[found] = POPE.protocol("lmms").digest
+    assert digests[None] == digests["0.7.3"] == digests["0.8.0"]
+    assert digests["0.7.9"] != digests["0.7.3"]
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (
+            None,
+            'lmms-eval is not installed, and it asks the questions: pip install "uwt-eval[vqa]"',
+        ),
+        ("0.8.0", "lmms-eval 0.8.0 is installed and the protocol is for 0.7: pip install"),
+    ],
+)
+def test_missing_or_other_versions_are_refused(
+    uwt_eval: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    found: str | None,
+    message: str,
+) -> None:
+    version(monkeypatch, found)
+    (tmp_path / "replies.json").write_text("{}")
+    model = f"toy-chat:{tmp_path / 'replies.json'}"
+    words: list[Any] = ["run", "pope", "--plugin", TOY, "--model", model, "--data", tmp_path]
+    (tmp_path / "pope.jsonl").write_text("{}")
+    result = uwt_eval(*words, "--out", tmp_path / "runs")
+    assert result.code == 2
+    assert message in " ".join(result.err.split())
+
+
+def test_models_that_answer_nothing_and_data_that_are_not_there(
+    uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    result = uwt_eval("run", "pope", "--model", "webp", "--out", tmp_path)
+    assert result.code == 2
+    assert "model 'webp' answers no questions" in result.err
+
+
+def test_what_a_suite_is_can_be_listed(uwt_eval: CommandLine) -> None:
+    result = uwt_eval("show", "mme")
+    assert result.code == 0
+    assert MME.spec.title in result.out
+
+
+def test_a_suite_that_breaks_before_any_question_leaves_the_others(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tasks.vqa import process
+
+    asked: list[str] = []
+
+    def broken(job: Any, on_progress: Any) -> None:
+        asked.append(job.suite)
+        raise process.Crashed("killed by signal 9")
+
+    version(monkeypatch, "0.7.3")
+    monkeypatch.setattr(process.EVALUATOR, "carry_out", broken)
+    (tmp_path / "replies.json").write_text("{}")
+    model = f"toy-chat:{tmp_path / 'replies.json'}"
+    words: list[Any] = ["run", "mme", "mmmu", "--plugin", TOY, "--model", model]
+    result = uwt_eval(*words, "--out", tmp_path / "runs", "--device", "cpu")
+    assert result.code == 3
+    assert asked == ["mme", "mmmu"]
+    assert "all questions: model_error: lmms-eval broke down: killed by signal 9" in result.err

@@ -1,0 +1,45 @@
+"""A `--plugin` file: a model that answers from a table, or breaks down as the table says."""
+
+import json
+import os
+from pathlib import Path
+
+from harness.registry import MODELS
+from harness.types import ModelCard
+
+
+@MODELS.register("toy-chat")
+class ToyChat:
+    """Replies by the first key that stands in a question; 'yes' to all others.
+
+    Args:
+        argument: A JSON file of replies by parts of questions. The reply '<exit once>' ends
+            the process the first time, '<raise>' raises, null is None.
+    """
+
+    def __init__(self, argument: str) -> None:
+        self._replies = json.loads(Path(argument).read_text())
+        self.card = ModelCard(name="toy-chat", config={"replies": self._replies})
+        self._log = Path(argument).with_suffix(".log")
+        self._broken = Path(argument).with_suffix(".broken")
+
+    def load(self, device: str) -> None:
+        self._note("load")
+
+    def reply(self, questions, *, max_new_tokens, stop=()):
+        found = []
+        for question in questions:
+            assert all(image.dtype == "uint8" and image.ndim == 3 for image in question.images)
+            self._note(question.text.splitlines()[0])
+            answers = [value for key, value in self._replies.items() if key in question.text]
+            found.append(answers[0] if answers else "yes")
+        if "<exit once>" in found and not self._broken.exists():
+            self._broken.touch()
+            os._exit(7)
+        if "<raise>" in found:
+            raise RuntimeError("the table says so")
+        return found
+
+    def _note(self, text: str) -> None:
+        with self._log.open("a") as file:
+            file.write(text + "\n")
