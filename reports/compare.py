@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError
-from harness.scores import averaging_weights
 from harness.types import RunStatus
 from reports.comparability import differences, protocol_settings
 from reports.paired import PairedDifference, paired_differences
 from reports.records import Loaded, metric_names
+from reports.sample_values import clusters_of, values_of
 from reports.samples import Samples, read_samples
 
 
@@ -40,6 +40,8 @@ class Extreme:
     id: str
     a: float
     b: float
+    texts: dict[str, tuple[str, str]]
+    """Words that A and B observed of it, by column."""
 
     @property
     def change(self) -> float:
@@ -99,25 +101,32 @@ def compare(
             f"{a.record.run_id} and {b.record.run_id} share no sample that both finished"
         )
     metrics = metric_names([a.record, b.record])
-    averaging = (protocol_settings(a) or {}).get("averaging", {})
-    shared = [
-        name
-        for name in metrics
-        if name in rows_a.columns
-        and name in rows_b.columns
-        and not (name == "psnr" and averaging.get("rule") == "global-mse")
-    ]
-    values_a = {name: rows_a.columns[name][at_a] for name in shared}
-    values_b = {name: rows_b.columns[name][at_b] for name in shared}
-    weights = averaging_weights(len(at_a), averaging)
-    paired = paired_differences(values_a, values_b, weights, a.record.seed)
+    settings = protocol_settings(a) or {}
+    common = rows_a.columns_of(at_a), rows_b.columns_of(at_b)
+    pairs = {}
+    for name in metrics:
+        left, right = (values_of(name, columns, settings) for columns in common)
+        if left is not None and right is not None:
+            pairs[name] = left[0], right[0], left[1]
+    shared = list(pairs)
+    values_a = {name: pair[0] for name, pair in pairs.items()}
+    values_b = {name: pair[1] for name, pair in pairs.items()}
+    weights = {name: pair[2] for name, pair in pairs.items()}
+    paired = paired_differences(
+        values_a, values_b, weights, a.record.seed, clusters=clusters_of(shared, common[0])
+    )
     better = {name: _better(name, a, b) for name in metrics}
     chosen = _ranking_metric(by, shared, better)
     order: list[int] = []
     if chosen is not None:
         order = _order(values_a[chosen], values_b[chosen], better=bool(better[chosen]))
     listed = [
-        Extreme(rows_a.ids[at_a[i]], float(values_a[chosen][i]), float(values_b[chosen][i]))
+        Extreme(
+            rows_a.ids[at_a[i]],
+            float(values_a[chosen][i]),
+            float(values_b[chosen][i]),
+            _texts(rows_a, int(at_a[i]), rows_b, int(at_b[i])),
+        )
         for i in (*order[:extremes], *order[::-1][:extremes])
         if chosen is not None
     ]
@@ -139,6 +148,10 @@ def compare(
         incomparable=differing,
         warnings=_warnings(a, b),
     )
+
+
+def _texts(a: Samples, at_a: int, b: Samples, at_b: int) -> dict[str, tuple[str, str]]:
+    return {name: (a.texts[name][at_a], b.texts[name][at_b]) for name in a.texts if name in b.texts}
 
 
 def _common(a: Samples, b: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -37,6 +37,7 @@ _LATEX = {
     "”": "''",
     "∞": r"$\infty$",
 }
+_POWER = re.compile(r"(\d+)\\textasciicircum\{\}(\d+)")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -56,8 +57,9 @@ def code(text: str) -> str:
 
 
 def latex(text: str) -> str:
-    """The text as itself in LaTeX."""
-    return "".join(_LATEX.get(letter, letter) for letter in one_line(text))
+    """The text as itself in LaTeX; powers such as 2^18 are set as powers."""
+    escaped = "".join(_LATEX.get(letter, letter) for letter in one_line(text))
+    return _POWER.sub(r"$\1^{\2}$", escaped)
 
 
 def csv_text(text: str) -> str:

@@ -10,12 +10,17 @@ from harness.errors import UserError
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text in one step, folders included; raise `UserError` where that cannot be."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes in one step, folders included; raise `UserError` where that cannot be."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

@@ -28,43 +28,59 @@ class PairedDifference:
     """Pairs it rests on."""
     n_left_out: int
     """Pairs without a finite value on both sides."""
+    n_rose: int
+    """Pairs whose value is greater in B; of answers, those that B alone has right."""
+    n_fell: int
+    """Pairs whose value is smaller in B."""
 
 
 def paired_differences(
     a: Mapping[str, Floats],
     b: Mapping[str, Floats],
-    weights: Floats,
+    weights: Mapping[str, Floats],
     seed: int,
     *,
+    clusters: NDArray[np.int64] | None = None,
     resamples: int = RESAMPLES,
 ) -> dict[str, PairedDifference]:
     """Weighted means of both runs, their difference and its 95% percentile interval.
 
     Samples are drawn with replacement, a sample's two values always together, and all metrics see
     the same draws. Weights and values of a drawn sample stay together, as in the runs' own
-    intervals. An interval excludes 0 where p < 0.05, up to the grain of the draws.
+    intervals. An interval excludes 0 where p < 0.05, up to the grain of the draws. Of right and
+    wrong answers this tests what McNemar's test does: only pairs that changed move the difference.
 
     Args:
         a: float (n,) per metric, of the first run.
         b: The same of the second run, sample by sample.
-        weights: float (n,), with which the protocol averages samples.
+        weights: float (n,) per metric, with which it averages samples.
         seed: Seeds the draws.
+        clusters: int (n,), numbered from 0: samples of one cluster, pictures of one prompt for
+            example, are drawn together; each sample is its own cluster if None.
         resamples: Number of draws.
     """
     names = list(a)
-    n = len(weights)
-    if n == 0 or not names:
+    if not names or len(weights[names[0]]) == 0:
         return {}
     left = np.stack([a[name] for name in names], axis=1)
     right = np.stack([b[name] for name in names], axis=1)
     usable = np.isfinite(left) & np.isfinite(right)
-    weight = np.where(usable, weights[:, None], 0.0)
+    weight = np.where(usable, np.stack([weights[name] for name in names], axis=1), 0.0)
     change = np.where(usable, right - np.where(usable, left, 0.0), 0.0) * weight
-    draws = _draw(np.concatenate([change, weight], axis=1), seed, resamples)
+    columns = np.concatenate([change, weight], axis=1)
+    if clusters is not None:
+        columns = np.stack([np.bincount(clusters, column) for column in columns.T], axis=1)
+    draws = _draw(columns, seed, resamples)
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = draws[:, : len(names)] / draws[:, len(names) :]
     return {
-        name: _difference(left[:, i], right[:, i], weight[:, i], usable[:, i], drawn[:, i])
+        name: _difference(
+            left[:, i],
+            right[:, i],
+            weight[:, i],
+            usable[:, i],
+            drawn[:, i] if np.count_nonzero(columns[:, len(names) + i]) > 1 else drawn[:0, i],
+        )
         for i, name in enumerate(names)
     }
 
@@ -87,17 +103,29 @@ def _difference(
     n = int(usable.sum())
     if n == 0:
         nothing = float("nan")
-        return PairedDifference(nothing, nothing, nothing, None, None, None, 0, len(usable))
+        return PairedDifference(nothing, nothing, nothing, None, None, None, 0, len(usable), 0, 0)
     mean_a = float(np.average(left[usable], weights=weight[usable]))
     mean_b = float(np.average(right[usable], weights=weight[usable]))
     change = float(np.average((right - left)[usable], weights=weight[usable]))
     low = high = p_value = None
     drawn = drawn[np.isfinite(drawn)]
-    if n >= 2 and len(drawn):
+    if len(drawn):
         tail = 50 * (1 - CONFIDENCE)
         low, high = (float(each) for each in np.percentile(drawn, [tail, 100 - tail]))
         p_value = _p_value(drawn)
-    return PairedDifference(mean_a, mean_b, change, low, high, p_value, n, len(usable) - n)
+    gain = (right - left)[usable]
+    return PairedDifference(
+        mean_a,
+        mean_b,
+        change,
+        low,
+        high,
+        p_value,
+        n,
+        len(usable) - n,
+        n_rose=int((gain > 0).sum()),
+        n_fell=int((gain < 0).sum()),
+    )
 
 
 def _p_value(drawn: Floats) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,9 @@ from harness.types import Status
 from reports.records import Loaded
 
 FILE = "samples.parquet"
+Columns = dict[str, NDArray[Any]]
+_OWN = {"id", "status", "error"}
+"""Columns that every task has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,14 @@ class Samples:
     error: list[str]
     columns: dict[str, NDArray[np.float64]]
     """Float (n,) per numeric column; NaN where a sample has no value."""
+    texts: dict[str, list[str]]
+    """Words that were observed: replies, verdicts, questions; empty where a sample has none."""
+
+    def columns_of(self, rows: NDArray[np.int64]) -> Columns:
+        """Ids and all columns of some rows, as metrics take them."""
+        words = {"id": self.ids, **self.texts}
+        numbers: Columns = {name: each[rows] for name, each in self.columns.items()}
+        return numbers | {name: np.array(each, object)[rows] for name, each in words.items()}
 
     @property
     def ok(self) -> NDArray[np.bool_]:
@@ -54,7 +66,7 @@ def _read(path: Path) -> Samples:
         raise UserError(
             f"{path} is damaged ({error}): `uwt-eval score RUN` writes it again"
         ) from error
-    if missing := {"id", "status", "error"} - set(table.column_names):
+    if missing := _OWN - set(table.column_names):
         raise UserError(f"{path} has no column {sorted(missing)[0]!r}: it is no table of samples")
     ids = [str(each) for each in table["id"].to_pylist()]
     if len(set(ids)) != len(ids):
@@ -64,14 +76,30 @@ def _read(path: Path) -> Samples:
         status=[str(each) for each in table["status"].to_pylist()],
         error=[str(each or "") for each in table["error"].to_pylist()],
         columns={name: _floats(table[name]) for name in table.column_names if _number(table[name])},
+        texts={
+            name: [str(each or "") for each in table[name].to_pylist()]
+            for name in table.column_names
+            if name not in _OWN and _text(table[name])
+        },
     )
 
 
 def _number(column: pa.ChunkedArray) -> bool:
-    return bool(pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
+    kind = column.type
+    return any(test(kind) for test in (pa.types.is_integer, pa.types.is_floating, _truth))
+
+
+def _truth(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_boolean(kind))
+
+
+def _text(column: pa.ChunkedArray) -> bool:
+    return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    if _truth(column.type):
+        column = column.cast(pa.int8())
     values: NDArray[np.float64] = (
         column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
     )

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
 from harness.errors import UserError
+from reports.files import write_bytes
+from reports.pictures import kept_pictures, read_picture
 from reports.records import Loaded
 
 _SIDE = 256
 _GAP = 6
 _LINE = 18
-
-
-def kept_pictures(loaded: Loaded) -> dict[str, Path]:
-    """The reconstructions that a run kept for people, by sample id."""
-    if loaded.root is None:
-        return {}
-    try:
-        samples = json.loads((loaded.root / "run.json").read_text(encoding="utf-8"))["samples"]
-        ids = {int(sample["index"]): str(sample["id"]) for sample in samples}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{loaded.root}/run.json is damaged: {error}") from error
-    files = sorted((loaded.root / "pictures").glob("*.png"))
-    return {
-        ids[int(path.stem)]: path for path in files if path.stem.isdigit() and int(path.stem) in ids
-    }
 
 
 def write_sheet(a: Loaded, b: Loaded, ordered: Sequence[str], target: Path) -> int:
@@ -67,21 +53,13 @@ def write_sheet(a: Loaded, b: Loaded, ordered: Sequence[str], target: Path) -> i
         for place, path in enumerate((left[name], right[name])):
             sheet.paste(_thumbnail(path), (_GAP + place * (_SIDE + _GAP), top))
         draw.text((_GAP, top + _SIDE + 2), f"{index + 1}. {name}"[:80], "black", font)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        sheet.save(temporary, format="PNG")
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"cannot write {target} ({error.strerror or error})") from error
+    data = io.BytesIO()
+    sheet.save(data, format="PNG")
+    write_bytes(target, data.getvalue())
     return len(shown)
 
 
 def _thumbnail(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            picture = image.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"{path} is no readable picture: remove it or run again") from error
+    picture = read_picture(path)
     picture.thumbnail((_SIDE, _SIDE))
     return picture

@@ -17,7 +17,10 @@ MAY_IMPORT = {
     "reports": {"reports", "harness"},
     "uniwetok": {"uniwetok"},
 }
-ADAPTERS = {REPOSITORY / "uniwetok" / name for name in ("plugins.py", "ar_plugin.py", "commands")}
+ADAPTERS = {
+    REPOSITORY / "uniwetok" / name
+    for name in ("plugins.py", "ar_plugin.py", "mllm_plugin.py", "commands")
+}
 """Where `uniwetok` meets the harness: its plug-ins and commands."""
 FILES = [path for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py"))]
 

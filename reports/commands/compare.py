@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from reports.records import Loaded
 
 
+_LONGEST_TEXT = 120
+"""Letters of an observed text that the terminal shows; JSON has all of it."""
+
+
 def compare(
     run_a: Annotated[Path, typer.Argument(help="Run directory to compare with.")],
     run_b: Annotated[Path, typer.Argument(help="Run directory that is judged.")],
@@ -69,7 +73,9 @@ def _side(loaded: Loaded) -> dict[str, Any]:
 
 def _extreme(sample: Extreme) -> dict[str, Any]:
     finite = {key: _finite(value) for key, value in (("a", sample.a), ("b", sample.b))}
-    return {"id": sample.id, **finite, "change": _finite(sample.change)}
+    texts = {name: {"a": a, "b": b} for name, (a, b) in sample.texts.items()}
+    facts = {"id": sample.id, **finite, "change": _finite(sample.change)}
+    return facts | ({"texts": texts} if texts else {})
 
 
 def _finite(value: float) -> float | str | None:
@@ -102,6 +108,8 @@ def _facts(found: Comparison) -> dict[str, Any]:
                 "p_value": each.p_value,
                 "n": each.n,
                 "left_out": each.n_left_out,
+                "rose": each.n_rose,
+                "fell": each.n_fell,
             }
             for name, each in found.paired.items()
         },
@@ -123,6 +131,15 @@ def _facts(found: Comparison) -> dict[str, Any]:
     }
 
 
+def _both(a: str, b: str) -> str:
+    """What two runs said, once where it is the same."""
+    from reports.escape import one_line
+
+    lines = [one_line(text) for text in (a, b)]
+    cut = [line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…" for line in lines]
+    return cut[0] if a == b else f"A {cut[0] or '—'} | B {cut[1] or '—'}"
+
+
 def _show(console: Console, found: Comparison) -> None:
     from rich import box
     from rich.markup import escape
@@ -142,7 +159,7 @@ def _show(console: Console, found: Comparison) -> None:
     lone = found.n_only_a or found.n_only_b
     title = f"{found.b.record.task}, {found.n_common} common samples" + (left if lone else "")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("paired by sample", "A", "B", "B − A", "95% interval", "p"):
+    for name in ("paired by sample", "A", "B", "B − A", "95% interval", "p", "rose/fell"):
         table.add_column(name, justify="left" if name == "paired by sample" else "right")
     for metric, each in found.paired.items():
         p_value = "—" if each.p_value is None else f"{each.p_value:.3f}"
@@ -154,6 +171,7 @@ def _show(console: Console, found: Comparison) -> None:
             signed(metric, each.difference),
             interval(metric, each.ci_low, each.ci_high, change=True),
             p_value,
+            f"{each.n_rose}/{each.n_fell}",
         )
     console.print(table)
     sets = {name: each for name, each in found.unpaired.items() if not each.reason}
@@ -188,3 +206,6 @@ def _show(console: Console, found: Comparison) -> None:
             title = loss if sign * sample.change < 0 else gain
             values = f"{number(metric, sample.a)} → {number(metric, sample.b)}"
             console.print(f"{title}: {sample.id}  {metric} {values}", markup=False, soft_wrap=True)
+            for name, texts in sample.texts.items():
+                line = f"    {name}: {_both(*texts)}"
+                console.print(line, markup=False, style="dim", soft_wrap=True)

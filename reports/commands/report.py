@@ -70,6 +70,69 @@ def table(
         print(f"{', '.join(names)}: {out}")
 
 
+class Picture(StrEnum):
+    """What a figure can be written as."""
+
+    PNG = "png"
+    SVG = "svg"
+
+
+@app.command()
+def figures(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Figures; all that can be drawn if none is named.")
+    ] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run directories, record files, or folders of them; repeat."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("figures"),
+    form: Annotated[
+        list[Picture] | None, typer.Option("--format", help="png, svg; both by default.")
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option(help="TOML file with the samples and crops of `comparison`.")
+    ] = None,
+    train_tokens: Annotated[
+        list[str] | None,
+        typer.Option(help="Training tokens of a measured model: NAME=33B; repeat."),
+    ] = None,
+) -> None:
+    """Draw figures of results beside the paper's: rates, costs, radars, pictures side by side."""
+    from harness.registry import did_you_mean
+    from reports.figures.canvas import FORMATS
+    from reports.figures.catalogue import FIGURES, Material, draw
+    from reports.figures.comparison import read_details
+
+    for name in names or []:
+        if name not in FIGURES:
+            raise UserError(f"unknown figure {name!r}: {did_you_mean(name, FIGURES)}")
+    material = Material(
+        records=_records(runs),
+        costs=_costs(train_tokens or []),
+        details=[] if rows is None else read_details(rows),
+    )
+    written, left_out = draw(
+        list(dict.fromkeys(names or [])), material, out, [*dict.fromkeys(form or FORMATS)]
+    )
+    for path in written:
+        print(path)
+    for name, why in left_out.items():
+        print(f"not drawn: {name}: {why}")
+
+
+def _costs(given: list[str]) -> dict[str, float]:
+    from reports.figures.costs import tokens_of
+
+    costs = {}
+    for text in given:
+        model, equals, amount = text.rpartition("=")
+        if not equals or not model:
+            raise UserError(f"--train-tokens {text!r}: write NAME=33B")
+        costs[model] = tokens_of(amount)
+    return costs
+
+
 def _records(runs: list[Path] | None) -> list[Loaded]:
     from reports.records import load_records
 

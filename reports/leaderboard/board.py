@@ -10,7 +10,10 @@ from harness.registry import did_you_mean
 from harness.types import MetricValue, ResultRecord, RunStatus
 from reports.records import Loaded, metric_names
 
-_HEADLINES = ("gfid", "fid", "rfid", "top1", "accuracy", "overall", "psnr")
+_HEADLINES = (
+    *("gfid", "fid", "rfid", "top1", "geneval_overall", "dpg_overall", "gedit_overall"),
+    *("accuracy", "f1", "total", "psnr"),
+)
 """Metrics to rank by where none is asked for, the first that any record has."""
 
 

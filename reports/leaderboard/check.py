@@ -113,7 +113,7 @@ def _identity_problems(record: ResultRecord, file: RunFile) -> list[str]:
 def _sample_problems(loaded: Loaded, file: RunFile) -> list[str]:
     import numpy as np
 
-    from harness.scores import averaging_weights
+    from reports.sample_values import values_of
     from reports.samples import read_samples
 
     record, rows = loaded.record, read_samples(loaded)
@@ -123,14 +123,12 @@ def _sample_problems(loaded: Loaded, file: RunFile) -> list[str]:
     problems = []
     if dict(failures) != record.failures:
         problems.append(f"failures are {record.failures}, the samples' are {dict(failures)}")
-    averaging = file.protocol.settings.get("averaging", {})
-    weights = averaging_weights(int(rows.ok.sum()), averaging)
+    columns = rows.columns_of(np.flatnonzero(rows.ok))
     for name, cell in record.metrics.items():
-        if name not in rows.columns or cell.value is None:
+        found = values_of(name, columns, file.protocol.settings)
+        if found is None or cell.value is None:
             continue
-        if name == "psnr" and averaging.get("rule") == "global-mse":
-            continue
-        values = rows.columns[name][rows.ok]
+        values, weights = found
         finite = np.isfinite(values)
         if not finite.any():
             problems.append(f"{name} is {cell.value}, the samples have no value")

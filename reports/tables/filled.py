@@ -66,6 +66,8 @@ class Row:
     facts: tuple[str, ...]
     cells: tuple[Cell, ...]
     note: str = ""
+    ours: bool = False
+    """Whether a printed row is of the paper's own model."""
     records: tuple[ResultRecord, ...] = ()
     reasons: tuple[str, ...] = ()
     """Why a measured row does not compare with the paper's; empty where it does."""
@@ -184,6 +186,7 @@ def _printed(row: Mapping[str, Any], facts: Mapping[str, str], measures: Sequenc
             for each in measures
         ),
         note=row.get("note", ""),
+        ours=row.get("ours", False),
     )
 
 
@@ -197,16 +200,45 @@ def _measured(
 ) -> list[Row]:
     tasks = [task for task, place in table["tasks"].items() if place == group]
     mine = [loaded.record for loaded in records if loaded.record.task in tasks]
+    # A benchmark goes before its variants: GenEval and DPG share a row, the long prompts follow.
+    mine.sort(key=lambda record: _block(record.task, measures) != record.task)
     bundles: dict[tuple[str, str, str, int, int], dict[str, ResultRecord]] = {}
     for record in mine:
-        key = (record.model, record.model_digest, record.protocol, record.seed)
-        index = sum(record.task in bundle for taken, bundle in bundles.items() if taken[:-1] == key)
+        key = (record.model, record.model_digest, _variant(record), record.seed)
+        block = _block(record.task, measures)
+        index = sum(
+            block in {_block(task, measures) for task in bundle}
+            for taken, bundle in bundles.items()
+            if taken[:-1] == key
+        )
         bundles.setdefault((*key, index), {})[record.task] = record
     reference = own[0] if len(own) == 1 else {}
     return [
         _bundle_row(table, bundle, reference, measures, next(numbers))
         for bundle in bundles.values()
     ]
+
+
+def _protocol(record: ResultRecord) -> str:
+    """What results in one row share: a protocol, or that each is its own task's first one."""
+    own = TASKS.get(record.task).spec.protocols if record.task in TASKS else ()
+    return "" if record.protocol in own[:1] else record.protocol
+
+
+def _blocks(task: str, measures: Sequence[Measure]) -> set[str]:
+    """The blocks of columns that a task's results fill."""
+    return {each.table for each in measures} & {PLAIN, task, task.split("-")[0]}
+
+
+def _variant(record: ResultRecord) -> str:
+    """What sets rows of one model apart: the protocol, where it is not its task's own."""
+    own = record.task in TASKS and record.protocol == TASKS.get(record.task).spec.protocols[0]
+    return "" if own else record.protocol
+
+
+def _block(task: str, measures: Iterable[Measure]) -> str:
+    """The block of columns that a task fills: its own, or of what its name begins with."""
+    return task if any(each.table == task for each in measures) else task.split("-")[0]
 
 
 def _bundle_row(
@@ -219,7 +251,7 @@ def _bundle_row(
     reasons = {task: _reasons(table, record) for task, record in bundle.items()}
     cells = []
     for measure in measures:
-        task = next((t for t in bundle if measure.table in {PLAIN, t, t.split("-")[0]}), None)
+        task = next((t for t in bundle if measure.table in _blocks(t, measures)), None)
         record = None if task is None else bundle[task]
         found = None if record is None else record.metrics.get(measure.metric)
         if task is None or found is None or found.value is None:

@@ -7,9 +7,19 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 
 from reports.escape import csv_text, latex, markdown, one_line
-from reports.tables.filled import Filled
-from reports.tables.text import cell_text, footnotes, heading, label, spanned_headings
+from reports.tables.filled import Cell, Filled, Measure
+from reports.tables.text import (
+    cell_parts,
+    cell_text,
+    footnotes,
+    heading,
+    label,
+    spanned_headings,
+)
 from reports.templates import render
+
+_FIT = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"
+"""Begins a box that shrinks to the line where it is wider, and else stays as it is."""
 
 
 def to_markdown(tables: Sequence[Filled]) -> str:
@@ -39,7 +49,7 @@ def _markdown_lines(filled: Filled) -> list[str]:
 
 
 def to_latex(tables: Sequence[Filled]) -> str:
-    """`table*` environments that need the package booktabs."""
+    """`table*` environments that need the packages booktabs and graphicx."""
     return "\n".join(line for table in tables for line in _latex_lines(table))
 
 
@@ -49,6 +59,7 @@ def _latex_lines(filled: Filled) -> list[str]:
         "\\begin{table*}",
         "\\centering",
         f"\\caption{{{latex(filled.title)} (Tab. {filled.number} of the paper).}}",
+        _FIT,
         f"\\begin{{tabular}}{{l{'l' * len(filled.facts)}{'r' * len(filled.measures)}}}",
         "\\toprule",
     ]
@@ -68,12 +79,19 @@ def _latex_lines(filled: Filled) -> list[str]:
         for row in section.rows:
             cells = [latex(label(row)), *map(latex, row.facts or [""] * len(filled.facts))]
             for measure, cell in zip(filled.measures, row.cells, strict=True):
-                text = latex(cell_text(measure, cell, measured=row.measured))
+                text = _latex_cell(measure, cell, measured=row.measured)
                 cells.append(f"\\textbf{{{text}}}" if cell.bold else text)
             lines.append(" & ".join(cells) + " \\\\")
-    lines += ["\\bottomrule", "\\end{tabular}", "\\par\\smallskip\\footnotesize"]
+    lines += ["\\bottomrule", "\\end{tabular}}", "\\par\\smallskip\\footnotesize\\raggedright"]
     lines += [f"{latex(note)}\\par" for note in footnotes(filled)]
     return [*lines, "\\end{table*}", ""]
+
+
+def _latex_cell(measure: Measure, cell: Cell, *, measured: bool) -> str:
+    """Value and difference above the interval, so that wide tables stay on the page."""
+    value, interval, delta = map(latex, cell_parts(measure, cell, measured=measured))
+    head = " ".join(filter(None, (value, delta)))
+    return f"\\shortstack[r]{{{head}\\\\{{\\tiny {interval}}}}}" if interval else head
 
 
 CSV_FIELDS = (

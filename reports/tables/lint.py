@@ -97,10 +97,11 @@ def _row_problems(row: Mapping[str, Any], measures: Sequence[Measure]) -> Iterat
 
 def _geneval(scores: Mapping[str, float]) -> Iterator[str]:
     """The overall score is the mean of the six tasks."""
-    if {*_COMPONENTS, "overall"} <= scores.keys():
+    if {*_COMPONENTS, "geneval_overall"} <= scores.keys():
         mean = sum(scores[name] for name in _COMPONENTS) / len(_COMPONENTS)
-        if abs(mean - scores["overall"]) > 2 * ROUNDING + 1e-9:
-            yield f"GenEval overall is {scores['overall']}, the mean of the six is {mean:.3f}"
+        if abs(mean - scores["geneval_overall"]) > 2 * ROUNDING + 1e-9:
+            overall = scores["geneval_overall"]
+            yield f"GenEval overall is {overall}, the mean of the six is {mean:.3f}"
 
 
 def _mme(scores: Mapping[str, float]) -> Iterator[str]:
@@ -113,10 +114,11 @@ def _mme(scores: Mapping[str, float]) -> Iterator[str]:
 
 def _gedit(block: str, scores: Mapping[str, float]) -> Iterator[str]:
     """A mean of geometric means is at most the geometric mean of the means."""
-    if {"semantics", "quality", "overall"} <= scores.keys():
+    if {"semantics", "quality", "gedit_overall"} <= scores.keys():
         most = math.sqrt((scores["semantics"] + ROUNDING) * (scores["quality"] + ROUNDING))
-        if scores["overall"] - ROUNDING > most:
-            yield f"{block} G_O is {scores['overall']}, more than sqrt(G_SC G_PQ) = {most:.2f}"
+        if scores["gedit_overall"] - ROUNDING > most:
+            overall = scores["gedit_overall"]
+            yield f"{block} G_O is {overall}, more than sqrt(G_SC G_PQ) = {most:.2f}"
 
 
 def _bold_problems(table: Mapping[str, Any], measures: Sequence[Measure]) -> Iterator[Finding]:

@@ -14,17 +14,22 @@ def heading(measure: Measure) -> str:
 
 def cell_text(measure: Measure, cell: Cell, *, measured: bool) -> str:
     """The value; of a measured one also interval and difference from the paper's own row."""
+    return " ".join(filter(None, cell_parts(measure, cell, measured=measured)))
+
+
+def cell_parts(measure: Measure, cell: Cell, *, measured: bool) -> tuple[str, str, str]:
+    """Value, interval and difference, each empty where there is none."""
     if cell.value is None:
-        return MISSING
+        return MISSING, "", ""
     more = int(measured)
-    text = measure.text(cell.value, more)
+    interval = delta = ""
     if cell.ci_low is not None and cell.ci_high is not None:
         ends = (measure.text(end, more) for end in (cell.ci_low, cell.ci_high))
-        text += f" [{', '.join(ends)}]"
+        interval = f"[{', '.join(ends)}]"
     if cell.delta is not None:
         sign = "−" if cell.delta < 0 else "+"
-        text += f" Δ{sign}{measure.text(abs(cell.delta), more)}"
-    return text
+        delta = f"Δ{sign}{measure.text(abs(cell.delta), more)}"
+    return measure.text(cell.value, more), interval, delta
 
 
 def footnotes(filled: Filled) -> list[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from harness.data.manifest import dataset_digest
-from harness.plan import RunFile, _run_id
+from harness.plan import RunFile, run_id
 from harness.scores import averaging_weights
 from harness.stats import RESAMPLES, mean_interval
 from harness.types import (
@@ -56,27 +56,29 @@ def write_run(
     failed: Mapping[int, str] | None = None,
     pictures: Sequence[int] = (),
     intervals: bool = True,
+    ids: Sequence[str] = (),
+    side: int = 64,
 ) -> Path:
     """Write `run.json`, `samples.parquet` and `record.json`; the run's folder below `folder`.
 
     `columns` holds a value a sample; `failed` the status of samples by place.
-    Without `intervals` the intervals are of two draws.
+    Without `intervals` the intervals are of two draws; pictures are `side` pixels wide.
     """
     columns = {"psnr": [20.0, 21.0, 22.0, 23.0]} if columns is None else columns
     failed = failed or {}
     n = len(next(iter(columns.values())))
-    ids = [f"photo-{index}" for index in range(n)]
+    ids = list(ids) or [f"photo-{index}" for index in range(n)]
     samples = tuple(
         Sample(id=name, index=index, sha256=digest_of(name)) for index, name in enumerate(ids)
     )
     rules = Protocol(name=protocol, title=protocol, settings=dict(settings or {"uint8": "round"}))
     card = ModelCard(name=model, config={"model": model})
     digest = dataset_digest(samples)
-    run_id = _run_id(task, card, rules, digest, seed)
-    root = folder / run_id
+    name = run_id(task, card, rules, digest, seed)
+    root = folder / name
     root.mkdir(parents=True)
     file = RunFile(
-        run_id=run_id,
+        run_id=name,
         task=task,
         task_version=1,
         protocol=rules,
@@ -113,7 +115,7 @@ def write_run(
         for name, values in columns.items()
     }
     record = ResultRecord(
-        run_id=run_id,
+        run_id=name,
         task=task,
         task_version=1,
         model=model,
@@ -134,7 +136,7 @@ def write_run(
     for index in pictures:
         (root / "pictures").mkdir(exist_ok=True)
         colour = (40 * index % 256, len(model) * 20 % 256, 128)
-        Image.new("RGB", (64, 48), colour).save(root / "pictures" / f"{index:06d}.png")
+        Image.new("RGB", (side, side * 3 // 4), colour).save(root / "pictures" / f"{index:06d}.png")
     return root
 
 

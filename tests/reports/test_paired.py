@@ -18,7 +18,7 @@ def test_interval_is_that_of_the_mean_of_differences() -> None:
     rng = np.random.default_rng(1)
     a = rng.normal(22, 3, 400)
     b = a + rng.normal(0.1, 0.5, 400)
-    found = paired_differences({"psnr": a}, {"psnr": b}, equal(400), 0)["psnr"]
+    found = paired_differences({"psnr": a}, {"psnr": b}, {"psnr": equal(400)}, 0)["psnr"]
     low, high, _ = mean_interval(b - a, 0)
     assert found.difference == pytest.approx((b - a).mean())
     assert (found.mean_a, found.mean_b) == pytest.approx((a.mean(), b.mean()))
@@ -30,7 +30,7 @@ def test_pairing_sees_what_separate_intervals_cannot() -> None:
     rng = np.random.default_rng(2)
     a = rng.normal(22, 3, 200)
     b = a + 0.1 + rng.normal(0, 0.1, 200)
-    found = paired_differences({"psnr": a}, {"psnr": b}, equal(200), 0)["psnr"]
+    found = paired_differences({"psnr": a}, {"psnr": b}, {"psnr": equal(200)}, 0)["psnr"]
     assert found.ci_low is not None
     assert found.ci_low > 0
     separate = [mean_interval(values, 0) for values in (a, b)]
@@ -44,7 +44,9 @@ def test_p_value_is_near_the_t_tests_and_agrees_with_the_interval(shift: float) 
     rng = np.random.default_rng(3)
     a = rng.normal(22, 3, 300)
     b = a + shift + rng.normal(0, 0.4, 300)
-    found = paired_differences({"psnr": a}, {"psnr": b}, equal(300), 0, resamples=2000)["psnr"]
+    found = paired_differences({"psnr": a}, {"psnr": b}, {"psnr": equal(300)}, 0, resamples=2000)[
+        "psnr"
+    ]
     assert found.p_value == pytest.approx(stats.ttest_rel(b, a).pvalue, abs=0.03)
     assert found.p_value is not None
     assert found.ci_low is not None
@@ -58,7 +60,7 @@ def test_p_values_of_no_difference_are_spread_out() -> None:
     small = 0
     for seed in range(100):
         a, b = rng.normal(0, 1, (2, 60))
-        found = paired_differences({"m": a}, {"m": b}, equal(60), seed, resamples=200)["m"]
+        found = paired_differences({"m": a}, {"m": b}, {"m": equal(60)}, seed, resamples=200)["m"]
         assert found.p_value is not None
         small += found.p_value < 0.1
     assert 2 <= small <= 22
@@ -67,7 +69,7 @@ def test_p_values_of_no_difference_are_spread_out() -> None:
 def test_pairs_without_finite_values_are_left_out_of_their_metric_alone() -> None:
     a = {"psnr": np.array([20.0, np.inf, 22.0, 23.0]), "ssim": np.array([0.1, 0.2, 0.3, 0.4])}
     b = {"psnr": np.array([21.0, 25.0, np.nan, 25.0]), "ssim": np.array([0.2, 0.2, 0.3, 0.4])}
-    found = paired_differences(a, b, equal(4), 0)
+    found = paired_differences(a, b, dict.fromkeys(a, equal(4)), 0)
     assert (found["psnr"].n, found["psnr"].n_left_out) == (2, 2)
     assert found["psnr"].difference == pytest.approx(1.5)
     assert (found["ssim"].n, found["ssim"].n_left_out) == (4, 0)
@@ -76,20 +78,35 @@ def test_pairs_without_finite_values_are_left_out_of_their_metric_alone() -> Non
 def test_weights_are_the_protocols() -> None:
     a, b = np.zeros(3), np.array([1.0, 2.0, 6.0])
     weights = np.array([0.5, 0.25, 0.25])
-    assert paired_differences({"m": a}, {"m": b}, weights, 0)["m"].difference == pytest.approx(2.5)
+    assert paired_differences({"m": a}, {"m": b}, {"m": weights}, 0)[
+        "m"
+    ].difference == pytest.approx(2.5)
 
 
 def test_nothing_and_one_pair_have_no_interval() -> None:
-    one = paired_differences({"m": np.array([1.0])}, {"m": np.array([2.0])}, equal(1), 0)["m"]
+    one = paired_differences({"m": np.array([1.0])}, {"m": np.array([2.0])}, {"m": equal(1)}, 0)[
+        "m"
+    ]
     assert (one.difference, one.ci_low, one.p_value) == (1.0, None, None)
-    none = paired_differences({"m": np.array([np.nan])}, {"m": np.array([2.0])}, equal(1), 0)["m"]
+    none = paired_differences(
+        {"m": np.array([np.nan])}, {"m": np.array([2.0])}, {"m": equal(1)}, 0
+    )["m"]
     assert (none.n, none.ci_low) == (0, None)
     assert np.isnan(none.difference)
-    assert paired_differences({}, {}, equal(3), 0) == {}
+    assert paired_differences({}, {}, {}, 0) == {}
 
 
 def test_the_seed_decides_the_draws() -> None:
     rng = np.random.default_rng(5)
     a, b = {"m": rng.normal(0, 1, 50)}, {"m": rng.normal(0, 1, 50)}
-    assert paired_differences(a, b, equal(50), 7) == paired_differences(a, b, equal(50), 7)
-    assert paired_differences(a, b, equal(50), 7) != paired_differences(a, b, equal(50), 8)
+    weights = {"m": equal(50)}
+    assert paired_differences(a, b, weights, 7) == paired_differences(a, b, weights, 7)
+    assert paired_differences(a, b, weights, 7) != paired_differences(a, b, weights, 8)
+
+
+def test_one_cluster_has_no_interval() -> None:
+    a, b = {"m": np.arange(4.0)}, {"m": np.arange(4.0) + 1}
+    weights = {"m": equal(4)}
+    found = paired_differences(a, b, weights, 0, clusters=np.zeros(4, np.int64))["m"]
+    assert (found.difference, found.ci_low, found.p_value, found.n) == (1.0, None, None, 4)
+    assert (found.n_rose, found.n_fell) == (4, 0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.registry import TASKS
 from reports.records import load_records
 from reports.tables.filled import COMPARISONS, Filled, Row, fill
 from tests.reports.runs import cell, change_record, write_run
@@ -86,3 +87,46 @@ def test_two_results_for_one_place_are_two_rows(tmp_path: Path) -> None:
 def test_results_of_other_tasks_are_left_out(tmp_path: Path) -> None:
     write_run(tmp_path, "tok", task="imagenet-zeroshot")
     assert all(measured(fill(number, load_records([tmp_path]))) == [] for number in COMPARISONS)
+
+
+def test_benchmarks_under_their_own_first_protocols_are_one_row(tmp_path: Path) -> None:
+    for task, protocol, key, value in (
+        ("geneval", "geneval", "geneval_overall", 0.75),
+        ("dpg", "dpg", "dpg_overall", 80.5),
+        ("geneval-long", "geneval", "geneval_overall", 0.85),
+        ("geneval", "geneval-hf", "geneval_overall", 0.65),
+    ):
+        folder = tmp_path / f"{task} {protocol}"
+        root = write_run(folder, "painter", task=task, sets={key: cell(value, 0.01)})
+        change_record(root, protocol=protocol, run_id=f"{task}-{protocol}")
+    filled = fill(11, load_records([tmp_path]))
+    places = [
+        next(place for place, each in enumerate(filled.measures) if each.metric == key)
+        for key in ("geneval_overall", "dpg_overall")
+    ]
+    rows = {tuple(row.cells[place].value for place in places) for _, row in measured(filled)}
+    assert rows == {(0.75, 80.5), (0.85, None), (0.65, None)}
+
+
+def test_results_of_one_model_share_a_row_whatever_their_tasks_protocols_are_called(
+    tmp_path: Path,
+) -> None:
+    for task, metric in (("geneval", "geneval_overall"), ("dpg", "dpg_overall")):
+        own = TASKS.get(task).spec.protocols[0]
+        sets = {metric: cell(0.5, metric="top1")}
+        write_run(tmp_path, "mine", task=task, protocol=own, sets=sets)
+    long = TASKS.get("geneval-long").spec.protocols[0]
+    sets = {"geneval_overall": cell(0.6, metric="top1")}
+    write_run(tmp_path, "mine", task="geneval-long", protocol=long, sets=sets)
+    write_run(tmp_path, "mine", task="geneval", protocol="other", sets=sets)
+    rows = [
+        row
+        for section in fill(11, load_records([tmp_path])).sections
+        for row in section.rows
+        if row.measured
+    ]
+    assert sorted(sorted(record.task for record in row.records) for row in rows) == [
+        ["dpg", "geneval"],
+        ["geneval"],
+        ["geneval-long"],
+    ]

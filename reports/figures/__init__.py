@@ -1,0 +1,1 @@
+"""Figures from result records, the paper's printed figures and pictures that runs kept."""

@@ -1,0 +1,156 @@
+"""Pictures of several runs side by side: reconstructions, and samples of generators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.console import label
+from harness.registry import TASKS
+from reports.figures.canvas import NothingToDraw, new_figure, short
+from reports.pictures import kept_pictures, read_picture
+from reports.records import Loaded
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Group = Sequence[tuple[Loaded, dict[str, Path]]]
+"""Runs of one task and protocol with the pictures that each kept."""
+_CELL = 1.5
+"""Inches of a picture's longer side."""
+ORIGINAL = "identity"
+"""The model whose outputs are the originals."""
+_MOST_ROWS = 8
+_MOST_COLUMNS = 8
+_CAPTIONS = ("psnr", "ssim")
+
+
+def reconstructions(records: Sequence[Loaded]) -> dict[str, Figure]:
+    """A figure for each reconstruction task and protocol: a sample a row, a model a column.
+
+    Raises:
+        NothingToDraw: No run of such a task kept pictures.
+    """
+    groups = _groups(records, reconstruction=True)
+    if not groups:
+        raise NothingToDraw("no run of a reconstruction task kept pictures: give --runs DIR")
+    return {name: _reconstructions(group) for name, group in groups.items()}
+
+
+def samples(records: Sequence[Loaded]) -> dict[str, Figure]:
+    """A figure for each generation task and protocol: a model a row, a sample a column.
+
+    Raises:
+        NothingToDraw: No run of such a task kept pictures.
+    """
+    groups = _groups(records, reconstruction=False)
+    if not groups:
+        raise NothingToDraw("no run of a task that generates kept pictures: give --runs DIR")
+    return {name: _samples(group) for name, group in groups.items()}
+
+
+def show_picture(axes: Axes, path: Path | None, box: Sequence[int] | None = None) -> None:
+    """Draw a picture, or the part `box` (left, top, width, height) of it; a dash without one."""
+    axes.set_axis_off()
+    if path is None:
+        axes.text(0.5, 0.5, "—", ha="center", va="center", transform=axes.transAxes)
+        return
+    image = read_picture(path)
+    if box is not None:
+        left, top, width, height = box
+        image = image.crop((left, top, left + width, top + height))
+    axes.imshow(image)
+
+
+def _groups(
+    records: Sequence[Loaded], *, reconstruction: bool
+) -> dict[str, list[tuple[Loaded, dict[str, Path]]]]:
+    """Runs with pictures by task and protocol, originals first."""
+    groups: dict[str, list[tuple[Loaded, dict[str, Path]]]] = {}
+    for loaded in sorted(records, key=lambda each: each.record.model != ORIGINAL):
+        task = loaded.record.task
+        kind = TASKS.get(task).spec.kind if task in TASKS else ""
+        if (kind == "recon") is reconstruction and (kept := kept_pictures(loaded)):
+            groups.setdefault(f"{task}-{loaded.record.protocol}", []).append((loaded, kept))
+    return groups
+
+
+def _reconstructions(group: Group) -> Figure:
+    rows = _common(group)[:_MOST_ROWS]
+    columns = group[:_MOST_COLUMNS]
+    figure = new_figure(_CELL * len(columns) + 0.3, (_CELL + 0.25) * len(rows) + 0.6)
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for column, (loaded, kept) in enumerate(columns):
+        values = _values(loaded)
+        for row, sample in enumerate(rows):
+            axes = grid[row, column]
+            show_picture(axes, kept.get(sample))
+            if row == 0:
+                axes.set_title(_title(loaded), fontsize=8, loc="center")
+            text = sample if loaded.record.model == ORIGINAL else values.get(sample, "")
+            _caption(axes, text)
+    _heading(figure, group, len(columns))
+    return figure
+
+
+def _samples(group: Group) -> Figure:
+    columns = _common(group)[:_MOST_COLUMNS]
+    rows = group[:_MOST_ROWS]
+    figure = new_figure(_CELL * len(columns) + 0.3, (_CELL + 0.35) * len(rows) + 0.5)
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for row, (loaded, kept) in enumerate(rows):
+        for column, sample in enumerate(columns):
+            axes = grid[row, column]
+            show_picture(axes, kept.get(sample))
+            if column == 0:
+                axes.set_title(short(loaded.record.model), fontsize=8, loc="left")
+            if row == len(rows) - 1:
+                _caption(axes, sample)
+    _heading(figure, group, len(rows))
+    return figure
+
+
+def _caption(axes: Axes, text: str) -> None:
+    axes.text(
+        0.5, -0.03, short(text), ha="center", va="top", transform=axes.transAxes, fontsize=6.5
+    )
+
+
+def _heading(figure: Figure, group: Group, shown: int) -> None:
+    record = group[0][0].record
+    more = "" if len(group) == shown else f", {shown} of {len(group)} runs"
+    text = f"{record.task}, protocol {record.protocol}{more}"
+    figure.suptitle(text, fontsize=9, x=0.01, ha="left", weight="bold")
+
+
+def _common(group: Group) -> list[str]:
+    """Samples of the first run in task order, those that all runs kept first."""
+    ids = list(dict.fromkeys(sample for _, kept in group for sample in kept))
+    return sorted(ids, key=lambda sample: -sum(sample in kept for _, kept in group))
+
+
+def _title(loaded: Loaded) -> str:
+    record = loaded.record
+    if record.model == ORIGINAL:
+        return "original"
+    rate = record.value("bpp")
+    return short(record.model) + ("" if rate is None else f"\n{label('bpp').text(rate)} bpp")
+
+
+def _values(loaded: Loaded) -> dict[str, str]:
+    """What was measured of each sample, as a caption."""
+    from reports.samples import FILE, read_samples
+
+    if loaded.root is None or not (loaded.root / FILE).is_file():
+        return {}
+    rows = read_samples(loaded)
+    captions = [metric for metric in _CAPTIONS if metric in rows.columns]
+    return {
+        sample: ", ".join(
+            f"{label(metric).title} {label(metric).text(float(rows.columns[metric][index]))}"
+            for metric in captions
+        )
+        for index, sample in enumerate(rows.ids)
+    }
