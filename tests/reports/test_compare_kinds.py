@@ -53,14 +53,14 @@ def test_answers_are_paired_as_mcnemar_does(uwt_eval: CommandLine, tmp_path: Pat
 def test_a_column_of_a_metrics_name_is_not_the_metric(
     uwt_eval: CommandLine, tmp_path: Path
 ) -> None:
-    # POPE's figure is an F1 score, and its replies are right or wrong in a column 'score'.
+    # A figure of the whole set, and a column of its name that holds something else.
     runs = []
     for model in "ab":
-        sets = {"score": cell(0.9, metric="top1")}
+        sets = {"f1": cell(0.9, metric="top1")}
         root = write_run(tmp_path, model, columns={"bpp": [0.1] * 4}, sets=sets, task="z")
-        add_columns(root, score=[1.0, 0, 1, 0])
+        add_columns(root, f1=[1.0, 0, 1, 0])
         runs.append(root)
-    assert "score" in compare(uwt_eval, *runs)["not_paired"]
+    assert "f1" in compare(uwt_eval, *runs)["not_paired"]
     assert uwt_eval("leaderboard", "check", *runs).code == 0
 
 

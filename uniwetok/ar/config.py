@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from uniwetok.fields import from_mapping
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -142,11 +144,7 @@ class BitDanceConfig:
         Raises:
             ValueError: a name is not a field, or a value is impossible.
         """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(f"unknown fields {', '.join(unknown)}; known: {', '.join(known)}")
-        return cls(**values)
+        return from_mapping(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""

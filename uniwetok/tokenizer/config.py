@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from uniwetok.fields import from_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,11 +161,7 @@ class UniWeTokConfig:
         Raises:
             ValueError: a name is not a field, or a value is impossible.
         """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(f"unknown fields {', '.join(unknown)}; known: {', '.join(known)}")
-        return cls(**values)
+        return from_mapping(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from uniwetok.train.config import LITE_TEACHER, check_division
 from uniwetok.train.footprint import Footprint, measure
+from uniwetok.train.plan_table import Row, gib, sections_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +22,6 @@ UTILISATION = 0.3
 """Share of a GPU's peak that hours are reckoned with where no step was measured: an assumption."""
 _FLOAT = 4
 _HALF = 2
-_GIB = 2**30
 _HOUR = 3600
 
 
@@ -90,27 +90,15 @@ class Plan:
 
     def table(self, title: str) -> Table:
         """Lay the plan out for a terminal."""
-        from rich import box
-        from rich.table import Table
+        return sections_table(f"plan of {title} on {self.world} GPUs", self._sections())
 
-        table = Table(title=f"plan of {title} on {self.world} GPUs", box=box.SIMPLE_HEAD)
-        table.add_column("")
-        table.add_column("", justify="right")
-        table.add_column("", style="dim")
-        for name, rows in self._sections().items():
-            table.add_row(name, style="bold")
-            for label, value, remark in rows:
-                table.add_row(f"  {label}", value, remark)
-            table.add_section()
-        return table
-
-    def _sections(self) -> dict[str, list[tuple[str, str, str]]]:
-        memory = [(name, _gib(size), "") for name, size in self.memory.items()]
-        memory.append(("activations", _gib(self.activations), "estimate"))
+    def _sections(self) -> dict[str, list[Row]]:
+        memory = [(name, gib(size), "") for name, size in self.memory.items()]
+        memory.append(("activations", gib(self.activations), "estimate"))
         fits = self.memory_total <= self.gpu_memory
         much = f"more than {self.gpu} has: raise world or accumulation"
         remark = "estimate; kernels need some more" if fits else f"estimate; {much}"
-        memory.append(("together", _gib(self.memory_total), remark))
+        memory.append(("together", gib(self.memory_total), remark))
         flops = [(name, _teraflop(count), "") for name, count in self.flops.items()]
         flops.append(("together", _teraflop(sum(self.flops.values())), "counted"))
         return {
@@ -229,10 +217,6 @@ def _memory(config: TokenizerTraining, footprint: Footprint, world: int) -> dict
     if world > 1 and not config.shard:
         memory["gradients in transit"] = _FLOAT * trained
     return memory
-
-
-def _gib(size: int) -> str:
-    return f"{size / _GIB:,.2f} GiB"
 
 
 def _teraflop(count: int) -> str:

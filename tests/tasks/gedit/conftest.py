@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Small data, mirrored edits, our prompts and a local judge."""
     monkeypatch.setenv("UWT_EVAL_JUDGE_KEY", "sk-secret-9876xyz")
     monkeypatch.syspath_prepend(str(write_prompts(tmp_path / "packages")))
+    # Where another test has imported the real one, that would be found.
+    monkeypatch.delitem(sys.modules, "lmms_eval", raising=False)
     data = write_data(tmp_path / "data")
     edits = write_edits(tmp_path / "edits", data)
     protocol = write_protocol(tmp_path / "small.toml")

@@ -12,9 +12,9 @@ from tasks.vqa.metrics import (
     ACCURACY_ALL,
     ACCURACY_HUMAN,
     ACCURACY_RANDOM,
+    F1,
     F1_SPLIT_MEAN,
     PERCEPTION_SCORE,
-    SCORE,
     TOTAL,
 )
 
@@ -60,7 +60,7 @@ def test_f1_of_all_questions_and_by_split() -> None:
         category=["random", "random", "popular", "popular", "popular"],
         score=[1.0, 0.0, 0.0, 1.0, 0.0],
     )
-    assert SCORE.score(observations, {}).value == pytest.approx(2 / 4)
+    assert F1.score(observations, {}).value == pytest.approx(2 / 4)
     cell = F1_SPLIT_MEAN.score(observations, {})
     assert cell.value == pytest.approx((2 / 3 + 0) / 2)
     assert cell.note == "mean of popular, random"

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from harness.interfaces import Observations
-from tasks.vqa.metrics import ACCURACY, COGNITION_SCORE, PERCEPTION_SCORE, SCORE, TOTAL
+from tasks.vqa.metrics import ACCURACY, COGNITION_SCORE, F1, PERCEPTION_SCORE, TOTAL
 from tasks.vqa.scorers import UnparsedReply
 from tasks.vqa.scorers.chart import chartqa, relaxed_equal
 from tasks.vqa.scorers.choices import ai2d, ai2d_answer, realworldqa, scienceqa, seedbench
@@ -58,7 +58,7 @@ def test_pope() -> None:
         }
     )
     observations = Observations(samples=frame)
-    assert SCORE.score(observations, {}).value == pytest.approx(given["f1_score"])
+    assert F1.score(observations, {}).value == pytest.approx(given["f1_score"])
     assert ACCURACY.score(observations, {}).value == pytest.approx(given["accuracy"])
 
 

@@ -20,13 +20,13 @@ from uniwetok.train.errors import TrainingError
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.trainer import checkpoint_bytes
 from uniwetok.train.plan import H100, UTILISATION, Gpu
+from uniwetok.train.plan_table import Row, gib, sections_table
 
 if TYPE_CHECKING:
     from rich.table import Table
     from transformers import PretrainedConfig
 
 _FLOAT, _HALF = 4, 2
-_GIB = 2**30
 _HOUR = 3600
 _KNOWN = {"Qwen/Qwen3-8B": "qwen3-8b", "Qwen/Qwen3-14B": "bitdance-14b-16x"}
 """Language models whose sizes are known without their files."""
@@ -92,27 +92,13 @@ class MLLMPlan:
 
     def table(self, title: str) -> Table:
         """Lay the plan out for a terminal."""
-        from rich import box
-        from rich.table import Table
-
         kind = "FSDP" if self.sharded else "copies"
-        table = Table(
-            title=f"plan of {title} on {self.world} GPUs ({kind}), an estimate",
-            box=box.SIMPLE_HEAD,
-        )
-        table.add_column("")
-        table.add_column("", justify="right")
-        table.add_column("", style="dim")
-        for name, rows in self._sections().items():
-            table.add_row(name, style="bold")
-            for label, value, remark in rows:
-                table.add_row(f"  {label}", value, remark)
-            table.add_section()
-        return table
+        heading = f"plan of {title} on {self.world} GPUs ({kind}), an estimate"
+        return sections_table(heading, self._sections())
 
-    def _sections(self) -> dict[str, list[tuple[str, str, str]]]:
+    def _sections(self) -> dict[str, list[Row]]:
         fits = self.memory_total <= self.gpu_memory
-        remark = f"of {self.gpu}'s {_gib(self.gpu_memory)}; kernels need some more"
+        remark = f"of {self.gpu}'s {gib(self.gpu_memory)}; kernels need some more"
         if not fits:
             remark = f"more than {self.gpu} has: raise --world, or lower data.row_tokens"
         return {
@@ -126,11 +112,11 @@ class MLLMPlan:
                 ("share that predicts text", f"{self.predicted_text:.0%}", "assumed"),
             ],
             "memory a GPU": [
-                *((name, _gib(size), "") for name, size in self.memory.items()),
-                *((name, _gib(size), "estimate") for name, size in self.activations.items()),
-                ("together", _gib(self.memory_total), remark),
+                *((name, gib(size), "") for name, size in self.memory.items()),
+                *((name, gib(size), "estimate") for name, size in self.activations.items()),
+                ("together", gib(self.memory_total), remark),
             ],
-            "disk": [("a checkpoint", _gib(self.checkpoint), "two are kept")],
+            "disk": [("a checkpoint", gib(self.checkpoint), "two are kept")],
             "time": [
                 ("a step", f"{self.seconds_per_step:,.3g} s", self.basis),
                 ("the run", f"{self.hours:,.1f} h", "steps alone"),
@@ -321,7 +307,3 @@ def _speaks(config: MLLMTraining) -> bool:
 
 def _count(module: nn.Module) -> int:
     return sum(weight.numel() for weight in module.parameters())
-
-
-def _gib(size: int) -> str:
-    return f"{size / _GIB:,.2f} GiB"
