@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +150,7 @@ def score_file(
     *,
     protocol: str | None = None,
     questions: Path | None = None,
+    images: Path | None = None,
     out: Path,
     label: str | None = None,
     max_failures: int = 0,
@@ -159,6 +162,7 @@ def score_file(
         observations: The file.
         protocol: Name or file; the task's first if None.
         questions: A second file that some benchmarks need.
+        images: Folder of the pictures that were observed, in the benchmark's layout, for people.
         out: Where the run directory is made.
         label: Name of the model; the file's if None.
         max_failures: Failed samples up to which the result counts as complete.
@@ -179,6 +183,8 @@ def score_file(
     for path in (observations, questions):
         if path is not None and not path.is_file():
             raise UserError(f"{path}: there is no such file")
+    if images is not None and not images.is_dir():
+        raise UserError(f"--images {images}: there is no such folder")
     settings: Protocol = plugin.protocol(protocol or plugin.spec.protocols[0])
     rows = plugin.read_observations(observations, settings, questions)
     digest = DigestCache().of_file(observations)
@@ -198,6 +204,18 @@ def score_file(
     )
     store = Store(out / run.name)
     with store.locked():
+        if images is not None:
+            # Links cost nothing, and the run stays whole where the folder goes.
+            shutil.copytree(images, store.root / "images", copy_function=_link, dirs_exist_ok=True)
         facts = {**provenance.collect("cpu"), "scored": provenance.now()}
         record, merged = settle(store, rows, run, facts)
     return record, merged, store.root
+
+
+def _link(source: str, target: str) -> None:
+    """Link a file, or copy it where it lies on another disk."""
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -29,6 +29,10 @@ def score(
     questions: Annotated[
         Path | None, typer.Option(help="File of questions, where the task needs one.")
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the pictures observed, in the task's layout: for a gallery."),
+    ] = None,
     protocol: Annotated[
         str | None, typer.Option(help="Of the observations; the task's first if absent.")
     ] = None,
@@ -52,9 +56,9 @@ def score(
     for path in plugin or []:
         load_plugin(path)
     if observations is None:
-        if questions or protocol or label or out or max_failures:
+        if questions or images or protocol or label or out or max_failures:
             raise UserError(
-                "--questions, --protocol, --label, --out and --max-failures go with "
+                "--questions, --images, --protocol, --label, --out and --max-failures go with "
                 "--observations FILE; a run directory holds its own"
             )
         _show([rescore(Path(root)) for root in runs], [], as_json=as_json)
@@ -66,6 +70,7 @@ def score(
         observations,
         protocol=protocol,
         questions=questions,
+        images=images,
         out=out or read_settings().out,
         label=label,
         max_failures=max_failures,

@@ -54,10 +54,14 @@ class DpgTask:
         return read_observations(path, questions, _settings(protocol))
 
     def conclude(self, root: Path, rows: pd.DataFrame) -> None:
-        """Write the fine categories' scores."""
-        from tasks.dpg.conclusion import write_categories
+        """Write the fine categories' scores, and the gallery where pictures were given."""
+        from tasks.dpg.conclusion import conclude, write_categories
 
-        write_categories(root, rows)
+        if (root / "images").is_dir():
+            names = rows["id"].str.rpartition("/")[0]
+            conclude(root, rows, self.spec.title, {name: name for name in names})
+        else:
+            write_categories(root, rows)
 
 
 def _settings(protocol: Protocol) -> DpgSettings:

@@ -10,6 +10,8 @@ from harness.types import Protocol, TaskSpec
 from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.observed import ObservedRows
     from tasks.geneval.data import GenEvalData
     from tasks.geneval.settings import GenEvalSettings
@@ -50,6 +52,20 @@ class GenEvalTask:
         if questions is not None:
             raise UserError(f"task {self.spec.name!r} has no --questions: they stand in the file")
         return read_observations(path, _settings(protocol))
+
+    def conclude(self, root: Path, rows: pd.DataFrame) -> None:
+        """Write the gallery of a file's pictures, where they were given."""
+        import json
+
+        from tasks.geneval.conclusion import conclude
+
+        if (root / "images").is_dir():
+            names = rows["id"].str.rpartition("/")[0]
+            prompts = {
+                name: json.loads(metadata)["prompt"]
+                for name, metadata in zip(names, rows["metadata"], strict=True)
+            }
+            conclude(root, rows, self.spec.title, prompts)
 
 
 def _settings(protocol: Protocol) -> GenEvalSettings:

@@ -142,6 +142,15 @@ def test_observations_from_elsewhere_make_a_run(judge: Judge, tmp_path: Path) ->
     assert outputs["payload"].tolist() == [row["word"].encode() for row in rows]
 
 
+def test_pictures_that_were_observed_are_kept_beside(judge: Judge, tmp_path: Path) -> None:
+    pictures = run(tmp_path).root / "images"
+    path = observations(tmp_path, {"name": "red", "word": "red"})
+    for _ in range(2):
+        _, _, root = score_file("colours", path, images=pictures, out=tmp_path / "scored")
+        found = root / "images/red/0.png"
+        assert found.read_bytes() == (pictures / "red/0.png").read_bytes()
+
+
 def test_failures_among_observations_are_counted(
     judge: Judge, tmp_path: Path, uwt_eval: CommandLine
 ) -> None:
@@ -177,6 +186,7 @@ def test_a_label_names_one_model_behind_several_files(judge: Judge, tmp_path: Pa
         (("coco-recon", "--observations", "{file}"), "is not scored from a file of observations"),
         (("colours", "coco-recon", "--observations", "{file}"), "name one task"),
         (("colours", "--observations", "{broken}"), "line 1: not JSON"),
+        (("colours", "--observations", "{file}", "--images", "nowhere"), "no such folder"),
         (("colours", "--label", "x"), "go with --observations"),
         (("colours",), "is not a run directory"),
     ],

@@ -60,17 +60,34 @@ def test_assets_exist() -> None:
     assert set(names) <= set(ASSETS)
 
 
+def write_pictures(workplace: Path, folder: str) -> None:
+    """Four pictures of a run whose images were judged elsewhere."""
+    from PIL import Image
+
+    place = workplace / "RUN/images" / folder
+    place.mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (SIDE, SIDE)).save(place / f"{number:04d}.png")
+
+
+def gallery(workplace: Path) -> str:
+    (page,) = workplace.glob("runs/*/gallery.html")
+    return page.read_text(encoding="utf-8")
+
+
 def test_the_published_detectors_file_is_read(workplace: Path, uwt_eval: CommandLine) -> None:
     (example,) = (line for line in lines("geneval") if line.startswith("{"))
     metadata = json.loads(example)
     four = [{**metadata, "filename": f"00000/samples/{n:04d}.png"} for n in range(4)]
     text = "".join(json.dumps(each) + "\n" for each in four)
     (workplace / "detections.jsonl").write_text(text)
+    write_pictures(workplace, "00000/samples")
     (command,) = (line for line in lines("geneval") if line.startswith("uwt-eval score"))
     result = uwt_eval(*shlex.split(command)[1:], "--json")
     assert result.code == 0, result.err
     (record,) = result.records
     assert (record["model"], record["metrics"]["single_object"]["value"]) == ("MODEL", 1)
+    assert "a photo of a bench" in gallery(workplace)
 
 
 def test_answers_are_read(workplace: Path, uwt_eval: CommandLine) -> None:
@@ -83,7 +100,7 @@ def test_answers_are_read(workplace: Path, uwt_eval: CommandLine) -> None:
         "tuple": "entity - whole (x)",
         "question_natural_language": "Is it?",
     }
-    (workplace / "RUN").mkdir()
+    write_pictures(workplace, answer["item_id"])
     (workplace / "RUN/questions.jsonl").write_text(json.dumps(row) + "\n")
     four = [{**answer, "crop": crop} for crop in range(4)]
     text = "".join(json.dumps(each) + "\n" for each in four)
@@ -92,6 +109,7 @@ def test_answers_are_read(workplace: Path, uwt_eval: CommandLine) -> None:
     result = uwt_eval(*shlex.split(command)[1:], "--json")
     assert result.code == 0, result.err
     assert result.records[0]["metrics"]["dpg_overall"]["value"] == 100
+    assert "Is it?" in gallery(workplace)
 
 
 @pytest.mark.parametrize("command", SCRIPTS)
