@@ -11,7 +11,10 @@ from torch.nn import functional as F  # noqa: N812
 
 _FEW_ROWS = range(2, 5)
 _INIT_STD = 0.02
-_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+_ONEDNN: bool = torch.backends.mkldnn.is_available() and hasattr(  # type: ignore[no-untyped-call]
+    torch.ops.mkldnn, "_linear_pointwise"
+)
+"""Whether this build of torch has oneDNN's product; without it everything is ``F.linear``."""
 
 
 class Linear(nn.Linear):
