@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image, UnidentifiedImageError
-
 from harness.baselines.pixels import to_tensor
+from harness.data.images import DecodeRule, decode_image
 from harness.digests import DigestCache
-from harness.errors import SampleFailure, UserError
+from harness.errors import DecodeError, SampleFailure, UserError
 from harness.interfaces import Code
 from harness.types import ModelCard, Status, digest_of
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
+_AS_STORED = DecodeRule(exif="ignore", alpha="drop", sixteen_bit="clip")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
@@ -58,30 +59,22 @@ class Images:
         Raises:
             SampleFailure: One is missing, or cannot be read.
         """
-        codes = []
-        for name in names:
-            with self._opened(name) as image:
-                codes.append(Code(name.encode(), image.height, image.width))
-        return codes
+        images = [(name, self._opened(name)) for name in names]
+        return [Code(name.encode(), image.height, image.width) for name, image in images]
 
     def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
         """Read images of one size as float32 (B, 3, H, W) in [-1, 1]."""
         del seeds
-        images = []
-        for code in codes:
-            with self._opened(code.payload.decode()) as image:
-                images.append(image.convert("RGB"))
-        return to_tensor(images)
+        return to_tensor([self._opened(code.payload.decode()) for code in codes])
 
     def _opened(self, name: str) -> Image.Image:
-        path = self._root / name
         try:
-            image = Image.open(path)
-            image.load()
+            data = (self._root / name).read_bytes()
         except FileNotFoundError as error:
             raise SampleFailure(Status.MISSING, f"no image {name} in {self._root}") from error
-        except (OSError, UnidentifiedImageError, SyntaxError) as error:
-            raise SampleFailure(
-                Status.DECODE_ERROR, f"{name}: unreadable or truncated image"
-            ) from error
-        return image
+        except OSError as error:
+            raise DecodeError(f"{name}: cannot be read ({error.strerror})") from error
+        try:
+            return decode_image(data, _AS_STORED)
+        except DecodeError as error:
+            raise DecodeError(f"{name}: {error}") from error

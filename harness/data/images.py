@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from harness.errors import DecodeError
 
@@ -29,6 +29,8 @@ class DecodeRule:
 
 def decode_image(data: bytes, rule: DecodeRule) -> Image.Image:
     """Decode to an RGB image; raise `DecodeError` for anything Pillow cannot read whole."""
+    # Other packages switch this on for the whole process, and half an image would pass for one.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         image: Image.Image = Image.open(io.BytesIO(data))
         image.load()

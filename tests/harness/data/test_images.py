@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from harness.data.images import DecodeRule, decode_image
 from harness.errors import DecodeError
@@ -170,7 +170,16 @@ def test_exif_orientation_is_applied_or_ignored(orientation: int) -> None:
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "tiff", "avif", "bmp"])
 @pytest.mark.parametrize("kept", [0.3, 0.7])
-def test_truncated_file(kind: str, kept: float, photos: list[Image.Image]) -> None:
+@pytest.mark.parametrize("tolerated", [False, True])
+def test_truncated_file(
+    kind: str,
+    kept: float,
+    tolerated: bool,
+    photos: list[Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # lmms-eval and other packages switch this on where they are imported.
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerated)
     data = encoded(photos[0], kind)
     with pytest.raises(DecodeError):
         decode_image(data[: int(kept * len(data))], WETOK)

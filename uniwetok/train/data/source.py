@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 IMAGE_SUFFIXES = (
     ".jpg",
@@ -73,6 +73,8 @@ def decode_rgb(data: bytes) -> Image.Image:
         UnreadableImage: the bytes are no image, a truncated one, or one too large for Pillow.
     """
     try:
+        # Other packages switch this on for the whole process, and half an image would do.
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
         image: Image.Image = Image.open(io.BytesIO(data))
         image.load()
         if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from uniwetok.train.data.folder import FolderImages, list_folder
 from uniwetok.train.data.opening import open_images
@@ -79,7 +79,9 @@ def test_damaged_images_are_named(tmp_path: Path, content: bytes) -> None:
         open_images(tmp_path).read(0)
 
 
-def test_truncated_and_vanished_images(image_folder: Path) -> None:
+def test_truncated_and_vanished_images(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # lmms-eval and other packages switch this on where they are imported.
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     path = image_folder / "class_0" / "000.png"
     source = open_images(image_folder)
     path.write_bytes(path.read_bytes()[:60])
