@@ -191,15 +191,20 @@ def print_record(console: Console, record: ResultRecord) -> None:
     console.print(table)
 
 
+def fits(console: Console, table: Table) -> bool:
+    """Whether a table stands in the console without a cell wrapped."""
+    unbounded = console.options.update(max_width=_UNBOUNDED)
+    return console.measure(table, options=unbounded).maximum <= console.width
+
+
 def print_results(
     console: Console, records: Sequence[ResultRecord], references: Sequence[ReferenceRow] = ()
 ) -> None:
     """Print the table, then why cells are empty and what failed."""
-    unbounded = console.options.update(max_width=_UNBOUNDED)
     wide = False
     for optional in (True, False):
         table = results_table(records, references, optional=optional)
-        wide = console.measure(table, options=unbounded).maximum <= console.width
+        wide = fits(console, table)
         if wide:
             break
     else:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.data.manifest import dataset_digest
 from harness.errors import UserError
 from harness.interfaces import Code, Columns, Concluding, Model, ScoresObservations, Task
-from harness.models import ModelChoice
-from harness.plan import RunFile, RunRequest, check_counts, metric, resolve_device, run_id
+from harness.plan import RunFile, RunRequest, metric, resolve, resolve_device, run_id
 from harness.registry import TASKS
 from harness.shard import World
 from harness.types import ModelCard, Protocol, Sample, Status, digest_of
@@ -65,17 +64,14 @@ class ObservedRun:
 
 def performed_run(request: RunRequest) -> tuple[ObservedRun, Model, str]:
     """The run that a task performs itself, its model, and the device; nothing is loaded yet."""
-    check_counts(request)
-    spec = TASKS.get(request.task).spec
-    protocol: Protocol = TASKS.get(request.task).protocol(request.protocol or spec.protocols[0])
-    model = ModelChoice.parse(request.model).build()
+    task, model, protocol, metrics = resolve(request)
     asked = digest_of([request.data, request.limit])
     run = ObservedRun(
-        task=spec.name,
+        task=task.spec.name,
         protocol=protocol,
         model=model.card,
-        metrics=request.metrics or spec.metrics,
-        name=run_id(spec.name, model.card, protocol, asked, request.seed),
+        metrics=metrics,
+        name=run_id(task.spec.name, model.card, protocol, asked, request.seed),
         seed=request.seed,
         max_failures=request.max_failures,
     )

@@ -18,6 +18,7 @@ from harness.interfaces import (
     Metric,
     Model,
     OnProgress,
+    Task,
     TaskData,
 )
 from harness.models import ModelChoice
@@ -157,12 +158,23 @@ def run_id(task: str, model: ModelCard, protocol: Protocol, data_digest: str, se
     return f"{task}-{name}-{protocol.name}-{digest[:10]}"
 
 
-def check_counts(request: RunRequest) -> None:
-    """Raise `UserError` for a number that cannot be."""
+def resolve(request: RunRequest) -> tuple[Task, Model, Protocol, Sequence[str]]:
+    """The task, the model, the protocol and the metrics that a request names.
+
+    Raises:
+        UserError: A name or a number that cannot be.
+    """
     if request.limit is not None and request.limit < 1:
         raise UserError(f"--limit {request.limit}: must be at least 1")
     if request.batch_size is not None and request.batch_size < 1:
         raise UserError(f"--batch-size {request.batch_size}: must be at least 1")
+    task: Task = TASKS.get(request.task)
+    keys = request.metrics or task.spec.metrics
+    for key in keys:
+        METRICS.get(key)
+    model = ModelChoice.parse(request.model).build()
+    own = getattr(model, "protocols", {}).get(task.spec.name, task.spec.protocols[0])
+    return task, model, task.protocol(request.protocol or own), keys
 
 
 def make_plan(
@@ -179,15 +191,8 @@ def make_plan(
         on_listing: Progress of reading the data for its digests.
         provenance: Facts about the origin to keep, made for the resolved device.
     """
-    check_counts(request)
-    task = TASKS.get(request.task)
+    task, model, protocol, keys = resolve(request)
     spec = task.spec
-    keys = request.metrics or spec.metrics
-    for key in keys:
-        METRICS.get(key)
-    model = ModelChoice.parse(request.model).build()
-    own = getattr(model, "protocols", {}).get(spec.name, spec.protocols[0])
-    protocol: Protocol = task.protocol(request.protocol or own)
     device = resolve_device(request.device, world)
     data: TaskData = task.open(request.data, protocol)
     samples = world.broadcast(data.samples(request.limit, on_listing) if world.is_main else None)

@@ -17,7 +17,7 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,15 @@ class Store:
 
     def write_json(self, name: str, value: Any) -> Path:
         """Write a JSON file that people can read."""
-        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-        return self.write(name, lambda path: _write_text(path, text))
+        return self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text as UTF-8."""
+
+        def write(path: Path) -> None:
+            path.write_text(text, encoding="utf-8")
+
+        return self.write(name, write)
 
     def _part(self, stage: str, block: int, key: str) -> str:
         return f"{stage}/{block:06d}-{key[:_KEY_DIGITS]}.parquet"
@@ -92,17 +99,15 @@ class Store:
         """Write a block's rows."""
         self.write(self._part(stage, block, key), lambda path: pq.write_table(table, path))
 
-    def read_part(self, stage: str, block: int, key: str) -> pa.Table:
-        """Read a block's rows."""
-        return pq.read_table(self.root / self._part(stage, block, key))
+    def read_part(
+        self, stage: str, block: int, key: str, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Read a block's rows; of all columns where None are named."""
+        return pq.read_table(self.root / self._part(stage, block, key), columns=columns)
 
     def discard_part(self, stage: str, block: int, key: str) -> None:
         """Forget a block, so that it is computed again."""
         (self.root / self._part(stage, block, key)).unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

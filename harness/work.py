@@ -93,10 +93,10 @@ class Worker:
         data = self.plan.data
         if not isinstance(data, PictureFiles):
             return False
-        table = self.store.read_part("outputs", index, self.plan.file.output_key(block))
+        statuses = self._statuses("outputs", index, self.plan.file.output_key(block))
         return any(
             status == Status.OK and not (self.store.root / picture_file(data, sample)).is_file()
-            for sample, status in zip(block, table["status"].to_pylist(), strict=True)
+            for sample, status in zip(block, statuses, strict=True)
         )
 
     def _has_outputs(self, index: int, block: Sequence[Sample]) -> bool:
@@ -106,8 +106,14 @@ class Worker:
         """A part is there, and nothing in it failed in a way that may pass."""
         if not self.store.has_part(stage, index, key, rows):
             return False
-        statuses = self.store.read_part(stage, index, key)["status"].to_pylist()
+        statuses = self._statuses(stage, index, key)
         return not any(status in statuses for status in TRIED_AGAIN)
+
+    def _statuses(self, stage: str, index: int, key: str) -> list[str]:
+        statuses: list[str] = self.store.read_part(stage, index, key, ["status"])[
+            "status"
+        ].to_pylist()
+        return statuses
 
     def _missing_extractors(self, index: int, block: Sequence[Sample]) -> list[str]:
         file = self.plan.file

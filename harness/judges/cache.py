@@ -30,12 +30,8 @@ class ReplyCache:
     def write(self, digest: str, reply: dict[str, Any]) -> None:
         """Keep a reply; on the disk when this returns."""
         text = json.dumps(reply, ensure_ascii=True)
-        self._store.write(self._name(digest), lambda path: _write(path, text))
+        self._store.write_text(self._name(digest), text)
 
     @staticmethod
     def _name(digest: str) -> str:
         return f"{digest[:2]}/{digest}.json"
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="ascii")

@@ -9,14 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.console import fits
 from reports.escape import one_line
 from reports.tables.filled import Filled
 from reports.tables.text import cell_text, footnotes, label, spanned_headings
 
 _METHOD = 28
 """Characters of a method's name on one line."""
-_UNBOUNDED = 10_000
-"""Characters: more than any table needs."""
 
 
 def show(console: Console, filled: Filled) -> None:
@@ -32,12 +31,11 @@ def show(console: Console, filled: Filled) -> None:
 
 def _parts(console: Console, filled: Filled) -> Iterator[Table]:
     """Tables that fit the console, as few as can be; one column at least in each."""
-    unbounded = console.options.update(max_width=_UNBOUNDED)
     start, total = 0, len(filled.measures)
     while start < total:
         for end in range(total, start, -1):
             part = _table(filled, range(start, end))
-            if console.measure(part, options=unbounded).maximum <= console.width:
+            if fits(console, part):
                 break
         yield part
         start = end

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,14 +62,10 @@ class GenEvalData(TextToImageData[Metadata]):
         store = Store(root)
         for prompt in dict.fromkeys(rows["id"].str.rpartition("/")[0]):
             line = json.dumps(self._prompts[prompt].about.record) + "\n"
-            store.write(f"images/{prompt}/metadata.jsonl", functools.partial(_write, line))
+            store.write_text(f"images/{prompt}/metadata.jsonl", line)
         prompts = {name: prompt.text for name, prompt in self._prompts.items()}
         conclude(root, rows, self._title, prompts)
 
 
 def _names(prompt: str, number: int) -> list[str]:
     return [f"{prompt}/samples/{number:0{digits}d}.png" for digits in _DIGITS]
-
-
-def _write(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -16,6 +16,7 @@ from lmms_eval.api.instance import Instance
 from harness.errors import UserError
 from harness.models import ModelChoice
 from harness.registry import load_plugin
+from harness.store import Store
 from harness.types import Status
 from tasks.vqa.answers import Row, write_rows
 from tasks.vqa.causes import first_cause
@@ -79,7 +80,8 @@ def evaluate(job: Job, tell: Callable[..., None]) -> None:
     keep_pictures(job.folder, suite, rows, model.pictures)
     write_rows(job.result, rows)
     kept = {key: results[key] for key in ("results", "configs", "versions") if key in results}
-    job.facts.write_text(json.dumps(kept, indent=2, default=str), encoding="utf-8")
+    text = json.dumps(kept, indent=2, default=str)
+    Store(job.facts.parent).write_text(job.facts.name, text)
 
 
 class _RecordedModel(HarnessModel):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats import CONFIDENCE, NO_INTERVAL, RESAMPLES, Interval
+from harness.stats import NO_INTERVAL, RESAMPLES, Interval, percentiles
 
 _BATCH_ELEMENTS = 1 << 22
 
@@ -61,9 +61,4 @@ def cluster_interval(
         with np.errstate(invalid="ignore", divide="ignore"):
             drawn.append(figure(total))
     values = np.concatenate(drawn)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return NO_INTERVAL
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return Interval(float(low), float(high), f"bootstrap over {len(sums)} clusters")
+    return percentiles(values[np.isfinite(values)], f"bootstrap over {len(sums)} clusters")

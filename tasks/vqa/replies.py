@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,11 +87,11 @@ class Journal:
         self._path = path
         self._known: dict[str, Answered] = {}
         if path.is_file():
-            text = path.read_text(encoding="utf-8")
-            if not text.endswith("\n"):
-                text = text[: text.rfind("\n") + 1]
-                path.write_text(text, encoding="utf-8")
-            for line in text.splitlines():
+            content = path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                os.truncate(path, whole)
+            for line in content[:whole].splitlines():
                 entry = json.loads(line)
                 key = entry.pop("key")
                 self._known[key] = _answered(entry)

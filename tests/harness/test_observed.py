@@ -216,6 +216,10 @@ def test_a_task_that_another_program_performs(
     assert performed == ["cpu"]
     assert (finished.record.n, finished.record.value("right")) == (3, 1.0)
     assert result_of(rescore(finished.root)[0]) == result_of(finished.record)
+    performed.clear()
+    with pytest.raises(UserError, match="unknown metric 'rihgt'"):
+        run(tmp_path, task="performed-colours", metrics=("rihgt",))
+    assert not performed, "what cannot be scored is not performed either"
     with pytest.raises(UserError, match="run it without torchrun"):
         runner.run(
             RunRequest(task="performed-colours", model="painter"),

@@ -133,8 +133,8 @@ def test_kept_replies_are_not_asked_for_again(tmp_path: Path) -> None:
     first = Parrot({"b": None})
     questions = [asked("a"), asked("b"), asked("c")]
     ask(first, *questions, batch=1, journal=Journal(path))
-    with path.open("a") as file:
-        file.write('{"key": "cut sho')
+    with path.open("ab") as file:
+        file.write(b'{"key": "cut in a letter \xc3')
     second = Parrot()
     answers = ask(second, *questions, batch=1, journal=Journal(path))
     assert second.batches == [["b"]]
