@@ -10,7 +10,7 @@ import itertools
 import sys
 from importlib import import_module
 
-from harness.registry import did_you_mean
+from harness.interfaces.registry import did_you_mean
 
 BENCHMARKS = ("startup", "overhead", "metrics", "losses", "reports", "mllm")
 BY_REQUEST = ("train-step", "ar", "vqa")

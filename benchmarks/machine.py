@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.provenance import machine, package_versions
+from harness.engine.provenance import machine, package_versions
 
 
 def headline() -> str:

@@ -11,14 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import headline
-from harness.interfaces import Code
-from harness.plan import RunRequest
-from harness.progress import Progress
-from harness.registry import MODELS
-from harness.runner import run
-from harness.shard import World
-from harness.types import ModelCard
-from uniwetok.plugins import TokenizerPlugin
+from harness.engine.progress import Progress
+from harness.engine.runner import run
+from harness.engine.world import World
+from harness.interfaces import Code, RunRequest
+from harness.interfaces.registry import MODELS
+from harness.interfaces.types import ModelCard
+from uniwetok.plugins.tokenizer import TokenizerPlugin
 
 if TYPE_CHECKING:
     from torch import Tensor

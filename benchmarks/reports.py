@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks.machine import headline
 from benchmarks.startup import cpu_seconds
-from harness.types import MetricValue, Protocol, ResultRecord, RunStatus, digest_of
+from harness.interfaces.types import MetricValue, Protocol, ResultRecord, RunStatus, digest_of
 
 RECORDS = 1_000
 PAIRS = 50_000

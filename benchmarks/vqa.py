@@ -119,8 +119,8 @@ def _own_loop(copy: Path) -> None:
 
 
 def _our_way(copy: Path, root: Path) -> None:
-    from harness.registry import MODELS
-    from harness.types import ModelCard
+    from harness.interfaces.registry import MODELS
+    from harness.interfaces.types import ModelCard
     from tasks.vqa.evaluation import evaluate
     from tasks.vqa.job import Job
     from tasks.vqa.local_data import find_copy

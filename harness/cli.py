@@ -15,8 +15,8 @@ from harness.commands.metrics import metrics
 from harness.commands.run import run
 from harness.commands.score import score
 from harness.commands.show import show
-from harness.errors import ExitCode, UserError
-from harness.registry import COMMANDS
+from harness.interfaces.errors import ExitCode, UserError
+from harness.interfaces.registry import COMMANDS
 
 
 def build_app() -> typer.Typer:

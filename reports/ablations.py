@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.console import NOTHING, label
-from harness.registry import TASKS, expand_tasks
-from harness.types import COMPUTED, ResultRecord
+from harness.commands.console import NOTHING, label
+from harness.interfaces.registry import TASKS, expand_tasks
+from harness.interfaces.types import COMPUTED, ResultRecord
 from reports.paper import load_table
 
 _PAPER_IMAGES = 50_000

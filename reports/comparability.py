@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness.errors import UserError
-from harness.types import Protocol, ResultRecord
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Protocol, ResultRecord
 from reports.records import Loaded
 
 ABSENT = "(not set)"
@@ -80,7 +80,7 @@ def protocol_settings(loaded: Loaded) -> dict[str, Any] | None:
 
 
 def _named_protocol(task: str, name: str) -> Protocol | None:
-    from harness.registry import TASKS
+    from harness.interfaces.registry import TASKS
 
     if task not in TASKS:
         return None

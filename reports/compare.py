@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import UserError
-from harness.types import RunStatus
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import RunStatus
 from reports.comparability import differences, protocol_settings
 from reports.paired import PairedDifference, paired_differences
 from reports.records import Loaded, metric_names

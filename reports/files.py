@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.console import label
-from harness.errors import UserError
-from harness.types import COMPUTED, ResultRecord, Status
+from harness.commands.console import label
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import COMPUTED, ResultRecord, Status
 from reports.comparability import flatten, protocol_settings
 from reports.escape import one_line
 from reports.records import Loaded

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats import CONFIDENCE, RESAMPLES
+from harness.metrics.stats import CONFIDENCE, RESAMPLES
 
 Floats = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from reports.records import Loaded
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.errors import UserError
-from harness.types import COMPUTED, SCHEMA_VERSION, ResultRecord, digest_of
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import COMPUTED, SCHEMA_VERSION, ResultRecord, digest_of
 
 RECORD = "record.json"
 _SUFFIX = ".record.json"

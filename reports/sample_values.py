@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.interfaces import ClusteredMetric, SampleMetric
-from harness.registry import METRICS
-from harness.scores import SampleMean, averaging_weights
+from harness.interfaces.registry import METRICS
+from harness.metrics.scores import SampleMean, averaging_weights
 from reports.samples import Columns
 
 Floats = NDArray[np.float64]

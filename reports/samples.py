@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from harness.errors import UserError
-from harness.types import Status
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Status
 from reports.records import Loaded
 
 FILE = "samples.parquet"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from reports.files import write_bytes
 from reports.pictures import kept_pictures, read_picture
 from reports.records import Loaded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.console import NOTHING, label
+from harness.commands.console import NOTHING, label
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import registry
+from harness.interfaces import registry
 from tests.conftest import CommandLine
 
 REPOSITORY = Path(__file__).parent.parent

@@ -17,10 +17,7 @@ MAY_IMPORT = {
     "reports": {"reports", "harness"},
     "uniwetok": {"uniwetok"},
 }
-ADAPTERS = {
-    REPOSITORY / "uniwetok" / name
-    for name in ("plugins.py", "ar_plugin.py", "mllm_plugin.py", "commands")
-}
+ADAPTERS = {REPOSITORY / "uniwetok" / name for name in ("plugins", "commands")}
 """Where `uniwetok` meets the harness: its plug-ins and commands."""
 FILES = [path for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py"))]
 

@@ -13,12 +13,12 @@ from benchmarks.ar.released import ReleasedTraining, build
 from benchmarks.metrics.rounds import Outputs
 from uniwetok.ar import BitDance, Guidance, sample
 from uniwetok.ar.config import BitDanceConfig
+from uniwetok.randomness import stream_seed
 from uniwetok.tokenizer import quantizer
 from uniwetok.train.ar.config import ARTraining, released_optimizer
 from uniwetok.train.ar.trainer import ARTrainer
 from uniwetok.train.codes.stream import CodeBatch
-from uniwetok.train.optimizers import learning_rate
-from uniwetok.train.randomness import stream_seed
+from uniwetok.train.engine.optimizers import learning_rate
 
 OURS, RELEASED = "ours", "released"
 _SEED = 3

@@ -10,7 +10,7 @@ from torch import Tensor
 from uniwetok.ar.solver import Solver
 from uniwetok.mllm import Assistant, Turn, collate
 from uniwetok.mllm.chat import vocabulary
-from uniwetok.train.randomness import stream
+from uniwetok.randomness import stream
 
 
 def banned(assistant: Assistant) -> list[int]:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.losses.config import TokenizerLossConfig
+from uniwetok.randomness import stream
 from uniwetok.tokenizer.config import UniWeTokConfig
-from uniwetok.train.config import TokenizerTraining
-from uniwetok.train.randomness import stream
+from uniwetok.train.engine.config import TokenizerTraining
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool, dropout_p: float) -> Tensor:

@@ -14,9 +14,9 @@ import PIL
 from PIL import Image, features
 
 from harness.baselines.pixels import to_images, to_tensor
-from harness.errors import UserError
 from harness.interfaces import Code
-from harness.types import ModelCard
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import ModelCard
 
 if TYPE_CHECKING:
     from torch import Tensor

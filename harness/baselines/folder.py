@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.baselines.pixels import to_tensor
+from harness.data.digests import DigestCache
 from harness.data.images import DecodeRule, decode_image
-from harness.digests import DigestCache
-from harness.errors import DecodeError, SampleFailure, UserError
 from harness.interfaces import Code
-from harness.types import ModelCard, Status, digest_of
+from harness.interfaces.errors import DecodeError, SampleFailure, UserError
+from harness.interfaces.types import ModelCard, Status, digest_of
 
 if TYPE_CHECKING:
     from PIL import Image

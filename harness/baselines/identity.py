@@ -11,7 +11,7 @@ from PIL import Image
 
 from harness.baselines.pixels import to_images, to_tensor
 from harness.interfaces import Code
-from harness.types import ModelCard
+from harness.interfaces.types import ModelCard
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from harness.pixel_values import to_float
+from harness.data.pixel_values import to_float
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,8 +15,8 @@ app = typer.Typer(help="Find or fetch the weight files that metrics need.", no_a
 
 
 def _state(name: str) -> tuple[str, bool]:
-    from harness.assets import locate
-    from harness.errors import Unavailable
+    from harness.data.assets import locate
+    from harness.interfaces.errors import Unavailable
 
     try:
         return str(locate(name)), True
@@ -27,7 +27,7 @@ def _state(name: str) -> tuple[str, bool]:
 @app.command("list")
 def list_assets(as_json: Json = False) -> None:
     """List weight files, and where each lies."""
-    from harness.assets import ASSETS
+    from harness.data.assets import ASSETS
 
     rows = []
     for name, asset in ASSETS.items():
@@ -61,8 +61,8 @@ def fetch(
     names: Annotated[list[str], typer.Argument(help="Assets, or 'all'.")],
 ) -> None:
     """Download and verify weight files; files that are at hand are only verified."""
-    from harness.assets import ASSETS
-    from harness.assets import fetch as fetch_one
+    from harness.data.assets import ASSETS
+    from harness.data.assets import fetch as fetch_one
 
     for name in ASSETS if names == ["all"] else names:
         print(f"{name}: {fetch_one(name, progress=True)}")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.commands.options import Json
-from harness.errors import ExitCode
+from harness.interfaces.errors import ExitCode
 
 
 def calibrate(
@@ -25,15 +25,15 @@ def calibrate(
 
     Exit code 1 where a metric is out of order, 3 where one could not be computed.
     """
-    from harness import protocols
-    from harness.console import NOTHING, label
+    from harness.commands.console import NOTHING, label
     from harness.data.images import DecodeRule
-    from harness.plan import resolve_device
-    from harness.progress import Progress
+    from harness.engine import protocols
+    from harness.engine.plan import resolve_device
+    from harness.engine.progress import Progress
+    from harness.engine.world import World
     from harness.sets.calibration import calibrate as measure
     from harness.sets.images import open_images
     from harness.sets.spec import FILES
-    from harness.shard import World
 
     messages = Console(stderr=True)
     progress = Progress(messages, quiet=as_json)

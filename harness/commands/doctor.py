@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from harness.commands.options import Json
-from harness.errors import ExitCode
+from harness.interfaces.errors import ExitCode
 
 
 def doctor(as_json: Json = False) -> None:

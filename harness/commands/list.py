@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.commands.options import Json, Plugins
-from harness.registry import EXTRACTORS, METRICS, MODELS, TASKS, load_plugin
+from harness.interfaces.registry import EXTRACTORS, METRICS, MODELS, TASKS, load_plugin
 
 
 class Kind(StrEnum):
@@ -50,13 +50,13 @@ def _protocols() -> dict[str, str]:
 
 
 def _assets() -> dict[str, str]:
-    from harness.assets import ASSETS
+    from harness.data.assets import ASSETS
 
     return {name: f"{asset.filename}, for {asset.used_by}" for name, asset in ASSETS.items()}
 
 
 def _presets() -> dict[str, str]:
-    from harness.presets import all_presets
+    from harness.engine.presets import all_presets
 
     return {name: preset.title for name, preset in all_presets().items()}
 

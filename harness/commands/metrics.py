@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from harness.commands.options import Json
-from harness.errors import ExitCode
+from harness.interfaces.errors import ExitCode
 
 
 def metrics(
@@ -41,17 +41,17 @@ def metrics(
 
     Features are kept in the cache: a reference is passed through the network once.
     """
-    from harness import protocols
-    from harness.console import print_record
+    from harness.commands.console import print_record
     from harness.data.images import DecodeRule
-    from harness.plan import resolve_device
-    from harness.progress import Progress
+    from harness.engine import protocols
+    from harness.engine.plan import resolve_device
+    from harness.engine.progress import Progress
+    from harness.engine.world import World
+    from harness.interfaces.types import RunStatus
     from harness.sets.compare import Comparison, expand_metrics
     from harness.sets.images import open_images
     from harness.sets.reference import open_reference
     from harness.sets.spec import FILES
-    from harness.shard import World
-    from harness.types import RunStatus
 
     keys = expand_metrics(names.split(",") if names else None)
     messages = Console(stderr=True)

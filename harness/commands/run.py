@@ -11,15 +11,21 @@ import typer
 from rich.console import Console
 
 from harness.commands.options import Json, Plugins
-from harness.errors import ExitCode, UserError
-from harness.registry import REFERENCES, TABLES, TASKS, did_you_mean, expand_tasks, load_plugin
+from harness.interfaces.errors import ExitCode, UserError
+from harness.interfaces.registry import (
+    REFERENCES,
+    TABLES,
+    TASKS,
+    did_you_mean,
+    expand_tasks,
+    load_plugin,
+)
 
 if TYPE_CHECKING:
-    from harness.interfaces import PublishedTable
-    from harness.plan import RunRequest
-    from harness.runner import Finished
-    from harness.shard import World
-    from harness.types import ReferenceRow, ResultRecord
+    from harness.engine.runner import Finished
+    from harness.engine.world import World
+    from harness.interfaces import PublishedTable, RunRequest
+    from harness.interfaces.types import ReferenceRow, ResultRecord
 
 
 def run(
@@ -82,10 +88,11 @@ def run(
 
     Without --model the task's baselines run; without data the embedded sample set is used.
     """
-    from harness.plan import RunRequest, resolve_device
-    from harness.settings import read_settings
-    from harness.shard import World
-    from harness.types import RunStatus
+    from harness.data.settings import read_settings
+    from harness.engine.plan import resolve_device
+    from harness.engine.world import World
+    from harness.interfaces import RunRequest
+    from harness.interfaces.types import RunStatus
 
     for path in plugin or []:
         load_plugin(path)
@@ -210,8 +217,8 @@ def _run_all(
     Returns:
         what came to its end, and by reason the requests that did not.
     """
-    from harness.progress import Progress
-    from harness.runner import run as run_one
+    from harness.engine.progress import Progress
+    from harness.engine.runner import run as run_one
 
     messages = Console(stderr=True)
     progress = Progress(messages, quiet=quiet)
@@ -254,7 +261,7 @@ def _print_filled(
 
 
 def _print_tables(console: Console, finished: list[Finished]) -> None:
-    from harness.console import print_results
+    from harness.commands.console import print_results
 
     by_task: dict[str, list[ResultRecord]] = {}
     for result in finished:
@@ -277,7 +284,7 @@ def references(task: str) -> list[ReferenceRow]:
 
 def _performed_plan(request: RunRequest) -> dict[str, Any]:
     """The plan of a task that another program carries out: its samples are not known before."""
-    from harness.observed import performed_run
+    from harness.engine.observed import performed_run
 
     run, _, device = performed_run(request)
     return {
@@ -305,11 +312,11 @@ def _as_json(request: RunRequest) -> dict[str, Any]:
 
 
 def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
+    from harness.data.store import Store
+    from harness.engine.plan import make_plan
+    from harness.engine.work import Worker
+    from harness.engine.world import World
     from harness.interfaces import Performed
-    from harness.plan import make_plan
-    from harness.shard import World
-    from harness.store import Store
-    from harness.work import Worker
 
     alone = World()
     plans: list[dict[str, Any]] = []

@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 
 from harness.commands.options import Json, Plugins
-from harness.errors import ExitCode, UserError
-from harness.registry import load_plugin
+from harness.interfaces.errors import ExitCode, UserError
+from harness.interfaces.registry import load_plugin
 
 if TYPE_CHECKING:
-    from harness.score import Merged
-    from harness.types import ResultRecord
+    from harness.engine.score import Merged
+    from harness.interfaces.types import ResultRecord
 
 
 def score(
@@ -49,9 +49,9 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Compute metrics from what a run has stored, or a file holds: no model, no data, no GPU."""
-    from harness.observed import score_file
-    from harness.runner import rescore
-    from harness.settings import read_settings
+    from harness.data.settings import read_settings
+    from harness.engine.observed import score_file
+    from harness.engine.runner import rescore
 
     for path in plugin or []:
         load_plugin(path)
@@ -82,10 +82,10 @@ def _show(
     results: list[tuple[ResultRecord, Merged]], written: list[Path], *, as_json: bool
 ) -> None:
     """Print tables or JSON; exit as incomplete where a result is."""
+    from harness.commands.console import print_results
     from harness.commands.run import references
-    from harness.console import print_results
-    from harness.runner import first_errors
-    from harness.types import RunStatus
+    from harness.engine.runner import first_errors
+    from harness.interfaces.types import RunStatus
 
     records = [record for record, _ in results]
     if as_json:

@@ -13,13 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.commands.options import Json, Plugins
-from harness.errors import UserError
-from harness.presets import all_presets, describe
-from harness.registry import METRICS, MODELS, TASKS, did_you_mean, load_plugin
+from harness.engine.presets import all_presets, describe
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import METRICS, MODELS, TASKS, did_you_mean, load_plugin
 
 
 def _protocols() -> dict[str, Any]:
-    from harness import protocols
+    from harness.engine import protocols
     from harness.sets.spec import FILES
 
     found: dict[str, Any] = {}
@@ -38,7 +38,7 @@ def _protocols() -> dict[str, Any]:
 
 
 def _describe(name: str) -> dict[str, Any]:
-    from harness.assets import ASSETS
+    from harness.data.assets import ASSETS
 
     if (Path(name) / "record.json").is_file():
         return dict(json.loads((Path(name) / "record.json").read_text(encoding="utf-8")))
@@ -89,7 +89,7 @@ def _text(value: Any) -> str:
 
 
 def _print_preset(console: Console, facts: dict[str, Any]) -> None:
-    from harness.console import label
+    from harness.commands.console import label
 
     console.print(f"{facts['preset']}: {facts['title']}", style="bold", markup=False)
     console.print(facts["source"], style="dim", markup=False)
@@ -132,7 +132,7 @@ def show(
     for path in plugin or []:
         load_plugin(path)
     if schema:
-        from harness.types import ResultRecord
+        from harness.interfaces.types import ResultRecord
 
         print(json.dumps(ResultRecord.model_json_schema(mode="serialization"), indent=2))
         return

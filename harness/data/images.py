@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from harness.errors import DecodeError
+from harness.interfaces.errors import DecodeError
 
 
 @dataclass(frozen=True, slots=True)

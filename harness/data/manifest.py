@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from harness.data.digests import DigestCache
 from harness.data.sources import ImageSource
-from harness.digests import DigestCache
-from harness.errors import DecodeError
-from harness.types import Sample, digest_of
+from harness.interfaces.errors import DecodeError
+from harness.interfaces.types import Sample, digest_of
 
 UNREADABLE = "unreadable"
 """Stands for the digest of an image whose bytes cannot be read."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from harness.errors import DecodeError, UserError
+from harness.interfaces.errors import DecodeError, UserError
 
 IMAGE_SUFFIXES = (
     ".jpg",

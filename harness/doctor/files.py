@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from harness.data.settings import read_settings
 from harness.doctor.finding import Finding
-from harness.settings import read_settings
 
 _IMAGENET_IMAGES, _COCO_IMAGES = 50_000, 5_000
 """Images of the validation sets that the paper uses."""
@@ -21,8 +21,8 @@ def find() -> Iterator[Finding]:
 
 
 def _plugins() -> Iterator[Finding]:
-    from harness.errors import UserError
-    from harness.registry import EXTRACTORS, METRICS, MODELS, TASKS
+    from harness.interfaces.errors import UserError
+    from harness.interfaces.registry import EXTRACTORS, METRICS, MODELS, TASKS
 
     for registry in (TASKS, MODELS, METRICS, EXTRACTORS):
         names, broken = registry.names(), []
@@ -40,8 +40,8 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _assets() -> Iterator[Finding]:
-    from harness.assets import ASSETS, candidates, locate
-    from harness.errors import Unavailable
+    from harness.data.assets import ASSETS, candidates, locate
+    from harness.interfaces.errors import Unavailable
 
     settings = read_settings()
     for name, asset in ASSETS.items():
@@ -62,7 +62,7 @@ def _assets() -> Iterator[Finding]:
 
 def _data() -> Iterator[Finding]:
     from harness.data.sources import open_source
-    from harness.errors import UserError
+    from harness.interfaces.errors import UserError
 
     settings = read_settings()
     for name, place, images in (

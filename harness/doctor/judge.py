@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from harness.doctor.finding import Finding
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from harness.judges import JudgeSettings
 
 _SETTINGS = JudgeSettings(client="openai", model="any", max_tokens=1, jpeg_quality=90)

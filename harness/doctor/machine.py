@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.data.settings import read_settings
 from harness.doctor.finding import Finding
-from harness.settings import read_settings
 
 _LEAST_FREE_BYTES = 5 * 10**9
 _FORCED = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from harness.types import ModelCard
+    from harness.interfaces.types import ModelCard
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from harness.set_metrics.reference import ReferenceFeatures
-    from harness.types import Codebook, MetricValue
+    from harness.interfaces.types import Codebook, MetricValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,23 @@ class ExtractorFactory(Protocol):
     """Makes an extractor for a protocol on a device."""
 
     def __call__(self, settings: Mapping[str, Any], device: str) -> Extractor:
-        """Raise `harness.errors.Unavailable` where weights or a package are missing."""
+        """Raise `harness.interfaces.errors.Unavailable` where weights or a package are missing."""
+        ...
+
+
+class ReferenceSet(Protocol):
+    """Features of the set that a generated set is compared with."""
+
+    def distribution(self, output: str) -> Any:
+        """One side of a Fréchet distance; raise `Unavailable` where the reference has none."""
+        ...
+
+    def rows(self, output: str) -> np.ndarray:
+        """The images' features, float32 (n, d); raise `Unavailable` where there are none."""
+        ...
+
+    def write(self, path: Path) -> None:
+        """Write everything into one file, beside a run."""
         ...
 
 
@@ -98,7 +114,7 @@ class Observations:
     """The run's seed; intervals resample with it."""
     small_sets: bool = False
     """Whether the user asked for metrics that need more samples than there are."""
-    reference: ReferenceFeatures | None = None
+    reference: ReferenceSet | None = None
     """The set that a generated set is compared with; None where outputs have originals."""
 
 

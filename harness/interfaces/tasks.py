@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.interfaces.models import Code, Model
-from harness.interfaces.observing import Columns, Extractor
+from harness.interfaces.observing import Columns, Extractor, ReferenceSet
+from harness.interfaces.progress import OnProgress, Progress
+from harness.interfaces.runs import ObservedRows, RunRequest
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from rich.console import Console
 
-    from harness.observed import ObservedRows
-    from harness.plan import RunRequest
-    from harness.progress import Progress
-    from harness.set_metrics.reference import ReferenceFeatures
-    from harness.types import Protocol as EvalProtocol
-    from harness.types import ResultRecord, Sample, TaskSpec
-
-
-OnProgress = Callable[[int, int], None]
-"""Called with (done, total)."""
+    from harness.interfaces.types import Protocol as EvalProtocol
+    from harness.interfaces.types import ResultRecord, Sample, TaskSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +103,7 @@ class GenerativeTaskData(TaskData, Protocol):
     reference_digest: str
     """SHA-256 of the reference's content; empty without a reference."""
 
-    def reference(self, device: str, progress: Progress) -> ReferenceFeatures:
+    def reference(self, device: str, progress: Progress) -> ReferenceSet:
         """The reference's features; raise `Unavailable` where their network's weights miss."""
         ...
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.store import Store
+from harness.data.store import Store
 
 
 class ReplyCache:

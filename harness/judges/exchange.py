@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
-from harness.types import Record
+from harness.interfaces.types import Record
 
 
 class JudgeSettings(Record):

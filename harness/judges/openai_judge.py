@@ -13,13 +13,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from harness.errors import UserError
+from harness.data.settings import Settings, read_settings
+from harness.interfaces.errors import UserError
+from harness.interfaces.once import Once
+from harness.interfaces.types import digest_of
 from harness.judges import failures
 from harness.judges.cache import ReplyCache
 from harness.judges.exchange import JudgeReply, JudgeRequest, JudgeSettings
-from harness.once import Once
-from harness.settings import Settings, read_settings
-from harness.types import digest_of
 
 if TYPE_CHECKING:
     from openai import APIError, OpenAI

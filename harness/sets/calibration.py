@@ -13,11 +13,11 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image, ImageFilter
 
-from harness.progress import Progress
+from harness.engine.progress import Progress
+from harness.interfaces.types import MetricValue, Protocol, digest_of
 from harness.sets.compare import Comparison
 from harness.sets.images import ImageSet
 from harness.sets.reference import Reference
-from harness.types import MetricValue, Protocol, digest_of
 
 Damage = Callable[[Image.Image], Image.Image]
 

@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from harness import provenance
-from harness.errors import Unavailable, UserError
-from harness.extractors import Pixels, lpips_alex, lpips_vgg
+from harness.engine import provenance
+from harness.engine.progress import Progress
 from harness.interfaces import Extractor, Observations
-from harness.progress import Progress
-from harness.registry import did_you_mean
-from harness.scores import LPIPS_ALEX, LPIPS_VGG, PSNR, SSIM
-from harness.set_metrics import FeatureSet, fid, inception_score, kid, precision_recall
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.registry import did_you_mean
+from harness.interfaces.types import MetricValue, Protocol, ResultRecord, RunStatus, digest_of
+from harness.metrics.extractors import Pixels, lpips_alex, lpips_vgg
+from harness.metrics.scores import LPIPS_ALEX, LPIPS_VGG, PSNR, SSIM
+from harness.metrics.sets import FeatureSet, fid, inception_score, kid, precision_recall
 from harness.sets.features import SetExtractor, SetFeatures
 from harness.sets.images import ImageSet
 from harness.sets.pairs import observe_pairs, why_not_paired
 from harness.sets.reference import Reference
 from harness.sets.spec import ALIASES, FEATURE_METRICS, FILES, PAIR_METRICS
-from harness.types import MetricValue, Protocol, ResultRecord, RunStatus, digest_of
 
 _OUTPUTS: Mapping[str, str] = {"sfid": "spatial", "is": "logits"}
 """Network outputs that metrics read; pool3 where not named."""

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import assets
-from harness.errors import DecodeError, UserError
+from harness.data import assets
+from harness.data.blocks import blocks
+from harness.data.settings import read_settings
+from harness.data.store import Store
+from harness.engine.lanes import reproducible
 from harness.interfaces import OnProgress
-from harness.lanes import reproducible
+from harness.interfaces.errors import DecodeError, UserError
+from harness.interfaces.types import digest_of
 from harness.sets.images import ImageSet
-from harness.settings import read_settings
-from harness.shard import blocks
-from harness.store import Store
-from harness.types import digest_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,13 +9,13 @@ from typing import Protocol
 
 import numpy as np
 
+from harness.data.digests import DigestCache
 from harness.data.images import DecodeRule, decode_image
 from harness.data.manifest import dataset_digest, list_samples
 from harness.data.sources import ImageSource, open_source
-from harness.digests import DigestCache
-from harness.errors import UserError
 from harness.interfaces import OnProgress
-from harness.types import digest_of
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import digest_of
 
 LAYOUT = "a folder, .zip, .tar or Hugging Face dataset folder of images, or an .npz file"
 _NPY_MAGIC_AND_VERSION = 8

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from harness.errors import DecodeError, UserError
+from harness.data.blocks import blocks
+from harness.data.pixel_values import to_float
+from harness.engine.lanes import reproducible
 from harness.interfaces import Columns, Extractor, ImagePairs, OnProgress
-from harness.lanes import reproducible
-from harness.pixel_values import to_float
+from harness.interfaces.errors import DecodeError, UserError
 from harness.sets.images import ImageSet
-from harness.shard import blocks
 
 _BLOCK = 8
 

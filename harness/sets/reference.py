@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.data.digests import DigestCache
 from harness.data.images import DecodeRule
-from harness.digests import DigestCache
-from harness.errors import UserError
 from harness.interfaces import OnProgress
+from harness.interfaces.errors import UserError
 from harness.metrics.feature_statistics import FeatureStatistics, load_statistics
 from harness.sets.images import ImageSet, open_images
 

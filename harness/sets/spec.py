@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.types import TaskSpec
+from harness.interfaces.types import TaskSpec
 
 FEATURE_METRICS = ("fid", "sfid", "kid", "is", "precision", "recall", "density", "coverage")
 PAIR_METRICS = ("psnr", "ssim", "lpips_alex", "lpips_vgg")

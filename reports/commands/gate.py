@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import Json
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 
 if TYPE_CHECKING:
     from reports.gate.verdict import Verdict
@@ -94,7 +94,7 @@ def _append_step_summary(summary: str) -> None:
 def _show(verdict: Verdict) -> None:
     from rich.console import Console
 
-    from harness.errors import ExitCode
+    from harness.interfaces.errors import ExitCode
     from reports.gate.outputs import runs_of, sentence
     from reports.gate.verdict import Outcome
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import Json
-from harness.errors import ExitCode
+from harness.interfaces.errors import ExitCode
 from reports.commands.group import DefaultCommand
 
 app = typer.Typer(

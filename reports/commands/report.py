@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import Json
-from harness.errors import ExitCode, UserError
+from harness.interfaces.errors import ExitCode, UserError
 from reports.commands.group import DefaultCommand
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def figures(
     ] = None,
 ) -> None:
     """Draw figures of results beside the paper's: rates, costs, radars, pictures side by side."""
-    from harness.registry import did_you_mean
+    from harness.interfaces.registry import did_you_mean
     from reports.figures.canvas import FORMATS
     from reports.figures.catalogue import FIGURES, Material, draw
     from reports.figures.comparison import read_details
@@ -140,7 +140,7 @@ def _records(runs: list[Path] | None) -> list[Loaded]:
 
 
 def _numbers(names: list[str]) -> list[int]:
-    from harness.registry import did_you_mean
+    from harness.interfaces.registry import did_you_mean
     from reports.tables.filled import COMPARISONS
 
     known = {f"table{number}": number for number in COMPARISONS}

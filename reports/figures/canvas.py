@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from reports.files import write_bytes
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
-    from harness.types import MetricValue
+    from harness.interfaces.types import MetricValue
     from reports.tables.filled import Cell
 
 FORMATS = ("png", "svg")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.errors import UserError
-from harness.registry import did_you_mean
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import did_you_mean
 from reports.figures.canvas import NothingToDraw, new_figure, short
 from reports.figures.grids import ORIGINAL, show_picture
 from reports.pictures import kept_pictures, read_picture

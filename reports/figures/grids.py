@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.console import label
-from harness.registry import TASKS
+from harness.commands.console import label
+from harness.interfaces.registry import TASKS
 from reports.figures.canvas import NothingToDraw, new_figure, short
 from reports.pictures import kept_pictures, read_picture
 from reports.records import Loaded

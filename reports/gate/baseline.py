@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import UserError
-from harness.types import ResultRecord, RunStatus
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import ResultRecord, RunStatus
 from reports.files import write_text
 from reports.gate.verdict import key_of
 from reports.records import Loaded, load_records

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-from harness.types import ResultRecord
+from harness.interfaces.types import ResultRecord
 from reports.escape import code, markdown, one_line
 from reports.gate.verdict import Check, Outcome, Verdict
 from reports.terminal import heading, number, signed

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 
 _RULE = re.compile(
     r"\s*(?P<metric>[\w.-]+?)\s*"

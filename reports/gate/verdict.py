@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.errors import ExitCode, UserError
-from harness.registry import did_you_mean
-from harness.types import MetricValue, ResultRecord, RunStatus
+from harness.interfaces.errors import ExitCode, UserError
+from harness.interfaces.registry import did_you_mean
+from harness.interfaces.types import MetricValue, ResultRecord, RunStatus
 from reports.comparability import differences
 from reports.gate.rules import Rule, unique
 from reports.records import Loaded, metric_names

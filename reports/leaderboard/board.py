@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.errors import UserError
-from harness.registry import did_you_mean
-from harness.types import MetricValue, ResultRecord, RunStatus
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import did_you_mean
+from harness.interfaces.types import MetricValue, ResultRecord, RunStatus
 from reports.records import Loaded, metric_names
 
 _HEADLINES = (

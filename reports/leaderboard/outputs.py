@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from harness.types import ResultRecord
+from harness.interfaces.types import ResultRecord
 from reports.escape import code, markdown, one_line
 from reports.leaderboard.board import Entry, Group
 from reports.templates import render

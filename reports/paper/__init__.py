@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.types import ReferenceRow, ReferenceSettings
+from harness.interfaces.types import ReferenceRow, ReferenceSettings
 
 FOLDER = Path(__file__).parent
 LABEL = "paper"

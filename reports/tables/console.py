@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.console import fits
+from harness.commands.console import fits
 from reports.escape import one_line
 from reports.tables.filled import Filled
 from reports.tables.text import cell_text, footnotes, label, spanned_headings

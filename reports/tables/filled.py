@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.registry import TASKS
-from harness.types import COMPUTED, ResultRecord, RunStatus
+from harness.interfaces.registry import TASKS
+from harness.interfaces.types import COMPUTED, ResultRecord, RunStatus
 from reports.paper import load_table
 from reports.records import Loaded
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import Unavailable
 from harness.interfaces import Columns
-from harness.types import Status
+from harness.interfaces.errors import Unavailable
+from harness.interfaces.types import Status
 from tasks.dpg.questions import CATEGORIES, Item
 from tasks.dpg.scoring import Scored, score_picture
 from tasks.dpg.settings import DpgSettings, ElsewhereVqa, Quirks
-from tasks.text_to_image import DrawnImages, text_column
+from tasks.shared.text_to_image import DrawnImages, text_column
 
 EXTRACTOR = "dpg_answers"
 

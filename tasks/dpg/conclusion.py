@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from harness.score import read_run_file
-from harness.store import Store
-from harness.types import Status
+from harness.data.store import Store
+from harness.engine.score import read_run_file
+from harness.interfaces.types import Status
 from tasks.dpg.questions import Item, exchange_rows
 from tasks.dpg.settings import DpgSettings
 from tasks.gallery import Card, Shot, write_gallery
-from tasks.jsonl import write_objects
+from tasks.shared.jsonl import write_objects
 
 if TYPE_CHECKING:
     import pandas as pd

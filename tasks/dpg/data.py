@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import assets
-from harness.errors import SampleFailure, Unavailable, UserError
+from harness.data import assets
 from harness.interfaces import Code, ImageFiles
-from harness.types import Sample, Status, digest_of
+from harness.interfaces.errors import SampleFailure, Unavailable, UserError
+from harness.interfaces.types import Sample, Status, digest_of
 from tasks.dpg.questions import Item, check_parents, read_questions, stray_categories
 from tasks.dpg.settings import DpgSettings
-from tasks.text_to_image import Drawing, Prompt, TextToImageData
+from tasks.shared.text_to_image import Drawing, Prompt, TextToImageData
 
 if TYPE_CHECKING:
     import pandas as pd

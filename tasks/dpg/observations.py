@@ -14,15 +14,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.digests import DigestCache
-from harness.errors import UserError
-from harness.observed import ObservedRows
-from harness.types import Sample, Status, digest_of
+from harness.data.digests import DigestCache
+from harness.interfaces import ObservedRows
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Sample, Status, digest_of
 from tasks.dpg.answers import EXTRACTOR, Answered, empty_answer, to_columns
 from tasks.dpg.data import about, item_digest
 from tasks.dpg.questions import Item, check_parents, read_questions
 from tasks.dpg.settings import DpgSettings, ElsewhereVqa
-from tasks.jsonl import read_objects
+from tasks.shared.jsonl import read_objects
 
 _FIELDS = ("item_id", "crop", "proposition_id", "answer")
 Answers = dict[tuple[str, int], dict[int, str]]

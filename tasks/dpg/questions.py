@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
-from tasks.jsonl import read_objects
+from harness.interfaces.errors import UserError
+from tasks.shared.jsonl import read_objects
 
 CATEGORIES = ("global", "entity", "attribute", "relation", "other")
 _COLUMNS = (

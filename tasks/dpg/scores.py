@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import stats
-from harness.errors import Unavailable
 from harness.interfaces import Observations
-from harness.types import MetricValue
+from harness.interfaces.errors import Unavailable
+from harness.interfaces.types import MetricValue
+from harness.metrics import stats
 from tasks.dpg.answers import EXTRACTOR
-from tasks.text_to_image import prompts_of
+from tasks.shared.text_to_image import prompts_of
 
 if TYPE_CHECKING:
     import pandas as pd

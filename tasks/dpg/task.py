@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import protocols
-from harness.types import Protocol, TaskSpec
+from harness.engine import protocols
+from harness.interfaces.types import Protocol, TaskSpec
 from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.observed import ObservedRows
+    from harness.interfaces import ObservedRows
     from tasks.dpg.data import DpgData
     from tasks.dpg.settings import DpgSettings
 
@@ -43,7 +43,7 @@ class DpgTask:
         self, path: Path, protocol: Protocol, questions: Path | None
     ) -> ObservedRows:
         """Score the pictures of a file of answers."""
-        from harness.errors import UserError
+        from harness.interfaces.errors import UserError
         from tasks.dpg.observations import read_observations
 
         if questions is None:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.digests import DigestCache
-from harness.errors import Unavailable, UserError
+from harness.data.digests import DigestCache
+from harness.engine.models import ModelChoice
 from harness.interfaces import Question
-from harness.models import ModelChoice
-from harness.once import Once
-from harness.types import digest_of
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.once import Once
+from harness.interfaces.types import digest_of
 from tasks.dpg.settings import PluginVqa, TransformersVqa
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from harness.store import Store
+from harness.data.store import Store
 from tasks.gallery.boxes import clipped
 from tasks.gallery.cards import Card
 from tasks.gallery.thumbnails import SIDE, Thumbnail

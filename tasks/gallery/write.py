@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.store import Store
+from harness.data.store import Store
 from tasks.gallery.boxes import clipped
 from tasks.gallery.cards import Box, Card, Shot
 from tasks.gallery.sheets import SheetWriter

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.interfaces import Columns
+from harness.interfaces.types import Status
 from harness.judges import JudgeReply
-from harness.types import Status
 from tasks.gedit.viescore import KINDS, Kind, Mode, Verdict, judge
-from tasks.text_to_image import text_column
+from tasks.shared.text_to_image import text_column
 
 
 @dataclass(slots=True)

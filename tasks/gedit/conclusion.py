@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from harness.errors import DecodeError
-from harness.store import Store
-from harness.types import Status
+from harness.data.store import Store
+from harness.interfaces.errors import DecodeError
+from harness.interfaces.types import Status
 from tasks.gallery import Card, Shot, write_gallery
 from tasks.gedit.cells import Usage, read_usage
 from tasks.gedit.layout import GROUPS, edited_path, source_path

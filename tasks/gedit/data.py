@@ -12,17 +12,17 @@ from PIL import Image
 
 from harness.data.images import decode_image
 from harness.data.manifest import choose, list_samples
-from harness.errors import DecodeError, UserError
 from harness.interfaces import Code, Columns, Extractor, OnProgress, Picture
-from harness.types import Sample, digest_of
+from harness.interfaces.errors import DecodeError, UserError
+from harness.interfaces.types import Sample, digest_of
 from tasks.gedit.conclusion import conclude, write_originals
 from tasks.gedit.judging import EditPair
 from tasks.gedit.layout import SIZE, edited_path
 from tasks.gedit.settings import GEditSettings
 from tasks.gedit.sizes import input_size
 from tasks.gedit.source import GIVEN, JUDGED, Edit, GEditSource
-from tasks.pictures import labelled_grid
-from tasks.text_to_image import render_images, text_column
+from tasks.shared.pictures import labelled_grid
+from tasks.shared.text_to_image import render_images, text_column
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from harness.errors import UserError
 from harness.interfaces import Columns
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import JUDGES
 from harness.judges import Judge, JudgeReply, JudgeRequest
-from harness.registry import JUDGES
 from tasks.gedit.cells import Judging, judged_columns
 from tasks.gedit.prompts import read_prompts
 from tasks.gedit.settings import GEditSettings

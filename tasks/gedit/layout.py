@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 
 LANGUAGES = ("en", "cn")
 """As the data calls them."""

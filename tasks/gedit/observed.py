@@ -22,18 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness.digests import DigestCache
-from harness.errors import UserError
-from harness.observed import ObservedRows
-from harness.types import Sample, Status, digest_of
+from harness.data.digests import DigestCache
+from harness.interfaces import ObservedRows
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Sample, Status, digest_of
 from tasks.gedit.cells import Judging, judged_columns
 from tasks.gedit.data import about
 from tasks.gedit.layout import SIZE, sample_id
 from tasks.gedit.settings import GEditSettings
 from tasks.gedit.source import Edit
 from tasks.gedit.viescore import Verdict
-from tasks.jsonl import read_objects
-from tasks.text_to_image import text_column
+from tasks.shared.jsonl import read_objects
+from tasks.shared.text_to_image import text_column
 
 _ALIASES = (
     ("group", "task_type"),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness import assets
-from harness.errors import Unavailable, UserError
+from harness.data import assets
+from harness.interfaces.errors import Unavailable, UserError
 from tasks.gedit.settings import PromptDigests
 
 ASSET = "gedit-prompts"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import stats
-from harness.errors import Unavailable
 from harness.interfaces import Observations
-from harness.types import MetricValue
+from harness.interfaces.errors import Unavailable
+from harness.interfaces.types import MetricValue
+from harness.metrics import stats
 from tasks.gedit.layout import GROUPS
 
 if TYPE_CHECKING:

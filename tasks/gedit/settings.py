@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from harness.data.images import DecodeRule
+from harness.interfaces.types import Record
 from harness.judges import JudgeSettings
-from harness.types import Record
-from tasks.protocol_settings import read_settings
+from tasks.shared.protocol_settings import read_settings
 
 
 class InputSize(Record):

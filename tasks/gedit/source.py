@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.errors import DecodeError, UserError
-from harness.settings import read_settings
+from harness.data.settings import read_settings
+from harness.interfaces.errors import DecodeError, UserError
 from tasks.gedit.layout import LANGUAGES, LAYOUT, LIST, REPOSITORY, sample_id
-from tasks.jsonl import read_objects
+from tasks.shared.jsonl import read_objects
 
 JUDGED, GIVEN = "input_image", "input_image_raw"
 """Columns: the original that edits are compared with, and the one that a model is given."""

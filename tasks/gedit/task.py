@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import protocols
-from harness.errors import UserError
-from harness.types import Protocol, TaskSpec
+from harness.engine import protocols
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Protocol, TaskSpec
 from tasks import PROTOCOLS
 from tasks.gedit.layout import LAYOUT
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.observed import ObservedRows
+    from harness.interfaces import ObservedRows
     from tasks.gedit.data import GEditData
     from tasks.gedit.settings import GEditSettings
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from harness.digests import DigestCache
-from harness.errors import UserError
-from harness.once import Once
+from harness.data.digests import DigestCache
+from harness.interfaces.errors import UserError
+from harness.interfaces.once import Once
 from tasks.geneval.settings import ColourModel
 from tasks.geneval.vocabulary import COLOUR_TEMPLATES, COLOURS
-from tasks.zeroshot_classifier import cached_weights
+from tasks.zeroshot.classifier import cached_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.score import read_run_file
-from harness.store import Store
-from harness.types import Status
+from harness.data.store import Store
+from harness.engine.score import read_run_file
+from harness.interfaces.types import Status
 from tasks.gallery import Box, Card, Shot, write_gallery
 from tasks.geneval.evaluator import Detection, select
 from tasks.geneval.settings import GenEvalSettings, Rules
 from tasks.geneval.verdicts import EXTRACTOR
-from tasks.jsonl import write_objects
+from tasks.shared.jsonl import write_objects
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import SampleFailure, UserError
+from harness.data.store import Store
 from harness.interfaces import Code, ImageFiles
-from harness.store import Store
-from harness.types import Sample, digest_of
+from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.types import Sample, digest_of
 from tasks.geneval.conclusion import conclude
 from tasks.geneval.prompts import Metadata, PromptFile
 from tasks.geneval.settings import GenEvalSettings
-from tasks.text_to_image import Drawing, Prompt, TextToImageData, read_any
+from tasks.shared.text_to_image import Drawing, Prompt, TextToImageData, read_any
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.digests import DigestCache
-from harness.errors import Unavailable, UserError
-from harness.once import Once
+from harness.data.digests import DigestCache
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.once import Once
 from tasks.geneval.settings import TransformersDetector
 from tasks.geneval.vocabulary import OBJECTS
 

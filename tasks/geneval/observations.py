@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.digests import DigestCache
-from harness.errors import SampleFailure, UserError
-from harness.observed import ObservedRows
-from harness.types import Sample, Status, digest_of
+from harness.data.digests import DigestCache
+from harness.interfaces import ObservedRows
+from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.types import Sample, Status, digest_of
 from tasks.geneval.evaluator import Detection, Verdict, evaluate
 from tasks.geneval.prompts import (
     Metadata,
@@ -32,7 +32,7 @@ from tasks.geneval.prompts import (
 )
 from tasks.geneval.settings import Detector, ElsewhereDetector, GenEvalSettings
 from tasks.geneval.verdicts import EXTRACTOR, Judged, to_columns
-from tasks.jsonl import read_objects
+from tasks.shared.jsonl import read_objects
 
 _NAME = re.compile(r"(?:.*/)?(\d+)/samples/(\d+)\.\w+")
 _FIELDS = ("filename", "metadata", "detections")

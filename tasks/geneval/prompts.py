@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import assets
-from harness.errors import Unavailable, UserError
-from harness.registry import did_you_mean
+from harness.data import assets
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.registry import did_you_mean
 from tasks.geneval.vocabulary import COLOURS, OBJECTS, PROMPTS, RELATIONS, TASKS
-from tasks.jsonl import read_objects
+from tasks.shared.jsonl import read_objects
 
 SMALL_FILE = Path(__file__).with_name("small.jsonl")
 """Prompts of the same shape, written for trying things out."""

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from harness.types import Record
-from tasks.protocol_settings import read_settings
+from harness.interfaces.types import Record
+from tasks.shared.protocol_settings import read_settings
 
 
 class ElsewhereDetector(Record):

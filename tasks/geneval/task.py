@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import protocols
-from harness.types import Protocol, TaskSpec
+from harness.engine import protocols
+from harness.interfaces.types import Protocol, TaskSpec
 from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.observed import ObservedRows
+    from harness.interfaces import ObservedRows
     from tasks.geneval.data import GenEvalData
     from tasks.geneval.settings import GenEvalSettings
 
@@ -46,7 +46,7 @@ class GenEvalTask:
         self, path: Path, protocol: Protocol, questions: Path | None
     ) -> ObservedRows:
         """Judge the pictures of a file of detections."""
-        from harness.errors import UserError
+        from harness.interfaces.errors import UserError
         from tasks.geneval.observations import read_observations
 
         if questions is not None:

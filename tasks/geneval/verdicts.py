@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import Unavailable
 from harness.interfaces import Columns
+from harness.interfaces.errors import Unavailable
 from tasks.geneval.evaluator import Detection, Verdict, evaluate
 from tasks.geneval.prompts import Metadata
 from tasks.geneval.settings import ElsewhereDetector, GenEvalSettings
-from tasks.text_to_image import DrawnImages, text_column
+from tasks.shared.text_to_image import DrawnImages, text_column
 
 if TYPE_CHECKING:
     from tasks.geneval.colours import ColourClassifier

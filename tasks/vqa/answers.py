@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import SampleFailure
-from harness.observed import ObservedRows
-from harness.types import Sample, Status, digest_of
+from harness.interfaces import ObservedRows
+from harness.interfaces.errors import SampleFailure
+from harness.interfaces.types import Sample, Status, digest_of
 from tasks.vqa.metrics import ANSWERS
 from tasks.vqa.replies import safe
 from tasks.vqa.scorers import Judged, UnparsedReply

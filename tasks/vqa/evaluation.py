@@ -13,11 +13,11 @@ from typing import Any
 import lmms_eval
 from lmms_eval.api.instance import Instance
 
-from harness.errors import UserError
-from harness.models import ModelChoice
-from harness.registry import load_plugin
-from harness.store import Store
-from harness.types import Status
+from harness.data.store import Store
+from harness.engine.models import ModelChoice
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import load_plugin
+from harness.interfaces.types import Status
 from tasks.vqa.answers import Row, write_rows
 from tasks.vqa.causes import first_cause
 from tasks.vqa.job import Job

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats import NO_INTERVAL, RESAMPLES, Interval, percentiles
+from harness.metrics.stats import NO_INTERVAL, RESAMPLES, Interval, percentiles
 
 _BATCH_ELEMENTS = 1 << 22
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.types import digest_of
+from harness.interfaces.types import digest_of
 from tasks.vqa.local_data import LocalCopy
 from tasks.vqa.protocol import VqaSettings
 

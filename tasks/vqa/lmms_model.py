@@ -16,10 +16,10 @@ import numpy as np
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 
-from harness.errors import UserError
-from harness.models import ModelChoice
-from harness.registry import load_plugin
-from harness.types import Status
+from harness.engine.models import ModelChoice
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import load_plugin
+from harness.interfaces.types import Status
 from tasks.vqa.replies import Answered, Asked, Asker, LazyModel
 
 MAX_NEW_TOKENS = 128
@@ -142,7 +142,7 @@ class UniWeTokChat(HarnessModel):
 
 
 def _device(name: str | None) -> str:
-    from harness.plan import resolve_device
-    from harness.shard import World
+    from harness.engine.plan import resolve_device
+    from harness.engine.world import World
 
     return resolve_device(name or "auto", World())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 
 FORMS = "a folder that `save_to_disk` wrote, parquet files, or a .json or .jsonl file beside images"
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import Unavailable
 from harness.interfaces import Extractor, Observations
-from harness.types import MetricValue
+from harness.interfaces.errors import Unavailable
+from harness.interfaces.types import MetricValue
 from tasks.vqa.intervals import Figure, cluster_interval, cluster_sums
 from tasks.vqa.scorers.yes_no import COGNITION, PERCEPTION
 
@@ -190,7 +190,7 @@ class RandomisedAccuracy:
         del settings
         from scipy.stats import binomtest
 
-        from harness.stats import CONFIDENCE
+        from harness.metrics.stats import CONFIDENCE
 
         rows = _rows(observations)
         if "random_accuracy" not in rows:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
-from harness.types import Status
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Status
 from tasks.vqa.answers import Row
 from tasks.vqa.replies import safe
 from tasks.vqa.suites import Suite, sample_score
@@ -146,7 +146,7 @@ def _row(
 
 
 def _try(suite: Suite, row: Row, where: str) -> None:
-    from harness.errors import SampleFailure
+    from harness.interfaces.errors import SampleFailure
 
     try:
         suite.judge(row.document, row.reply)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.types import Status
+from harness.interfaces.types import Status
 from tasks.gallery import Card, Shot, write_gallery
 from tasks.gallery.thumbnails import SIDE
 from tasks.vqa.answers import Row

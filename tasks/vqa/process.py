@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from harness.errors import UserError
+from harness.data.settings import read_settings
 from harness.interfaces import OnProgress
-from harness.settings import read_settings
+from harness.interfaces.errors import UserError
 from tasks.vqa.job import Job
 
 _LAST_LINES = 3

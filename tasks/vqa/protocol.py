@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from harness.errors import UserError
-from harness.types import Record
-from tasks.protocol_settings import read_settings
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Record
+from tasks.shared.protocol_settings import read_settings
 
 PACKAGE = "lmms_eval"
 EXTRA = 'pip install "uwt-eval[vqa]"'

@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from harness.errors import SampleFailure, UserError
 from harness.interfaces import Model, MultimodalLM, Question
-from harness.types import Status, digest_of
+from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.types import Status, digest_of
 
 FIRST = 8
 """Questions that must not all fail in the model: it would fail on the others too."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import protocols
-from harness.types import Protocol, Status, TaskSpec
+from harness.engine import protocols
+from harness.interfaces.types import Protocol, Status, TaskSpec
 from tasks import PROTOCOLS
 from tasks.vqa.protocol import VqaSettings, check_installed, installed_version, same_series
 from tasks.vqa.suites import SUITES, Suite
@@ -16,10 +16,8 @@ from tasks.vqa.suites import SUITES, Suite
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.interfaces import Model
-    from harness.observed import ObservedRows
-    from harness.plan import RunRequest
-    from harness.progress import Progress
+    from harness.engine.progress import Progress
+    from harness.interfaces import Model, ObservedRows, RunRequest
     from tasks.vqa.answers import Row
     from tasks.vqa.job import Job
 
@@ -105,7 +103,7 @@ class VqaTask:
         self, path: Path, protocol: Protocol, questions: Path | None
     ) -> ObservedRows:
         """Score stored replies with our own scorers: no model, no data, no lmms-eval."""
-        from harness.digests import sha256_file
+        from harness.data.digests import sha256_file
         from tasks.vqa.answers import Origin, observed
         from tasks.vqa.observations import read_replies
 
@@ -125,7 +123,7 @@ class VqaTask:
                 _write_submission(root, replied)
 
     def _job(self, request: RunRequest, model: Model, device: str, root: Path) -> Job:
-        from harness.registry import loaded_plugins
+        from harness.interfaces.registry import loaded_plugins
         from tasks.vqa.job import Job
         from tasks.vqa.local_data import find_copy
 
@@ -194,7 +192,7 @@ def _forget(job: Job) -> None:
 
 
 def _remember(job: Job) -> None:
-    from harness.store import Store
+    from harness.data.store import Store
 
     Store(job.facts.parent).write_json("finished.json", {"job": job.digest})
 
@@ -212,7 +210,7 @@ def _lost(job: Job, crash: str) -> list[Row]:
 
 
 def _write_submission(root: Path, rows: pd.DataFrame) -> None:
-    from harness.store import Store
+    from harness.data.store import Store
 
     entries = [
         {"question_id": int(number), "answer": answer}

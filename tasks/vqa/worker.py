@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from tasks.vqa.causes import first_cause
 from tasks.vqa.job import Job
 

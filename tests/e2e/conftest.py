@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import assets
-from harness.digests import sha256_file
+from harness.data import assets
+from harness.data.digests import sha256_file
 from harness.metrics.inception import random_inception_state_dict
 from harness.metrics.lpips import random_trunk_state_dict
 

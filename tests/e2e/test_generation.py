@@ -13,8 +13,8 @@ from tests.conftest import CommandLine
 MODEL = """
 import torch
 from harness.interfaces import Code
-from harness.registry import MODELS
-from harness.types import ModelCard
+from harness.interfaces.registry import MODELS
+from harness.interfaces.types import ModelCard
 
 @MODELS.register("noise")
 class Noise:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from harness.digests import sha256_file
+from harness.data.digests import sha256_file
 from harness.metrics.inception import InceptionFeatures
 from tests.conftest import CommandLine
 

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 SLOW_PLUGIN = """
 import time
 from harness.baselines.codecs import Jpeg
-from harness.registry import MODELS
+from harness.interfaces.registry import MODELS
 
 @MODELS.register("slow-jpeg")
 class SlowJpeg(Jpeg):
@@ -202,7 +202,7 @@ def test_two_processes_give_the_same_record(tmp_path: Path) -> None:
 def test_directory_in_use_is_refused(
     uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
 ) -> None:
-    from harness.store import Store
+    from harness.data.store import Store
 
     command = ("run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "--out", tmp_path)
     assert uwt_eval(*command).code == 0

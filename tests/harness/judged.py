@@ -13,13 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from harness.errors import SampleFailure, UserError
-from harness.interfaces import Code, Extractor, Model, OnProgress, Picture
-from harness.observed import ObservedRows
-from harness.plan import RunRequest
-from harness.progress import Progress
-from harness.scores import SampleMean
-from harness.types import ModelCard, Protocol, Sample, Status, TaskSpec, digest_of
+from harness.engine.progress import Progress
+from harness.interfaces import Code, Extractor, Model, ObservedRows, OnProgress, Picture, RunRequest
+from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.types import ModelCard, Protocol, Sample, Status, TaskSpec, digest_of
+from harness.metrics.scores import SampleMean
 
 COLOURS = ("red", "green", "blue", "white", "black")
 SIDE = 8

@@ -17,10 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from harness.interfaces import Code
-from harness.plan import RunRequest
-from harness.registry import MODELS
-from harness.types import Codebook, ModelCard, ResultRecord
+from harness.interfaces import Code, RunRequest
+from harness.interfaces.registry import MODELS
+from harness.interfaces.types import Codebook, ModelCard, ResultRecord
 
 SIZES = ((96, 80), (80, 96), (64, 64))
 """Width and height of the tiles, in turn."""

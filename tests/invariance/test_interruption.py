@@ -12,14 +12,15 @@ import pytest
 from rich.console import Console
 from torch import Tensor
 
-from harness import runner
-from harness.errors import UserError
-from harness.plan import make_plan
-from harness.progress import Progress
-from harness.shard import CPU_BLOCK, World
-from harness.store import Store
-from harness.types import ResultRecord
-from harness.work import Worker
+from harness.data.blocks import CPU_BLOCK
+from harness.data.store import Store
+from harness.engine import runner
+from harness.engine.plan import make_plan
+from harness.engine.progress import Progress
+from harness.engine.work import Worker
+from harness.engine.world import World
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import ResultRecord
 from tests.harness.toys import TILES, Control, request, result_of
 
 

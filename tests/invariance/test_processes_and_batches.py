@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.plan import Plan, make_plan
-from harness.score import score, write_result
-from harness.shard import World
-from harness.store import Store
-from harness.types import ResultRecord
-from harness.work import Worker
+from harness.data.store import Store
+from harness.engine.plan import Plan, make_plan
+from harness.engine.score import score, write_result
+from harness.engine.work import Worker
+from harness.engine.world import World
+from harness.interfaces.types import ResultRecord
 from tests.harness.toys import TILES, Control, request, result_of, rows_of
 
 

@@ -12,10 +12,8 @@ import pandas as pd
 from PIL import Image
 
 from harness.data.manifest import dataset_digest
-from harness.plan import RunFile, run_id
-from harness.scores import averaging_weights
-from harness.stats import RESAMPLES, mean_interval
-from harness.types import (
+from harness.engine.plan import RunFile, run_id
+from harness.interfaces.types import (
     MetricValue,
     ModelCard,
     Protocol,
@@ -24,6 +22,8 @@ from harness.types import (
     Sample,
     digest_of,
 )
+from harness.metrics.scores import averaging_weights
+from harness.metrics.stats import RESAMPLES, mean_interval
 
 BETTER = {"psnr": True, "ssim": True, "rfid": False, "bpp": False, "top1": True}
 PROVENANCE = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.registry import TABLES, TASKS, expand_tasks
+from harness.interfaces.registry import TABLES, TASKS, expand_tasks
 from reports.ablations import AblationTable
 from reports.paper import load_table
 from tests.conftest import CommandLine

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.registry import TASKS
+from harness.interfaces.registry import TASKS
 from reports.comparability import differences, flatten, protocol_settings
 from reports.records import Loaded, load_record
 from tests.conftest import CommandLine

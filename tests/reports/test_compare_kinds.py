@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from harness.registry import METRICS
+from harness.interfaces.registry import METRICS
 from tests.conftest import CommandLine
 from tests.reports.runs import cell, change_record, read_record, write_run
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.stats import mean_interval
+from harness.metrics.stats import mean_interval
 from reports.paired import paired_differences
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.registry import METRICS, REFERENCES
+from harness.interfaces.registry import METRICS, REFERENCES
 from reports.paper import load_table, reference_rows
 
 PAPER = Path(__file__).resolve().parents[2].parent / "shared" / "paper" / "uniwetok.md"

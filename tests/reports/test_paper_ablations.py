@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.registry import METRICS, REFERENCE_SETTINGS
+from harness.interfaces.registry import METRICS, REFERENCE_SETTINGS
 from reports.paper import load_table, preset_rows, reference_settings
 
 PAPER = Path(__file__).resolve().parents[2].parent / "shared" / "paper" / "uniwetok.md"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness.registry import METRICS
+from harness.interfaces.registry import METRICS
 from reports.paper import reference_rows
-from tasks.gen import IMAGENET_GEN
+from tasks.gen.task import IMAGENET_GEN
 
 
 def test_the_three_sizes_are_told_apart() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from reports.records import load_record, load_records
 from tests.reports.runs import change_record, read_record, write_record, write_run
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.interfaces import Code
-from harness.types import ModelCard
+from harness.interfaces.types import ModelCard
 
 SIDE = 32
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from harness.interfaces import ClusteredMetric, Observations, SampleMetric
-from harness.registry import METRICS
+from harness.interfaces.registry import METRICS
 
 GENEVAL = ("single_object", "color_attribution", "geneval_overall")
 DPG = ("dpg_overall", "entity", "other")

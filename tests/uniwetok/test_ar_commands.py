@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.uniwetok.train.ar.tiny import tiny_tokenizer
-from uniwetok.train.logs import read_log
+from uniwetok.train.engine.logs import read_log
 
 SMALL = (
     "model.width=32",

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from uniwetok.ar import BitDance
-from uniwetok.ar_plugin import UniWeTokAR, UniWeTokARB, UniWeTokARH, UniWeTokARL
 from uniwetok.nano import GUIDANCE
+from uniwetok.plugins.ar import UniWeTokAR, UniWeTokARB, UniWeTokARH, UniWeTokARL
 from uniwetok.presets import AR_PRESETS
-from uniwetok.train.overrides import override
+from uniwetok.train.engine.overrides import override
 
 TEXT = (Path(__file__).parents[2] / "docs" / "ar.md").read_text(encoding="utf-8")
 SETTINGS = sorted(set(re.findall(r"\| `([a-z_]+(?:\.[a-z_]+)*=[^\s`]+)` \|", TEXT)))

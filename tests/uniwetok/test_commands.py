@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.conftest import CommandLine
-from uniwetok.train.logs import read_log
+from uniwetok.train.engine.logs import read_log
 
 SMALL = (
     "model.channels=32",

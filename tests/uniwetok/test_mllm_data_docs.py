@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from uniwetok.presets import get_mllm
+from uniwetok.train.engine.overrides import override, to_dict
 from uniwetok.train.mllm.data.records import KINDS, parse_line
-from uniwetok.train.overrides import override, to_dict
 
 DOCS = Path(__file__).parents[2] / "docs"
 FORMAT = (DOCS / "mllm-data.md").read_text(encoding="utf-8")

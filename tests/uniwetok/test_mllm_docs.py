@@ -16,7 +16,7 @@ from tests.conftest import CommandLine
 from tests.uniwetok.mllm import toys
 from uniwetok.mllm import PRESETS
 from uniwetok.mllm.head import Projector, VisionHead
-from uniwetok.mllm_plugin import UniWeTokChat, UniWeTokEdit, UniWeTokGen
+from uniwetok.plugins.mllm import UniWeTokChat, UniWeTokEdit, UniWeTokGen
 
 TEXT = (Path(__file__).parents[2] / "docs" / "mllm.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, re.DOTALL)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from uniwetok.presets import PRESETS
-from uniwetok.train.overrides import override
+from uniwetok.train.engine.overrides import override
 
 PAGE = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
 TEXT = PAGE.partition("## The multimodal model")[0]

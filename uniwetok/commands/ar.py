@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import Json
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from uniwetok.commands.shared import (
     Device,
     DryRun,
@@ -30,7 +30,7 @@ from uniwetok.commands.shared import (
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok
     from uniwetok.train.ar.config import ARTraining
-    from uniwetok.train.loop import Finished
+    from uniwetok.train.engine.loop import Finished
 
 
 def ar(
@@ -67,7 +67,7 @@ def ar(
     """
     with user_errors():
         from uniwetok.presets import get_ar
-        from uniwetok.train.overrides import override
+        from uniwetok.train.engine.overrides import override
 
         config = override(get_ar(preset).config, settings or [])
         if on_the_fly:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from harness.errors import DecodeError, UserError
+from harness.interfaces.errors import DecodeError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,10 +42,10 @@ _SOFTWARE = "uwt-eval"
 
 def load(model: Path, tokenizer: Path | None, dtype: str, device: str) -> Assistant:
     """Load the model on a device; raise `UserError` where that cannot be."""
-    from harness.plan import resolve_device
-    from harness.shard import World
-    from uniwetok.mllm_plugin import load_assistant
-    from uniwetok.plugins import DTYPES
+    from harness.engine.plan import resolve_device
+    from harness.engine.world import World
+    from uniwetok.plugins.mllm import load_assistant
+    from uniwetok.plugins.tokenizer import DTYPES
 
     if dtype not in DTYPES:
         raise UserError(f"--dtype {dtype}: use {' or '.join(DTYPES)}")

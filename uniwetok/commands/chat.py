@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from harness.commands.options import Json
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from uniwetok.commands import assistant as common
 
 if TYPE_CHECKING:

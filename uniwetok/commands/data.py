@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from harness.commands.options import Json
-from harness.errors import ExitCode
+from harness.interfaces.errors import ExitCode
 from uniwetok.commands.shared import Quiet, user_errors
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def check(
 
     The format is described in docs/mllm-data.md.
     """
-    from harness.progress import Progress
+    from harness.engine.progress import Progress
     from uniwetok.train.mllm.data.check import check_records
     from uniwetok.train.mllm.data.sizes import SizeRule
     from uniwetok.train.mllm.data.source import open_records

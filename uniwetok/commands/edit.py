@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from harness.commands.options import Json
-from harness.errors import UserError
-from harness.progress import Progress
+from harness.engine.progress import Progress
+from harness.interfaces.errors import UserError
 from uniwetok.commands import assistant as common
 
 

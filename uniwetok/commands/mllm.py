@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import Json
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from uniwetok.commands.shared import (
     Device,
     DryRun,
@@ -25,7 +25,7 @@ from uniwetok.commands.shared import (
 )
 
 if TYPE_CHECKING:
-    from uniwetok.train.loop import Finished
+    from uniwetok.train.engine.loop import Finished
     from uniwetok.train.mllm.config import MLLMTraining
 
 
@@ -66,7 +66,7 @@ def mllm(
         from dataclasses import replace
 
         from uniwetok.presets import get_mllm
-        from uniwetok.train.overrides import override
+        from uniwetok.train.engine.overrides import override
 
         chosen = get_mllm(preset)
         config = override(chosen.config, settings or [])

@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.commands.options import Json
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from uniwetok.commands.shared import Quiet, user_errors
 
 if TYPE_CHECKING:
     from harness.interfaces import OnProgress
-    from uniwetok.mini.photos import Crops
-    from uniwetok.mini.report import MiniResult
-    from uniwetok.mini.runner import Job
-    from uniwetok.mini.settings import Arm, MiniSettings
+    from uniwetok.studies.photos import Crops
+    from uniwetok.studies.report import MiniResult
+    from uniwetok.studies.runner import Job
+    from uniwetok.studies.settings import Arm, MiniSettings
 
 app = typer.Typer(help="Try again what the paper reports.", no_args_is_help=True)
 
@@ -55,7 +55,7 @@ def mini_ablations(
     quiet: Quiet = False,
 ) -> None:
     """Repeat Tables 1-5 at a small size on a CPU; the same command again goes on."""
-    from uniwetok.mini.settings import MiniSettings
+    from uniwetok.studies.settings import MiniSettings
 
     with user_errors():
         arms = _arms(only or [])
@@ -93,9 +93,9 @@ def mini_mllm(
     The same command again goes on. Needs the package easy-vqa, which is in uwt-eval[mini].
     """
     with user_errors():
-        from harness.progress import Progress
-        from uniwetok.mini.mllm.proof import prove
-        from uniwetok.mini.mllm.settings import MiniMLLMSettings
+        from harness.engine.progress import Progress
+        from uniwetok.studies.mllm.proof import prove
+        from uniwetok.studies.mllm.settings import MiniMLLMSettings
 
         given = {"steps": steps, "tokenizer_steps": tokenizer_steps}
         settings = MiniMLLMSettings(**{name: n for name, n in given.items() if n is not None})
@@ -120,9 +120,9 @@ def mini_mllm(
 
 def _arms(only: list[str]) -> list[Arm]:
     """Arms that the directions of some tables, or of all, compare."""
-    from uniwetok.mini.claims import CLAIMS, TABLES
-    from uniwetok.mini.settings import ARMS
-    from uniwetok.train.suggest import did_you_mean
+    from uniwetok.studies.claims import CLAIMS, TABLES
+    from uniwetok.studies.settings import ARMS
+    from uniwetok.train.engine.suggest import did_you_mean
 
     for name in only:
         if name not in TABLES:
@@ -143,10 +143,10 @@ def _run(
     *,
     quiet: bool,
 ) -> MiniResult:
-    from uniwetok.mini.photos import cut_crops
-    from uniwetok.mini.report import MiniResult
-    from uniwetok.mini.runner import Job, finished
-    from uniwetok.mini.settings import SIZE
+    from uniwetok.studies.photos import cut_crops
+    from uniwetok.studies.report import MiniResult
+    from uniwetok.studies.runner import Job, finished
+    from uniwetok.studies.settings import SIZE
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -177,8 +177,8 @@ def _work(
     *,
     quiet: bool,
 ) -> None:
-    from harness.progress import Progress
-    from uniwetok.mini.runner import embed, run_jobs
+    from harness.engine.progress import Progress
+    from uniwetok.studies.runner import embed, run_jobs
     from uniwetok.train.data.augment import to_model_range
 
     progress = Progress(messages, quiet=quiet)
@@ -199,7 +199,7 @@ def _work(
 def _print_plan(
     arms: list[Arm], settings: MiniSettings, seeds: int, workers: int, *, as_json: bool
 ) -> None:
-    from uniwetok.mini.estimate import estimate
+    from uniwetok.studies.estimate import estimate
 
     plan = estimate(arms, settings, seeds)
     minutes = plan.cpu_seconds / 60

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 from rich.console import Console
 
-from harness.errors import Unavailable, UserError
+from harness.interfaces.errors import Unavailable, UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from uniwetok.train.loop import Finished, Hooks
+    from uniwetok.train.engine.loop import Finished, Hooks
 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="KEY=VALUE over the preset; repeat.")
@@ -63,8 +63,8 @@ def progress(
     Yields:
         What the loop calls, and what moves the same bar as (done, total) before it begins.
     """
-    from harness.progress import Progress
-    from uniwetok.train.loop import Hooks
+    from harness.engine.progress import Progress
+    from uniwetok.train.engine.loop import Hooks
 
     messages = Console(stderr=True)
 
@@ -73,9 +73,9 @@ def progress(
             messages.print(text, markup=False, soft_wrap=True)
 
     def validate(validation: Validation, model: Path, step: int) -> Mapping[str, float]:
-        from harness.plan import RunRequest
-        from harness.runner import run
-        from harness.shard import World
+        from harness.engine.runner import run
+        from harness.engine.world import World
+        from harness.interfaces import RunRequest
 
         request = RunRequest(
             task=validation.task,
@@ -136,7 +136,7 @@ def print_finished(finished: Finished, next_step: str, *, as_json: bool) -> None
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Turn what the user can mend into one line and exit code 2."""
-    from uniwetok.train.errors import TrainingError
+    from uniwetok.train.engine.errors import TrainingError
 
     try:
         yield

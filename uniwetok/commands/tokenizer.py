@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import Json
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from uniwetok.commands.shared import (
     Device,
     DryRun,
@@ -27,8 +27,8 @@ from uniwetok.commands.shared import (
 )
 
 if TYPE_CHECKING:
-    from uniwetok.train.config import TokenizerTraining
-    from uniwetok.train.loop import Finished
+    from uniwetok.train.engine.config import TokenizerTraining
+    from uniwetok.train.engine.loop import Finished
 
 
 def tokenizer(
@@ -56,7 +56,7 @@ def tokenizer(
     """
     with user_errors():
         from uniwetok.presets import get
-        from uniwetok.train.overrides import override
+        from uniwetok.train.engine.overrides import override
 
         chosen = get(preset)
         config = override(chosen.config, settings or [])
@@ -66,7 +66,7 @@ def tokenizer(
                 raise UserError(f"preset {preset} needs --set {name}=…, which has no default")
         folder = out or Path("runs") / "train" / preset
         if dry_run:
-            from uniwetok.train.plan import make_plan
+            from uniwetok.train.engine.plan import make_plan
 
             plan = make_plan(config, world, seconds_per_step=seconds_per_step)
             print_plan(preset, plan, as_json=as_json)
@@ -93,9 +93,9 @@ def _train(
     """Train; the main process returns what it prints."""
     from accelerate import PartialState
 
-    from harness.assets import locate
+    from harness.data.assets import locate
     from uniwetok.train.data import open_images
-    from uniwetok.train.tokenizer_run import train
+    from uniwetok.train.tokenizer.run import train
 
     source = open_images(data)
     shown = open_images(heldout) if heldout is not None else None

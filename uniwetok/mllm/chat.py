@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from uniwetok.mllm.batch import collate
 from uniwetok.mllm.errors import MLLMError
 from uniwetok.mllm.special_tokens import IM_END
-from uniwetok.train.randomness import stream
+from uniwetok.randomness import stream
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

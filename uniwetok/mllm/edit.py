@@ -10,7 +10,7 @@ from uniwetok.mllm import pictures
 from uniwetok.mllm.drawing import OnStep, draw
 from uniwetok.mllm.errors import MLLMError
 from uniwetok.mllm.guidance import Guidance
-from uniwetok.train.randomness import stream
+from uniwetok.randomness import stream
 
 if TYPE_CHECKING:
     import numpy as np

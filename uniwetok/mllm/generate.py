@@ -9,7 +9,7 @@ from uniwetok.mllm.drawing import OnStep, draw
 from uniwetok.mllm.errors import MLLMError
 from uniwetok.mllm.guidance import Guidance
 from uniwetok.mllm.pictures import check_size
-from uniwetok.train.randomness import stream
+from uniwetok.randomness import stream
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,8 +11,8 @@ from uniwetok.presets.mllm import MLLM, MLLMPreset
 from uniwetok.presets.nano import NANO
 from uniwetok.presets.preset import Preset
 from uniwetok.presets.tables import TABLES
-from uniwetok.train.errors import TrainingError
-from uniwetok.train.suggest import did_you_mean
+from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.engine.suggest import did_you_mean
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from uniwetok.presets.preset import DATACOMP, IMAGENET, Preset
 from uniwetok.presets.tables import training
-from uniwetok.train.config import OptimizerConfig
 from uniwetok.train.data.config import DataConfig
+from uniwetok.train.engine.config import OptimizerConfig
 
 BUCKETS = tuple(
     size

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from uniwetok.mllm.config import MLLMConfig
+from uniwetok.train.engine.overrides import to_dict
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.config import SequenceData
-from uniwetok.train.overrides import to_dict
 
 _OPEN = (
     "The paper prints no training settings and names no data: optimiser, weights of the losses, "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from uniwetok.losses.config import TokenizerLossConfig
 from uniwetok.presets.preset import Preset
 from uniwetok.tokenizer.config import UniWeTokConfig
-from uniwetok.train.config import OptimizerConfig, TokenizerTraining
 from uniwetok.train.data.config import DataConfig
+from uniwetok.train.engine.config import OptimizerConfig, TokenizerTraining
 
 NANO = Preset(
     name="nano",

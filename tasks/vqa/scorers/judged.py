@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import SampleFailure
-from harness.types import Status
+from harness.interfaces.errors import SampleFailure
+from harness.interfaces.types import Status
 
 Document = Mapping[str, Any]
 """A row of a suite's data set without its pictures."""

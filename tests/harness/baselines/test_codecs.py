@@ -15,10 +15,10 @@ from torch import Tensor
 
 from harness.baselines.codecs import DEFAULT_BYTES, Avif, Codec, Jpeg, WebP
 from harness.baselines.pixels import to_images, to_tensor
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import MODELS
 from harness.metrics.pixel import psnr
-from harness.registry import MODELS
-from tasks.sample_set import SampleSet
+from tasks.shared.sample_set import SampleSet
 
 CODECS = pytest.mark.parametrize("kind", [WebP, Jpeg, Avif], ids=lambda kind: kind.name)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from harness.data.images import DecodeRule, decode_image
-from harness.errors import DecodeError
+from harness.interfaces.errors import DecodeError
 
 WETOK = DecodeRule(exif="ignore", alpha="drop", sixteen_bit="clip")
 EXACT = DecodeRule(exif="apply", alpha="white", sixteen_bit="scale")

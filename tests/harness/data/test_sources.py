@@ -19,7 +19,7 @@ from harness.data.sources import (
     ZipSource,
     open_source,
 )
-from harness.errors import DecodeError, UserError
+from harness.interfaces.errors import DecodeError, UserError
 
 LAYOUT = "a folder with val/CLASS/IMAGE.JPEG"
 

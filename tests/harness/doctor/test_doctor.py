@@ -78,7 +78,7 @@ def test_terminal_says_the_remedy_below(
 def test_weights_are_held_against_their_published_digest(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from harness import assets
+    from harness.data import assets
 
     missing = by_name(files._assets())["weights inception"]
     assert (missing.level, "assets fetch inception" in missing.fix) == ("warning", True)

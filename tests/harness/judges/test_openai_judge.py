@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from harness.judges import JudgeRequest, JudgeSettings
 from harness.judges.openai_judge import OpenAIJudge, Patience
 from tests.harness.judges.endpoint import Endpoint, one_in_five, serving

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from harness.data.images import DecodeRule
-from harness.errors import DecodeError, UserError
+from harness.interfaces.errors import DecodeError, UserError
 from harness.sets.images import ImageSet, open_images
 from harness.sets.pairs import why_not_paired
 from harness.sets.reference import open_reference

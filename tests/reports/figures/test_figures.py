@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from reports.figures import costs, grids, radar, rates
 from reports.figures.canvas import short, style
 from reports.figures.catalogue import FIGURES

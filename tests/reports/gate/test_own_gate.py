@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from harness.data.manifest import dataset_digest
-from harness.registry import TASKS
+from harness.interfaces.registry import TASKS
 from reports.gate.rules import read_rules
 from reports.records import load_records
 from tests.conftest import CommandLine

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from reports.gate.rules import Rule, parse_rule, read_rules
 
 

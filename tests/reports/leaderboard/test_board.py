@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from reports.leaderboard.board import Group, build, ranks
 from reports.records import load_records
 from tests.reports.runs import cell, write_run

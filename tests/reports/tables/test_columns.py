@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.registry import METRICS, TASKS
+from harness.interfaces.registry import METRICS, TASKS
 from reports.paper import load_table
 from reports.tables.filled import COMPARISONS, PLAIN, measures_of
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.registry import TASKS
+from harness.interfaces.registry import TASKS
 from reports.records import load_records
 from reports.tables.filled import COMPARISONS, Filled, Row, fill
 from tests.reports.runs import cell, change_record, write_run

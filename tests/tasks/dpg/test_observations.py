@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.errors import UserError
-from harness.types import Status
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Status
 from tasks.dpg.data import SMALL_FILE
 from tasks.dpg.observations import read_observations
 from tasks.dpg.questions import check_parents, read_questions

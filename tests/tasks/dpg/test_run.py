@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from harness.registry import MODELS
+from harness.interfaces.registry import MODELS
 from tasks import PROTOCOLS
 from tasks.dpg import mplug_answers
 from tests.conftest import CommandLine

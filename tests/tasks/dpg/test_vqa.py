@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import Unavailable, UserError
 from harness.interfaces import Question
-from harness.registry import MODELS
-from harness.types import ModelCard
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.registry import MODELS
+from harness.interfaces.types import ModelCard
 from tasks.dpg.settings import PluginVqa, TransformersVqa
 from tasks.dpg.vqa import open_vqa
 from tests.tasks.dpg.conftest import WORDS

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from harness.observed import score_file
-from harness.score import score as run_score
-from harness.store import Store
+from harness.data.store import Store
+from harness.engine.observed import score_file
+from harness.engine.score import score as run_score
 from tasks.gedit.layout import GROUPS
 from tests.conftest import CommandLine
 from tests.tasks.gedit.small import NASTY, reply

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from harness.errors import DecodeError, UserError
+from harness.engine.protocols import load
 from harness.interfaces import Observations
-from harness.protocols import load
+from harness.interfaces.errors import DecodeError, UserError
 from tasks import PROTOCOLS
 from tasks.gedit.layout import GROUPS, LANGUAGES
 from tasks.gedit.prompts import read_prompts

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from harness.interfaces import Code
+from harness.interfaces.registry import MODELS
+from harness.interfaces.types import ModelCard
 from harness.judges.openai_judge import Patience
-from harness.registry import MODELS
-from harness.types import ModelCard
 from tasks.gedit.layout import GROUPS
 from tasks.gedit.sizes import input_size
 from tests.conftest import CommandLine

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.errors import Unavailable, UserError
+from harness.interfaces.errors import Unavailable, UserError
 from tasks.geneval.colours import ColourClassifier
 from tasks.geneval.settings import ColourModel
 from tasks.geneval.vocabulary import COLOUR_TEMPLATES, COLOURS

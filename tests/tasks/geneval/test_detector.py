@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from harness.errors import Unavailable, UserError
+from harness.interfaces.errors import Unavailable, UserError
 from tasks.geneval.detector import (
     Found,
     Mask2Former,

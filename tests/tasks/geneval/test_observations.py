@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.errors import UserError
 from harness.interfaces import Observations
-from harness.types import Status
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Status
 from tasks.geneval.observations import read_observations
 from tasks.geneval.prompts import SMALL_FILE, read_prompts
 from tasks.geneval.scores import OVERALL, TaskScore

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import assets
-from harness.digests import sha256_file
+from harness.data import assets
+from harness.data.digests import sha256_file
 from tasks.geneval.prompts import SMALL_FILE, open_prompts, read_prompts
 from tasks.geneval.task import GENEVAL
 from tasks.geneval.vocabulary import OBJECTS, PROMPTS, TASKS

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from harness.registry import MODELS
+from harness.interfaces.registry import MODELS
 from tasks.geneval.vocabulary import OBJECTS
 from tests.conftest import CommandLine
 from tests.tasks.painter import Painter

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.errors import UserError
-from harness.types import Status
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Status
 
 pytest.importorskip("lmms_eval")
 
@@ -21,7 +21,7 @@ TOY = Path(__file__).parent / "toy_chat.py"
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    from harness import registry
+    from harness.interfaces import registry
     from tasks.vqa.lmms_model import HarnessModel
 
     monkeypatch.setattr(registry.MODELS, "_registered", dict(registry.MODELS._registered))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UserError
+from harness.interfaces.errors import UserError
 from tasks.vqa.local_data import find_copy
 from tasks.vqa.pictures import PicturesById, pending
 from tests.tasks.vqa.copies import ROWS, write_copies, write_json

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.errors import Unavailable
 from harness.interfaces import Observations
+from harness.interfaces.errors import Unavailable
 from tasks.vqa.intervals import cluster_interval, cluster_sums
 from tasks.vqa.metrics import (
     ACCURACY,

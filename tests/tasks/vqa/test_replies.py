@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.errors import UserError
 from harness.interfaces import Question
-from harness.types import ModelCard, Status
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import ModelCard, Status
 from tasks.vqa.replies import Answered, Asked, Asker, Journal, LazyModel, safe, until
 
 PIXELS = np.zeros((4, 5, 3), np.uint8)

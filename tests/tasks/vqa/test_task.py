@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UserError
-from harness.registry import METRICS, TASKS, expand_tasks
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import METRICS, TASKS, expand_tasks
 from reports.paper import reference_rows
 from tasks.vqa import protocol as versions
 from tasks.vqa.scorers.yes_no import PERCEPTION

@@ -4,8 +4,8 @@ import json
 import os
 from pathlib import Path
 
-from harness.registry import MODELS
-from harness.types import ModelCard
+from harness.interfaces.registry import MODELS
+from harness.interfaces.types import ModelCard
 
 
 @MODELS.register("toy-chat")

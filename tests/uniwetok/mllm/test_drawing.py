@@ -7,7 +7,7 @@ from tests.uniwetok.mllm import toys
 from uniwetok.ar.solver import Solver
 from uniwetok.mllm import MLLMError, collate, edit_codes, generate_codes
 from uniwetok.mllm.head import BoundedDenoiser
-from uniwetok.train.randomness import stream
+from uniwetok.randomness import stream
 
 STEPS = 3
 

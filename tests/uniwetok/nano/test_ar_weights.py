@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from harness.errors import UserError
-from harness.models import ModelChoice
+from benchmarks.nano import ship as shipping
+from benchmarks.nano.ship import LARGEST_AR, ship_ar
+from harness.engine.models import ModelChoice
+from harness.interfaces.errors import UserError
 from uniwetok.ar import BitDance
-from uniwetok.ar_plugin import UniWeTokAR, UniWeTokARNano
 from uniwetok.nano import AR_WEIGHTS, GUIDANCE, WEIGHTS
-from uniwetok.nano import ship as shipping
-from uniwetok.nano.ship import LARGEST_AR, ship_ar
+from uniwetok.plugins.ar import UniWeTokAR, UniWeTokARNano
 from uniwetok.presets import get_ar
 
 

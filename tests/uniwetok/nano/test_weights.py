@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from benchmarks.nano import ship as shipping
+from benchmarks.nano.curves import draw
+from benchmarks.nano.ship import LARGEST, ship
 from uniwetok.nano import WEIGHTS
-from uniwetok.nano import ship as shipping
-from uniwetok.nano.curves import draw
-from uniwetok.nano.ship import LARGEST, ship
-from uniwetok.plugins import NanoPlugin
+from uniwetok.plugins.tokenizer import NanoPlugin
 from uniwetok.presets import get
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
-from uniwetok.train.logs import Logs
+from uniwetok.train.engine.logs import Logs
 
 
 def test_the_weights_are_those_of_the_preset_and_small():

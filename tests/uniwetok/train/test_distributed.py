@@ -16,7 +16,7 @@ import dataclasses, sys
 from pathlib import Path
 from tests.uniwetok.train.tiny import TINY
 from uniwetok.train.data import open_images
-from uniwetok.train.tokenizer_run import train
+from uniwetok.train.tokenizer.run import train
 photos, out = sys.argv[1:3]
 def run(name, steps, shard):
     config = dataclasses.replace(TINY, steps=steps, shard=shard)

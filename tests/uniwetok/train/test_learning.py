@@ -14,8 +14,8 @@ from skimage import data
 from tests.uniwetok.train.tiny import TINY
 from uniwetok.tokenizer import UniWeTok
 from uniwetok.train.data import open_images
-from uniwetok.train.logs import read_log
-from uniwetok.train.tokenizer_run import train
+from uniwetok.train.engine.logs import read_log
+from uniwetok.train.tokenizer.run import train
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from uniwetok.losses.config import AdversarialConfig, PriorConfig, TokenizerLossConfig
 from uniwetok.tokenizer.config import UniWeTokConfig
-from uniwetok.train.config import OptimizerConfig, TokenizerTraining
 from uniwetok.train.data.config import DataConfig
+from uniwetok.train.engine.config import OptimizerConfig, TokenizerTraining
 
 TINY = TokenizerTraining(
     model=UniWeTokConfig(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from uniwetok.ar.config import BitDanceConfig
 from uniwetok.train.codes.config import CodesConfig
-from uniwetok.train.config import OptimizerConfig, Precision, check_run
+from uniwetok.train.engine.config import OptimizerConfig, Precision, check_run
 
 UNDECAYED = ("proj_in", "cls_embedding")
 """Parts of the names of weights without decay, beside those of fewer than two dimensions

@@ -8,9 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from uniwetok.ar.model import BitDance
 from uniwetok.train.ar.config import ARTraining
-from uniwetok.train.config import check_parts
-from uniwetok.train.footprint import Footprint, kept_bytes
-from uniwetok.train.plan import Plan, reckon
+from uniwetok.train.engine.config import check_parts
+from uniwetok.train.engine.footprint import Footprint, kept_bytes
+from uniwetok.train.engine.plan import Plan, reckon
 
 _FLOAT = 4
 

@@ -11,6 +11,7 @@ from accelerate import PartialState
 
 from uniwetok.ar.guidance import Guidance
 from uniwetok.ar.sampler import sample
+from uniwetok.randomness import stream
 from uniwetok.train.ar.config import ARTraining
 from uniwetok.train.ar.trainer import ARTrainer
 from uniwetok.train.codes.build import OnBlock, build_codes
@@ -24,12 +25,11 @@ from uniwetok.train.codes.cache import (
     open_codes,
 )
 from uniwetok.train.codes.stream import CachedCodes, CodeBatch, EncodedCodes, Place
-from uniwetok.train.errors import TrainingError
-from uniwetok.train.loop import Finished, Hooks, Loop
-from uniwetok.train.pictures import write_grid
-from uniwetok.train.randomness import stream
-from uniwetok.train.same_run import check_same_run
-from uniwetok.train.trainer import MakePicture, Stream
+from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.engine.loop import Finished, Hooks, Loop
+from uniwetok.train.engine.pictures import write_grid
+from uniwetok.train.engine.same_run import check_same_run
+from uniwetok.train.engine.trainer import MakePicture, Stream
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok

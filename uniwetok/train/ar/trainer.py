@@ -11,17 +11,17 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from uniwetok.ar.model import BitDance
+from uniwetok.randomness import stream, stream_seed
 from uniwetok.tokenizer import CheckpointError
 from uniwetok.tokenizer.quantizer import unpack_bytes
 from uniwetok.train.ar.config import UNDECAYED, ARTraining
 from uniwetok.train.codes.stream import CodeBatch
-from uniwetok.train.config import check_parts
-from uniwetok.train.ema import Ema
-from uniwetok.train.errors import TrainingError
-from uniwetok.train.optimizers import build_adamw, learning_rate
-from uniwetok.train.randomness import stream, stream_seed
-from uniwetok.train.state import copy_into, full, network_state, restore_network, shard
-from uniwetok.train.updates import MIXED_PRECISION, RunningMeans, no_sync, update
+from uniwetok.train.engine.config import check_parts
+from uniwetok.train.engine.ema import Ema
+from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.engine.optimizers import build_adamw, learning_rate
+from uniwetok.train.engine.state import copy_into, full, network_state, restore_network, shard
+from uniwetok.train.engine.updates import MIXED_PRECISION, RunningMeans, no_sync, update
 
 TOKENIZER_FILE = "tokenizer.json"
 """Beside exported weights: digest of the encoder whose codes they were trained on."""

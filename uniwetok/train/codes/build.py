@@ -35,7 +35,7 @@ from uniwetok.train.codes.views import center_view, random_view
 from uniwetok.train.data import ImageSource, UnreadableImage
 from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.data.randomness import generator
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.errors import TrainingError
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniwetok.files import write_json
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.errors import TrainingError
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok

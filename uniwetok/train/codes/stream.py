@@ -17,7 +17,7 @@ from uniwetok.train.codes.views import FreshViews
 from uniwetok.train.data import DataConfig, ImageSource, TrainingImages
 from uniwetok.train.data.order import EpochOrder
 from uniwetok.train.data.randomness import generator
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.errors import TrainingError
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok

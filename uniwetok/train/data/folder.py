@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from uniwetok.train.data.source import IMAGE_SUFFIXES, UnreadableImage, decode_rgb
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.errors import TrainingError
 
 SKIPPED = frozenset({"n06596364_9591.JPEG"})
 """An ImageNet file that the released code leaves out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from uniwetok.train.randomness import stream_seed
+from uniwetok.randomness import stream_seed
 
 
 def generator(*address: int | str) -> np.random.Generator:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.data.randomness import generator
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.errors import TrainingError
 
 _BLOCK = 1024
 

@@ -18,7 +18,7 @@ from uniwetok.train.data.order import EpochOrder
 from uniwetok.train.data.randomness import generator
 from uniwetok.train.data.schedule import Schedule
 from uniwetok.train.data.source import ImageSource, UnreadableImage
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.errors import TrainingError
 
 View = Callable[[Image.Image, tuple[int, int], np.random.Generator, int], torch.Tensor]
 """Cuts uint8 (3, height, width) from an image, with draws of its own, at a position."""

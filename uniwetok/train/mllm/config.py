@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from uniwetok.mllm.config import MLLMConfig
-from uniwetok.train.config import OptimizerConfig, Precision, check_run
+from uniwetok.train.engine.config import OptimizerConfig, Precision, check_run
 from uniwetok.train.mllm.data.config import SequenceData
 
 Attention = Literal["auto", "flex_attention", "sdpa", "eager"]

@@ -18,11 +18,11 @@ from uniwetok.mllm.config import MLLMConfig
 from uniwetok.mllm.errors import MLLMError
 from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.mllm.model import MLLM
+from uniwetok.randomness import stream_seed
 from uniwetok.tokenizer import CheckpointError, UniWeTok
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.errors import TrainingError
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.sizes import SizeRule
-from uniwetok.train.randomness import stream_seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

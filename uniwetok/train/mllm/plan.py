@@ -15,12 +15,12 @@ from torch import nn
 
 from uniwetok.mllm.config import LANGUAGE_MODELS
 from uniwetok.mllm.model import MLLM
-from uniwetok.train.config import check_parts
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.config import check_parts
+from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.engine.plan import H100, UTILISATION, Gpu
+from uniwetok.train.engine.plan_table import Row, gib, sections_table
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.trainer import checkpoint_bytes
-from uniwetok.train.plan import H100, UTILISATION, Gpu
-from uniwetok.train.plan_table import Row, gib, sections_table
 
 if TYPE_CHECKING:
     from rich.table import Table

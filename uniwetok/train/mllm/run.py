@@ -11,8 +11,10 @@ from accelerate import Accelerator
 
 from uniwetok.files import write_json
 from uniwetok.train.codes.cache import encoder_digest
-from uniwetok.train.errors import TrainingError
-from uniwetok.train.loop import Finished, Hooks, Loop
+from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.engine.loop import Finished, Hooks, Loop
+from uniwetok.train.engine.same_run import check_same_run
+from uniwetok.train.engine.trainer import Stream
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.codes import ImageCodes, build_image_codes
 from uniwetok.train.mllm.data.index import OnBlock, SampleIndex, index_samples
@@ -20,8 +22,6 @@ from uniwetok.train.mllm.data.source import RecordSource
 from uniwetok.train.mllm.data.stream import PackedRows, PackedStream, Place
 from uniwetok.train.mllm.parts import Parts, load_parts, size_rule
 from uniwetok.train.mllm.trainer import MLLMTrainer, make_accelerator
-from uniwetok.train.same_run import check_same_run
-from uniwetok.train.trainer import Stream
 
 _IDENTITY_FILE = "data.json"
 

@@ -13,18 +13,18 @@ from torch.distributed.fsdp import fully_shard
 
 from uniwetok.mllm.layout import NO_TARGET
 from uniwetok.mllm.model import MLLM
-from uniwetok.train.config import check_parts
-from uniwetok.train.ema import Ema
-from uniwetok.train.errors import TrainingError
+from uniwetok.randomness import stream
+from uniwetok.train.engine.config import check_parts
+from uniwetok.train.engine.ema import Ema
+from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.engine.optimizers import build_adamw, learning_rate
+from uniwetok.train.engine.state import copy_into, full, network_state, restore_network
+from uniwetok.train.engine.updates import MIXED_PRECISION, RunningMeans, no_sync, update
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.stream import PackedRows, Row
 from uniwetok.train.mllm.means import TokenMeans
 from uniwetok.train.mllm.objective import Objective, count_predicted
 from uniwetok.train.mllm.parts import Parts
-from uniwetok.train.optimizers import build_adamw, learning_rate
-from uniwetok.train.randomness import stream
-from uniwetok.train.state import copy_into, full, network_state, restore_network
-from uniwetok.train.updates import MIXED_PRECISION, RunningMeans, no_sync, update
 
 _FLOAT = 4
 

@@ -19,9 +19,9 @@ from uniwetok.train.codes.cache import encoder_digest, open_codes
 from uniwetok.train.codes.config import CodesConfig
 from uniwetok.train.codes.stream import CodeBatch
 from uniwetok.train.data import open_images
-from uniwetok.train.errors import TrainingError
-from uniwetok.train.logs import read_log
-from uniwetok.train.loop import Finished, Hooks
+from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.engine.logs import read_log
+from uniwetok.train.engine.loop import Finished, Hooks
 
 Train = Callable[..., Finished]
 

@@ -30,7 +30,7 @@ from uniwetok.train.codes.stream import CachedCodes, EncodedCodes, Place
 from uniwetok.train.codes.views import center_view
 from uniwetok.train.data import open_images
 from uniwetok.train.data.augment import to_model_range
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.errors import TrainingError
 
 CONFIG = CodesConfig(resolution=16, views=2, workers=0)
 

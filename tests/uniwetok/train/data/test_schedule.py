@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.data.schedule import Schedule, Share
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.errors import TrainingError
 
 BUCKETS = ((32, 32), (64, 64), (32, 96), (128, 128))
 

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.uniwetok.train.data.conftest import MakeShards
 from uniwetok.train.data import Batch, DataConfig, ImageSource, TrainingImages, open_images
 from uniwetok.train.data.folder import FolderImages, list_folder
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.errors import TrainingError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 

@@ -22,9 +22,9 @@ from tests.uniwetok.train.mllm.tiny import (
     write_tokenizer,
 )
 from uniwetok.mllm import Assistant
-from uniwetok.train.errors import TrainingError
-from uniwetok.train.logs import read_log
-from uniwetok.train.loop import Finished, Hooks
+from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.engine.logs import read_log
+from uniwetok.train.engine.loop import Finished, Hooks
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.config import SequenceData
 from uniwetok.train.mllm.data.source import open_records

@@ -21,7 +21,7 @@ from tests.uniwetok.train.mllm.tiny import (
     write_lines,
 )
 from uniwetok.mllm.layout import NO_TARGET
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.errors import TrainingError
 from uniwetok.train.mllm.data.codes import build_image_codes
 from uniwetok.train.mllm.data.config import SequenceData
 from uniwetok.train.mllm.data.index import SampleIndex, index_samples

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from uniwetok.mllm.batch import Batch, collate
 from uniwetok.train.data.source import UnreadableImage
-from uniwetok.train.errors import TrainingError
+from uniwetok.train.engine.errors import TrainingError
 from uniwetok.train.mllm.data.codes import ImageCodes
 from uniwetok.train.mllm.data.config import SequenceData
 from uniwetok.train.mllm.data.encoding import encode_pixels

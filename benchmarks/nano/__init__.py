@@ -1,0 +1,1 @@
+"""How the models that ship were made: photos, classes, curves, nearest photos, shipping."""

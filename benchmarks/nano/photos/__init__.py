@@ -1,0 +1,1 @@
+"""The photographs that train `uniwetok-nano`: `python -m benchmarks.nano.photos --out DIR`."""

@@ -1,0 +1,236 @@
+"""What a person sees of results in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.interfaces.types import COMPUTED, MetricValue, ReferenceRow, ResultRecord, RunStatus
+
+NOTHING = "—"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """How a metric is headed and printed."""
+
+    title: str
+    digits: int
+    percent: bool = False
+
+    def text(self, value: float) -> str:
+        """A value without its interval."""
+        return f"{100 * value:.{self.digits}f}%" if self.percent else f"{value:.{self.digits}f}"
+
+
+LABELS = {
+    "bpp": Label("bpp", 3),
+    "psnr": Label("PSNR", 2),
+    "ssim": Label("SSIM", 3),
+    "lpips_alex": Label("LPIPS(A)", 3),
+    "lpips_vgg": Label("LPIPS(V)", 3),
+    "rfid": Label("rFID", 2),
+    "fid": Label("FID", 2),
+    "gfid": Label("gFID", 2),
+    "sfid": Label("sFID", 2),
+    "is": Label("IS", 1),
+    "kid": Label("KID", 4),
+    "precision": Label("Prec.", 3),
+    "recall": Label("Rec.", 3),
+    "usage_pooled": Label("usage", 1, percent=True),
+    "usage_group": Label("by group", 1, percent=True),
+    "usage_joint": Label("joint", 1, percent=True),
+    "density": Label("density", 3),
+    "coverage": Label("coverage", 3),
+    "top1": Label("Top-1", 2, percent=True),
+    "top5": Label("Top-5", 2, percent=True),
+    "top10": Label("Top-10", 2, percent=True),
+    "top1_pre": Label("Top-1 pre", 2, percent=True),
+    "top5_pre": Label("Top-5 pre", 2, percent=True),
+    "top10_pre": Label("Top-10 pre", 2, percent=True),
+    "single_object": Label("Single", 3),
+    "two_object": Label("Two", 3),
+    "counting": Label("Count", 3),
+    "colors": Label("Colors", 3),
+    "position": Label("Position", 3),
+    "color_attribution": Label("Attr.", 3),
+    "geneval_overall": Label("Overall", 3),
+    "global": Label("Global", 2),
+    "entity": Label("Entity", 2),
+    "attribute": Label("Attribute", 2),
+    "relation": Label("Relation", 2),
+    "other": Label("Other", 2),
+    "dpg_overall": Label("Overall", 2),
+    "semantics": Label("G_SC", 2),
+    "quality": Label("G_PQ", 2),
+    "gedit_overall": Label("G_O", 2),
+    "semantics_intersection": Label("G_SC int.", 2),
+    "quality_intersection": Label("G_PQ int.", 2),
+    "gedit_overall_intersection": Label("G_O int.", 2),
+    "accuracy": Label("accuracy", 1, percent=True),
+    "accuracy_all": Label("with videos", 1, percent=True),
+    "accuracy_human": Label("human", 1, percent=True),
+    "accuracy_augmented": Label("augmented", 1, percent=True),
+    "accuracy_random": Label("random fallback", 1, percent=True),
+    "f1": Label("F1", 1, percent=True),
+    "f1_split_mean": Label("F1 by split", 1, percent=True),
+    "perception": Label("MME-P", 1),
+    "cognition": Label("cognition", 1),
+    "total": Label("MME-S", 1),
+    "perplexity_pooled": Label("perpl.", 1),
+    "perplexity_group": Label("perpl. by group", 1),
+}
+_UNBOUNDED = 10_000
+_OPTIONAL = ("usage_group", "usage_joint")
+"""Shown only where some model has them and there is room."""
+
+
+def label(metric: str) -> Label:
+    """The metric's label; its own name with four digits where none is set."""
+    return LABELS.get(metric, Label(metric, 4))
+
+
+def _arrow(record: ResultRecord, metric: str) -> str:
+    better = record.metrics[metric].higher_is_better
+    return {True: "↑", False: "↓", None: ""}[better]
+
+
+def _cell(metric: str, cell: MetricValue | None, *, intervals: bool) -> str:
+    if cell is None or cell.value is None:
+        return NOTHING
+    text = label(metric).text(cell.value)
+    if (
+        intervals
+        and cell.ci_low is not None
+        and cell.ci_high is not None
+        and cell.ci_high > cell.ci_low
+    ):
+        half = (cell.ci_high - cell.ci_low) / 2
+        text += f" [dim]±{label(metric).text(half)}[/dim]"
+    return text
+
+
+def _speed(record: ResultRecord) -> str:
+    rate = record.provenance.get("images_per_second")
+    return NOTHING if rate is None else f"{rate:.3g}"
+
+
+def results_table(
+    records: Sequence[ResultRecord],
+    references: Sequence[ReferenceRow] = (),
+    *,
+    intervals: bool = True,
+    optional: bool = True,
+) -> Table:
+    """One task's results, a model a row, with the published rows below and marked as such.
+
+    Without intervals the columns stand closer too, for a terminal of 80 columns; without optional
+    columns only those stand there that every table has.
+    """
+    metrics = [
+        metric
+        for metric in records[0].metrics
+        if metric not in _OPTIONAL
+        or (optional and any(record.value(metric) is not None for record in records))
+    ]
+    first = records[0]
+    table = Table(
+        title=f"{first.task} · {first.dataset} · protocol {first.protocol}",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        padding=(0, 1 if intervals else 0),
+        pad_edge=False,
+    )
+    table.add_column("model", overflow="fold", min_width=12)
+    for metric in metrics:
+        table.add_column(label(metric).title + _arrow(first, metric), justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    table.add_column("images/s", justify="right", no_wrap=True)
+    for record in records:
+        counted = str(record.n - record.n_failed) + (f"/{record.n}" if record.n_failed else "")
+        cells = [
+            _cell(metric, record.metrics.get(metric), intervals=intervals) for metric in metrics
+        ]
+        table.add_row(escape(record.model), *cells, counted, _speed(record))
+    for reference in references:
+        cells = [
+            label(metric).text(reference.values[metric]) if metric in reference.values else NOTHING
+            for metric in metrics
+        ]
+        comparable = reference.n is not None and reference.n == first.n
+        mark = "" if comparable else "*"
+        name = f"{reference.label} {reference.source}{mark}"
+        n = NOTHING if reference.n is None else str(reference.n)
+        table.add_row(name, *cells, n, NOTHING, style="italic dim")
+    return table
+
+
+def print_record(console: Console, record: ResultRecord) -> None:
+    """Print one result, a metric a row, with its interval or the reason why it has no value."""
+    title = f"{record.model} against {record.dataset} · protocol {record.protocol}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("metric")
+    for column in ("value", "95% interval", "n"):
+        table.add_column(column, justify="right")
+    table.add_column("", style="dim")
+    for metric, cell in record.metrics.items():
+        form = label(metric)
+        value = interval = NOTHING
+        if cell.value is not None:
+            value = form.text(cell.value)
+        if cell.ci_low is not None and cell.ci_high is not None:
+            interval = f"{form.text(cell.ci_low)} to {form.text(cell.ci_high)}"
+        n = str(cell.n) if cell.n else NOTHING
+        why = cell.note if cell.status == COMPUTED else cell.status
+        table.add_row(form.title + _arrow(record, metric), value, interval, n, escape(why))
+    console.print(table)
+
+
+def fits(console: Console, table: Table) -> bool:
+    """Whether a table stands in the console without a cell wrapped."""
+    unbounded = console.options.update(max_width=_UNBOUNDED)
+    return console.measure(table, options=unbounded).maximum <= console.width
+
+
+def print_results(
+    console: Console, records: Sequence[ResultRecord], references: Sequence[ReferenceRow] = ()
+) -> None:
+    """Print the table, then why cells are empty and what failed."""
+    wide = False
+    for optional in (True, False):
+        table = results_table(records, references, optional=optional)
+        wide = fits(console, table)
+        if wide:
+            break
+    else:
+        table = results_table(records, references, intervals=False, optional=False)
+    console.print(table)
+    if any(row.n is None or row.n != records[0].n for row in references):
+        console.print("* published figures: other data, not comparable", style="italic dim")
+    if any(cell.ci_low is not None for record in records for cell in record.metrics.values()):
+        where = "± is half of the 95% interval" if wide else "95% intervals stand in record.json"
+        console.print(where, style="dim")
+    reasons: dict[str, list[str]] = {}
+    for record in records:
+        for metric, cell in record.metrics.items():
+            if cell.status != COMPUTED:
+                names = reasons.setdefault(cell.status, [])
+                if label(metric).title not in names:
+                    names.append(label(metric).title)
+    for reason, names in reasons.items():
+        console.print(f"{NOTHING} {', '.join(names)}: {reason}", markup=False, style="dim")
+    for record in records:
+        if record.n_failed:
+            counts = ", ".join(f"{count} {status}" for status, count in record.failures.items())
+            style = "yellow" if record.status is RunStatus.COMPLETE else "bold red"
+            console.print(
+                f"{record.model}: {record.status.value}, {record.n_failed} of {record.n} samples "
+                f"failed ({counts})",
+                style=style,
+                markup=False,
+            )

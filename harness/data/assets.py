@@ -1,0 +1,199 @@
+"""Files that metrics and benchmarks need: pinned by SHA-256, downloaded or found where they lie."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from harness.data.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One published file."""
+
+    name: str
+    filename: str
+    url: str
+    sha256: str
+    size: int
+    licence: str
+    used_by: str
+
+    @property
+    def noun(self) -> str:
+        """What kind of file it is."""
+        return "weights" if self.filename.endswith(".pth") else "file"
+
+    @property
+    def variable(self) -> str:
+        """Environment variable that may name the file itself."""
+        return f"UWT_EVAL_ASSET_{self.name.upper().replace('-', '_')}"
+
+
+ASSETS = {
+    asset.name: asset
+    for asset in (
+        Asset(
+            name="inception",
+            filename="pt_inception-2015-12-05-6726825d.pth",
+            url=(
+                "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+                "pt_inception-2015-12-05-6726825d.pth"
+            ),
+            sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+            size=95_628_359,
+            licence="Apache-2.0",
+            used_by="rFID, gFID, sFID, KID, IS, precision, recall",
+        ),
+        Asset(
+            name="alexnet",
+            filename="alexnet-owt-7be5be79.pth",
+            url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+            sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+            size=244_408_911,
+            licence="BSD-3-Clause",
+            used_by="LPIPS(A)",
+        ),
+        Asset(
+            name="vgg16",
+            filename="vgg16-397923af.pth",
+            url="https://download.pytorch.org/models/vgg16-397923af.pth",
+            sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+            size=553_433_881,
+            licence="BSD-3-Clause",
+            used_by="LPIPS(V)",
+        ),
+        Asset(
+            name="geneval-prompts",
+            filename="geneval_metadata.jsonl",
+            url=(
+                "https://raw.githubusercontent.com/djghosh13/geneval/"
+                "af4902f24d3ca90ebbb446dd9891a59e0f82725f/prompts/evaluation_metadata.jsonl"
+            ),
+            sha256="5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67c13",
+            size=85_209,
+            licence="MIT",
+            used_by="geneval",
+        ),
+        Asset(
+            name="geneval-prompts-long",
+            filename="geneval_metadata_long.jsonl",
+            url=(
+                "https://raw.githubusercontent.com/shallowdream204/BitDance/"
+                "4c5ea90161b766f63eaa8985999a5a587e935a63/"
+                "eval/geneval/prompts/evaluation_metadata_long.jsonl"
+            ),
+            sha256="09472cc9c24e225417b1d5df27e688e5f2a0fcac9ec772f33d9debe4e5d49f27",
+            size=397_873,
+            licence="Apache-2.0",
+            used_by="geneval-long",
+        ),
+        Asset(
+            name="dpg-prompts",
+            filename="dpg_prompts.json",
+            url=(
+                "https://raw.githubusercontent.com/shallowdream204/BitDance/"
+                "4c5ea90161b766f63eaa8985999a5a587e935a63/eval/dpg_bench/prompts.json"
+            ),
+            sha256="595fb9f0127363aef016fce5ef1e9e8c88e616d955beb416464dcdb088a5416c",
+            size=458_605,
+            licence="Apache-2.0",
+            used_by="dpg",
+        ),
+        Asset(
+            name="gedit-prompts",
+            filename="vie_prompts.py",
+            url=(
+                "https://raw.githubusercontent.com/EvolvingLMMs-Lab/lmms-eval/"
+                "75571cfe0fa36ca5ec2e6aa2bb268f9d38295af3/"
+                "lmms_eval/tasks/gedit_bench/viescore/vie_prompts.py"
+            ),
+            sha256="c16ac1c9b72336654931c0b8cc03135c3d20206f5b454df7c3fc10c16ca6d00e",
+            size=22_100,
+            licence="MIT",
+            used_by="gedit-en, gedit-cn",
+        ),
+    )
+}
+
+
+def find(name: str) -> Asset:
+    """The asset of that name; raise `UserError` with the nearest names."""
+    if name not in ASSETS:
+        raise UserError(f"unknown asset {name!r}: {did_you_mean(name, ASSETS)}")
+    return ASSETS[name]
+
+
+def candidates(asset: Asset, settings: Settings) -> list[Path]:
+    """Where the file may lie, best first: named, in the given folder, ours, torch's own cache."""
+    torch_home = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch"))
+    paths = [
+        settings.cache / "assets" / asset.filename,
+        torch_home / "hub" / "checkpoints" / asset.filename,
+    ]
+    if settings.assets is not None:
+        paths.insert(0, settings.assets / asset.filename)
+    if named := os.environ.get(asset.variable):
+        paths.insert(0, Path(named))
+    return paths
+
+
+def locate(name: str) -> Path:
+    """Path of a verified file; raise `Unavailable` where it is missing or not the published one."""
+    from harness.data.digests import DigestCache
+    from harness.data.settings import read_settings
+
+    asset = find(name)
+    for path in candidates(asset, read_settings()):
+        if not path.is_file():
+            continue
+        digest = DigestCache().of_file(path)
+        if digest != asset.sha256:
+            raise Unavailable(
+                f"{path} is not the published file of {name!r} (its SHA-256 is {digest[:12]}…, "
+                f"expected {asset.sha256[:12]}…), remove it and run `uwt-eval assets fetch {name}`"
+            )
+        return path
+    raise Unavailable(f"{asset.noun} {name!r} missing, run `uwt-eval assets fetch {name}`")
+
+
+def fetch(name: str, *, progress: bool = False) -> Path:
+    """Download and verify a file unless a verified one is at hand; raise `UserError` on failure."""
+    import pooch
+    import requests
+
+    from harness.data.settings import read_settings
+
+    asset = find(name)
+    settings = read_settings()
+    try:
+        return locate(name)
+    except Unavailable:
+        pass
+    if settings.offline:
+        raise UserError(
+            f"asset {name!r} is not on this machine and UWT_EVAL_OFFLINE is set: copy "
+            f"{asset.filename} to {settings.cache / 'assets'} or set {asset.variable}"
+        )
+    try:
+        pooch.retrieve(
+            asset.url,
+            known_hash=f"sha256:{asset.sha256}",
+            fname=asset.filename,
+            path=settings.cache / "assets",
+            progressbar=progress,
+        )
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise UserError(
+            f"asset {name!r} could not be downloaded from {asset.url} ({type(error).__name__}): "
+            f"fetch it elsewhere and put it at {settings.cache / 'assets' / asset.filename}, "
+            f"or name it in {asset.variable}"
+        ) from error
+    return settings.cache / "assets" / asset.filename

@@ -1,0 +1,75 @@
+"""A sample on its way through the stages of a run, and a block of them as stored rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from harness.engine.parts import RESERVED, observation_table, output_table
+from harness.interfaces import Code, Columns
+from harness.interfaces.errors import SampleFailure
+from harness.interfaces.types import Sample, Status
+
+
+@dataclass
+class Item:
+    """One sample on its way through a block."""
+
+    sample: Sample
+    seed: int
+    status: Status = Status.OK
+    error: str = ""
+    input: Any = None
+    code: Code | None = None
+    rendered: Any = None
+    seconds: float = 0.0
+
+    def fail(self, error: Exception) -> None:
+        """Record the first failure; later stages leave the sample out."""
+        if isinstance(error, SampleFailure):
+            self.status, self.error = error.status, one_line(str(error))
+        else:
+            self.status = Status.MODEL_ERROR
+            self.error = one_line(f"{type(error).__name__}: {error}")
+
+    @property
+    def ok(self) -> bool:
+        """Whether no stage has failed so far."""
+        return self.status is Status.OK
+
+
+def output_rows(items: Sequence[Item]) -> pa.Table:
+    """A block's outputs as they are stored."""
+    return output_table(
+        [item.sample.id for item in items],
+        [item.status.value for item in items],
+        [item.error for item in items],
+        [item.code if item.ok else None for item in items],
+        [item.seconds for item in items],
+    )
+
+
+def observation_rows(items: Sequence[Item], columns: Columns) -> pa.Table:
+    """Rows of the samples that were observed; the others have nulls."""
+    seen = np.flatnonzero([item.ok for item in items])
+    statuses = [item.status.value for item in items]
+    errors = [item.error for item in items]
+    for row, place in enumerate(seen):
+        statuses[place] = str(columns["status"][row]) if "status" in columns else Status.OK.value
+        errors[place] = one_line(str(columns["error"][row])) if "error" in columns else ""
+    return observation_table(
+        [item.sample.id for item in items],
+        statuses,
+        errors,
+        {name: values for name, values in columns.items() if name not in RESERVED},
+        seen,
+    )
+
+
+def one_line(text: str) -> str:
+    """The first line of a text that has any."""
+    return next(iter(text.strip().splitlines()), "")

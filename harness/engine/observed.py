@@ -1,0 +1,204 @@
+"""Observations that were not made by this engine: kept as a run of the usual shape, then scored."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.data.manifest import dataset_digest
+from harness.engine.plan import RunFile, metric, resolve, resolve_device, run_id
+from harness.engine.world import World
+from harness.interfaces import (
+    Code,
+    Concluding,
+    Model,
+    ObservedRows,
+    RunRequest,
+    ScoresObservations,
+    Task,
+)
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import TASKS
+from harness.interfaces.types import ModelCard, Protocol, Status, digest_of
+
+if TYPE_CHECKING:
+    from harness.data.store import Store
+    from harness.engine.score import Merged
+    from harness.interfaces.types import ResultRecord
+
+SOURCE = "observations"
+"""Name of the model where nothing but its observations is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedRun:
+    """What such a run is called and what is asked of it."""
+
+    task: str
+    protocol: Protocol
+    model: ModelCard
+    metrics: Sequence[str]
+    name: str
+    seed: int = 0
+    """Of intervals, and of the model where it drew."""
+    max_failures: int = 0
+    """Failed samples up to which the result counts as complete."""
+
+
+def performed_run(request: RunRequest) -> tuple[ObservedRun, Model, str]:
+    """The run that a task performs itself, its model, and the device; nothing is loaded yet."""
+    task, model, protocol, metrics = resolve(request)
+    asked = digest_of([request.data, request.limit])
+    run = ObservedRun(
+        task=task.spec.name,
+        protocol=protocol,
+        model=model.card,
+        metrics=metrics,
+        name=run_id(task.spec.name, model.card, protocol, asked, request.seed),
+        seed=request.seed,
+        max_failures=request.max_failures,
+    )
+    return run, model, resolve_device(request.device, World())
+
+
+def settle(
+    store: Store, rows: ObservedRows, run: ObservedRun, provenance: Mapping[str, Any]
+) -> tuple[ResultRecord, Merged]:
+    """Write the rows as a run's files, score them, write the result; with the store locked."""
+    from harness.engine.score import score, write_result
+
+    file = _run_file(rows, run, provenance)
+    _write_parts(store, rows, file)
+    store.write_json("run.json", file.model_dump(mode="json"))
+    record, merged = score(file, store, file.provenance)
+    write_result(store, record, merged)
+    task = TASKS.get(run.task)
+    if isinstance(task, Concluding):
+        task.conclude(store.root, merged.rows)
+    return record, merged
+
+
+def _run_file(rows: ObservedRows, run: ObservedRun, provenance: Mapping[str, Any]) -> RunFile:
+    needs = dict.fromkeys(need for key in run.metrics for need in metric(key).needs)
+    return RunFile(
+        run_id=run.name,
+        task=run.task,
+        task_version=TASKS.get(run.task).spec.version,
+        protocol=run.protocol,
+        model=run.model,
+        dataset=rows.label,
+        dataset_digest=dataset_digest(rows.samples),
+        notice=rows.notice,
+        seed=run.seed,
+        block_size=max(1, len(rows.samples)),
+        max_failures=run.max_failures,
+        small_sets=False,
+        metrics=tuple(run.metrics),
+        extractors={name: dict(rows.identities[name]) for name in rows.columns},
+        unavailable={
+            need: f"not computed: the observations have nothing of {need!r}"
+            for need in needs
+            if need not in rows.columns
+        },
+        samples=tuple(rows.samples),
+        provenance=dict(provenance),
+    )
+
+
+def _write_parts(store: Store, rows: ObservedRows, file: RunFile) -> None:
+    from harness.engine.parts import observation_table, output_table
+
+    ids = [sample.id for sample in rows.samples]
+    statuses = [status.value for status in rows.statuses]
+    for name, columns in rows.columns.items():
+        table = observation_table(ids, statuses, rows.errors, columns, range(len(ids)))
+        key = file.observation_key(file.samples, name)
+        store.write_part(f"observations/{name}", 0, key, table)
+    replies = rows.replies or [b""] * len(ids)
+    codes = [
+        Code(reply, 0, 0) if status == Status.OK else None
+        for reply, status in zip(replies, statuses, strict=True)
+    ]
+    table = output_table(ids, statuses, rows.errors, codes, [0.0] * len(ids))
+    store.write_part("outputs", 0, file.output_key(file.samples), table)
+
+
+def score_file(
+    task: str,
+    observations: Path,
+    *,
+    protocol: str | None = None,
+    questions: Path | None = None,
+    images: Path | None = None,
+    out: Path,
+    label: str | None = None,
+    max_failures: int = 0,
+) -> tuple[ResultRecord, Merged, Path]:
+    """Score a file of observations made elsewhere, into a run directory below `out`.
+
+    Args:
+        task: Name of the task that they are of.
+        observations: The file.
+        protocol: Name or file; the task's first if None.
+        questions: A second file that some benchmarks need.
+        images: Folder of the pictures that were observed, in the benchmark's layout, for people.
+        out: Where the run directory is made.
+        label: Name of the model; the file's if None.
+        max_failures: Failed samples up to which the result counts as complete.
+
+    Raises:
+        UserError: The task takes no such file, or the file is not as it should be.
+    """
+    from harness.data.digests import DigestCache
+    from harness.data.store import Store
+    from harness.engine import provenance
+
+    plugin: Task = TASKS.get(task)
+    if not isinstance(plugin, ScoresObservations):
+        able = [name for name in TASKS.names() if isinstance(TASKS.get(name), ScoresObservations)]
+        raise UserError(
+            f"task {task!r} is not scored from a file of observations; these are: {', '.join(able)}"
+        )
+    for path in (observations, questions):
+        if path is not None and not path.is_file():
+            raise UserError(f"{path}: there is no such file")
+    if images is not None and not images.is_dir():
+        raise UserError(f"--images {images}: there is no such folder")
+    settings: Protocol = plugin.protocol(protocol or plugin.spec.protocols[0])
+    rows = plugin.read_observations(observations, settings, questions)
+    digest = DigestCache().of_file(observations)
+    # A label names one model behind several files, so that its results share a row in tables.
+    model = (
+        ModelCard(name=SOURCE, label=label, config={"label": label})
+        if label
+        else ModelCard(name=SOURCE, label=observations.stem, weights_sha256=digest)
+    )
+    run = ObservedRun(
+        task=task,
+        protocol=settings,
+        model=model,
+        metrics=plugin.spec.metrics,
+        name=run_id(task, model, settings, digest_of([dataset_digest(rows.samples), digest]), 0),
+        max_failures=max_failures,
+    )
+    store = Store(out / run.name)
+    with store.locked():
+        if images is not None:
+            # Links cost nothing, and the run stays whole where the folder goes.
+            shutil.copytree(images, store.root / "images", copy_function=_link, dirs_exist_ok=True)
+        facts = {**provenance.collect("cpu"), "scored": provenance.now()}
+        record, merged = settle(store, rows, run, facts)
+    return record, merged, store.root
+
+
+def _link(source: str, target: str) -> None:
+    """Link a file, or copy it where it lies on another disk."""
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -1,0 +1,215 @@
+"""From what the user asked for to what will be done: names resolved, keys computed, nothing run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from harness.data.blocks import block_size
+from harness.data.manifest import dataset_digest
+from harness.engine.models import ModelChoice
+from harness.engine.seeds import sample_seed
+from harness.engine.world import World
+from harness.interfaces import (
+    Extractor,
+    GenerativeTaskData,
+    Metric,
+    Model,
+    OnProgress,
+    RunRequest,
+    Task,
+    TaskData,
+)
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS
+from harness.interfaces.types import ModelCard, Protocol, Record, Sample, digest_of
+
+
+class RunFile(Record):
+    """`run.json`: what a run directory holds, enough to score it without model or data."""
+
+    run_id: str
+    task: str
+    task_version: int
+    protocol: Protocol
+    model: ModelCard
+    dataset: str
+    dataset_digest: str
+    notice: str
+    seed: int
+    block_size: int
+    max_failures: int
+    small_sets: bool
+    metrics: tuple[str, ...]
+    extractors: dict[str, dict[str, Any]] = Field(description="Identity of every one that ran.")
+    unavailable: dict[str, str] = Field(description="Extractors that could not run, and why.")
+    samples: tuple[Sample, ...]
+    provenance: dict[str, Any]
+    reference: str = Field(
+        default="", description="Digest of the set that a generated set is compared with."
+    )
+
+    @property
+    def reference_file(self) -> str:
+        """Name of the file in the run directory that holds the reference's features."""
+        return f"reference-{self.reference[:12]}.npz"
+
+    def sample_key(self, sample: Sample) -> str:
+        """Digest of everything a sample's output depends on; no batch, no process, no path."""
+        return digest_of(
+            [
+                self.task,
+                self.task_version,
+                self.protocol.digest,
+                sample.id,
+                sample.sha256,
+                self.model.digest,
+                self.seed,
+            ]
+        )
+
+    def output_key(self, block: Sequence[Sample]) -> str:
+        """Digest of everything a block's outputs depend on."""
+        return digest_of([self.sample_key(sample) for sample in block])
+
+    def observation_key(self, block: Sequence[Sample], extractor: str) -> str:
+        """Digest of everything a block's observations by one extractor depend on."""
+        return digest_of([self.output_key(block), extractor, self.extractors[extractor]])
+
+    def seeds(self, block: Sequence[Sample]) -> list[int]:
+        """One random stream a sample."""
+        return [sample_seed(self.seed, self.task, self.task_version, sample.id) for sample in block]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is ready to start."""
+
+    file: RunFile
+    model: Model
+    data: TaskData
+    extractors: Mapping[str, Extractor]
+    device: str
+    batch_size: int
+    root: Path
+
+
+def resolve_device(name: str, world: World) -> str:
+    """Turn 'auto' or 'cuda' into this process's device; raise `UserError` where there is none."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(name).type
+    except RuntimeError as error:
+        raise UserError(f"--device {name}: use auto, cpu, cuda or cuda:N") from error
+    if kind not in {"cpu", "cuda"}:
+        raise UserError(f"--device {name}: only cpu and cuda are supported")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: torch sees no CUDA device here; use --device cpu")
+    return f"cuda:{world.local_rank}" if name == "cuda" else name
+
+
+def metric(key: str) -> Metric:
+    """The metric of that key."""
+    found: Metric = METRICS.get(key)
+    return found
+
+
+def _extractors(
+    metrics: Sequence[str], protocol: Protocol, device: str
+) -> tuple[dict[str, Extractor], dict[str, str]]:
+    ready: dict[str, Extractor] = {}
+    unavailable: dict[str, str] = {}
+    for name in dict.fromkeys(need for key in metrics for need in metric(key).needs):
+        try:
+            ready[name] = EXTRACTORS.get(name)(protocol.settings, device)
+        except Unavailable as reason:
+            unavailable[name] = reason.status
+    return ready, unavailable
+
+
+def run_id(task: str, model: ModelCard, protocol: Protocol, data_digest: str, seed: int) -> str:
+    """Name of a run and its directory: the same for the same work."""
+    digest = digest_of([model.digest, protocol.digest, data_digest, seed])
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", model.title).strip("-")
+    return f"{task}-{name}-{protocol.name}-{digest[:10]}"
+
+
+def resolve(request: RunRequest) -> tuple[Task, Model, Protocol, Sequence[str]]:
+    """The task, the model, the protocol and the metrics that a request names.
+
+    Raises:
+        UserError: A name or a number that cannot be.
+    """
+    if request.limit is not None and request.limit < 1:
+        raise UserError(f"--limit {request.limit}: must be at least 1")
+    if request.batch_size is not None and request.batch_size < 1:
+        raise UserError(f"--batch-size {request.batch_size}: must be at least 1")
+    task: Task = TASKS.get(request.task)
+    keys = request.metrics or task.spec.metrics
+    for key in keys:
+        METRICS.get(key)
+    model = ModelChoice.parse(request.model).build()
+    own = getattr(model, "protocols", {}).get(task.spec.name, task.spec.protocols[0])
+    return task, model, task.protocol(request.protocol or own), keys
+
+
+def make_plan(
+    request: RunRequest,
+    world: World,
+    on_listing: OnProgress | None = None,
+    provenance: Callable[[str], dict[str, Any]] = lambda _: {},
+) -> Plan:
+    """Resolve every name, find the data and digest it; raise `UserError` for what cannot be.
+
+    Args:
+        request: What was asked for.
+        world: The processes; the main one lists the data for all.
+        on_listing: Progress of reading the data for its digests.
+        provenance: Facts about the origin to keep, made for the resolved device.
+    """
+    task, model, protocol, keys = resolve(request)
+    spec = task.spec
+    device = resolve_device(request.device, world)
+    data: TaskData = task.open(request.data, protocol)
+    samples = world.broadcast(data.samples(request.limit, on_listing) if world.is_main else None)
+    ready, unavailable = _extractors(keys, protocol, device)
+    unavailable = world.broadcast(unavailable if world.is_main else None)
+    ready = {name: extractor for name, extractor in ready.items() if name not in unavailable}
+    data_digest = dataset_digest(samples)
+    # Another reference is another result of the same run: nothing is generated anew.
+    reference = data.reference_digest if isinstance(data, GenerativeTaskData) else ""
+    name = run_id(spec.name, model.card, protocol, data_digest, request.seed)
+    file = RunFile(
+        run_id=name,
+        task=spec.name,
+        task_version=spec.version,
+        protocol=protocol,
+        model=model.card,
+        dataset=data.label,
+        dataset_digest=digest_of([data_digest, reference]) if reference else data_digest,
+        notice=data.notice,
+        seed=request.seed,
+        block_size=block_size(device),
+        max_failures=request.max_failures,
+        small_sets=request.small_sets,
+        metrics=tuple(keys),
+        extractors={name: dict(extractor.identity) for name, extractor in ready.items()},
+        unavailable=unavailable,
+        samples=tuple(samples),
+        provenance=provenance(device),
+        reference=reference,
+    )
+    # On a CPU a batch brings no speed at these sizes, and one image at a time is what makes every
+    # sample's bits independent of --batch-size.
+    batch_size = (
+        1 if device == "cpu" else min(request.batch_size or file.block_size, file.block_size)
+    )
+    return Plan(file, model, data, ready, device, batch_size, request.out / name)

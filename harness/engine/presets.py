@@ -1,0 +1,113 @@
+"""Training runs by name, and their settings beside published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import PRESETS, REFERENCE_SETTINGS
+
+if TYPE_CHECKING:
+    from harness.interfaces.types import ReferenceSettings
+
+
+class Preset(Protocol):
+    """What a package offers under `uwt_eval.presets`: a mapping of names to these."""
+
+    @property
+    def title(self) -> str:
+        """What it trains, in one line."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where it is published."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user should know about it."""
+        ...
+
+    @property
+    def needs(self) -> Sequence[str]:
+        """Settings that have no default and must be given."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """Settings that are published, in the publication's words."""
+        ...
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """All settings, ready for JSON."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as published and as a preset has it; None where a side is silent."""
+
+    name: str
+    published: Any
+    ours: Any
+
+    @property
+    def differs(self) -> bool:
+        """Whether both sides speak and disagree."""
+        return None not in (self.published, self.ours) and self.published != self.ours
+
+
+def all_presets() -> dict[str, Preset]:
+    """Every preset that is installed, by name.
+
+    Raises:
+        UserError: two packages offer presets of one name.
+    """
+    found: dict[str, Preset] = {}
+    for collection in PRESETS.names():
+        presets = PRESETS.get(collection)
+        twice = sorted(found.keys() & presets.keys())
+        if twice:
+            raise UserError(f"preset {twice[0]!r} is offered twice, also by {collection!r}")
+        found |= presets
+    return found
+
+
+def published(name: str) -> ReferenceSettings | None:
+    """What was published of the run that a preset repeats, if anything was."""
+    offers = (REFERENCE_SETTINGS.get(source)(name) for source in REFERENCE_SETTINGS.names())
+    return next((offer for offer in offers if offer is not None), None)
+
+
+def compare(preset: Preset, reference: ReferenceSettings | None) -> list[Setting]:
+    """Every setting of either side, in the preset's order."""
+    theirs = reference.settings if reference else {}
+    ours = preset.settings()
+    return [
+        Setting(name, theirs.get(name), ours.get(name)) for name in dict.fromkeys([*ours, *theirs])
+    ]
+
+
+def describe(name: str, preset: Preset) -> dict[str, Any]:
+    """Everything about a preset, ready for JSON."""
+    reference = published(name)
+    return {
+        "preset": name,
+        "title": preset.title,
+        "source": preset.source,
+        "needs": list(preset.needs),
+        "notes": list(preset.notes),
+        "settings": [
+            {
+                "name": setting.name,
+                "published": setting.published,
+                "preset": setting.ours,
+                "differs": setting.differs,
+            }
+            for setting in compare(preset, reference)
+        ],
+        "published": reference and reference.model_dump(mode="json", exclude={"settings"}),
+        "config": dict(preset.to_dict()),
+    }

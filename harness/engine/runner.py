@@ -1,0 +1,166 @@
+"""One run from request to record: plan, lock, work, merge, score, write."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.data.blocks import blocks
+from harness.data.image_files import join_images
+from harness.data.store import Store
+from harness.engine import provenance
+from harness.engine.lanes import reproducible
+from harness.engine.observed import performed_run, settle
+from harness.engine.plan import Plan, make_plan
+from harness.engine.progress import Progress
+from harness.engine.score import Merged, read_run_file, score, write_result
+from harness.engine.work import Worker
+from harness.engine.world import World
+from harness.interfaces import (
+    ClassConditional,
+    Concluding,
+    GenerativeTaskData,
+    Performed,
+    Picture,
+    Preflighted,
+    RunRequest,
+)
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.registry import TASKS
+from harness.interfaces.types import ResultRecord
+
+_WAITING_LANES = 8
+"""Least lanes on a CPU where they mostly wait for answers from elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that came to its end."""
+
+    record: ResultRecord
+    root: Path
+    notice: str
+    first_errors: tuple[str, ...]
+    timings: dict[str, float]
+
+
+def run(request: RunRequest, world: World, progress: Progress) -> Finished | None:
+    """Carry a request out, or what is still missing of it; only the main process returns a result.
+
+    Raises:
+        UserError: Bad input, a directory in use, a full disk.
+    """
+    task = TASKS.get(request.task)
+    if isinstance(task, Performed):
+        return _perform(task, request, world, progress)
+    started, clock = provenance.now(), time.perf_counter()
+    with progress.listing() as on_listing:
+        plan = make_plan(request, world, on_listing, provenance.collect)
+    store = Store(plan.root)
+    if not world.is_main:
+        world.barrier()
+        _work(plan, store, world, progress)
+        world.barrier()
+        return None
+    with store.locked():
+        store.write_json("run.json", plan.file.model_dump(mode="json"))
+        world.barrier()
+        timings = _work(plan, store, world, progress)
+        world.barrier()
+        facts = {
+            **plan.file.provenance,
+            "started": started,
+            "finished": provenance.now(),
+            "world_size": world.size,
+            "batch_size": plan.batch_size,
+            "seconds": {**timings, "total": time.perf_counter() - clock},
+        }
+        _keep_reference(plan, store, progress)
+        record, merged = score(plan.file, store, facts)
+        write_result(store, record, merged)
+        if isinstance(plan.data, GenerativeTaskData) and merged.ok.all():
+            samples, data = plan.file.samples, plan.data
+            classes = None
+            if isinstance(data, ClassConditional):
+                classes = [data.class_of(sample) for sample in samples]
+            join_images(store, len(blocks(samples, plan.file.block_size)), classes)
+        pictures = _pictures(plan, store, merged)
+        if pictures:
+            store.write("grid.png", lambda path: plan.data.illustrate(pictures, path))
+        if isinstance(plan.data, Concluding):
+            plan.data.conclude(store.root, merged.rows)
+    return Finished(record, plan.root, plan.file.notice, first_errors(merged), facts["seconds"])
+
+
+def _perform(task: Performed, request: RunRequest, world: World, progress: Progress) -> Finished:
+    """Let another program do the work, then go on as with observations made elsewhere."""
+    if world.size > 1:
+        raise UserError(f"task {request.task!r} starts its own processes: run it without torchrun")
+    started, clock = provenance.now(), time.perf_counter()
+    run, model, device = performed_run(request)
+    store = Store(request.out / run.name)
+    with store.locked():
+        rows = task.perform(request, model, device, store.root, progress)
+        facts = {
+            **provenance.collect(device),
+            "started": started,
+            "finished": provenance.now(),
+            "seconds": {"total": time.perf_counter() - clock},
+        }
+        record, merged = settle(store, rows, run, facts)
+    return Finished(record, store.root, rows.notice, first_errors(merged), facts["seconds"])
+
+
+def _work(plan: Plan, store: Store, world: World, progress: Progress) -> dict[str, float]:
+    with reproducible(plan.device) as lanes:
+        if plan.device == "cpu" and any(
+            isinstance(extractor, Preflighted) for extractor in plan.extractors.values()
+        ):
+            lanes = max(lanes, _WAITING_LANES)
+        worker = Worker(plan, store, world, lanes)
+        total = sum(len(block) for _, block in worker.share)
+        with progress.samples(plan.file.model.title, total, world) as advance:
+            worker.run(advance)
+    return dict(worker.timings.seconds)
+
+
+def _keep_reference(plan: Plan, store: Store, progress: Progress) -> None:
+    """Keep what a generated set is compared with, so that it can be scored again without it."""
+    data, name = plan.data, plan.file.reference_file
+    if isinstance(data, GenerativeTaskData) and plan.file.reference:
+        if (store.root / name).is_file():
+            return
+        with contextlib.suppress(Unavailable):  # The extractors' cells say so.
+            store.write(name, data.reference(plan.device, progress).write)
+
+
+def _pictures(plan: Plan, store: Store, merged: Merged) -> list[Picture]:
+    pictures = []
+    for path in sorted((store.root / "pictures").glob("*.png")):
+        sample = plan.file.samples[int(path.stem)]
+        if merged.ok[sample.index]:
+            row = merged.rows.iloc[sample.index]
+            values = {key: float(row[key]) for key in ("psnr", "ssim") if key in row}
+            pictures.append(Picture(sample, path, values))
+    return pictures
+
+
+def first_errors(merged: Merged, most: int = 5) -> tuple[str, ...]:
+    """The first failed samples, one line each, for people."""
+    failed = merged.rows[~merged.ok]
+    lines = [f"{row.id}: {row.status}: {row.error}" for row in failed.head(most).itertuples()]
+    return (*lines, f"… and {len(failed) - most} more") if len(failed) > most else tuple(lines)
+
+
+def rescore(root: Path) -> tuple[ResultRecord, Merged]:
+    """Compute a run's result again from its files, without model or data, and write it."""
+    file = read_run_file(root)
+    store = Store(root)
+    with store.locked():
+        facts: dict[str, Any] = {**file.provenance, "scored": provenance.now()}
+        record, merged = score(file, store, facts)
+        write_result(store, record, merged)
+    return record, merged

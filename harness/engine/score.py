@@ -1,0 +1,218 @@
+"""From the files of a run to its result: merge every block exactly once, then compute metrics."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import ValidationError
+
+from harness.data.blocks import blocks
+from harness.data.store import Store
+from harness.engine.parts import RESERVED
+from harness.engine.plan import RunFile, metric
+from harness.interfaces import Observations
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.types import MetricValue, ResultRecord, RunStatus, Status
+
+if TYPE_CHECKING:
+    from harness.metrics.sets.reference import ReferenceFeatures
+
+WITHHOLD_ABOVE = 0.05
+"""Share of failed samples above which metrics are withheld, unless --max-failures allows them."""
+
+
+def read_run_file(root: Path) -> RunFile:
+    """Read `run.json`; raise `UserError` where the folder is no run or of another version."""
+    path = root / "run.json"
+    if not path.is_file():
+        raise UserError(f"{root} is not a run directory: it has no run.json")
+    try:
+        return RunFile.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise UserError(
+            f"{path} was written by another version of uwt-eval "
+            f"({error.error_count()} fields differ): run the task again"
+        ) from error
+
+
+class Merged:
+    """All rows of a run in task order, and the observations of the samples without failure."""
+
+    def __init__(self, file: RunFile, store: Store) -> None:
+        self.file = file
+        self._store = store
+        self._blocks = list(enumerate(blocks(file.samples, file.block_size)))
+        outputs = self._read("outputs", file.output_key)
+        self.rows = pd.DataFrame(
+            {
+                "id": [sample.id for sample in file.samples],
+                "status": outputs["status"].fill_null(Status.MISSING.value).to_pylist(),
+                "error": outputs["error"].fill_null("").to_pylist(),
+                "height": outputs["height"].to_pandas(),
+                "width": outputs["width"].to_pandas(),
+            }
+        )
+        self._payloads = outputs["payload"]
+        self.model_seconds = float(pc.sum(outputs["seconds"]).as_py() or 0.0)
+        self._features: dict[str, pa.ChunkedArray] = {}
+        for name in file.extractors:
+            self._add_observations(name)
+        self.ok = (self.rows["status"] == Status.OK).to_numpy()
+
+    def _read(self, stage: str, key_of: Any) -> pa.Table:
+        """Rows of every block in order; a block that is missing or not whole gives null rows."""
+        tables = []
+        for index, block in self._blocks:
+            key = key_of(block)
+            if self._store.has_part(stage, index, key, len(block)):
+                table = self._store.read_part(stage, index, key)
+                ids = [sample.id for sample in block]
+                if table["id"].to_pylist() != ids:
+                    raise UserError(
+                        f"{self._store.root}/{stage}: block {index} holds other samples than it "
+                        "should; remove the folder and run again"
+                    )
+            else:
+                table = pa.table({"id": [sample.id for sample in block]})
+            tables.append(table)
+        merged = pa.concat_tables(tables, promote_options="default")
+        for column in ("status", "error"):
+            if stage == "outputs" and column not in merged.column_names:
+                merged = merged.append_column(column, pa.nulls(len(merged), pa.string()))
+        for column in ("payload", "height", "width", "seconds"):
+            if stage == "outputs" and column not in merged.column_names:
+                merged = merged.append_column(column, pa.nulls(len(merged), pa.float64()))
+        return merged
+
+    def _add_observations(self, name: str) -> None:
+        table = self._read(
+            f"observations/{name}", lambda block: self.file.observation_key(block, name)
+        )
+        columns = [name for name in table.column_names if name not in RESERVED]
+        for column in columns:
+            if pa.types.is_fixed_size_list(table[column].type):
+                self._features[column] = table[column]
+            else:
+                self.rows[column] = table[column].to_numpy(zero_copy_only=False)
+        seen: dict[str, np.ndarray] = {}
+        for column, default in (
+            ("status", Status.MISSING.value),
+            ("error", f"not observed by {name}"),
+        ):
+            if column not in table.column_names:
+                table = table.append_column(column, pa.nulls(len(table), pa.string()))
+            seen[column] = np.array(table[column].fill_null(default).to_pylist(), dtype=object)
+        lost = (self.rows["status"] == Status.OK).to_numpy() & (seen["status"] != Status.OK)
+        for column, cells in seen.items():
+            self.rows.loc[lost, column] = cells[lost]
+
+    def observations(self) -> Observations:
+        """What metrics may look at."""
+        samples = self.rows[self.ok].reset_index(drop=True)
+        features = {
+            name: _matrix(column.filter(pa.array(self.ok)))
+            for name, column in self._features.items()
+        }
+        payloads = self._payloads.filter(pa.array(self.ok)).to_pylist()
+        samples["bits"] = [8 * len(payload) for payload in payloads]
+        return Observations(
+            samples=samples,
+            features=features,
+            payloads=payloads,
+            codebook=self.file.model.codebook,
+            seed=self.file.seed,
+            small_sets=self.file.small_sets,
+            reference=self._reference(),
+        )
+
+    def _reference(self) -> ReferenceFeatures | None:
+        from harness.metrics.sets.reference import ReferenceFeatures
+
+        path = self._store.root / self.file.reference_file
+        return ReferenceFeatures.read(path) if self.file.reference and path.is_file() else None
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    width = column.type.list_size
+    chunks = [chunk.flatten().to_numpy().reshape(-1, width) for chunk in column.chunks]
+    return np.concatenate(chunks) if chunks else np.empty((0, width), np.float32)
+
+
+def score(file: RunFile, store: Store, provenance: dict[str, Any]) -> tuple[ResultRecord, Merged]:
+    """Compute the result from the stored files alone."""
+    merged = Merged(file, store)
+    failures = Counter(status for status in merged.rows["status"] if status != Status.OK)
+    n_failed = sum(failures.values())
+    n = len(file.samples)
+    allowed = n_failed <= file.max_failures
+    withheld = None
+    if not allowed and n_failed > WITHHOLD_ABOVE * n:
+        withheld = f"withheld: {n_failed} of {n} samples failed (--max-failures allows more)"
+    observations = merged.observations()
+    metrics = {key: _cell(key, file, observations, n_failed, withheld) for key in file.metrics}
+    rate = merged.ok.sum() / merged.model_seconds if merged.model_seconds else None
+    record = ResultRecord(
+        run_id=file.run_id,
+        task=file.task,
+        task_version=file.task_version,
+        model=file.model.title,
+        model_digest=file.model.digest,
+        protocol=file.protocol.name,
+        protocol_digest=file.protocol.digest,
+        dataset=file.dataset,
+        dataset_digest=file.dataset_digest,
+        seed=file.seed,
+        n=n,
+        n_failed=n_failed,
+        failures=dict(sorted(failures.items())),
+        status=RunStatus.COMPLETE if allowed else RunStatus.INCOMPLETE,
+        metrics=metrics,
+        provenance={**provenance, "images_per_second": rate},
+    )
+    return record, merged
+
+
+def _cell(
+    key: str, file: RunFile, observations: Observations, n_failed: int, withheld: str | None
+) -> MetricValue:
+    plugin = metric(key)
+    better = plugin.higher_is_better
+    if withheld is not None:
+        return MetricValue.absent(withheld, higher_is_better=better)
+    for need in plugin.needs:
+        if need in file.unavailable:
+            return MetricValue.absent(file.unavailable[need], higher_is_better=better)
+    try:
+        cell = plugin.score(observations, file.protocol.settings)
+    except Unavailable as reason:
+        return MetricValue.absent(reason.status, higher_is_better=better)
+    return cell.model_copy(update={"n_failed": n_failed, "higher_is_better": better})
+
+
+def write_result(store: Store, record: ResultRecord, merged: Merged) -> None:
+    """Write `samples.parquet`, then `record.json`, each whole or not at all."""
+    store.write("samples.parquet", lambda path: merged.rows.to_parquet(path, index=False))
+    store.write_json("record.json", record.model_dump(mode="json"))
+
+
+def read_records(paths: list[Path]) -> list[ResultRecord]:
+    """Records at the given files or run directories; raise `UserError` for anything else."""
+    records = []
+    for path in paths:
+        file = path / "record.json" if path.is_dir() else path
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            found = content if isinstance(content, list) else [content]
+            records += [ResultRecord.model_validate(item) for item in found]
+        except (OSError, json.JSONDecodeError, ValidationError) as error:
+            raise UserError(
+                f"{file} is not a readable result record: {str(error).splitlines()[0]}"
+            ) from error
+    return records

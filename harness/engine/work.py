@@ -1,0 +1,356 @@
+"""The work on one process's share of blocks: load, generate, render, observe, write."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.data.blocks import blocks
+from harness.data.image_files import has_images, write_images
+from harness.data.store import Store
+from harness.engine.items import Item, observation_rows, output_rows
+from harness.engine.plan import Plan
+from harness.engine.world import World
+from harness.interfaces import Code, Columns, GenerativeTaskData, PictureFiles, Preflighted
+from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.types import TRIED_AGAIN, Sample, Status
+
+KEPT_PICTURES = 8
+"""Outputs kept as pictures, evenly spaced over the samples."""
+_LOADERS = 4
+_READ_AHEAD = 2
+"""Blocks that are loaded before a lane is free for them."""
+
+
+class Stopped(Exception):
+    """Another lane failed, or the user interrupted; this block's work is dropped."""
+
+
+@dataclass
+class Timings:
+    """Seconds spent in each stage, summed over lanes; what is in no stage is the harness itself."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time inside to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            with self._lock:
+                self.seconds[name] += elapsed
+
+
+class Worker:
+    """Works through this process's blocks, leaving out whatever is already in the store.
+
+    Args:
+        plan: What is to be done.
+        store: Where finished blocks lie.
+        world: The processes that share the blocks.
+        lanes: Blocks worked on at the same time, each by a thread of its own.
+    """
+
+    def __init__(self, plan: Plan, store: Store, world: World, lanes: int = 1) -> None:
+        self.plan = plan
+        self.store = store
+        self.timings = Timings()
+        self.lanes = lanes
+        self._stopping = threading.Event()
+        self._cause: BaseException | None = None
+        numbered = list(enumerate(blocks(plan.file.samples, plan.file.block_size)))
+        self.share = world.share(numbered)
+        n = len(plan.file.samples)
+        self._kept = {int(i) for i in np.linspace(0, n - 1, min(KEPT_PICTURES, n)).round()}
+
+    def missing(self) -> list[tuple[int, Sequence[Sample]]]:
+        """The blocks of this process's share that are not finished."""
+        return [(index, block) for index, block in self.share if not self._finished(index, block)]
+
+    def _finished(self, index: int, block: Sequence[Sample]) -> bool:
+        return (
+            self._has_outputs(index, block)
+            and not self._missing_extractors(index, block)
+            and not self._misses_images(index)
+            and not self._misses_picture_files(index, block)
+        )
+
+    def _misses_images(self, index: int) -> bool:
+        return isinstance(self.plan.data, GenerativeTaskData) and not has_images(self.store, index)
+
+    def _misses_picture_files(self, index: int, block: Sequence[Sample]) -> bool:
+        data = self.plan.data
+        if not isinstance(data, PictureFiles):
+            return False
+        statuses = self._statuses("outputs", index, self.plan.file.output_key(block))
+        return any(
+            status == Status.OK and not (self.store.root / picture_file(data, sample)).is_file()
+            for sample, status in zip(block, statuses, strict=True)
+        )
+
+    def _has_outputs(self, index: int, block: Sequence[Sample]) -> bool:
+        return self._settled("outputs", index, self.plan.file.output_key(block), len(block))
+
+    def _settled(self, stage: str, index: int, key: str, rows: int) -> bool:
+        """A part is there, and nothing in it failed in a way that may pass."""
+        if not self.store.has_part(stage, index, key, rows):
+            return False
+        statuses = self._statuses(stage, index, key)
+        return not any(status in statuses for status in TRIED_AGAIN)
+
+    def _statuses(self, stage: str, index: int, key: str) -> list[str]:
+        statuses: list[str] = self.store.read_part(stage, index, key, ["status"])[
+            "status"
+        ].to_pylist()
+        return statuses
+
+    def _missing_extractors(self, index: int, block: Sequence[Sample]) -> list[str]:
+        file = self.plan.file
+        return [
+            name
+            for name in file.extractors
+            if not self._settled(
+                f"observations/{name}", index, file.observation_key(block, name), len(block)
+            )
+        ]
+
+    def run(self, on_samples: Callable[[int], None]) -> None:
+        """Finish every missing block; `on_samples` is told how many samples each one added."""
+        todo = self.missing()
+        on_samples(sum(len(block) for _, block in self.share) - sum(len(b) for _, b in todo))
+        if not todo:
+            return
+        for extractor in self.plan.extractors.values():
+            if isinstance(extractor, Preflighted):
+                extractor.preflight()
+        with self.timings.stage("model"):
+            self.plan.model.load(self.plan.device)
+        with ThreadPoolExecutor(_LOADERS) as loaders, ThreadPoolExecutor(self.lanes) as lanes:
+            under_way: deque[Future[int]] = deque()
+            try:
+                for index, block in todo:
+                    inputs = [loaders.submit(self.plan.data.load, sample) for sample in block]
+                    under_way.append(lanes.submit(self._in_lane, index, block, inputs))
+                    if len(under_way) >= self.lanes + _READ_AHEAD:
+                        on_samples(under_way.popleft().result())
+                while under_way:
+                    on_samples(under_way.popleft().result())
+            except BaseException as error:
+                self._stopping.set()
+                loaders.shutdown(wait=False, cancel_futures=True)
+                lanes.shutdown(wait=False, cancel_futures=True)
+                if isinstance(error, Stopped) and self._cause is not None:
+                    raise self._cause from None
+                raise
+
+    def _in_lane(self, index: int, block: Sequence[Sample], loading: list[Future[Any]]) -> int:
+        """Work on a block unless something has failed; remember what failed first."""
+        if self._stopping.is_set():
+            raise Stopped
+        try:
+            return self._work(index, block, loading)
+        except Stopped:
+            raise
+        except BaseException as error:
+            self._cause = self._cause or error
+            self._stopping.set()
+            raise
+
+    def _work(self, index: int, block: Sequence[Sample], loading: list[Future[Any]]) -> int:
+        file = self.plan.file
+        items = [Item(sample, seed) for sample, seed in zip(block, file.seeds(block), strict=True)]
+        with self.timings.stage("load"):
+            self._collect(items, loading)
+        fresh = not self._has_outputs(index, block)
+        if fresh:
+            with self.timings.stage("generate"):
+                self._generate(items)
+        else:
+            self._restore(index, block, items)
+        names = list(file.extractors) if fresh else self._missing_extractors(index, block)
+        with self.timings.stage("render"):
+            self._render(items)
+        self._stop_if_hopeless(index, items)
+        # Outputs go before they are observed: what a judge was paid for is about these outputs, and
+        # another run of the model may give others.
+        if fresh:
+            with self.timings.stage("write"):
+                self._keep_outputs(index, block, items)
+        columns = self._observe(items, names)
+        with self.timings.stage("write"):
+            for name in names:
+                key = file.observation_key(block, name)
+                table = observation_rows(items, columns[name])
+                self.store.write_part(f"observations/{name}", index, key, table)
+            if not fresh:
+                self._mend_images(index, items)
+        return len(block)
+
+    def _keep_outputs(self, index: int, block: Sequence[Sample], items: Sequence[Item]) -> None:
+        """Write what came out of the model; what was observed of earlier outputs is forgotten."""
+        file = self.plan.file
+        for name in file.extractors:
+            key = file.observation_key(block, name)
+            self.store.discard_part(f"observations/{name}", index, key)
+        if isinstance(self.plan.data, GenerativeTaskData):
+            self._keep_images(index, items)
+        self._keep_picture_files(items)
+        self._keep_pictures(items)
+        self.store.write_part("outputs", index, file.output_key(block), output_rows(items))
+
+    def _collect(self, items: Sequence[Item], loading: list[Future[Any]]) -> None:
+        for item, future in zip(items, loading, strict=True):
+            try:
+                item.input = future.result()
+            except SampleFailure as error:
+                item.fail(error)
+
+    def _batches(self, items: Sequence[Item]) -> Iterator[list[Item]]:
+        for group in self._groups(items):
+            for start in range(0, len(group), self.plan.batch_size):
+                yield group[start : start + self.plan.batch_size]
+
+    def _groups(self, items: Sequence[Item]) -> list[list[Item]]:
+        groups: dict[Hashable, list[Item]] = defaultdict(list)
+        for item in items:
+            if item.ok:
+                groups[self.plan.data.batch_key(item.input)].append(item)
+        return list(groups.values())
+
+    def _each(self, batch: list[Item], step: Callable[[list[Item]], None]) -> None:
+        """Run a model step on a batch; where it raises, one by one, so that one sample fails."""
+        if self._stopping.is_set():
+            raise Stopped
+        start = time.perf_counter()
+        try:
+            step(batch)
+        except UserError:
+            raise
+        except Exception as error:
+            if _out_of_memory(error):
+                raise UserError(
+                    f"out of GPU memory at {len(batch)} images of key "
+                    f"{self.plan.data.batch_key(batch[0].input)}: give a smaller --batch-size"
+                ) from error
+            if len(batch) > 1:
+                for item in batch:
+                    self._each([item], step)
+                return
+            batch[0].fail(error)
+        share = (time.perf_counter() - start) / len(batch)
+        for item in batch:
+            item.seconds += share
+
+    def _generate(self, items: Sequence[Item]) -> None:
+        def step(batch: list[Item]) -> None:
+            codes = self.plan.data.generate(
+                self.plan.model, [i.input for i in batch], [i.seed for i in batch]
+            )
+            for item, code in zip(batch, codes, strict=True):
+                item.code = code
+
+        for batch in self._batches(items):
+            self._each(batch, step)
+
+    def _render(self, items: Sequence[Item]) -> None:
+        def step(batch: list[Item]) -> None:
+            codes = [item.code for item in batch if item.code is not None]
+            rendered = self.plan.data.render(self.plan.model, codes, [i.seed for i in batch])
+            for item, image in zip(batch, rendered, strict=True):
+                item.rendered = image
+
+        for batch in self._batches(items):
+            self._each(batch, step)
+
+    def _observe(self, items: Sequence[Item], names: Sequence[str]) -> dict[str, Columns]:
+        extractors = {name: self.plan.extractors[name] for name in names}
+        parts: dict[str, list[Columns]] = {name: [] for name in names}
+        order: list[Item] = []
+        with self.timings.stage("observe"):
+            for group in self._groups(items):
+                seen = self.plan.data.observe(
+                    extractors, [i.input for i in group], [i.rendered for i in group]
+                )
+                for name in names:
+                    parts[name].append(seen[name])
+                order += group
+        ranks = np.argsort([item.sample.index for item in order])
+        return {name: _joined(columns, ranks) for name, columns in parts.items()}
+
+    def _stop_if_hopeless(self, index: int, items: Sequence[Item]) -> None:
+        broken = [item for item in items if item.status is Status.MODEL_ERROR]
+        tried = [item for item in items if item.ok or item in broken]
+        if tried and len(broken) == len(tried) and index == self.share[0][0]:
+            raise UserError(
+                f"model {self.plan.file.model.name!r} failed on each of the first "
+                f"{len(tried)} samples: {broken[0].error}"
+            )
+
+    def _restore(self, index: int, block: Sequence[Sample], items: Sequence[Item]) -> None:
+        table = self.store.read_part("outputs", index, self.plan.file.output_key(block))
+        for item, row in zip(items, table.to_pylist(), strict=True):
+            item.status, item.error = Status(row["status"]), row["error"]
+            item.seconds = row["seconds"]
+            if item.ok:
+                item.code = Code(row["payload"], row["height"], row["width"])
+
+    def _keep_images(self, index: int, items: Sequence[Item]) -> None:
+        pixels = [self.plan.data.picture(item.rendered) for item in items if item.ok]
+        kept = [image for image in pixels if image is not None]
+        if kept:
+            write_images(self.store, index, kept)
+
+    def _mend_images(self, index: int, items: Sequence[Item]) -> None:
+        """Write what a cut or a later wish has left without its images."""
+        if isinstance(self.plan.data, GenerativeTaskData) and self._misses_images(index):
+            self._keep_images(index, items)
+        self._keep_picture_files(items)
+
+    def _keep_picture_files(self, items: Sequence[Item]) -> None:
+        data = self.plan.data
+        if isinstance(data, PictureFiles):
+            for item in items:
+                if item.ok:
+                    self._write_picture(item, picture_file(data, item.sample))
+
+    def _keep_pictures(self, items: Sequence[Item]) -> None:
+        for item in items:
+            if item.ok and item.sample.index in self._kept:
+                self._write_picture(item, f"pictures/{item.sample.index:06d}.png")
+
+    def _write_picture(self, item: Item, name: str) -> None:
+        from PIL import Image
+
+        pixels = self.plan.data.picture(item.rendered)
+        if pixels is not None:
+            self.store.write(name, Image.fromarray(pixels).save)
+
+
+def picture_file(data: PictureFiles, sample: Sample) -> str:
+    """Where a sample's picture lies in the run directory."""
+    return f"images/{data.picture_path(sample)}"
+
+
+def _joined(parts: Sequence[Columns], ranks: np.ndarray) -> Columns:
+    """Columns of several groups as one, in sample order."""
+    if not parts:
+        return {}
+    return {name: np.concatenate([part[name] for part in parts])[ranks] for name in parts[0]}
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.cuda.OutOfMemoryError)

@@ -1,0 +1,249 @@
+"""The metrics of reconstruction: pure functions of what was stored, each with its interval."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.interfaces import Observations
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.types import Codebook, MetricValue
+from harness.metrics import stats
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.metrics.codebook import CodebookCounts
+
+
+class SampleMean:
+    """Mean of a column over samples, averaged as the protocol says, with a bootstrap interval.
+
+    Args:
+        column: The column, which is also the metric's name.
+        extractor: The extractor that writes it.
+        higher_is_better: Direction.
+        unit: Unit for tables.
+    """
+
+    def __init__(
+        self, column: str, extractor: str, *, higher_is_better: bool, unit: str = ""
+    ) -> None:
+        self.column = column
+        self.needs = (extractor,)
+        self.higher_is_better: bool | None = higher_is_better
+        self.unit = unit
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The mean; infinite values (PSNR of identical images) are left out and counted."""
+        values = _known(observations.samples, self.column)
+        weights = averaging_weights(len(values), settings.get("averaging", {}))
+        finite = np.isfinite(values)
+        if not finite.any():
+            raise Unavailable(f"infinite for all {len(values)} samples: images are identical")
+        values, weights = values[finite], weights[finite]
+        low, high, method = stats.mean_interval(values, observations.seed, weights)
+        infinite = int((~finite).sum())
+        return MetricValue(
+            value=float(np.average(values, weights=weights)),
+            ci_low=low,
+            ci_high=high,
+            n=len(values),
+            unit=self.unit,
+            method=method,
+            note=f"{infinite} identical images (infinite) left out" if infinite else "",
+        )
+
+
+class Psnr(SampleMean):
+    """PSNR, averaged in dB, or under the rule 'global-mse' one logarithm of the mean error."""
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The figure; under 'global-mse' identical images count with an error of 0."""
+        if settings.get("averaging", {}).get("rule") != "global-mse":
+            return super().score(observations, settings)
+        rows = observations.samples
+        values = _known(rows, self.column)
+        pixels = (rows["height"] * rows["width"]).to_numpy(np.float64)
+        value, (low, high, method) = stats.psnr_of_mean_error(values, pixels, observations.seed)
+        if np.isinf(value):
+            raise Unavailable(f"infinite for all {len(values)} samples: images are identical")
+        infinite = int(np.isinf(values).sum())
+        return MetricValue(
+            value=value,
+            ci_low=low,
+            ci_high=high,
+            n=len(values),
+            unit=self.unit,
+            method=method,
+            note=f"{infinite} identical images counted with an error of 0" if infinite else "",
+        )
+
+
+def _known(rows: pd.DataFrame, column: str) -> np.ndarray:
+    """A column's values, float64 (n,); raise `Unavailable` where some are not numbers."""
+    if len(rows) == 0:
+        raise Unavailable("no sample was observed")
+    values = rows[column].to_numpy(np.float64)
+    if unknown := int(np.isnan(values).sum()):
+        raise Unavailable(f"not a number for {unknown} of {len(values)} samples")
+    return values
+
+
+def _check_images(rows: pd.DataFrame) -> None:
+    """Raise `Unavailable` where the payloads are no codes of images."""
+    if "height" in rows and (rows["height"] == 0).any():
+        raise Unavailable("the task's outputs are no encoded images", kind="not applicable")
+
+
+def averaging_weights(n: int, averaging: Mapping[str, Any]) -> np.ndarray:
+    """Weights (n,) of sum 1 for a protocol's `averaging` table; equal where it says nothing.
+
+    The rule 'global-mse' is about PSNR; every other mean is then over images.
+    """
+    rule = averaging.get("rule", "per-image")
+    if rule in {"per-image", "global-mse"}:
+        return np.full(n, 1.0 / n)
+    if rule == "batch-means":
+        return stats.batch_means_weights(n, averaging["batch_size"], averaging["world_size"])
+    raise UserError(
+        f"protocol setting 'averaging.rule' is {rule!r}: use per-image, batch-means or global-mse"
+    )
+
+
+class BitsPerPixel:
+    """Rate: bits of the stored codes per pixel, averaged over images."""
+
+    needs: tuple[str, ...] = ()
+    higher_is_better: bool | None = False
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """Mean over images, with an interval where images differ in rate."""
+        del settings
+        rows = observations.samples
+        if len(rows) == 0:
+            raise Unavailable("no sample was observed")
+        _check_images(rows)
+        rates = (rows["bits"] / (rows["height"] * rows["width"])).to_numpy(np.float64)
+        low, high, method = stats.mean_interval(rates, observations.seed)
+        return MetricValue(
+            value=float(rates.mean()),
+            ci_low=low,
+            ci_high=high,
+            n=len(rates),
+            unit="bit/px",
+            method=method,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """What the codes of a run give: every figure of all images, and without some in turn."""
+
+    tokens: int
+    whole: Mapping[str, float]
+    without: Sequence[Mapping[str, float]]
+    shares: Sequence[float]
+    """The share of all tokens that was left out, for each of `without`."""
+
+
+_FIGURES: Mapping[str, Callable[[CodebookCounts], float]] = {
+    "usage_pooled": lambda counts: counts.pooled_usage,
+    "usage_group": lambda counts: float(counts.group_usage.mean()),
+    "usage_joint": lambda counts: counts.joint_usage,
+    "perplexity_pooled": lambda counts: counts.pooled_perplexity,
+    "perplexity_group": lambda counts: float(counts.group_perplexity.mean()),
+}
+_last: tuple[weakref.ref[Observations], _Figures] | None = None
+
+
+def _figures(observations: Observations, codebook: Codebook) -> _Figures:
+    """All figures at once: the metrics of a run, scored one after another, count its codes once."""
+    global _last
+    if _last is not None and _last[0]() is observations:
+        return _last[1]
+    from harness.metrics.codebook import whole_and_rests
+    from harness.metrics.resampling import GROUPS, deal_groups
+
+    images, size = len(observations.payloads), 2**codebook.bits_per_group
+    groups = min(GROUPS, images)
+    dealt = deal_groups(images, groups, observations.seed)
+    parts = []
+    for group in range(groups):
+        payloads = [observations.payloads[int(row)] for row in np.flatnonzero(dealt == group)]
+        parts.append(codebook.unpack(b"".join(payloads)).astype(np.min_scalar_type(size - 1)))
+    whole, rests = whole_and_rests(parts, size)
+    found = _Figures(
+        tokens=whole.tokens,
+        whole={name: read(whole) for name, read in _FIGURES.items()},
+        without=[{name: read(rest) for name, read in _FIGURES.items()} for rest in rests]
+        if groups > 1
+        else [],
+        shares=[len(part) / whole.tokens for part in parts],
+    )
+    _last = weakref.ref(observations), found
+    return found
+
+
+class CodebookUsage:
+    """How much of the codebook the evaluated images use.
+
+    Args:
+        figure: A share in [0, 1] or a perplexity, by its name.
+        most: What it can be at most.
+    """
+
+    needs: tuple[str, ...] = ()
+    higher_is_better: bool | None = True
+
+    def __init__(self, figure: str, most: float = math.inf) -> None:
+        self._figure = figure
+        self._most = most
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The figure, with a jackknife interval over images.
+
+        A bootstrap would repeat images and so lose codes; what usage would be with more images is
+        not in the interval.
+        """
+        del settings
+        if observations.codebook is None:
+            raise Unavailable("the model has no codebook", kind="not applicable")
+        if not observations.payloads:
+            raise Unavailable("no sample was observed")
+        _check_images(observations.samples)
+        from harness.metrics.resampling import jackknife_interval
+
+        figures = _figures(observations, observations.codebook)
+        value = figures.whole[self._figure]
+        interval = stats.NO_INTERVAL
+        if figures.without:
+            left_out = [figure[self._figure] for figure in figures.without]
+            interval = jackknife_interval(value, left_out, figures.shares)
+        return MetricValue(
+            value=value,
+            ci_low=None if interval.low is None else max(interval.low, 0.0),
+            ci_high=None if interval.high is None else min(interval.high, self._most),
+            n=len(observations.payloads),
+            method=interval.method,
+            note=f"{figures.tokens} tokens seen",
+        )
+
+
+PSNR = Psnr("psnr", "pixels", higher_is_better=True, unit="dB")
+SSIM = SampleMean("ssim", "pixels", higher_is_better=True)
+LPIPS_ALEX = SampleMean("lpips_alex", "lpips_alex", higher_is_better=False)
+LPIPS_VGG = SampleMean("lpips_vgg", "lpips_vgg", higher_is_better=False)
+BPP = BitsPerPixel()
+# Symbols used by any group: what the released code prints as codebook usage.
+USAGE_POOLED = CodebookUsage("usage_pooled", most=1.0)
+USAGE_GROUP = CodebookUsage("usage_group", most=1.0)
+# Distinct whole tokens among the most that could have been seen.
+USAGE_JOINT = CodebookUsage("usage_joint", most=1.0)
+PERPLEXITY_POOLED = CodebookUsage("perplexity_pooled")
+PERPLEXITY_GROUP = CodebookUsage("perplexity_group")

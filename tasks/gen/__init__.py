@@ -1,0 +1,1 @@
+"""Class-to-image generation: gFID, IS, precision and recall."""

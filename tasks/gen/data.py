@@ -1,0 +1,177 @@
+"""Classes to draw under one protocol, and the reference set: generate, render, observe."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from harness.interfaces import (
+    ClassToImage,
+    Code,
+    Columns,
+    Extractor,
+    GeneratedImages,
+    OnProgress,
+    Picture,
+)
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Sample, digest_of
+from tasks.gen.protocol import GenSettings
+from tasks.shared.class_names import own_names
+from tasks.shared.pictures import labelled_grid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.engine.progress import Progress
+    from harness.metrics.feature_statistics import FeatureStatistics
+    from harness.metrics.sets.reference import ReferenceFeatures
+    from harness.sets.reference import Reference
+
+_OUTPUTS: tuple[Any, ...] = ("pool3", "spatial")
+"""Of the Inception network, that generated images and reference are compared by."""
+
+
+class GenData:
+    """Samples known by class and number, and what they are compared with.
+
+    Args:
+        settings: The protocol's.
+        inception: The protocol's settings of the network.
+        reference: The reference set; None without one.
+        notice: What a user must know.
+    """
+
+    def __init__(
+        self,
+        settings: GenSettings,
+        inception: Mapping[str, Any],
+        reference: Reference | None,
+        notice: str,
+    ) -> None:
+        self.label = "no reference" if reference is None else reference.label
+        self.notice = notice
+        self.reference_digest = "" if reference is None else reference.digest
+        self._settings = settings
+        self._inception = inception
+        self._reference = reference
+
+    def samples(self, limit: int | None, on_progress: OnProgress | None = None) -> list[Sample]:
+        """All samples, or `limit` of them: the first ones, of evenly spaced classes if few."""
+        del on_progress
+        settings = self._settings
+        total = settings.classes * settings.samples_per_class
+        places = [settings.label(index) for index in range(min(total, limit or total))]
+        if limit is not None and limit < settings.classes:
+            labels = np.linspace(0, settings.classes - 1, limit).round().astype(int)
+            places = [(int(label), 0) for label in labels]
+        names = [f"{label:04d}/{number:02d}" for label, number in places]
+        return [
+            Sample(id=name, index=index, sha256=digest_of(name)) for index, name in enumerate(names)
+        ]
+
+    def load(self, sample: Sample) -> int:
+        """The sample's class."""
+        return _label(sample)
+
+    def class_of(self, sample: Sample) -> int:
+        """The sample's class, kept in `samples.npz`."""
+        return _label(sample)
+
+    def batch_key(self, item: int) -> Hashable:
+        """Any classes may share a batch."""
+        del item
+        return "all"
+
+    def generate(
+        self, model: ClassToImage, inputs: Sequence[int], seeds: Sequence[int]
+    ) -> list[Code]:
+        """Draw an image of each class."""
+        if not hasattr(type(model), "sample"):
+            raise UserError(
+                f"model {model.card.name!r} draws no images of classes: this task needs one that "
+                "does, such as --model uniwetok-ar-nano"
+            )
+        self._check_classes(model)
+        return model.sample(inputs, seeds)
+
+    def _check_classes(self, model: ClassToImage) -> None:
+        """Refuse a model whose classes are not the protocol's."""
+        settings = self._settings
+        # A model that names no classes is taken at its number of them.
+        misnamed = own_names(model) not in {(), settings.class_names}
+        surplus = bool(settings.class_names) and model.classes > settings.classes
+        if misnamed or surplus or model.classes < settings.classes:
+            raise UserError(
+                f"model {model.card.title!r} has {model.classes} classes, not the "
+                f"{settings.classes} of this protocol, {settings.described}: give --protocol one "
+                f"with its classes, as tasks/protocols/nano.toml has uniwetok-ar-nano's"
+            )
+
+    def render(
+        self, model: ClassToImage, codes: Sequence[Code], seeds: Sequence[int]
+    ) -> list[Tensor]:
+        """Decode to float32 (3, H, W), clamped to [-1, 1]."""
+        images = model.decode(codes, seeds)
+        if not bool(images.isfinite().all()):
+            raise ValueError("decode gave values that are not finite")
+        return list(images.float().clamp(-1, 1))
+
+    def observe(
+        self,
+        extractors: Mapping[str, Extractor],
+        inputs: Sequence[int],
+        rendered: Sequence[Tensor],
+    ) -> dict[str, Columns]:
+        """Observe the images; they have no originals."""
+        del inputs
+        import torch
+
+        pixels = np.stack([self._settings.to_uint8(image) for image in rendered])
+        images = GeneratedImages(torch.stack(list(rendered)), pixels)
+        return {name: extractor.observe(images) for name, extractor in extractors.items()}
+
+    def picture(self, rendered: Tensor) -> np.ndarray:
+        """An image by the protocol's rule, as `samples.npz` holds it."""
+        return self._settings.to_uint8(rendered)
+
+    def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
+        """Write images beside the names of their classes."""
+        cells = []
+        for picture in pictures:
+            label = _label(picture.sample)
+            with Image.open(picture.path) as image:
+                cells.append((image.convert("RGB"), f"{label} {self._settings.name(label)}"))
+        labelled_grid(cells).save(target)
+
+    def reference(self, device: str, progress: Progress) -> ReferenceFeatures:
+        """Statistics that the reference stores, and the features of its images."""
+        from harness.metrics.sets.reference import ReferenceFeatures
+        from harness.sets.features import SetExtractor
+
+        reference = self._reference
+        assert reference is not None
+        stored: dict[str, FeatureStatistics | None] = {
+            "pool3": reference.pool,
+            "spatial": reference.spatial,
+        }
+        statistics = {name: known for name, known in stored.items() if known is not None}
+        if reference.images is None:
+            return ReferenceFeatures({}, statistics)
+        # Precision and recall compare pool3 itself; of what has statistics, nothing else is read.
+        wanted = [name for name in _OUTPUTS if name == "pool3" or name not in statistics]
+        with progress.bar(f"reference {reference.label}") as on_progress:
+            found = SetExtractor(self._inception, device).extract(
+                reference.images, wanted, on_progress
+            )
+        if not found.ids:
+            raise UserError(f"none of the images of {reference.label} can be read")
+        return ReferenceFeatures(found.outputs, statistics)
+
+
+def _label(sample: Sample) -> int:
+    return int(sample.id.partition("/")[0])

@@ -1,0 +1,79 @@
+"""Class-to-image generation: images of every class, compared with ImageNet as a set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.engine import protocols
+from harness.interfaces.types import Protocol, TaskSpec
+from tasks import PROTOCOLS
+
+if TYPE_CHECKING:
+    from tasks.gen.data import GenData
+
+
+class GenTask:
+    """Draw images of every class; compare them with a reference set.
+
+    Args:
+        spec: The task's description.
+        setting: Field of `harness.data.settings.Settings` that holds the reference's path.
+    """
+
+    def __init__(self, spec: TaskSpec, setting: str) -> None:
+        self.spec = spec
+        self._setting = setting
+
+    def protocol(self, name: str) -> Protocol:
+        """A named protocol or a protocol file, checked."""
+        from tasks.gen.protocol import GenSettings
+
+        protocol = protocols.load(name, PROTOCOLS, self.spec)
+        GenSettings.of(protocol.settings)
+        return protocol
+
+    def open(self, data: str | None, protocol: Protocol) -> GenData:
+        """The reference at `data` or at the configured place; without one, only the images."""
+        from harness.data.settings import read_settings
+        from harness.sets.reference import open_reference
+        from tasks.gen.data import GenData
+        from tasks.gen.protocol import GenSettings
+
+        settings = GenSettings.of(protocol.settings)
+        notices = []
+        if settings.class_names:
+            notices.append(
+                f"protocol {protocol.name!r} draws {settings.classes} classes of its own, not "
+                f"ImageNet's: pictures to look at, and no result to compare with ImageNet's"
+            )
+            place = data
+            needed, given = "images of these classes", "give --data"
+        else:
+            place = data or getattr(read_settings(), self._setting)
+            needed = self.spec.layout
+            given = f"give --data or set UWT_EVAL_{self._setting.upper()}"
+        if place is None:
+            notices.append(
+                f"no reference given: FID, precision and recall need {needed}; {given}, nothing is "
+                f"generated anew then"
+            )
+        reference = None if place is None else open_reference(place, settings.decode)
+        return GenData(settings, protocol.settings["inception"], reference, "; ".join(notices))
+
+
+IMAGENET_GEN = GenTask(
+    TaskSpec(
+        name="imagenet-gen",
+        version=1,
+        title="Class-conditional generation of ImageNet images",
+        kind="c2i",
+        interface="ClassToImage",
+        dataset="50,000 generated images, 50 a class, against ImageNet's training images",
+        layout="ADM's VIRTUAL_imagenet256_labeled.npz, or a folder of images",
+        metrics=("gfid", "sfid", "is", "precision", "recall"),
+        protocols=("adm", "nano"),
+        groups=("table9",),
+        default_models=("uniwetok-ar-nano",),
+    ),
+    setting="imagenet_reference",
+)

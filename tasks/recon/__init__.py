@@ -1,0 +1,1 @@
+"""Reconstruction of images: PSNR, SSIM, LPIPS, rFID, rate and codebook usage."""

@@ -1,0 +1,40 @@
+"""Files with one JSON object a line, read with errors that name the line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.interfaces.errors import UserError
+
+
+def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each line's place ('FILE, line 3') and object; empty lines are passed over.
+
+    Raises:
+        UserError: The file cannot be read, or a line is no JSON object.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    # Not splitlines(): JSON texts may hold U+2028, which that takes for the end of a line.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            found = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{where}: no JSON ({error})") from error
+        if not isinstance(found, dict):
+            raise UserError(f"{where}: expected a JSON object, found {type(found).__name__}")
+        yield where, found
+
+
+def write_objects(path: Path, objects: Iterator[dict[str, Any]]) -> None:
+    """Write one JSON object a line."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(each, ensure_ascii=False) + "\n" for each in objects)

@@ -1,0 +1,87 @@
+"""How protocols differ, from their files: `python -m tasks.shared.protocol_table`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.engine import protocols
+from harness.interfaces.types import TaskSpec
+from harness.sets.spec import FILES
+from tasks import PROTOCOLS
+from tasks.dpg.task import DPG
+from tasks.gedit.task import GEDIT_EN
+from tasks.gen.task import IMAGENET_GEN
+from tasks.geneval.task import GENEVAL
+from tasks.recon.task import COCO_RECON, IMAGENET_RECON, IMAGENET_RECON_NATIVE
+from tasks.vqa.task import VQAV2
+from tasks.zeroshot.task import IMAGENET_ZEROSHOT
+
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "protocols.md"
+BEGIN = "<!-- made by python -m tasks.shared.protocol_table -->"
+END = "<!-- end -->"
+_DIGEST_DIGITS = 12
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names; digests and lists are shortened."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        elif isinstance(value, list):
+            flat[name] = f"{value[0]} … {value[-1]}"
+        else:
+            text = str(value)
+            digest = re.fullmatch(r"[0-9a-f]{64}", text)
+            flat[name] = f"{text[:_DIGEST_DIGITS]}…" if digest else text
+    return flat
+
+
+def table(spec: TaskSpec) -> str:
+    """One Markdown table for a task: a row a setting, a column a protocol."""
+    loaded = {name: protocols.load(name, PROTOCOLS, spec) for name in spec.protocols}
+    columns = {name: flatten(protocol.settings) for name, protocol in loaded.items()}
+    keys = list(dict.fromkeys(key for column in columns.values() for key in column))
+    lines = [
+        f"| setting | {' | '.join(f'`{name}`' for name in columns)} |",
+        f"| --- |{' --- |' * len(columns)}",
+    ]
+    for key in keys:
+        cells = [column.get(key, "—") for column in columns.values()]
+        lines.append(f"| `{key}` | {' | '.join(cells)} |")
+    digests = [f"`{protocol.digest[:_DIGEST_DIGITS]}`" for protocol in loaded.values()]
+    lines.append(f"| digest | {' | '.join(digests)} |")
+    return "\n".join(lines)
+
+
+def section() -> str:
+    """Everything between the document's markers."""
+    parts = []
+    for title, spec in (
+        ("`uwt-eval metrics A B`", FILES),
+        ("`imagenet-recon`", IMAGENET_RECON.spec),
+        ("`coco-recon`", COCO_RECON.spec),
+        ("`imagenet-recon-native` and `coco-recon-native`", IMAGENET_RECON_NATIVE.spec),
+        ("`imagenet-zeroshot`", IMAGENET_ZEROSHOT.spec),
+        ("`imagenet-gen`", IMAGENET_GEN.spec),
+        ("`vqav2`, and with other names of the task the other suites of `vqa`", VQAV2.spec),
+        ("`geneval` and `geneval-long`", GENEVAL.spec),
+        ("`dpg`", DPG.spec),
+        ("`gedit-en` and `gedit-cn`", GEDIT_EN.spec),
+    ):
+        parts += [f"### {title}", table(spec)]
+    return f"{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}"
+
+
+def updated(document: str) -> str:
+    """The document with its tables made anew."""
+    begin, end = document.index(BEGIN), document.index(END) + len(END)
+    return document[:begin] + section() + document[end:]
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(updated(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")

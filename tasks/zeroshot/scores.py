@@ -1,0 +1,130 @@
+"""From embeddings to ranks of the true class, and from ranks to accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.interfaces import Columns, Observations
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.once import Once
+from harness.interfaces.types import MetricValue
+from tasks.zeroshot.classifier import find_vectors
+from tasks.zeroshot.protocol import ZeroShotSettings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledEmbeddings:
+    """Embeddings of images and their classes."""
+
+    embeddings: Mapping[str, NDArray[np.float32]]
+    """(B, width) by head."""
+    labels: NDArray[np.int64]
+    """(B,), indices into the protocol's classes."""
+
+
+class ClassRanks:
+    """Rank of the true class among all classes, by head; 0 is best.
+
+    Args:
+        settings: The protocol's settings.
+        device: Where a text tower runs.
+
+    Raises:
+        Unavailable: The class vectors' weights are missing.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], device: str) -> None:
+        if "classifier" not in settings:
+            raise Unavailable("the protocol has no classifier", kind="not applicable")
+        self._source = find_vectors(ZeroShotSettings.of(settings).classifier, device)
+        self._vectors = Once(self._source.read)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the class vectors depend on beside the protocol."""
+        return {"version": 1, "vectors": dict(self._source.identity)}
+
+    def observe(self, pairs: LabelledEmbeddings) -> Columns:
+        """A column `rank_HEAD` for each head, int64 (B,)."""
+        return {
+            f"rank_{head}": self._ranks(rows, pairs.labels)
+            for head, rows in pairs.embeddings.items()
+        }
+
+    def _ranks(
+        self, embeddings: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        from harness.metrics.topk import label_ranks
+
+        vectors = self._vectors()
+        if embeddings.shape[1] != vectors.shape[1]:
+            raise UserError(
+                f"the model's embeddings have {embeddings.shape[1]} numbers and the protocol's "
+                f"class vectors {vectors.shape[1]}: give the --protocol of the model's teacher"
+            )
+        rows = embeddings.astype(np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+        # One by one: a matrix product's last bits depend on how many rows it has.
+        scores = np.stack([vectors @ row for row in rows])
+        return label_ranks(scores, labels)
+
+
+class TopK:
+    """Share of images whose true class is among the first k.
+
+    Args:
+        k: At least 1.
+        head: Which of the model's heads.
+    """
+
+    needs: tuple[str, ...] = ("class_ranks",)
+    higher_is_better: bool | None = True
+
+    def __init__(self, k: int, head: str) -> None:
+        self.k = k
+        self.head = head
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The accuracy in [0, 1] with Wilson's interval."""
+        del settings
+        from scipy.stats import binomtest
+
+        from harness.metrics.stats import CONFIDENCE
+        from harness.metrics.topk import topk_accuracy
+
+        rows = observations.samples
+        if len(rows) == 0:
+            raise Unavailable("no sample was observed")
+        if f"rank_{self.head}" not in rows:
+            raise Unavailable(f"the model has no {self.head} head", kind="not applicable")
+        ranks = rows[f"rank_{self.head}"].to_numpy(np.int64)
+        value = topk_accuracy(ranks, (self.k,))[self.k]
+        right = int((ranks < self.k).sum())
+        interval = binomtest(right, len(ranks)).proportion_ci(CONFIDENCE, method="wilson")
+        return MetricValue(
+            value=value,
+            ci_low=float(interval.low),
+            ci_high=float(interval.high),
+            n=len(ranks),
+            method="Wilson",
+        )
+
+    def of_samples(
+        self, samples: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """1 for each image whose true class is among the first k, else 0; equal weights."""
+        del settings
+        right = samples[f"rank_{self.head}"] < self.k
+        return right.astype(np.float64), np.ones(len(right))
+
+
+TOP1, TOP5, TOP10 = (TopK(k, "post") for k in (1, 5, 10))
+TOP1_PRE, TOP5_PRE, TOP10_PRE = (TopK(k, "pre") for k in (1, 5, 10))

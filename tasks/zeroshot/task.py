@@ -1,0 +1,66 @@
+"""Zero-shot classification: how much of a teacher's semantics a tokenizer's codes keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.engine import protocols
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Protocol, TaskSpec
+from tasks import PROTOCOLS
+
+if TYPE_CHECKING:
+    from tasks.zeroshot.data import ZeroShotData
+
+
+class ZeroShotTask:
+    """Embed every image by the model's heads; rank the classes by their vectors.
+
+    Args:
+        spec: The task's description.
+    """
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
+
+    def protocol(self, name: str) -> Protocol:
+        """A named protocol or a protocol file, checked."""
+        from tasks.zeroshot.protocol import ZeroShotSettings
+
+        protocol = protocols.load(name, PROTOCOLS, self.spec)
+        ZeroShotSettings.of(protocol.settings)
+        return protocol
+
+    def open(self, data: str | None, protocol: Protocol) -> ZeroShotData:
+        """The images at `data` or at the configured place, one folder a class."""
+        from harness.data.settings import read_settings
+        from harness.data.sources import open_source
+        from tasks.zeroshot.data import ZeroShotData
+        from tasks.zeroshot.protocol import ZeroShotSettings
+
+        place = data or read_settings().imagenet
+        if place is None:
+            raise UserError(
+                f"task {self.spec.name!r} needs labelled images: give --data or set "
+                f"UWT_EVAL_IMAGENET to {self.spec.layout}"
+            )
+        source = open_source(place, self.spec.layout, ("val",))
+        settings = ZeroShotSettings.of(protocol.settings)
+        return ZeroShotData(source, settings, Path(place).name or str(place), self.spec.layout)
+
+
+IMAGENET_ZEROSHOT = ZeroShotTask(
+    TaskSpec(
+        name="imagenet-zeroshot",
+        version=1,
+        title="Zero-shot classification of ImageNet validation images from codes",
+        kind="zeroshot",
+        interface="ImageEmbedder",
+        dataset="the 50,000 ImageNet validation images",
+        layout="a folder with val/WORDNET_ID/IMAGE.JPEG, or a .zip or .tar of it",
+        metrics=("top1", "top5", "top10", "top1_pre", "top5_pre", "top10_pre"),
+        protocols=("clip", "lite"),
+        groups=tuple(f"table{number}" for number in range(1, 8)),
+    )
+)

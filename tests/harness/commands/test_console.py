@@ -1,0 +1,102 @@
+"""What a person sees: a row a model, the published rows marked, and why a cell is empty."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from harness.commands.console import label, print_results
+from harness.interfaces.types import MetricValue, ReferenceRow, ResultRecord, RunStatus
+
+
+def record(**changes: Any) -> ResultRecord:
+    fields: dict[str, Any] = {
+        "run_id": "r",
+        "task": "imagenet-recon",
+        "task_version": 1,
+        "model": "webp",
+        "model_digest": "",
+        "protocol": "exact",
+        "protocol_digest": "",
+        "dataset": "sample-set",
+        "dataset_digest": "",
+        "seed": 0,
+        "n": 48,
+        "n_failed": 0,
+        "status": RunStatus.COMPLETE,
+        "metrics": {
+            "psnr": MetricValue(
+                value=26.123, ci_low=25.1, ci_high=27.1, n=48, higher_is_better=True
+            ),
+            "rfid": MetricValue.absent("not computed: weights missing", higher_is_better=False),
+            "usage_pooled": MetricValue(value=0.973, n=48, higher_is_better=True),
+            "usage_joint": MetricValue.absent("not applicable: no codebook"),
+        },
+        "provenance": {"images_per_second": 12.345},
+    }
+    return ResultRecord(**{**fields, **changes})
+
+
+def printed(*records: ResultRecord, references: tuple[ReferenceRow, ...] = (), width: int) -> str:
+    text = io.StringIO()
+    print_results(Console(file=text, width=width, color_system=None), records, references)
+    return text.getvalue()
+
+
+def test_values_arrows_counts_and_speed() -> None:
+    text = printed(record(), width=160)
+    for part in ("webp", "PSNR↑", "26.12", "rFID↓", "97.3%", "48", "12.3", "imagenet-recon"):
+        assert part in text
+
+
+def test_intervals_stand_beside_values_where_there_is_room() -> None:
+    assert "26.12 ±1.00" in printed(record(), width=160)
+    narrow = printed(record(), width=50)
+    assert "26.12" in narrow
+    assert "±" not in narrow
+    assert "95% intervals stand in record.json" in narrow
+
+
+def test_empty_cells_say_why_once() -> None:
+    text = printed(record(), record(model="jpeg"), width=160)
+    assert text.count("not computed: weights missing") == 1
+    assert "— rFID" in text
+
+
+def test_optional_columns_show_only_where_some_model_has_them() -> None:
+    assert label("usage_joint").title not in printed(record(), width=160).split("\n—")[0]
+    cells = {**record().metrics, "usage_joint": MetricValue(value=0.5, n=48)}
+    assert "50.0%" in printed(record(), record(metrics=cells), width=160)
+
+
+def test_published_row_is_marked_as_other_data() -> None:
+    row = ReferenceRow(label="paper", source="Tab. 8", n=50_000, values={"psnr": 23.26})
+    text = printed(record(), references=(row,), width=160)
+    assert "paper Tab. 8*" in text
+    assert "23.26" in text
+    assert "other data, not comparable" in text
+
+
+def test_published_row_of_as_many_images_is_not_marked() -> None:
+    row = ReferenceRow(label="paper", source="Tab. 8", n=50_000, values={"psnr": 23.26})
+    text = printed(record(n=50_000), references=(row,), width=160)
+    assert "paper Tab. 8 " in text
+    assert "not comparable" not in text
+
+
+def test_failures_are_counted_below_the_table() -> None:
+    failed = record(n_failed=2, failures={"decode_error": 2}, status=RunStatus.INCOMPLETE)
+    text = printed(failed, width=160)
+    assert "46/48" in text
+    assert "webp: incomplete, 2 of 48 samples failed (2 decode_error)" in text
+
+
+def test_names_are_not_read_as_markup() -> None:
+    assert "my[bold]model" in printed(record(model="my[bold]model"), width=160)
+
+
+def test_unknown_metric_has_its_own_name() -> None:
+    assert label("new_metric").title == "new_metric"
+    assert label("new_metric").text(0.12345) == "0.1235"

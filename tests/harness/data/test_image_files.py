@@ -1,0 +1,54 @@
+"""All images of a run as one file, without holding them in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.image_files import has_images, join_images, write_images
+from harness.data.store import Store
+from harness.metrics.feature_statistics import FeatureStatistics
+from harness.metrics.sets.reference import ReferenceFeatures
+from harness.sets.images import ArrayImages
+
+
+def test_blocks_are_joined_in_order_and_removed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), np.uint8)
+    for block, rows in ((1, images[3:]), (0, images[:3])):
+        write_images(store, block, list(rows))
+    assert has_images(store, 1)
+    assert not has_images(store, 2)
+    path = join_images(store, 2)
+    with np.load(path) as file:
+        np.testing.assert_array_equal(file["arr_0"], images)
+    assert list(tmp_path.iterdir()) == [path]
+    assert has_images(store, 2), "a whole file stands for all"
+    np.testing.assert_array_equal(ArrayImages(path).load(4), images[4])
+    assert join_images(store, 2) == path
+
+
+def test_classes_lie_beside_the_images(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    write_images(store, 0, list(np.zeros((3, 2, 2, 3), np.uint8)))
+    path = join_images(store, 1, [7, 0, 999])
+    with np.load(path) as file:
+        assert file.files == ["arr_0", "arr_1"]
+        assert file["arr_1"].dtype == np.int64
+        assert file["arr_1"].tolist() == [7, 0, 999]
+    assert len(ArrayImages(path).ids) == 3
+
+
+def test_a_reference_is_read_as_written(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(7, 3)).astype(np.float32)
+    known = FeatureStatistics(np.arange(2.0), np.eye(2), 9)
+    unknown = FeatureStatistics(np.arange(4.0), np.eye(4), None)
+    ReferenceFeatures({"pool3": rows}, {"spatial": known, "logits": unknown}).write(tmp_path / "r")
+    read = ReferenceFeatures.read(tmp_path / "r")
+    np.testing.assert_array_equal(read.rows("pool3"), rows)
+    assert read.distribution("pool3").n == 7
+    assert read.distribution("spatial").n == 9
+    assert read.distribution("logits").n is None
+    np.testing.assert_array_equal(read.statistics["spatial"].covariance, np.eye(2))

@@ -1,0 +1,150 @@
+"""From a request to a plan: what names a run directory, and what is refused before work starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from harness.data.blocks import CPU_BLOCK, blocks
+from harness.engine.plan import Plan, make_plan, resolve_device
+from harness.engine.world import World
+from harness.interfaces.errors import UserError
+from tests.harness.toys import Control, request
+
+
+def plan(tiles: Path, **changes: Any) -> Plan:
+    return make_plan(request(tiles, **changes), World())
+
+
+def test_run_directory_tells_task_model_and_protocol(tiles: Path, control: Control) -> None:
+    made = plan(tiles)
+    assert made.root.parent == tiles.parent / "runs"
+    assert made.root.name.startswith("imagenet-recon-native-toy-exact-")
+    assert not made.root.exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "toy?noise=0.2"},
+        {"model": "webp"},
+        {"protocol": "wetok"},
+        {"seed": 1},
+        {"limit": 5},
+        {"task": "imagenet-recon"},
+    ],
+    ids=str,
+)
+def test_what_moves_the_result_moves_the_run_directory(
+    changes: dict[str, Any], tiles: Path, control: Control
+) -> None:
+    assert plan(tiles, **changes).file.run_id != plan(tiles).file.run_id
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 3},
+        {"metrics": ("bpp",)},
+        {"max_failures": 5},
+        {"small_sets": True},
+        {"device": "auto"},
+        {"out": Path("elsewhere")},
+    ],
+    ids=str,
+)
+def test_what_does_not_move_the_outputs_does_not(
+    changes: dict[str, Any], tiles: Path, control: Control
+) -> None:
+    assert plan(tiles, **changes).file.run_id == plan(tiles).file.run_id
+
+
+def test_moved_data_is_the_same_data_and_changed_data_is_not(tiles: Path, control: Control) -> None:
+    before = plan(tiles).file
+    moved = tiles.rename(tiles.with_name("moved"))
+    assert plan(moved).file.run_id == before.run_id
+    Image.new("RGB", (96, 80)).save(moved / "tile_00.png")
+    after = plan(moved).file
+    assert after.run_id != before.run_id
+    assert after.sample_key(after.samples[0]) != before.sample_key(before.samples[0])
+    assert after.sample_key(after.samples[1]) == before.sample_key(before.samples[1])
+
+
+def test_keys_cover_a_blocks_own_samples_only(tiles: Path, control: Control) -> None:
+    file = plan(tiles).file
+    cut = blocks(file.samples, CPU_BLOCK)
+    assert len({file.output_key(block) for block in cut}) == len(cut)
+    assert file.observation_key(cut[0], "pixels") != file.output_key(cut[0])
+    assert plan(tiles, limit=None).file.output_key(cut[0]) == file.output_key(cut[0])
+
+
+def test_sample_keeps_its_key_and_seed_in_a_smaller_choice(tiles: Path, control: Control) -> None:
+    whole, part = plan(tiles).file, plan(tiles, limit=5).file
+    by_id = {sample.id: sample for sample in whole.samples}
+    for sample in part.samples:
+        assert part.sample_key(sample) == whole.sample_key(by_id[sample.id])
+    assert part.seeds(part.samples) == whole.seeds([by_id[s.id] for s in part.samples])
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"task": "imagenet-recn"}, "unknown task 'imagenet-recn': did you mean"),
+        ({"model": "webpp"}, "unknown model 'webpp'"),
+        ({"protocol": "exakt"}, "unknown protocol 'exakt'"),
+        ({"metrics": ("psnr", "sim")}, "unknown metric 'sim': did you mean 'ssim'"),
+        ({"limit": 0}, "--limit 0: must be at least 1"),
+        ({"limit": -3}, "--limit -3: must be at least 1"),
+        ({"batch_size": 0}, "--batch-size 0: must be at least 1"),
+        ({"device": "tpu"}, "--device tpu"),
+        ({"device": "meta"}, "--device meta: only cpu and cuda"),
+        ({"data": "/nowhere"}, "'/nowhere' does not exist: expected a folder with val/"),
+    ],
+    ids=str,
+)
+def test_bad_requests_are_refused(
+    changes: dict[str, Any], text: str, tiles: Path, control: Control
+) -> None:
+    with pytest.raises(UserError) as raised:
+        plan(tiles, **changes)
+    assert text in str(raised.value)
+    assert not (tiles.parent / "runs").exists()
+
+
+def test_data_of_which_nothing_is_evaluated_is_refused(tiles: Path, control: Control) -> None:
+    for tile in tiles.iterdir():
+        tile.unlink()
+    Image.new("RGB", (2100, 64)).save(tiles / "long.png")
+    with pytest.raises(UserError, match="none of the 1 images"):
+        plan(tiles, protocol="wetok")
+
+
+def test_missing_cuda_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="--device cuda: torch sees no CUDA device here"):
+        resolve_device("cuda", World())
+    assert resolve_device("auto", World()) == "cpu"
+
+
+def test_each_process_takes_its_own_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    second = World(rank=5, size=8, local_rank=1)
+    assert resolve_device("auto", second) == "cuda:1"
+    assert resolve_device("cuda", second) == "cuda:1"
+    assert resolve_device("cuda:3", second) == "cuda:3"
+    assert resolve_device("cpu", second) == "cpu"
+
+
+def test_small_images_go_one_at_a_time_on_a_cpu(tiles: Path, control: Control) -> None:
+    assert plan(tiles, batch_size=64).batch_size == 1
+
+
+def test_shipped_defaults_are_resolved(tiles: Path, control: Control) -> None:
+    made = plan(tiles, protocol=None, metrics=None)
+    assert made.file.protocol.name == "wetok"
+    assert made.file.metrics[:3] == ("bpp", "psnr", "ssim")
+    assert list(made.file.extractors) == ["pixels"]
+    assert set(made.file.unavailable) >= {"inception"}

@@ -1,0 +1,63 @@
+"""Blocks and shares: every sample in exactly one place, whatever the number of processes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.data.blocks import CPU_BLOCK, GPU_BLOCK, block_size, blocks
+from harness.engine.world import World
+
+
+@given(n=st.integers(0, 300), size=st.integers(1, 70), world=st.integers(1, 17))
+def test_shares_of_blocks_are_disjoint_and_cover_all(n: int, size: int, world: int) -> None:
+    whole = blocks(range(n), size)
+    shares = [World(rank, world).share(whole) for rank in range(world)]
+    assert sorted(item for share in shares for block in share for item in block) == list(range(n))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@given(n=st.integers(0, 300), size=st.integers(1, 70))
+def test_blocks_keep_the_order_and_only_the_last_is_short(n: int, size: int) -> None:
+    cut = blocks(range(n), size)
+    assert [item for block in cut for item in block] == list(range(n))
+    assert all(len(block) == size for block in cut[:-1])
+    assert all(len(block) > 0 for block in cut)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_block_size_must_be_positive(size: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 1, got {size}"):
+        blocks([1, 2], size)
+
+
+def test_block_size_depends_on_the_kind_of_device_only() -> None:
+    assert block_size("cpu") == CPU_BLOCK
+    assert block_size("cuda:0") == block_size("cuda:7") == GPU_BLOCK
+
+
+def test_world_is_one_process_without_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    world = World.from_environment()
+    assert world == World(rank=0, size=1, local_rank=0)
+    assert world.is_main
+
+
+def test_world_reads_what_torchrun_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "9")
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    world = World.from_environment()
+    assert world == World(rank=9, size=16, local_rank=1)
+    assert not world.is_main
+
+
+def test_a_single_process_needs_no_process_group() -> None:
+    world = World()
+    world.join("cpu")
+    world.barrier()
+    assert world.broadcast("value") == "value"
+    assert world.broadcast([]) == []
+    world.leave()

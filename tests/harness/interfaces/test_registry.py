@@ -1,0 +1,170 @@
+"""Names to plug-ins: suggestions, broken packages, plug-in files, groups of tasks."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import (
+    EXTRACTORS,
+    METRICS,
+    MODELS,
+    TASKS,
+    Registry,
+    did_you_mean,
+    expand_tasks,
+    load_plugin,
+)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Registry[object]:
+    """A registry with one sound and two broken entry points."""
+    points = [
+        EntryPoint("sound", "json:dumps", "test.group"),
+        EntryPoint("no-module", "no_such_module_anywhere:thing", "test.group"),
+        EntryPoint("no-attribute", "json:no_such_thing", "test.group"),
+    ]
+    monkeypatch.setattr("harness.interfaces.registry.entry_points", lambda group: points)
+    return Registry("test.group", "gadget")
+
+
+@pytest.fixture
+def own_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models registered in a test are gone after it."""
+    monkeypatch.setattr(MODELS, "_registered", dict(MODELS._registered))
+
+
+def test_near_names_are_suggested_nearest_first() -> None:
+    assert did_you_mean("imagenet-recn", ["coco-recon", "imagenet-recon"]).startswith(
+        "did you mean 'imagenet-recon'"
+    )
+
+
+def test_all_names_are_listed_where_none_is_near() -> None:
+    assert did_you_mean("zzz", ["webp", "jpeg"]) == "known: jpeg, webp"
+    assert did_you_mean("zzz", []) == "known: none"
+
+
+def test_listing_imports_nothing(registry: Registry[object]) -> None:
+    assert registry.names() == ["no-attribute", "no-module", "sound"]
+    assert "no-module" in registry
+    assert "nothing" not in registry
+
+
+def test_entry_points_are_imported_when_asked_for(registry: Registry[object]) -> None:
+    import json
+
+    assert registry.get("sound") is json.dumps
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("no-module", "no_such_module_anywhere"),
+        ("no-attribute", "no_such_thing"),
+    ],
+)
+def test_broken_entry_point_names_itself_and_its_target(
+    registry: Registry[object], name: str, text: str
+) -> None:
+    with pytest.raises(UserError, match=rf"gadget '{name}' \(.*\) cannot be imported: .*{text}"):
+        registry.get(name)
+
+
+def test_unknown_name_suggests(registry: Registry[object]) -> None:
+    with pytest.raises(UserError, match="unknown gadget 'sond': did you mean 'sound'"):
+        registry.get("sond")
+
+
+def test_registered_plugin_wins_over_an_entry_point(registry: Registry[object]) -> None:
+    mine = object()
+    assert registry.register("sound")(mine) is mine
+    assert registry.get("sound") is mine
+    assert registry.names().count("sound") == 1
+
+
+@pytest.mark.parametrize("kind", [TASKS, MODELS, METRICS, EXTRACTORS], ids=lambda kind: kind.noun)
+def test_everything_that_is_installed_can_be_imported(kind: Registry[object]) -> None:
+    assert kind.names()
+    for name in kind.names():
+        kind.get(name)
+
+
+def test_every_metric_needs_extractors_that_exist() -> None:
+    for name in METRICS.names():
+        assert set(METRICS.get(name).needs) <= set(EXTRACTORS.names())
+
+
+def test_plugin_file_registers_a_model(own_models: None, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from dataclasses import dataclass\n"
+        "from harness.interfaces.registry import MODELS\n"
+        "@MODELS.register('mine')\n"
+        "@dataclass\n"
+        "class Mine:\n"
+        "    scale: str = '1'\n"
+    )
+    load_plugin(path)
+    assert MODELS.get("mine")(scale="2").scale == "2"
+
+
+def test_missing_plugin_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--plugin .*gone\.py: no such file"):
+        load_plugin(tmp_path / "gone.py")
+
+
+def test_plugin_folder_is_no_plugin_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        load_plugin(tmp_path)
+
+
+def test_plugin_of_another_kind_of_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plugin.txt").write_text("")
+    with pytest.raises(UserError, match="not a Python file"):
+        load_plugin(tmp_path / "plugin.txt")
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("import no_such_module_anywhere", "no_such_module_anywhere"),
+        ("def broken(:", "SyntaxError"),
+    ],
+)
+def test_plugin_that_raises_is_named_with_its_error(tmp_path: Path, code: str, text: str) -> None:
+    (tmp_path / "broken.py").write_text(code)
+    with pytest.raises(UserError, match=rf"--plugin .*broken\.py: .*{text}"):
+        load_plugin(tmp_path / "broken.py")
+
+
+def test_group_expands_to_its_tasks_in_order_without_repeats() -> None:
+    table10 = ["coco-recon", "coco-recon-native", "imagenet-recon", "imagenet-recon-native"]
+    assert expand_tasks(["table10"]) == table10
+    assert expand_tasks(["table8"]) == ["imagenet-recon"]
+    assert expand_tasks(["imagenet-recon-native", "table10", "table8"]) == [
+        "imagenet-recon-native",
+        "coco-recon",
+        "coco-recon-native",
+        "imagenet-recon",
+    ]
+
+
+def test_task_wins_over_a_group_of_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TASKS, "_registered", dict(TASKS._registered))
+    TASKS.register("table8")(SimpleNamespace(spec=SimpleNamespace(groups=())))
+    assert expand_tasks(["table8"]) == ["table8"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("imagenet-recom", "'imagenet-recon'"), ("tabel8", "'table8'")]
+)
+def test_unknown_task_or_group_suggests(name: str, hint: str) -> None:
+    with pytest.raises(UserError, match=f"unknown task '{name}': did you mean .*{hint}"):
+        expand_tasks([name])

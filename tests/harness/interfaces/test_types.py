@@ -1,0 +1,207 @@
+"""The frozen records: what digests see, how payloads unpack, what validation refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from harness.interfaces.types import (
+    SCHEMA_VERSION,
+    Codebook,
+    MetricValue,
+    ModelCard,
+    Protocol,
+    Record,
+    ResultRecord,
+    RunStatus,
+    Sample,
+    Status,
+    canonical_json,
+    digest_of,
+)
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def result_record(**changes: Any) -> ResultRecord:
+    """A record with a computed, an absent and a failed-over cell."""
+    fields: dict[str, Any] = {
+        "run_id": "imagenet-recon-webp-wetok-0123456789",
+        "task": "imagenet-recon",
+        "task_version": 1,
+        "model": "webp",
+        "model_digest": "a" * 64,
+        "protocol": "wetok",
+        "protocol_digest": "b" * 64,
+        "dataset": "val",
+        "dataset_digest": "c" * 64,
+        "seed": 0,
+        "n": 10,
+        "n_failed": 1,
+        "failures": {"decode_error": 1},
+        "status": RunStatus.INCOMPLETE,
+        "metrics": {
+            "psnr": MetricValue(value=24.5, ci_low=24.0, ci_high=25.0, n=9, n_failed=1),
+            "rfid": MetricValue.absent("not computed: weights missing", higher_is_better=False),
+        },
+    }
+    return ResultRecord(**{**fields, **changes})
+
+
+def test_canonical_json_is_compact_sorted_and_keeps_unicode() -> None:
+    assert canonical_json({"b": [1, 2.5], "a": "é"}) == '{"a":"é","b":[1,2.5]}'
+
+
+@given(st.dictionaries(st.text(), JSON_VALUES, max_size=5))
+def test_digest_ignores_key_order_and_survives_a_round_trip(value: dict[str, Any]) -> None:
+    backwards = dict(reversed(value.items()))
+    assert digest_of(backwards) == digest_of(value)
+    assert digest_of(json.loads(canonical_json(value))) == digest_of(value)
+
+
+def test_digest_is_sha256_of_the_canonical_text() -> None:
+    assert digest_of({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, "1"), (1, 1.0), (None, "null"), ([1, 2], [2, 1]), ({}, [])]
+)
+def test_digest_tells_like_looking_values_apart(one: object, other: object) -> None:
+    assert digest_of(one) != digest_of(other)
+
+
+def test_protocol_digest_depends_on_settings_only() -> None:
+    settings = {"uint8": "round", "geometry": {"resize": 256}}
+    protocol = Protocol(name="a", title="A", description="first", settings=settings)
+    renamed = Protocol(name="b", title="B", description="second", settings=settings)
+    changed = Protocol(
+        name="a", title="A", settings={"uint8": "round", "geometry": {"resize": 255}}
+    )
+    assert protocol.digest == renamed.digest
+    assert protocol.digest != changed.digest
+
+
+def test_model_digest_covers_name_configuration_and_weights() -> None:
+    card = ModelCard(name="m", config={"dtype": "float32"}, weights_sha256="1" * 64)
+    others = [
+        card.model_copy(update={"name": "n"}),
+        card.model_copy(update={"config": {"dtype": "bfloat16"}}),
+        card.model_copy(update={"weights_sha256": "2" * 64}),
+        card.model_copy(update={"weights_sha256": None}),
+    ]
+    fresh = [ModelCard.model_validate(other.model_dump()) for other in others]
+    assert len({card.digest, *(other.digest for other in fresh)}) == 5
+
+
+def test_unpack_of_sixteen_bytes_a_token_is_the_bytes_themselves() -> None:
+    payload = np.random.default_rng(0).bytes(64 * 16)
+    symbols = Codebook(groups=16, bits_per_group=8).unpack(payload)
+    assert symbols.dtype == np.int64
+    np.testing.assert_array_equal(symbols, np.frombuffer(payload, np.uint8).reshape(64, 16))
+
+
+def test_unpack_reads_bits_from_the_least_significant_and_skips_the_padding() -> None:
+    # Symbols 0b00001, 0b10000 and 0b11111 of five bits fill 15 bits; the 16th is padding.
+    bits = 0b00001 | 0b10000 << 5 | 0b11111 << 10
+    for padding in (0, 1 << 15):
+        payload = (bits | padding).to_bytes(2, "little")
+        symbols = Codebook(groups=3, bits_per_group=5).unpack(payload)
+        assert symbols.tolist() == [[1, 16, 31]]
+
+
+@given(
+    groups=st.integers(1, 20),
+    bits=st.integers(1, 16),
+    tokens=st.integers(0, 5),
+    random=st.randoms(use_true_random=False),
+)
+def test_unpack_inverts_packing(groups: int, bits: int, tokens: int, random: Any) -> None:
+    symbols = [[random.randrange(2**bits) for _ in range(groups)] for _ in range(tokens)]
+    size = -(-groups * bits // 8)
+    payload = b"".join(
+        sum(symbol << (bits * place) for place, symbol in enumerate(token)).to_bytes(size, "little")
+        for token in symbols
+    )
+    unpacked = Codebook(groups=groups, bits_per_group=bits).unpack(payload)
+    assert unpacked.shape == (tokens, groups)
+    assert unpacked.tolist() == symbols
+
+
+def test_unpack_refuses_a_payload_that_holds_no_whole_number_of_tokens() -> None:
+    with pytest.raises(ValueError, match="reshape"):
+        Codebook(groups=16, bits_per_group=8).unpack(bytes(17))
+
+
+def test_absent_metric_has_no_value_but_a_reason_and_a_direction() -> None:
+    cell = MetricValue.absent("withheld: too few images", higher_is_better=False)
+    assert cell.value is None
+    assert cell.status == "withheld: too few images"
+    assert cell.higher_is_better is False
+    assert cell.n == 0
+
+
+def test_computed_metric_says_ok() -> None:
+    assert MetricValue(value=1.0).status == "ok"
+
+
+def test_result_record_survives_json_and_fits_its_published_schema() -> None:
+    record = result_record()
+    text = record.model_dump_json()
+    assert ResultRecord.model_validate_json(text) == record
+    schema = ResultRecord.model_json_schema(mode="serialization")
+    jsonschema.validate(json.loads(text), schema)
+    assert json.loads(text)["schema_version"] == SCHEMA_VERSION
+
+
+def test_result_record_value_is_none_where_absent_or_not_asked_for() -> None:
+    record = result_record()
+    assert record.value("psnr") == 24.5
+    assert record.value("rfid") is None
+    assert record.value("fid") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (MetricValue, {"value": 1.0, "ci_lo": 0.5}),
+        (Sample, {"id": "a", "index": 0, "sha256": "", "digest": ""}),
+        (Codebook, {"groups": 1, "bits_per_group": 1, "bits": 2}),
+    ],
+)
+def test_misspelt_fields_are_refused(kind: type[Record], fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        kind.model_validate(fields)
+
+
+def test_records_are_frozen() -> None:
+    sample = Sample(id="a", index=0, sha256="")
+    with pytest.raises(ValidationError, match="frozen"):
+        sample.index = 1  # type: ignore[misc]
+
+
+def test_sample_index_is_not_negative() -> None:
+    with pytest.raises(ValidationError):
+        Sample(id="a", index=-1, sha256="")
+
+
+def test_statuses_are_the_documented_words() -> None:
+    assert [status.value for status in Status] == [
+        "ok",
+        "model_error",
+        "decode_error",
+        "parse_error",
+        "judge_error",
+        "missing",
+    ]

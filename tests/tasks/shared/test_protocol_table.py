@@ -1,0 +1,10 @@
+"""The protocol tables of the documents are made from the protocol files."""
+
+from __future__ import annotations
+
+from tasks.shared.protocol_table import DOCUMENT, updated
+
+
+def test_document_holds_the_present_tables() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    assert document == updated(document), "run python -m tasks.shared.protocol_table"

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import torch
+
+from uniwetok.train.engine import checkpoints as module
+from uniwetok.train.engine.checkpoints import Checkpoints
+from uniwetok.train.engine.errors import TrainingError
+
+
+def test_the_last_two_are_kept_and_read_back(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path / "c")
+    assert checkpoints.steps() == []
+    for step in (1, 2, 10):
+        checkpoints.save(step, {"step": step, "w": torch.full((2,), float(step))})
+    assert checkpoints.steps() == [2, 10]
+    state = checkpoints.load(10)
+    assert state["step"] == 10
+    assert torch.equal(state["w"], torch.full((2,), 10.0))
+    assert [path.suffix for path in (tmp_path / "c").iterdir()] == [".pt", ".pt"]
+
+
+def test_what_a_killed_run_left_is_no_checkpoint(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"step": 1})
+    (tmp_path / "step-00000002.pt.partial").write_bytes(b"half")
+    assert checkpoints.steps() == [1]
+
+
+def test_a_damaged_file_is_named(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path)
+    path = checkpoints.save(3, {"step": 3})
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(TrainingError, match=r"step-00000003\.pt.*remove it"):
+        checkpoints.load(3)
+
+
+def test_a_file_with_code_is_refused(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path)
+    torch.save({"step": Path("x")}, checkpoints.path(1))
+    with pytest.raises(TrainingError, match="no checkpoint of ours"):
+        checkpoints.load(1)
+
+
+def test_too_little_disk_is_said_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage(10**9, 0, 2 * 10**9))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.require_space(10**9 // 2)
+    with pytest.raises(TrainingError, match=r"need 3\.00 GB more, 2\.00 GB are free"):
+        checkpoints.require_space(10**9)
+
+
+def test_a_failed_write_keeps_the_earlier_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"step": 1})
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.torch, "save", fail)
+    with pytest.raises(TrainingError, match="the disk is full"):
+        checkpoints.save(2, {"step": 2})
+    assert checkpoints.steps() == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]

@@ -1,0 +1,161 @@
+"""A run end to end on real crops: it learns, it resumes bit for bit, it stops cleanly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.uniwetok.train.tiny import TINY
+from uniwetok.tokenizer import UniWeTok
+from uniwetok.train.data import Batch, open_images
+from uniwetok.train.engine.checkpoints import Checkpoints
+from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.engine.logs import read_log
+from uniwetok.train.engine.loop import Hooks
+from uniwetok.train.tokenizer.run import train
+from uniwetok.train.tokenizer.trainer import TokenizerTrainer
+
+
+class Killed(Exception):
+    """Stands for a process that ends between two steps."""
+
+
+def kill_after(step: int) -> Hooks:
+    def on_step(done: int, values: object) -> None:
+        if done == step:
+            raise Killed
+
+    return Hooks(on_step=on_step)
+
+
+def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tmp_path: Path, photo_folder: Path):
+    source = open_images(photo_folder)
+    whole = train(TINY, source, tmp_path / "whole", device="cpu")
+    with pytest.raises(Killed):
+        train(TINY, source, tmp_path / "parts", device="cpu", hooks=kill_after(5))
+    assert Checkpoints(tmp_path / "parts" / "checkpoints").steps() == [2, 4]
+    notices: list[str] = []
+    parts = train(
+        TINY, source, tmp_path / "parts", device="cpu", hooks=Hooks(on_notice=notices.append)
+    )
+    assert notices == ["going on after step 4 of 6"]
+    states = [
+        torch.load(tmp_path / name / "checkpoints" / "step-00000006.pt", weights_only=True)
+        for name in ("whole", "parts")
+    ]
+    assert flat(states[0]).keys() == flat(states[1]).keys()
+    for name, value in flat(states[0]).items():
+        assert torch.equal(value, flat(states[1])[name]), name
+    assert whole.model.joinpath("model.safetensors").read_bytes() == (
+        parts.model.joinpath("model.safetensors").read_bytes()
+    )
+    losses = [[row["loss"] for row in read_log(tmp_path / name)] for name in ("whole", "parts")]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 3
+
+
+def flat(state: object, path: str = "") -> dict[str, torch.Tensor]:
+    if isinstance(state, torch.Tensor):
+        return {path: state}
+    if not isinstance(state, dict):
+        return {}
+    return {
+        name: tensor
+        for key, value in state.items()
+        for name, tensor in flat(value, f"{path}/{key}").items()
+    }
+
+
+def test_the_model_is_the_average_and_loads(tmp_path: Path, photo_folder: Path):
+    finished = train(TINY, open_images(photo_folder), tmp_path, device="cpu")
+    state = torch.load(tmp_path / "checkpoints" / "step-00000006.pt", weights_only=True)
+    model = UniWeTok.from_pretrained(finished.model)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, state["trainer"]["ema"][f"tokenizer.{name}"])
+    assert set(finished.values) >= {"loss", "l1", "prior", "discriminator", "lecam", "epoch"}
+
+
+def test_a_finished_run_does_nothing_more(tmp_path: Path, photo_folder: Path):
+    source = open_images(photo_folder)
+    train(TINY, source, tmp_path, device="cpu")
+    seen: list[int] = []
+    train(
+        TINY, source, tmp_path, device="cpu", hooks=Hooks(on_step=lambda step, _: seen.append(step))
+    )
+    assert seen == []
+
+
+def test_parts_of_a_batch_add_up_to_its_gradient():
+    # Parts draw their own noise, so the decoder must not look at it; and losses must be means.
+    loss = dataclasses.replace(
+        TINY.loss, adversarial=None, entropy=dataclasses.replace(TINY.loss.entropy, weight=0.0)
+    )
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    moments = []
+    for parts in (1, 2):
+        config = dataclasses.replace(TINY, prior=None, loss=loss, accumulation=parts)
+        trainer = TokenizerTrainer(config, device="cpu")
+        with torch.no_grad():
+            trainer.networks.generator.tokenizer.decoder.conv_in.weight[:, 16:] = 0
+        trainer.step(Batch(images, [], None, 0), 0)
+        states = flat(trainer.state()["generator"]["optimizer"])
+        moments.append({k: v for k, v in states.items() if k.endswith("exp_avg")})
+    noise_half = "/state/tokenizer.decoder.conv_in.weight/exp_avg"
+    for name, value in moments[0].items():
+        other = moments[1][name]
+        if name == noise_half:
+            value, other = value[:, :16], other[:, :16]
+        torch.testing.assert_close(value, other, rtol=1e-4, atol=1e-7)
+
+
+def test_another_configuration_is_refused(tmp_path: Path, photo_folder: Path):
+    source = open_images(photo_folder)
+    train(TINY, source, tmp_path, device="cpu")
+    other = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, num_res_blocks=2))
+    with pytest.raises(TrainingError, match=r"model\.num_res_blocks=1, asked for is .*=2"):
+        train(other, source, tmp_path, device="cpu")
+    longer = dataclasses.replace(TINY, steps=7, log_every=1)
+    assert train(longer, source, tmp_path, device="cpu").steps == 7
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(
+    tmp_path: Path, photo_folder: Path
+):
+    source = open_images(photo_folder)
+    train(dataclasses.replace(TINY, steps=2), source, tmp_path, device="cpu")
+    path = tmp_path / "checkpoints" / "step-00000002.pt"
+    state = torch.load(path, weights_only=True)
+    network = state["trainer"]["generator"]["network"]
+    name = next(name for name in network if name.endswith("encoder.conv_in.weight"))
+    network[name][0, 0, 0, 0] = float("nan")
+    torch.save(state, path)
+    with pytest.raises(TrainingError, match=r"step 3: the loss .* not finite; the last good state"):
+        train(TINY, source, tmp_path, device="cpu")
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [2]
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    config = dataclasses.replace(TINY, accumulation=3)
+    with pytest.raises(TrainingError, match=r"batch_size=4 .* use 3 or 6"):
+        TokenizerTrainer(config, device="cpu")
+
+
+def test_pictures_and_validation_are_made_where_asked(tmp_path: Path, photo_folder: Path):
+    calls: list[tuple[Path, int]] = []
+
+    def validate(model: Path, step: int) -> dict[str, float]:
+        calls.append((model, step))
+        return {"psnr": 12.5}
+
+    config = dataclasses.replace(TINY, grid_every=3, validate_every=4)
+    train(config, open_images(photo_folder), tmp_path, device="cpu", hooks=Hooks(validate=validate))
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == ["step-00000003.png", "step-00000006.png"]
+    assert calls == [(tmp_path / "model", 4), (tmp_path / "model", 6)]
+    rows = [row for row in read_log(tmp_path) if row["kind"] == "validation"]
+    assert [(row["step"], row["psnr"]) for row in rows] == [(4, 12.5), (6, 12.5)]
+    assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 4

@@ -1,0 +1,193 @@
+"""What a run will take, against known sizes and against real passes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+
+from uniwetok import presets
+from uniwetok.losses.config import DistillationConfig, PriorConfig, TokenizerLossConfig
+from uniwetok.tokenizer.config import UniWeTokConfig
+from uniwetok.train.data.config import DataConfig
+from uniwetok.train.engine.config import LITE_TEACHER, TokenizerTraining
+from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.engine.footprint import Footprint, measure
+from uniwetok.train.engine.networks import Generator
+from uniwetok.train.engine.plan import H100, Plan, make_plan
+
+ALONE = TokenizerLossConfig(lpips_weight=0, adversarial=None, distillation=None)
+TINY = TokenizerTraining(
+    model=UniWeTokConfig(channels=32, num_res_blocks=1, attention_blocks=1, heads=4),
+    loss=replace(ALONE, adversarial=TokenizerLossConfig().adversarial),
+    prior=PriorConfig(width=64, heads=1, layers=1, diffusion_width=64, diffusion_blocks=1),
+    data=DataConfig(resolution=64),
+    batch_size=64,
+    steps=1000,
+)
+
+
+@pytest.fixture(scope="module")
+def footprint() -> Footprint:
+    return measure(TINY)
+
+
+@pytest.fixture
+def tiny(footprint: Footprint) -> Plan:
+    return make_plan(TINY, 4, footprint=footprint)
+
+
+def test_the_papers_size_and_work() -> None:
+    """Against the released autoencoder: 168.5 and 226.0 GFLOP but for the attention's products."""
+    footprint = measure(replace(presets.get("table16").config, loss=ALONE, prior=None))
+    assert footprint.parameters == {"encoder": 265_729_664, "decoder": 355_896_451}
+    assert footprint.averaged == footprint.trained["generator"] == 621_626_115
+    forward = footprint.flops["tokenizer and losses, forward"]
+    attention = 32 * 4 * (64 + 4) ** 2 * 1024
+    assert forward == pytest.approx((168.5 + 226.0) * 1e9 + attention, rel=3e-4)
+    backward = footprint.flops["tokenizer and losses, backward"]
+    assert backward == pytest.approx(2 * forward, rel=0.01)
+    halves = 2 * sum(footprint.parameters.values())
+    assert footprint.copy_bytes == pytest.approx(halves, rel=0.01)
+
+
+@pytest.mark.slow
+def test_every_network_of_the_full_method_is_counted() -> None:
+    plan = make_plan(presets.get("table16").config, 8)
+    assert plan.parameters["discriminator"] == 2_765_633
+    assert plan.parameters["prior"] == pytest.approx(8.607e6, rel=1e-4)
+    assert plan.parameters["distillation heads"] == 2 * (128 * 1152 + 1152)
+    assert plan.parameters["teacher (frozen)"] == pytest.approx(428e6, rel=1e-2)
+    assert plan.epochs["ImageNet"] == pytest.approx(25.0, abs=0.01)
+    assert plan.tokens_per_step == 128 * 64
+    assert {"discriminator", "teacher"} <= plan.flops.keys()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_activations_are_those_of_a_real_pass(precision: str) -> None:
+    """In float32 what autograd keeps on a CPU is the same, but for the attention's own notes."""
+    config = replace(TINY, precision=precision, loss=ALONE, prior=None)
+    footprint = measure(config)
+    generator = Generator(config, None, None)
+    own = {weight.untyped_storage().data_ptr() for weight in generator.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    images, noise = torch.randn(2, 3, 64, 64), torch.randn(2, 128, 2, 2)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        generator(images, noise, None, None, torch.Generator())
+    real = sum(storage.nbytes() for address, storage in kept.items() if address not in own)
+    ours = footprint.copy_bytes + 2 * footprint.activation_bytes
+    if precision == "float32":
+        assert ours == pytest.approx(real, rel=0.02)
+    else:
+        assert real / 4 < footprint.activation_bytes < 0.9 * real / 2
+
+
+def test_data_is_counted(tiny: Plan) -> None:
+    assert tiny.images_per_pass == 16
+    assert tiny.tokens_per_step == 64 * 4
+    assert tiny.tokens == 64 * 4 * 1000
+    assert tiny.images == 64_000
+    assert tiny.epochs["ImageNet"] == 64_000 / 1_281_167
+
+
+def test_memory_adds_up(tiny: Plan) -> None:
+    parameters = sum(tiny.parameters.values())
+    assert tiny.memory["weights"] == 4 * parameters
+    assert tiny.memory["gradients"] == tiny.memory["gradients in transit"] == 4 * parameters
+    assert tiny.memory["Adam"] == 8 * parameters
+    assert tiny.memory["moving average"] == 4 * (
+        parameters - tiny.parameters["prior"] - tiny.parameters["discriminator"]
+    )
+    assert tiny.memory["frozen networks"] == 0
+    assert tiny.memory_total == sum(tiny.memory.values()) + tiny.activations
+
+
+def test_processes_and_accumulation_share_the_batch_but_not_the_weights(
+    tiny: Plan, footprint: Footprint
+) -> None:
+    alone = make_plan(TINY, 1, footprint=footprint)
+    accumulated = make_plan(replace(TINY, accumulation=4), 1, footprint=footprint)
+    assert alone.images_per_pass == 64
+    assert alone.activations > 3 * tiny.activations
+    assert accumulated.activations == tiny.activations
+    assert "gradients in transit" not in alone.memory
+    assert alone.flops == tiny.flops == accumulated.flops
+    assert alone.hours == pytest.approx(4 * tiny.hours)
+
+
+def test_sharding_divides_the_generator_alone(tiny: Plan, footprint: Footprint) -> None:
+    sharded = make_plan(replace(TINY, shard=True), 4, footprint=footprint)
+    judge = tiny.parameters["discriminator"]
+    whole = sum(tiny.parameters.values()) - judge
+    assert sharded.memory["weights"] == 4 * (whole // 4 + judge)
+    assert sharded.memory["moving average"] == pytest.approx(tiny.memory["moving average"] / 4)
+    assert "gradients in transit" not in sharded.memory
+
+
+def test_a_cnn_trains_no_register_tokens() -> None:
+    cnn = replace(TINY, model=replace(TINY.model, attention_blocks=0), loss=ALONE, prior=None)
+    footprint = measure(cnn)
+    dead = 2 * cnn.model.register_tokens * cnn.model.width
+    assert footprint.trained["generator"] == sum(footprint.parameters.values()) - dead
+
+
+def test_time_is_measured_or_says_what_it_assumes(tiny: Plan, footprint: Footprint) -> None:
+    measured = make_plan(TINY, 4, seconds_per_step=1.8, footprint=footprint)
+    assert measured.hours == 0.5
+    assert measured.basis == "as measured"
+    assert "30% of H100 SXM's 989 TFLOP/s; not measured" in tiny.basis
+    work = sum(tiny.flops.values())
+    assert tiny.seconds_per_step == pytest.approx(work / (H100.half_flops * 0.3 * 4))
+    full = replace(TINY, precision="float32")
+    single = make_plan(full, 4, utilisation=0.5, footprint=footprint)
+    assert single.seconds_per_step == pytest.approx(work / (H100.single_flops * 0.5 * 4))
+
+
+def test_the_small_teacher_is_counted() -> None:
+    pytest.importorskip("timm")
+    lite = replace(ALONE, distillation=DistillationConfig())
+    plan = make_plan(replace(TINY, loss=lite, teacher=LITE_TEACHER), 1)
+    assert plan.parameters["teacher (frozen)"] == pytest.approx(3.37e6, rel=0.01)
+    assert plan.parameters["distillation heads"] == 2 * (128 * 1280 + 1280)
+    assert plan.memory["frozen networks"] == 4 * plan.parameters["teacher (frozen)"]
+
+
+def test_unknown_teacher_is_named() -> None:
+    config = replace(TINY, loss=replace(ALONE, distillation=DistillationConfig()), teacher="vit-x")
+    with pytest.raises(TrainingError, match=r"teacher=vit-x: open_clip knows no such model"):
+        make_plan(config)
+
+
+def test_table_and_json_say_the_same(tiny: Plan) -> None:
+    facts = json.loads(json.dumps(tiny.to_dict()))
+    assert facts["flops_per_step"] == sum(tiny.flops.values())
+    assert facts["memory_total_estimate"] == tiny.memory_total
+    assert facts["gpu_hours"] == 4 * tiny.hours
+    console = Console(width=120, record=True)
+    console.print(tiny.table("tiny"))
+    text = console.export_text()
+    assert "plan of tiny on 4 GPUs" in text
+    assert f"{tiny.memory_total / 2**30:.2f} GiB" in text
+    assert "not measured" in text
+    assert "estimate" in text
+
+
+def test_too_much_for_the_gpu_is_said(tiny: Plan, footprint: Footprint) -> None:
+    small = replace(H100, name="toy GPU", memory=tiny.memory_total - 1)
+    for plan, said in ((tiny, False), (make_plan(TINY, 4, footprint=footprint, gpu=small), True)):
+        console = Console(width=160, record=True)
+        console.print(plan.table("tiny"))
+        assert ("more than toy GPU has: raise world" in console.export_text()) is said
+
+
+def test_planning_leaves_autocast_as_it_was(tiny: Plan) -> None:
+    assert not torch.is_autocast_enabled("cuda")
+    assert torch.get_autocast_dtype("cuda") == torch.float16

@@ -1,1 +1,0 @@
-"""The photographs that train `uniwetok-nano`: `python -m uniwetok.nano.photos --out DIR`."""

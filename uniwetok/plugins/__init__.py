@@ -1,0 +1,1 @@
+"""Where `uniwetok` meets the harness: adapters of the models, offered through entry points."""

@@ -1,0 +1,121 @@
+"""How large the nano model is, and how much is trained and measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import uniwetok.nano
+from uniwetok.losses.config import EntropyConfig, TokenizerLossConfig
+from uniwetok.mllm.config import MLLMConfig
+from uniwetok.presets import get
+from uniwetok.studies.mllm.shapes import SIDE
+from uniwetok.train.data.config import DataConfig
+from uniwetok.train.engine.config import OptimizerConfig, TokenizerTraining
+from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.mllm.config import MLLMTraining
+from uniwetok.train.mllm.data.config import SequenceData
+
+NANO_WEIGHTS = Path(uniwetok.nano.__file__).parent / "weights"
+WIDTH = 192
+LANGUAGE_MODEL = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 3,
+    "head_dim": 32,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+}
+"""Arguments of ``transformers.Qwen3Config``; its weights start at random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniMLLMSettings:
+    """How much is trained and measured.
+
+    Raises:
+        TrainingError: a value is impossible; the message names the field, its value and the fix.
+    """
+
+    tokenizer_steps: int = 1500
+    """Of the image tokenizer's training."""
+    steps: int = 3000
+    """Of the multimodal model's training."""
+    questions: int = 1200
+    """Held-out questions that are asked."""
+    drawings: int = 10
+    """Pictures that are drawn of each of the 24 captions."""
+    edits: int = 120
+    """Held-out pictures that are recoloured, and as many whose shape is removed."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, int) or value < 1:
+                raise TrainingError(f"{name}={value!r} must be a whole number of at least 1")
+
+    def tokenizer(self, seed: int) -> TokenizerTraining:
+        """Give the finetuning of uniwetok-nano: 64 pixels become 2x2 tokens of 128 bits.
+
+        It was trained on photos, and so makes saturated colours dull.
+        """
+        return TokenizerTraining(
+            model=get("nano").config.model,
+            loss=TokenizerLossConfig(
+                lpips_weight=0,
+                adversarial=None,
+                distillation=None,
+                entropy=EntropyConfig(weight=0.02),
+            ),
+            prior=None,
+            optimizer=OptimizerConfig(
+                learning_rate=2e-3,
+                betas=(0.9, 0.99),
+                schedule="cosine",
+                warmup_steps=50,
+                final_ratio=0.02,
+            ),
+            data=DataConfig(resolution=SIDE, workers=0),
+            batch_size=4,
+            steps=self.tokenizer_steps,
+            init=str(NANO_WEIGHTS),
+            ema_decay=0.99,
+            precision="float32",
+            seed=seed,
+            grid_every=250,
+            validate_every=0,
+        )
+
+    def mllm(self, language_model: Path, seed: int) -> MLLMTraining:
+        """Give the training of the multimodal model: all tasks at once."""
+        return MLLMTraining(
+            model=MLLMConfig(
+                width=WIDTH,
+                max_side=SIDE * 2,
+                diffusion_width=256,
+                diffusion_blocks=3,
+                diffusion_modulations=1,
+                loss_repeats=4,
+                text_weight=1.0,
+            ),
+            language_model=str(language_model),
+            optimizer=OptimizerConfig(
+                learning_rate=1e-3,
+                betas=(0.9, 0.95),
+                weight_decay=0.05,
+                schedule="cosine",
+                warmup_steps=50,
+                final_ratio=0.02,
+                max_gradient_norm=1.0,
+            ),
+            data=SequenceData(row_tokens=512, image_area=SIDE * SIDE, workers=0),
+            batch_size=1,
+            steps=self.steps,
+            ema_decay=0.99,
+            precision="float32",
+            gradient_checkpointing=False,
+            seed=seed,
+            log_every=50,
+            checkpoint_every=500,
+        )

@@ -1,0 +1,96 @@
+"""Checkpoints of a training run: whole or not there, the last two kept.
+
+```
+OUT/checkpoints/step-00001000.pt    everything a run needs to go on
+```
+"""
+
+from __future__ import annotations
+
+import errno
+import pickle
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uniwetok.files import replaced
+from uniwetok.train.engine.errors import TrainingError
+
+_KEPT = 2
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def steps(self) -> list[int]:
+        """Steps there are checkpoints of, in order."""
+        return sorted(
+            int(path.stem.removeprefix("step-")) for path in self._folder.glob("step-*.pt")
+        )
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint after ``step`` steps lies."""
+        return self._folder / f"step-{step:08d}.pt"
+
+    def require_space(self, size: int) -> None:
+        """Make sure that the next checkpoints fit.
+
+        Args:
+            size: bytes of one.
+
+        Raises:
+            TrainingError: the disk has less room than the run will take at its fullest.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        present = sum(path.stat().st_size for path in self._folder.glob("step-*.pt"))
+        # While one is written, those that are kept are still there.
+        needed = (_KEPT + 1) * size - present
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise TrainingError(
+                f"{self._folder}: checkpoints of {size / 1e9:.2f} GB need {needed / 1e9:.2f} GB "
+                f"more, {free / 1e9:.2f} GB are free; make room or give another --out"
+            )
+
+    def save(self, step: int, state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint, then remove those that are not kept any more.
+
+        Raises:
+            TrainingError: it cannot be written; earlier checkpoints are still there.
+        """
+        target = self.path(step)
+        try:
+            with replaced(target) as partial:
+                torch.save(dict(state), partial)
+        except (OSError, RuntimeError) as error:
+            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            reason = "the disk is full" if full else str(error).splitlines()[0]
+            raise TrainingError(
+                f"{target}: the checkpoint cannot be written ({reason}); earlier ones are kept"
+            ) from error
+        for old in self.steps()[:-_KEPT]:
+            self.path(old).unlink(missing_ok=True)
+        return target
+
+    def load(self, step: int) -> dict[str, Any]:
+        """Read a checkpoint onto the CPU, without running any code it may hold.
+
+        Raises:
+            TrainingError: the file is damaged.
+        """
+        try:
+            state: dict[str, Any] = torch.load(
+                self.path(step), map_location="cpu", weights_only=True
+            )
+        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            raise TrainingError(
+                f"{self.path(step)}: no checkpoint of ours ({str(error).splitlines()[0]}); remove "
+                f"it to go on from the one before"
+            ) from error
+        return state

@@ -1,0 +1,195 @@
+"""A training run from its first step, or its last checkpoint, to its end; for every recipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic
+
+from uniwetok.files import write_json
+from uniwetok.train.engine.checkpoints import Checkpoints
+from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.engine.logs import Logs
+from uniwetok.train.engine.optimizers import learning_rate
+from uniwetok.train.engine.overrides import to_dict
+from uniwetok.train.engine.same_run import CONFIG_FILE
+from uniwetok.train.engine.trainer import B, MakePicture, OpenStream, Trainer
+
+Validate = Callable[[Path, int], Mapping[str, float]]
+"""Evaluates the model in a folder after so many steps."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the caller does along the way; the main process calls all of it."""
+
+    on_step: Callable[[int, Mapping[str, float]], None] = lambda *_: None
+    """Called after every step with its number and, at every log line, with its values."""
+    validate: Validate | None = None
+    """Gives numbers to log, by name."""
+    on_notice: Callable[[str], None] = lambda _: None
+    """Called with what a user must know."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that came to its end."""
+
+    steps: int
+    model: Path
+    """Folder with the averaged weights."""
+    values: Mapping[str, float]
+    """Of the last line of the log."""
+
+
+class Loop(Generic[B]):
+    """Steps of one run, and what is written along the way.
+
+    Args:
+        trainer: of the recipe; the settings that it was built with are not in conflict with those
+            in ``out``, see `check_same_run`.
+        open_stream: opens the batches at a step.
+        out: the run's folder: configuration, checkpoints, logs, pictures and the model.
+        picture: makes what is looked at along the way.
+        hooks: what the caller does along the way.
+        notices: what the user must know of the data.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer[B],
+        open_stream: OpenStream[B],
+        out: Path,
+        *,
+        picture: MakePicture | None = None,
+        hooks: Hooks | None = None,
+        notices: Sequence[str] = (),
+    ) -> None:
+        self._trainer = trainer
+        self._config = trainer.config
+        self._accelerator = trainer.accelerator
+        self._is_main = trainer.accelerator.is_main_process
+        self._open_stream = open_stream
+        self._out = out
+        self._checkpoints = Checkpoints(out / "checkpoints")
+        self._make_picture = picture
+        self._hooks = hooks or Hooks()
+        self._notices = notices
+        self._unreadable = 0
+
+    def finish(self) -> Finished:
+        """Train, or go on from the last checkpoint.
+
+        Raises:
+            TrainingError: data cannot be read, the disk is full, or the loss is not finite; the
+                last good checkpoint is kept.
+        """
+        start = self._resume()
+        if self._is_main:
+            for line in self._notices:
+                self._hooks.on_notice(line)
+            self._checkpoints.require_space(self._trainer.checkpoint_bytes)
+            write_json(self._out / CONFIG_FILE, to_dict(self._config))
+        self._accelerator.wait_for_everyone()
+        values: dict[str, float] = {}
+        if self._is_main:
+            with closing(Logs(self._out, start)) as logs:
+                values = self._steps(start, logs)
+        else:
+            self._steps(start, None)
+        self._trainer.export(self._out / "model")
+        self._accelerator.wait_for_everyone()
+        return Finished(self._config.steps, self._out / "model", values)
+
+    def _resume(self) -> int:
+        steps = self._checkpoints.steps()
+        if not steps:
+            return 0
+        state = self._checkpoints.load(steps[-1])
+        self._trainer.restore(state["trainer"])
+        self._unreadable = state["unreadable"]
+        if self._is_main:
+            self._hooks.on_notice(f"going on after step {steps[-1]:,} of {self._config.steps:,}")
+        return steps[-1]
+
+    def _steps(self, start: int, logs: Logs | None) -> dict[str, float]:
+        config = self._config
+        values: dict[str, float] = {}
+        pace = _Pace()
+        stream = self._open_stream(start)
+        batches = iter(stream)
+        for step in range(start, config.steps):
+            asked = time.perf_counter()
+            batch = next(batches)
+            pace.waited += time.perf_counter() - asked
+            try:
+                self._trainer.step(batch, step)
+            except TrainingError as error:
+                raise TrainingError(f"step {step + 1}: {error}; {self._last_good()}") from error
+            self._unreadable += batch.unreadable
+            pace.images += len(batch) * self._accelerator.num_processes
+            done, last = step + 1, step + 1 == config.steps
+            logged: dict[str, float] = {}
+            if done % config.log_every == 0 or last:
+                values = logged = {
+                    **self._trainer.averages(),
+                    **pace.read(),
+                    "learning_rate": learning_rate(config.optimizer, step, config.steps),
+                    "epoch": stream.epochs(done),
+                    "unreadable": self._unreadable,
+                }
+                pace = _Pace()
+                if logs is not None:
+                    logs.write(done, logged)
+            if self._is_main:
+                self._hooks.on_step(done, logged)
+            if config.grid_every and (done % config.grid_every == 0 or last):
+                self._picture(done)
+            if config.validate_every and (done % config.validate_every == 0 or last):
+                self._validate(done, logs)
+            if done % config.checkpoint_every == 0 or last:
+                self._checkpoint(done)
+        return values
+
+    def _checkpoint(self, done: int) -> None:
+        state = {"step": done, "unreadable": self._unreadable, "trainer": self._trainer.state()}
+        if self._is_main:
+            self._checkpoints.save(done, state)
+        self._accelerator.wait_for_everyone()
+
+    def _picture(self, done: int) -> None:
+        if self._make_picture is not None:
+            self._make_picture(self._out / "pictures" / f"step-{done:08d}.png")
+
+    def _validate(self, done: int, logs: Logs | None) -> None:
+        if self._hooks.validate is None:
+            return
+        self._trainer.export(self._out / "model")
+        if self._is_main and logs is not None:
+            logs.write(done, self._hooks.validate(self._out / "model", done), kind="validation")
+        self._accelerator.wait_for_everyone()
+
+    def _last_good(self) -> str:
+        steps = self._checkpoints.steps()
+        if not steps:
+            return "there is no checkpoint yet; lower optimizer.learning_rate and start again"
+        return (
+            f"the last good state, after step {steps[-1]}, is {self._checkpoints.path(steps[-1])}"
+        )
+
+
+@dataclass
+class _Pace:
+    """Images and waiting since the last reading."""
+
+    images: int = 0
+    waited: float = 0.0
+    since: float = field(default_factory=time.perf_counter)
+
+    def read(self) -> dict[str, float]:
+        """Give images a second and the share of the time that was spent waiting for data."""
+        seconds = time.perf_counter() - self.since
+        return {"images_per_second": self.images / seconds, "data_wait": self.waited / seconds}

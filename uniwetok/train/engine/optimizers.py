@@ -1,0 +1,73 @@
+"""Adam, AdamW and their learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from uniwetok.train.engine.config import OptimizerConfig
+
+
+def build_adam(parameters: Iterable[Tensor], config: OptimizerConfig) -> torch.optim.Adam:
+    """Build the optimiser of one network."""
+    return torch.optim.Adam(
+        parameters,
+        lr=config.learning_rate,
+        betas=config.betas,
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def build_adamw(
+    weights: Mapping[str, Tensor], config: OptimizerConfig, undecayed: Sequence[str]
+) -> torch.optim.AdamW:
+    """Build the optimiser of one network, with weight decay on some of its weights.
+
+    Args:
+        weights: by name.
+        config: rate, betas and decay.
+        undecayed: parts of names; weights that have one, and all of fewer than two dimensions, do
+            not decay.
+    """
+    groups: dict[bool, list[Tensor]] = {True: [], False: []}
+    for name, weight in weights.items():
+        decays = weight.ndim >= 2 and not any(part in name for part in undecayed)
+        groups[decays].append(weight)
+    return torch.optim.AdamW(
+        [
+            {"params": groups[True], "weight_decay": config.weight_decay},
+            {"params": groups[False], "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=config.betas,
+        eps=config.epsilon,
+        fused=True,
+    )
+
+
+def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
+    """Give the learning rate of a step.
+
+    Args:
+        config: rate, schedule and warm-up.
+        step: from 0.
+        steps: of the whole run.
+    """
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.learning_rate
+    progress = (step - config.warmup_steps) / max(1, steps - 1 - config.warmup_steps)
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return config.learning_rate * (config.final_ratio + (1 - config.final_ratio) * fall)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,90 @@
+"""A training run of the tokenizer."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from torch import Tensor
+
+from uniwetok.randomness import stream
+from uniwetok.train.data import ImageSource, TrainingImages
+from uniwetok.train.data.config import DataConfig
+from uniwetok.train.engine.config import TokenizerTraining
+from uniwetok.train.engine.loop import Finished, Hooks, Loop
+from uniwetok.train.engine.pictures import write_pairs
+from uniwetok.train.engine.same_run import check_same_run
+from uniwetok.train.tokenizer.trainer import TokenizerTrainer
+
+_PICTURES = 8
+
+
+def train(
+    config: TokenizerTraining,
+    source: ImageSource,
+    out: Path,
+    *,
+    device: str = "auto",
+    vgg16: Path | None = None,
+    heldout: ImageSource | None = None,
+    hooks: Hooks | None = None,
+) -> Finished:
+    """Train, or go on from the last checkpoint in ``out``.
+
+    Args:
+        config: the run.
+        source: images to train on.
+        out: the run's folder: configuration, checkpoints, logs, pictures and the model.
+        device: "cpu", or "auto" for this process's GPU where there is one.
+        vgg16: file of VGG16's weights for LPIPS.
+        heldout: images that pictures are made of; those trained on if None.
+        hooks: what the caller does along the way.
+
+    Raises:
+        TrainingError: a part is missing, ``out`` holds another run, images cannot be read, the
+            disk is full, or the loss is not finite; the last good checkpoint is kept.
+    """
+    check_same_run(config, out)
+    trainer = TokenizerTrainer(config, device=device, vgg16=vgg16)
+
+    def open_stream(start: int) -> TrainingImages:
+        return TrainingImages(
+            source,
+            config.data,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            rank=trainer.accelerator.process_index,
+            world=trainer.accelerator.num_processes,
+            start_step=start,
+        )
+
+    def picture(path: Path) -> None:
+        _write_picture(trainer, heldout or source, path)
+
+    loop = Loop(trainer, open_stream, out, picture=picture, hooks=hooks, notices=source.damage)
+    return loop.finish()
+
+
+def _write_picture(trainer: TokenizerTrainer, shown: ImageSource, path: Path) -> None:
+    tokenizer = trainer.averaged_tokenizer()
+    if trainer.accelerator.is_main_process:
+        images = _pictured(trainer.config, shown)
+        noise = stream(trainer.config.seed, "pictures")
+        reconstruction = tokenizer.to(trainer.accelerator.device).reconstruct(
+            images, generator=noise
+        )
+        write_pairs(path, images, reconstruction.cpu())
+
+
+def _pictured(config: TokenizerTraining, shown: ImageSource) -> Tensor:
+    first = TrainingImages(
+        shown,
+        _centered(config),
+        batch_size=min(_PICTURES, len(shown)),
+        seed=config.seed,
+    )
+    return next(iter(first)).images
+
+
+def _centered(config: TokenizerTraining) -> DataConfig:
+    return dataclasses.replace(config.data, crop="center", buckets=(), workers=0)
