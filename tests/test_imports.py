@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,59 @@ def test_imports_follow_the_arrows(path: Path) -> None:
     if path in ADAPTERS or path.parent in ADAPTERS:
         allowed = allowed | {"harness"}
     assert imported_packages(path) <= allowed
+
+
+LAYERS = (
+    {"interfaces"},
+    {"data"},
+    {"metrics", "judges", "baselines"},
+    {"engine"},
+    {"sets", "doctor"},
+    {"commands"},
+    {"cli", "__main__"},
+)
+"""Rooms of the harness, from the ground up: one imports what lies in it or below it."""
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def imports_of(module: str) -> set[str]:
+    """Our modules that one imports, those for type checking too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & set(MODULES)) or ({node.module} & set(MODULES))
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & set(MODULES)
+    return found - {module}
+
+
+def test_no_circles() -> None:
+    graph = {module: imports_of(module) for module in MODULES if module.split(".")[0] != "uniwetok"}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(" -> ".join(circle.args[1]))
+
+
+def test_the_harness_is_built_from_the_ground_up() -> None:
+    height = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+    wrong = [
+        f"{module} imports {other}"
+        for module in MODULES
+        if module.startswith("harness.")
+        for other in imports_of(module)
+        if other.startswith("harness.")
+        and height[other.split(".")[1]] > height[module.split(".")[1]]
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize(
