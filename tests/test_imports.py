@@ -75,7 +75,9 @@ def imports_of(module: str) -> set[str]:
 
 
 def test_no_circles() -> None:
-    graph = {module: imports_of(module) for module in MODULES if module.split(".")[0] != "uniwetok"}
+    graph = {
+        module: imports_of(module) for module in MODULES if not module.startswith("uniwetok.train")
+    }
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as circle:

@@ -15,7 +15,7 @@ from benchmarks.metrics.rounds import Claim, Comparison, Outputs, Run, measure
 from benchmarks.metrics.table import time_table
 from benchmarks.mllm.peers import transformers_reply, uncached_images, uncached_reply
 from benchmarks.mllm.small import small_assistant
-from uniwetok.mllm import Assistant, Sampling, Turn, generate_codes
+from uniwetok.mllm import Assistant, Drawing, Sampling, Turn
 
 ROUNDS = 3
 NEW_TOKENS = 128
@@ -85,8 +85,8 @@ def drawing(assistant: Assistant, rows: int) -> Comparison:
     height, width = (32 * side for side in GRID)
 
     def ours() -> Outputs:
-        codes = generate_codes(
-            assistant, prompts, seeds, height=height, width=width, cfg=CFG, steps=STEPS
+        codes = assistant.draw(
+            prompts, seeds, Drawing(height=height, width=width, cfg=CFG, steps=STEPS)
         )
         return [torch.stack(codes).numpy()]
 

@@ -15,7 +15,7 @@ from uniwetok.randomness import stream
 
 def banned(assistant: Assistant) -> list[int]:
     """Tokens that a reply never has."""
-    found: list[int] = vocabulary(assistant)[0].nonzero()[:, 0].tolist()
+    found: list[int] = vocabulary(assistant.model, assistant.builder)[0].nonzero()[:, 0].tolist()
     return found
 
 

@@ -14,7 +14,7 @@ from rich.control import strip_control_codes
 
 from tests.conftest import CommandLine
 from tests.uniwetok.mllm import toys
-from uniwetok.mllm import MLLM, Assistant, Sampling, Turn
+from uniwetok.mllm import MLLM, Assistant, Drawing, Sampling, Turn
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_images_carry_their_settings(uwt_eval: CommandLine, model: Path, tmp_pat
         assert float(texts["cfg"]) == 3
         pixels = np.asarray(image)
     (expected,) = Assistant.from_pretrained(model).generate(
-        ["红色的正方形"], [5], height=64, width=96, steps=2, cfg=3
+        ["红色的正方形"], [5], Drawing(height=64, width=96, steps=2, cfg=3)
     )
     assert np.abs(pixels.astype(int) - expected).max() <= 1
 

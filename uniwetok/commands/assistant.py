@@ -65,8 +65,10 @@ def user_errors() -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-def check_drawing(steps: int, out: Path) -> None:
+def check_drawing(steps: int, count: int, out: Path) -> None:
     """Refuse impossible options before a model is loaded."""
+    if count < 1:
+        raise UserError(f"--count {count}: must be at least 1")
     if steps < 1:
         raise UserError(f"--steps {steps}: must be at least 1")
     if out.suffix.lower() != ".png":

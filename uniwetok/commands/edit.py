@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -38,9 +39,7 @@ def edit(
     as_json: Json = False,
 ) -> None:
     """Change pictures as a text says; each PNG carries its settings as text."""
-    common.check_drawing(steps, out)
-    if count < 1:
-        raise UserError(f"--count {count}: must be at least 1")
+    common.check_drawing(steps, count, out)
     if not instruction.strip():
         raise UserError("an empty instruction: say what to change")
     if not images:
@@ -49,37 +48,21 @@ def edit(
         raise UserError("give --height and --width both, or neither")
     sources = common.read_pictures(images)
     with common.user_errors():
+        from uniwetok.mllm import Drawing
+
         editor = common.load(model, tokenizer, dtype, device)
         config = editor.model.config
         if height is not None and width is not None:
-            size = common.fitted((height, width), config, strict=strict)
+            rows, columns = common.fitted((height, width), config, strict=strict)
         else:
-            size = common.source_size(sources[0], config, strict=strict)
-        seeds = [seed + index for index in range(count)]
+            rows, columns = common.source_size(sources[0], config, strict=strict)
+        drawing = Drawing(height=rows, width=columns, cfg=cfg, image_cfg=image_cfg, steps=steps)
+        seeds = range(seed, seed + count)
         with Progress(Console(stderr=True), quiet=quiet).bar("drawing tokens") as advance:
             pictures = editor.edit(
-                [instruction] * count,
-                [sources] * count,
-                seeds,
-                size=size,
-                cfg=cfg,
-                image_cfg=image_cfg,
-                steps=steps,
-                on_step=advance,
+                [instruction] * count, [sources] * count, seeds, drawing, on_step=advance
             )
-    settings = [
-        {
-            "instruction": instruction,
-            "images": [str(path) for path in images],
-            "seed": own,
-            "height": size[0],
-            "width": size[1],
-            "cfg": cfg,
-            "image_cfg": image_cfg,
-            "steps": steps,
-            "dtype": dtype,
-            "model": str(model),
-        }
-        for own in seeds
-    ]
+    asked = {"instruction": instruction, "images": [str(path) for path in images]}
+    made = {**asdict(drawing), "dtype": dtype, "model": str(model)}
+    settings = [{**asked, "seed": own, **made} for own in seeds]
     common.write_pictures(out, pictures, settings, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -32,37 +33,22 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Draw prompts; each PNG carries its settings as text."""
-    common.check_drawing(steps, out)
-    if count < 1:
-        raise UserError(f"--count {count}: must be at least 1")
+    common.check_drawing(steps, count, out)
     if not all(prompt.strip() for prompt in prompts):
         raise UserError("an empty prompt: say what to draw")
     with common.user_errors():
+        from uniwetok.mllm import Drawing
+
         drawer = common.load(model, tokenizer, dtype, device)
-        size = common.fitted((height, width), drawer.model.config, strict=strict)
+        height, width = common.fitted((height, width), drawer.model.config, strict=strict)
+        drawing = Drawing(height=height, width=width, cfg=cfg, steps=steps)
         wanted = [prompt for prompt in prompts for _ in range(count)]
-        seeds = [seed + index for index in range(len(wanted))]
+        seeds = range(seed, seed + len(wanted))
         with Progress(Console(stderr=True), quiet=quiet).bar("drawing tokens") as advance:
-            pictures = drawer.generate(
-                wanted,
-                seeds,
-                height=size[0],
-                width=size[1],
-                cfg=cfg,
-                steps=steps,
-                on_step=advance,
-            )
+            pictures = drawer.generate(wanted, seeds, drawing, on_step=advance)
+    made = {**asdict(drawing), "dtype": dtype, "model": str(model)}
+    del made["image_cfg"]
     settings = [
-        {
-            "prompt": prompt,
-            "seed": own,
-            "height": size[0],
-            "width": size[1],
-            "cfg": cfg,
-            "steps": steps,
-            "dtype": dtype,
-            "model": str(model),
-        }
-        for prompt, own in zip(wanted, seeds, strict=True)
+        {"prompt": prompt, "seed": own, **made} for prompt, own in zip(wanted, seeds, strict=True)
     ]
     common.write_pictures(out, pictures, settings, as_json=as_json)

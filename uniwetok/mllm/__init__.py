@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from uniwetok.mllm.batch import Batch, collate
     from uniwetok.mllm.chat import Replies, Reply, Sampling
     from uniwetok.mllm.config import LANGUAGE_MODELS, PRESETS, MLLMConfig
-    from uniwetok.mllm.edit import edit_codes
+    from uniwetok.mllm.drawing import Drawing, draw
     from uniwetok.mllm.errors import MLLMError
-    from uniwetok.mllm.generate import generate_codes
     from uniwetok.mllm.guidance import Guidance
     from uniwetok.mllm.layout import SequenceBuilder, TokenSequence
     from uniwetok.mllm.model import MLLM
@@ -28,6 +27,7 @@ else:
             "PRESETS": "config",
             "Assistant": "assistant",
             "Batch": "batch",
+            "Drawing": "drawing",
             "Guidance": "guidance",
             "MLLMConfig": "config",
             "MLLMError": "errors",
@@ -40,8 +40,7 @@ else:
             "add_special_tokens": "special_tokens",
             "check_tokenizer": "special_tokens",
             "collate": "batch",
-            "edit_codes": "edit",
-            "generate_codes": "generate",
+            "draw": "drawing",
         },
     )
 
@@ -51,6 +50,7 @@ __all__ = [
     "PRESETS",
     "Assistant",
     "Batch",
+    "Drawing",
     "Guidance",
     "MLLMConfig",
     "MLLMError",
@@ -63,6 +63,5 @@ __all__ = [
     "add_special_tokens",
     "check_tokenizer",
     "collate",
-    "edit_codes",
-    "generate_codes",
+    "draw",
 ]

@@ -1,4 +1,4 @@
-"""A multimodal model with its two tokenizers: everything that answering takes."""
+"""A multimodal model with its two tokenizers: everything needed to chat, draw and edit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import torch
 from uniwetok.files import write_json
 from uniwetok.mllm import checkpoint, pictures
 from uniwetok.mllm.chat import Replies, Reply, Sampling
-from uniwetok.mllm.edit import edit_codes
+from uniwetok.mllm.drawing import draw
 from uniwetok.mllm.errors import MLLMError
-from uniwetok.mllm.generate import generate_codes
 from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.mllm.model import MLLM
 from uniwetok.mllm.segments import Turn
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-    from uniwetok.mllm.drawing import OnStep
+    from uniwetok.mllm.drawing import Drawing, OnStep
 
 
 class Assistant:
@@ -110,28 +109,45 @@ class Assistant:
         self.images.to(device)
         return self
 
+    def draw(
+        self,
+        texts: Sequence[str],
+        seeds: Sequence[int],
+        drawing: Drawing,
+        *,
+        images: Sequence[Sequence[np.ndarray]] | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Tensor]:
+        """Draw one image for each text, as codes; see ``drawing.draw``.
+
+        Args:
+            texts: captions; instructions where there are images.
+            seeds: one a text.
+            drawing: size, guidance and steps.
+            images: uint8 (H, W, 3) of any sizes: those that each instruction changes, at least one.
+            on_step: called with the tokens drawn and their number.
+
+        Raises:
+            MLLMError: an instruction has no image, or as ``drawing.draw``.
+        """
+        sources: list[list[Tensor]] = [[] for _ in texts]
+        if images is not None:
+            for text, own in zip(texts, images, strict=True):
+                if not own:
+                    raise MLLMError(f"no image to edit for {text!r}: give at least one")
+            sources = [self.encode(own) for own in images]
+        return draw(self.model, self.builder, texts, sources, seeds, drawing, on_step=on_step)
+
     def generate(
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
+        drawing: Drawing,
         *,
-        height: int = 1024,
-        width: int = 1024,
-        cfg: float = 7.5,
-        steps: int = 50,
         on_step: OnStep | None = None,
     ) -> list[np.ndarray]:
-        """Draw one picture of each prompt, uint8 (height, width, 3); see ``generate_codes``."""
-        codes = generate_codes(
-            self,
-            prompts,
-            seeds,
-            height=height,
-            width=width,
-            cfg=cfg,
-            steps=steps,
-            on_step=on_step,
-        )
+        """Draw one picture of each prompt, uint8 (height, width, 3); see ``draw``."""
+        codes = self.draw(prompts, seeds, drawing, on_step=on_step)
         return pictures.decode(codes, self.images, seeds)
 
     def edit(
@@ -139,25 +155,12 @@ class Assistant:
         instructions: Sequence[str],
         images: Sequence[Sequence[np.ndarray]],
         seeds: Sequence[int],
+        drawing: Drawing,
         *,
-        size: tuple[int, int] | None = None,
-        cfg: float = 7.5,
-        image_cfg: float = 1.0,
-        steps: int = 50,
         on_step: OnStep | None = None,
     ) -> list[np.ndarray]:
-        """Draw one edited picture for each instruction and its images; see ``edit_codes``."""
-        codes = edit_codes(
-            self,
-            instructions,
-            images,
-            seeds,
-            size=size,
-            cfg=cfg,
-            image_cfg=image_cfg,
-            steps=steps,
-            on_step=on_step,
-        )
+        """Draw one edited picture for each instruction and its images; see ``draw``."""
+        codes = self.draw(instructions, seeds, drawing, images=images, on_step=on_step)
         return pictures.decode(codes, self.images, seeds)
 
     def question(self, text: str, images: Sequence[np.ndarray] = ()) -> Turn:
@@ -177,7 +180,7 @@ class Assistant:
     ) -> Replies:
         """Reply to conversations piece by piece; see ``Replies``. Greedy unless said otherwise."""
         seeds = [0] * len(conversations) if seeds is None else seeds
-        return Replies(self, conversations, seeds, sampling or Sampling())
+        return Replies(self.model, self.builder, conversations, seeds, sampling or Sampling())
 
     def chat(
         self,

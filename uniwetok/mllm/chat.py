@@ -18,7 +18,8 @@ from uniwetok.randomness import stream
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from uniwetok.mllm.assistant import Assistant
+    from uniwetok.mllm.layout import SequenceBuilder
+    from uniwetok.mllm.model import MLLM
     from uniwetok.mllm.segments import Turn
 
 _INCOMPLETE = "\ufffd"
@@ -74,7 +75,8 @@ class Replies:
     """Replies to several conversations; iterating gives what each says next, until all ended.
 
     Args:
-        assistant: the model with its tokenizers.
+        model: in evaluation mode.
+        builder: with the model's tokens.
         conversations: each ending with the user's turn.
         seeds: one a conversation, whose reply depends on no other.
         sampling: how tokens are chosen.
@@ -88,18 +90,19 @@ class Replies:
 
     def __init__(
         self,
-        assistant: Assistant,
+        model: MLLM,
+        builder: SequenceBuilder,
         conversations: Sequence[Sequence[Turn]],
         seeds: Sequence[int],
         sampling: Sampling,
     ) -> None:
-        self._model = assistant.model
+        self._model = model
         self._sampling = sampling
         self._generators = [stream(seed, "text") for seed in seeds]
         for turns in conversations:
             if not turns or not any(isinstance(p, str) and p.strip() for p in turns[-1].parts):
                 raise MLLMError("no question: give a text beside the images")
-        prompts = [assistant.builder.chat_prompt(turns) for turns in conversations]
+        prompts = [builder.chat_prompt(turns) for turns in conversations]
         longest = max(len(prompt) for prompt in prompts)
         if longest >= self._model.context:
             raise MLLMError(
@@ -108,8 +111,8 @@ class Replies:
             )
         self._prompts = prompts
         self._limit = min(sampling.max_new_tokens, self._model.context - longest)
-        self._banned, self._ends = vocabulary(assistant)
-        self._writers = [_Writer(assistant.text, tuple(sampling.stop)) for _ in prompts]
+        self._banned, self._ends = vocabulary(model, builder)
+        self._writers = [_Writer(builder.tokenizer, tuple(sampling.stop)) for _ in prompts]
         self.replies = [Reply() for _ in prompts]
 
     @torch.no_grad()
@@ -169,13 +172,13 @@ class Replies:
         return piece
 
 
-def vocabulary(assistant: Assistant) -> tuple[Tensor, set[int]]:
+def vocabulary(model: MLLM, builder: SequenceBuilder) -> tuple[Tensor, set[int]]:
     """Give which tokens are never said, (vocabulary,) bool, and those that end a reply.
 
     Markers of images, sizes, queries and turns are never said, nor are rows beyond the tokenizer.
     """
-    tokenizer, special = assistant.text, assistant.builder.special_ids
-    rows = assistant.model.output_layer.weight.shape[0]
+    tokenizer, special = builder.tokenizer, builder.special_ids
+    rows = model.output_layer.weight.shape[0]
     ends = {special[IM_END]}
     if tokenizer.eos_token_id is not None:
         ends.add(int(tokenizer.eos_token_id))

@@ -1,8 +1,10 @@
-"""Drawing an image's codes: the language model patch by patch, the diffusion head within each."""
+"""Drawing images as codes: the language model patch by patch, the diffusion head within each."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,57 +14,134 @@ from transformers import DynamicCache
 from uniwetok.ar.inputs import check_steps
 from uniwetok.ar.solver import Solver
 from uniwetok.ar.transformer import patch_order
+from uniwetok.mllm import pictures
 from uniwetok.mllm.batch import collate
 from uniwetok.mllm.errors import MLLMError
+from uniwetok.mllm.guidance import Guidance
+from uniwetok.randomness import stream
 from uniwetok.tokenizer.quantizer import quantize
 
 if TYPE_CHECKING:
-    from uniwetok.mllm.guidance import Guidance
+    from uniwetok.mllm.config import MLLMConfig
     from uniwetok.mllm.layout import SequenceBuilder, TokenSequence
     from uniwetok.mllm.model import MLLM
 
 OnStep = Callable[[int, int], None]
+_SIDE = 1024
+"""Height and width of images that nothing else decides, those of the released pipeline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How images are drawn, whatever they show.
+
+    Raises:
+        MLLMError: a guidance is impossible, or a height comes without a width.
+        ValueError: ``steps`` is below 1.
+    """
+
+    height: int | None = None
+    """Of the images in pixels, a multiple of ``MLLMConfig.multiple``. None takes that of the first
+    source, and 1024 where there are no sources."""
+    width: int | None = None
+    """As ``height``; both are given, or neither."""
+    cfg: float = 7.5
+    """Weight of guidance by the text; 1 runs no null branch."""
+    image_cfg: float = 1.0
+    """Weight of guidance by the source images; 1 as released, for none."""
+    steps: int = 50
+    """Noisy diffusion steps for each step of an image; the head is run once more than that."""
+
+    def __post_init__(self) -> None:
+        if (self.height is None) != (self.width is None):
+            raise MLLMError("a height without a width, or the reverse: give both, or neither")
+        check_steps(self.steps)
+        _ = self.guidance  # Refuses impossible weights.
+
+    @property
+    def guidance(self) -> Guidance:
+        """The weights, and the branches they need."""
+        return Guidance(text=self.cfg, image=self.image_cfg)
+
+
+def draw(
+    model: MLLM,
+    builder: SequenceBuilder,
+    texts: Sequence[str],
+    sources: Sequence[Sequence[Tensor]],
+    seeds: Sequence[int],
+    drawing: Drawing,
+    *,
+    on_step: OnStep | None = None,
+) -> list[Tensor]:
+    """Draw one image for each text.
+
+    Args:
+        model: in evaluation mode.
+        builder: with the model's tokens.
+        texts: captions or instructions, in any language that the language model knows.
+        sources: codes (latent_channels, rows, columns) of the images that each text changes, of
+            any sizes; none to draw from text alone.
+        seeds: one an image, which depends on no other.
+        drawing: size, guidance and steps.
+        on_step: called with the tokens drawn and their number, of each size of image anew.
+
+    Returns:
+        (latent_channels, rows, columns) each, +1 or -1, in the dtype of the model.
+
+    Raises:
+        MLLMError: a text is empty or too long, or the size is not supported.
+    """
+    by_grid: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, (text, images) in enumerate(zip(texts, sources, strict=True)):
+        if not text.strip():
+            raise MLLMError(
+                "an empty instruction: say what to change"
+                if images
+                else "an empty prompt: say what to draw"
+            )
+        by_grid[_grid(images, drawing, model.config)].append(index)
+    drawn: dict[int, Tensor] = {}
+    for grid, members in by_grid.items():
+        codes = _draw(
+            model,
+            builder,
+            [texts[index] for index in members],
+            [sources[index] for index in members],
+            grid,
+            [stream(seeds[index], "tokens") for index in members],
+            drawing,
+            on_step,
+        )
+        drawn.update(zip(members, codes, strict=True))
+    return [drawn[index] for index in range(len(texts))]
+
+
+def _grid(images: Sequence[Tensor], drawing: Drawing, config: MLLMConfig) -> tuple[int, int]:
+    """Rows and columns of the tokens that are drawn."""
+    if drawing.height is None and images:
+        return images[0].shape[1], images[0].shape[2]
+    height = _SIDE if drawing.height is None else drawing.height
+    width = _SIDE if drawing.width is None else drawing.width
+    pictures.check_size(height, width, config)
+    return height // config.downsample, width // config.downsample
 
 
 @torch.no_grad()
-def draw(
+def _draw(
     model: MLLM,
     builder: SequenceBuilder,
     texts: Sequence[str],
     sources: Sequence[Sequence[Tensor]],
     grid: tuple[int, int],
     generators: Sequence[torch.Generator],
-    *,
-    guidance: Guidance,
-    steps: int,
-    on_step: OnStep | None = None,
+    drawing: Drawing,
+    on_step: OnStep | None,
 ) -> list[Tensor]:
-    """Draw one image for each text.
-
-    All noise is drawn on the CPU from the samples' own generators: (steps + 1, parallel_tokens,
-    bits) a step of the image. So a sample depends on its batch through rounding alone.
-
-    Args:
-        model: in evaluation mode.
-        builder: with the model's tokens.
-        texts: captions or instructions.
-        sources: codes of each one's source images; empty to draw from text alone.
-        grid: rows and columns of tokens that are drawn.
-        generators: CPU generators, one a text.
-        guidance: see there.
-        steps: noisy diffusion steps of each step; the head is run once more than that.
-        on_step: called with the tokens drawn and their number in all.
-
-    Returns:
-        (latent_channels, rows, columns) each, +1 or -1, in the dtype of the model.
-
-    Raises:
-        MLLMError: an image with its prompt is longer than the model's context.
-        ValueError: ``steps`` is below 1.
-    """
-    check_steps(steps)
-    branches, weights = guidance.plan(images=any(sources))
+    """Draw images of one size, ``grid`` rows and columns of tokens; see ``draw``."""
+    branches, weights = drawing.guidance.plan(images=any(sources))
     rows, columns = grid
+    # Branch by branch, so that the solver finds the samples of a branch beside each other.
     prompts = [
         builder.drawing_prompt(
             images if branch.images else [], text if branch.text else None, rows, columns
@@ -76,9 +155,10 @@ def draw(
     places = torch.stack([order // columns, order % columns], dim=1).to(model.device)
     cache = DynamicCache(config=model.language_model.config.get_text_config())
     hidden = model.run(model.embed(batch), batch.positions, batch.seen(), cache)
+    # From here on every token sees the whole prompt and image so far, but for the padding.
     seen = (batch.samples >= 0)[:, None, None]
     position = batch.positions[:, -1:] + 1
-    solver = Solver(model.vision_head.net, steps)
+    solver = Solver(model.vision_head.net, drawing.steps)
     weight = weights if len(weights) > 1 else (*weights, 1.0)[0]
     patch, bits = model.config.parallel_tokens, model.config.latent_channels
     offsets = torch.arange(patch, device=model.device)
@@ -86,14 +166,18 @@ def draw(
     for first in range(0, len(places), patch):
         targets = places[first : first + patch]
         condition = model.conditions(hidden[:, -patch:], targets)
+        # Drawn on the CPU from each sample's own stream, so that a sample has the same noise on
+        # every device and in every batch: it depends on its batch through rounding alone.
         noise = torch.stack(
-            [torch.randn(steps + 1, patch, bits, generator=each) for each in generators], dim=1
+            [torch.randn(drawing.steps + 1, patch, bits, generator=each) for each in generators],
+            dim=1,
         ).to(model.device)
         solved = solver.solve(condition, noise, [weight] * len(solver.times))
         drawn.append(quantize(solved).to(model.dtype))
         if on_step is not None:
             on_step(first + patch, len(places))
         if first + patch < len(places):
+            # All branches go on from the same tokens.
             inputs = model.embed_codes(drawn[-1].repeat(len(branches), 1, 1), targets)
             seen = torch.cat([seen, seen.new_ones(len(seen), 1, 1, patch)], dim=-1)
             hidden = model.run(

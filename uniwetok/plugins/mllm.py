@@ -155,19 +155,12 @@ class UniWeTokGen(_Multimodal):
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Code]:
         """Draw one image of each prompt, from its own seed."""
-        from uniwetok.mllm import generate_codes
+        from uniwetok.mllm import Drawing
 
+        height, width = self._size
+        drawing = Drawing(height=height, width=width, cfg=self._cfg, steps=self._steps)
         with _sample_failures():
-            drawn = generate_codes(
-                self._assistant,
-                prompts,
-                seeds,
-                height=self._size[0],
-                width=self._size[1],
-                cfg=self._cfg,
-                steps=self._steps,
-            )
-        return self._coded(drawn)
+            return self._coded(self._assistant.draw(prompts, seeds, drawing))
 
 
 class UniWeTokEdit(_Multimodal):
@@ -208,19 +201,12 @@ class UniWeTokEdit(_Multimodal):
         self, instructions: Sequence[str], images: Sequence[np.ndarray], seeds: Sequence[int]
     ) -> list[Code]:
         """Edit each image, uint8 (H, W, 3) of any size, from its own seed."""
-        from uniwetok.mllm import edit_codes
+        from uniwetok.mllm import Drawing
 
+        drawing = Drawing(cfg=self._cfg, image_cfg=self._image_cfg, steps=self._steps)
+        sources = [[image] for image in images]
         with _sample_failures():
-            drawn = edit_codes(
-                self._assistant,
-                instructions,
-                [[image] for image in images],
-                seeds,
-                cfg=self._cfg,
-                image_cfg=self._image_cfg,
-                steps=self._steps,
-            )
-        return self._coded(drawn)
+            return self._coded(self._assistant.draw(instructions, seeds, drawing, images=sources))
 
 
 class UniWeTokChat(_Multimodal):

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from tests.uniwetok.mllm import toys
-from uniwetok.mllm import MLLM, Assistant, MLLMError, Sampling, generate_codes
+from uniwetok.mllm import MLLM, Assistant, Drawing, MLLMError, Sampling
 from uniwetok.mllm.checkpoint import read_config
 from uniwetok.tokenizer import CheckpointError
 
@@ -32,8 +32,8 @@ def test_what_is_saved_is_loaded(whole):
     assert weights.keys() == made.model.state_dict().keys()
     for name, weight in made.model.state_dict().items():
         assert torch.equal(weights[name], weight), name
-    options = {"height": 64, "width": 128, "cfg": 2, "steps": 2}
-    drawn = [generate_codes(each, ["A red 红"], [1], **options)[0] for each in (made, loaded)]
+    drawing = Drawing(height=64, width=128, cfg=2, steps=2)
+    drawn = [each.draw(["A red 红"], [1], drawing)[0] for each in (made, loaded)]
     assert torch.equal(*drawn)
 
 
@@ -44,7 +44,7 @@ def test_no_partial_files_stay(whole):
 def test_half_precision_can_be_asked_for(whole):
     loaded = Assistant.from_pretrained(whole, dtype=torch.bfloat16)
     assert {weight.dtype for weight in loaded.model.parameters()} == {torch.bfloat16}
-    codes = generate_codes(loaded, ["A"], [1], height=64, width=64, cfg=2, steps=2)
+    codes = loaded.draw(["A"], [1], Drawing(height=64, width=64, cfg=2, steps=2))
     assert codes[0].abs().eq(1).all()
 
 
@@ -182,8 +182,8 @@ def test_other_language_models_with_tied_weights(tmp_path, kind, sizes):
     made.save_pretrained(tmp_path)
     loaded = Assistant.from_pretrained(tmp_path)
     assert len(loaded.text) == len(text)
-    options = {"height": 64, "width": 64, "cfg": 2, "steps": 2}
-    drawn = [generate_codes(each, ["A red 红"], [1], **options)[0] for each in (made, loaded)]
+    drawing = Drawing(height=64, width=64, cfg=2, steps=2)
+    drawn = [each.draw(["A red 红"], [1], drawing)[0] for each in (made, loaded)]
     assert torch.equal(*drawn)
     sampling = Sampling(max_new_tokens=5)
     replies = [each.chat([[each.question("Hi")]], sampling=sampling) for each in (made, loaded)]

@@ -5,7 +5,7 @@ import torch
 
 from tests.uniwetok.mllm import toys
 from uniwetok.ar.solver import Solver
-from uniwetok.mllm import MLLMError, collate, edit_codes, generate_codes
+from uniwetok.mllm import Drawing, MLLMError, collate
 from uniwetok.mllm.head import BoundedDenoiser
 from uniwetok.randomness import stream
 
@@ -66,9 +66,8 @@ def seen_conditions(monkeypatch):
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 def test_cached_generation_is_that_without_a_cache(assistant, cfg, seen_conditions):
     height, width = side(assistant, 2), side(assistant)
-    (codes,) = generate_codes(
-        assistant, ["A red square"], [7], height=height, width=width, cfg=cfg, steps=STEPS
-    )
+    drawing = Drawing(height=height, width=width, cfg=cfg, steps=STEPS)
+    (codes,) = assistant.draw(["A red square"], [7], drawing)
     conditions = torch.stack(seen_conditions)
     expected_conditions, expected = uncached(
         assistant, [], "A red square", (height // 32, width // 32), 7, cfg
@@ -81,9 +80,8 @@ def test_cached_generation_is_that_without_a_cache(assistant, cfg, seen_conditio
 def test_cached_editing_is_that_without_a_cache(assistant, seen_conditions):
     size = side(assistant)
     picture = toys.picture(side(assistant, 2), size)
-    codes = edit_codes(
-        assistant, ["变成黄色"], [[picture]], [7], size=(size, size), cfg=3, steps=STEPS
-    )
+    drawing = Drawing(height=size, width=size, cfg=3, steps=STEPS)
+    codes = assistant.draw(["变成黄色"], [7], drawing, images=[[picture]])
     conditions = torch.stack(seen_conditions)
     sources = assistant.encode([picture])
     grid = (size // 32, size // 32)
@@ -94,25 +92,24 @@ def test_cached_editing_is_that_without_a_cache(assistant, seen_conditions):
 
 def test_an_image_depends_on_its_own_prompt_and_seed(assistant):
     prompts = ["A red square", "一个绿色的圆, beside a square on a blue ground", "A red square"]
-    options = {"height": side(assistant), "width": side(assistant, 2), "cfg": 3, "steps": 2}
-    together = generate_codes(assistant, prompts, [1, 2, 3], **options)
+    drawing = Drawing(height=side(assistant), width=side(assistant, 2), cfg=3, steps=2)
+    together = assistant.draw(prompts, [1, 2, 3], drawing)
     for prompt, seed, codes in zip(prompts, [1, 2, 3], together, strict=True):
-        (alone,) = generate_codes(assistant, [prompt], [seed], **options)
+        (alone,) = assistant.draw([prompt], [seed], drawing)
         assert torch.equal(codes, alone)
     assert not torch.equal(together[0], together[2])
 
 
 def test_prompt_guidance_and_sources_have_an_effect(serial):
-    options = {"height": 64, "width": 96, "steps": 2}
     drawn = [
-        generate_codes(serial, [prompt], [1], cfg=cfg, **options)[0]
+        serial.draw([prompt], [1], Drawing(height=64, width=96, cfg=cfg, steps=2))[0]
         for prompt, cfg in [("A red square", 1), ("A green circle", 1), ("A red square", 6)]
     ]
     pictures = [toys.picture(64, 96), toys.picture(64, 96, 1)]
     drawn += [
-        edit_codes(serial, ["A red square"], [[picture]], [1], cfg=6, image_cfg=image, steps=2)[0]
+        serial.draw(["A red square"], [1], drawing, images=[[picture]])[0]
         for picture in pictures
-        for image in (1, 3)
+        for drawing in (Drawing(cfg=6, image_cfg=image, steps=2) for image in (1, 3))
     ]
     for place, codes in enumerate(drawn):
         assert not any(torch.equal(codes, other) for other in drawn[:place])
@@ -129,28 +126,27 @@ def test_branches_that_count_for_nothing_are_not_run(serial, monkeypatch, cfg, i
 
     monkeypatch.setattr(BoundedDenoiser, "denoise", counted)
     pictures = [[toys.picture(64, 64)]] * 2
-    edit_codes(serial, ["A", "B"], pictures, [1, 2], cfg=cfg, image_cfg=image_cfg, steps=1)
+    drawing = Drawing(cfg=cfg, image_cfg=image_cfg, steps=1)
+    serial.draw(["A", "B"], [1, 2], drawing, images=pictures)
     assert seen == {rows}
 
 
 def test_editing_sizes_are_the_sources(serial):
     pictures = [toys.picture(90, 130), toys.picture(64, 96), toys.picture(100, 140)]
-    codes = edit_codes(serial, ["A", "B", "C"], [[each] for each in pictures], [1, 2, 3], steps=1)
+    drawing, sources = Drawing(steps=1), [[each] for each in pictures]
+    codes = serial.draw(["A", "B", "C"], [1, 2, 3], drawing, images=sources)
     assert [tuple(each.shape[1:]) for each in codes] == [(3, 4), (2, 3), (3, 4)]
-    (alone,) = edit_codes(serial, ["C"], [[pictures[2]]], [3], steps=1)
+    (alone,) = serial.draw(["C"], [3], drawing, images=[[pictures[2]]])
     assert torch.equal(codes[2], alone)
 
 
 def test_progress_ends_with_all_tokens(assistant):
     told = []
     size = side(assistant)
-    generate_codes(
-        assistant,
+    assistant.draw(
         ["A"],
         [1],
-        height=size,
-        width=size,
-        steps=1,
+        Drawing(height=size, width=size, steps=1),
         on_step=lambda done, total: told.append((done, total)),
     )
     tokens = (size // 32) ** 2
@@ -159,15 +155,29 @@ def test_progress_ends_with_all_tokens(assistant):
 
 
 def test_bad_requests_are_refused(serial):
+    drawing = Drawing(height=64, width=64)
     with pytest.raises(MLLMError, match="empty prompt"):
-        generate_codes(serial, [" "], [1], height=64, width=64)
+        serial.draw([" "], [1], drawing)
     with pytest.raises(MLLMError, match=r"64x70 is not supported.*nearest is 64x64"):
-        generate_codes(serial, ["A"], [1], height=64, width=70)
+        serial.draw(["A"], [1], Drawing(height=64, width=70))
     with pytest.raises(MLLMError, match="exceed the model's context of 512 tokens"):
-        generate_codes(serial, ["red square " * 300], [1], height=64, width=64)
+        serial.draw(["red square " * 300], [1], drawing)
     with pytest.raises(MLLMError, match="empty instruction"):
-        edit_codes(serial, [""], [[toys.picture(64, 64)]], [1])
+        serial.draw([""], [1], Drawing(), images=[[toys.picture(64, 64)]])
     with pytest.raises(MLLMError, match="no image to edit for 'A'"):
-        edit_codes(serial, ["A"], [[]], [1])
-    with pytest.raises(ValueError, match="steps must be"):
-        generate_codes(serial, ["A"], [1], height=64, width=64, steps=0)
+        serial.draw(["A"], [1], Drawing(), images=[[]])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps must be"),
+        ({"height": 64}, "both, or neither"),
+        ({"cfg": -1}, "guidance by text must be"),
+        ({"image_cfg": float("nan")}, "guidance by image must be"),
+    ],
+    ids=str,
+)
+def test_impossible_drawings_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Drawing(**options)

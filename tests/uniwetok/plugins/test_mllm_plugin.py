@@ -15,7 +15,7 @@ from harness.interfaces import Question
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import Status
 from tests.uniwetok.mllm import toys
-from uniwetok.mllm import Assistant, Sampling
+from uniwetok.mllm import Assistant, Drawing, Sampling
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_prompts_become_images_each_from_its_own_seed(folder: Path) -> None:
     images = plugin.decode(together, seeds)
     assert images.shape == (3, 3, 64, 96)
     pixels = Assistant.from_pretrained(folder).generate(
-        ["A red square"], [3], height=64, width=96, steps=2, cfg=3
+        ["A red square"], [3], Drawing(height=64, width=96, steps=2, cfg=3)
     )
     levels = ((images[2] + 1) * 127.5).round().clamp(0, 255).permute(1, 2, 0).numpy()
     assert np.abs(levels - pixels[0]).max() <= 1

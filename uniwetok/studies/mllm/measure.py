@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from uniwetok.mllm.chat import Sampling
+from uniwetok.mllm.drawing import Drawing
 from uniwetok.randomness import stream, stream_seed
 from uniwetok.studies.mllm.records import RECOLOUR, REMOVE, other_colour
 from uniwetok.studies.mllm.settings import MiniMLLMSettings
@@ -187,10 +188,7 @@ def drawings(
         pictures += assistant.generate(
             [prompts[row] for row in batch],
             [seeds[row] for row in batch],
-            height=SIDE,
-            width=SIDE,
-            cfg=_DRAW_GUIDANCE,
-            steps=_STEPS,
+            Drawing(height=SIDE, width=SIDE, cfg=_DRAW_GUIDANCE, steps=_STEPS),
         )
     names = neighbours.name(pictures)
     parts = ((0, "caption", CAPTIONS), (1, "colour", COLOURS), (2, "shape", SHAPES))
@@ -240,8 +238,7 @@ def edits(
                 [instructions[row] for row in batch],
                 [[chosen[row].pixels] for row in batch],
                 [stream_seed(seed, task, row) for row in batch],
-                cfg=_EDIT_GUIDANCE,
-                steps=_STEPS,
+                Drawing(cfg=_EDIT_GUIDANCE, steps=_STEPS),
             )
         right = sum(a == b for a, b in zip(neighbours.name(pictures), wanted, strict=True))
         shares.append(

@@ -21,7 +21,7 @@ from tests.uniwetok.train.mllm.tiny import (
     write_lines,
     write_tokenizer,
 )
-from uniwetok.mllm import Assistant
+from uniwetok.mllm import Assistant, Drawing
 from uniwetok.train.engine.errors import TrainingError
 from uniwetok.train.engine.logs import read_log
 from uniwetok.train.engine.loop import Finished, Hooks
@@ -99,7 +99,9 @@ def test_what_is_exported_answers_and_says_how_it_was_trained(
     state = torch.load(tmp_path / "run" / "checkpoints" / "step-00000006.pt", weights_only=True)
     for name, weight in assistant.model.state_dict().items():
         assert torch.equal(weight, state["trainer"]["model"]["network"][name])
-    (picture,) = assistant.generate(["A red square"], [0], height=64, width=96, cfg=2, steps=2)
+    (picture,) = assistant.generate(
+        ["A red square"], [0], Drawing(height=64, width=96, cfg=2, steps=2)
+    )
     assert picture.shape == (64, 96, 3)
     row = read_log(tmp_path / "run")[-1]
     kinds = {name.partition("/")[2] for name in row if name.startswith("vision_loss/")}
