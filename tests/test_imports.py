@@ -49,7 +49,7 @@ LAYERS = (
     {"engine"},
     {"sets", "doctor"},
     {"commands"},
-    {"cli", "__main__"},
+    {"cli", "plugins", "__main__"},
 )
 """Rooms of the harness, from the ground up: one imports what lies in it or below it."""
 

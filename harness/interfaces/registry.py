@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -24,18 +25,59 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(choices) or 'none'}"
 
 
-class Registry(Generic[T]):
-    """Plug-ins of one kind by name; listing imports none of them."""
+def constants(module: str, *names: str) -> dict[str, str]:
+    """Names to "module:CONSTANT" for plug-ins that are constants of a module, named in capitals."""
+    return {name: f"{module}:{name.upper().replace('-', '_')}" for name in names}
 
-    def __init__(self, group: str, noun: str) -> None:
-        self.group = group
+
+_DISTRIBUTION = "uwt-eval"
+
+
+@functools.cache
+def _built_in() -> tuple[Mapping[str, Mapping[str, str]], ...]:
+    """The lists of our packages: kind to name to "module:attribute".
+
+    They are found through one entry point a package, so that a new line in a list needs no new
+    installation.
+
+    Raises:
+        UserError: the installation is older than the code, or there is none.
+    """
+    points = [
+        point
+        for point in entry_points(group="uwt_eval.builtin")
+        if point.dist is not None and point.dist.name == _DISTRIBUTION
+    ]
+    if not points:
+        raise UserError(
+            f"{_DISTRIBUTION} is not installed, or its installation is older than its code: run "
+            "`pip install -e .` in the checkout, or `pip install uwt-eval`"
+        )
+    return tuple(point.load() for point in points)
+
+
+class Registry(Generic[T]):
+    """Plug-ins of one kind by name; listing imports none of them.
+
+    Our own packages list theirs in code; other distributions offer theirs as entry points of the
+    group `uwt_eval.KIND`.
+    """
+
+    def __init__(self, kind: str, noun: str) -> None:
+        self.kind = kind
+        self.group = f"uwt_eval.{kind}"
         self.noun = noun
         self._registered: dict[str, T] = {}
         self._found: dict[str, EntryPoint] | None = None
 
     def _entry_points(self) -> dict[str, EntryPoint]:
+        """Plug-ins of others by name, then over them our own."""
         if self._found is None:
-            self._found = {point.name: point for point in entry_points(group=self.group)}
+            self._found = {point.name: point for point in entry_points(group=self.group)} | {
+                name: EntryPoint(name, target, self.group)
+                for offered in _built_in()
+                for name, target in offered.get(self.kind, {}).items()
+            }
         return self._found
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -71,19 +113,19 @@ class Registry(Generic[T]):
         return plugin
 
 
-TASKS: Registry[Any] = Registry("uwt_eval.tasks", "task")
-MODELS: Registry[Callable[..., Any]] = Registry("uwt_eval.models", "model")
-METRICS: Registry[Any] = Registry("uwt_eval.metrics", "metric")
-EXTRACTORS: Registry[Callable[..., Any]] = Registry("uwt_eval.extractors", "extractor")
-JUDGES: Registry[Callable[..., Any]] = Registry("uwt_eval.judges", "judge")
-COMMANDS: Registry[Any] = Registry("uwt_eval.commands", "command")
-PROTOCOLS: Registry[Path] = Registry("uwt_eval.protocols", "protocol folder")
-REFERENCES: Registry[Callable[[str], Any]] = Registry("uwt_eval.references", "reference table")
+TASKS: Registry[Any] = Registry("tasks", "task")
+MODELS: Registry[Callable[..., Any]] = Registry("models", "model")
+METRICS: Registry[Any] = Registry("metrics", "metric")
+EXTRACTORS: Registry[Callable[..., Any]] = Registry("extractors", "extractor")
+JUDGES: Registry[Callable[..., Any]] = Registry("judges", "judge")
+COMMANDS: Registry[Any] = Registry("commands", "command")
+PROTOCOLS: Registry[Path] = Registry("protocols", "protocol folder")
+REFERENCES: Registry[Callable[[str], Any]] = Registry("references", "reference table")
 REFERENCE_SETTINGS: Registry[Callable[[str], Any]] = Registry(
-    "uwt_eval.reference_settings", "reference settings"
+    "reference_settings", "reference settings"
 )
-TABLES: Registry[Mapping[str, Any]] = Registry("uwt_eval.tables", "table collection")
-PRESETS: Registry[Mapping[str, Any]] = Registry("uwt_eval.presets", "preset collection")
+TABLES: Registry[Mapping[str, Any]] = Registry("tables", "table collection")
+PRESETS: Registry[Mapping[str, Any]] = Registry("presets", "preset collection")
 
 
 _LOADED: list[Path] = []

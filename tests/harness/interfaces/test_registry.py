@@ -25,12 +25,13 @@ from harness.interfaces.registry import (
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry[object]:
     """A registry with one sound and two broken entry points."""
     points = [
-        EntryPoint("sound", "json:dumps", "test.group"),
-        EntryPoint("no-module", "no_such_module_anywhere:thing", "test.group"),
-        EntryPoint("no-attribute", "json:no_such_thing", "test.group"),
+        EntryPoint("sound", "json:dumps", "uwt_eval.gadgets"),
+        EntryPoint("no-module", "no_such_module_anywhere:thing", "uwt_eval.gadgets"),
+        EntryPoint("no-attribute", "json:no_such_thing", "uwt_eval.gadgets"),
     ]
     monkeypatch.setattr("harness.interfaces.registry.entry_points", lambda group: points)
-    return Registry("test.group", "gadget")
+    monkeypatch.setattr("harness.interfaces.registry._built_in", tuple)
+    return Registry("gadgets", "gadget")
 
 
 @pytest.fixture

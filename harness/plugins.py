@@ -1,0 +1,31 @@
+"""What the harness itself offers, by kind and name; imported when first asked for."""
+
+from harness.interfaces.registry import constants
+
+PLUGINS = {
+    "models": {
+        "webp": "harness.baselines.codecs:WebP",
+        "jpeg": "harness.baselines.codecs:Jpeg",
+        "avif": "harness.baselines.codecs:Avif",
+        "identity": "harness.baselines.identity:Identity",
+        "images": "harness.baselines.folder:Images",
+    },
+    "extractors": {
+        "pixels": "harness.metrics.extractors:Pixels",
+        "lpips_alex": "harness.metrics.extractors:lpips_alex",
+        "lpips_vgg": "harness.metrics.extractors:lpips_vgg",
+        "inception": "harness.metrics.extractors:Inception",
+        "inception_spatial": "harness.metrics.extractors:inception_spatial",
+        "inception_logits": "harness.metrics.extractors:inception_logits",
+    },
+    "metrics": {
+        **constants("harness.metrics.scores", "bpp", "psnr", "ssim", "lpips_alex", "lpips_vgg"),
+        **constants("harness.metrics.scores", "usage_pooled", "usage_group", "usage_joint"),
+        **constants("harness.metrics.scores", "perplexity_pooled", "perplexity_group"),
+        **constants("harness.metrics.feature_scores", "rfid", "gfid", "sfid", "kid"),
+        "is": "harness.metrics.feature_scores:INCEPTION_SCORE",
+        **constants("harness.metrics.feature_scores", "precision", "recall"),
+        **constants("harness.metrics.feature_scores", "density", "coverage"),
+    },
+    "judges": {"openai": "harness.judges.openai_judge:OpenAIJudge"},
+}

@@ -1,0 +1,13 @@
+"""What the reports offer, by kind and name; imported when first asked for."""
+
+PLUGINS = {
+    "references": {"paper": "reports.paper:reference_rows"},
+    "reference_settings": {"paper": "reports.paper:reference_settings"},
+    "tables": {"paper": "reports.ablations:TABLES"},
+    "commands": {
+        "compare": "reports.commands.compare:compare",
+        "gate": "reports.commands.gate:gate",
+        "leaderboard": "reports.commands.leaderboard:app",
+        "report": "reports.commands.report:app",
+    },
+}
