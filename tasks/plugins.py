@@ -40,5 +40,6 @@ PLUGINS = {
         "cognition": "tasks.vqa.metrics:COGNITION_SCORE",
     },
     "protocols": {"tasks": "tasks:PROTOCOLS"},
+    "checks": {"lmms-eval": "tasks.vqa.check:find"},
     "commands": {"sample": "tasks.gen.sample_command:sample"},
 }

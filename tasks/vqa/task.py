@@ -83,7 +83,6 @@ class VqaTask:
 
         LazyModel(model, device)
         job = self._job(request, model, device, root)
-        check_installed(job.settings.lmms_eval)
         crash = ""
         if not _finished(job):
             _forget(job)
@@ -130,6 +129,7 @@ class VqaTask:
         settings = VqaSettings.of(
             self.protocol(request.protocol or self.spec.protocols[0]).settings
         )
+        check_installed(settings.lmms_eval)
         subset = self._suite.data.partition(":")[2]
         data = None
         if request.data is not None:
