@@ -16,6 +16,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ from harness.interfaces.errors import UserError
 
 _TEMPORARY = ".tmp-"
 _KEY_DIGITS = 16
+_WORK = ("*.parquet", "*.jsonl")
+"""Files that a later run goes on with."""
 
 
 class Store:
@@ -39,7 +42,11 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory for one run; raise `UserError` where another run has it."""
+        """Hold the directory for one run; raise `UserError` where another run has it.
+
+        Where the run is refused before it has made anything, a new directory goes again.
+        """
+        fresh = not self.root.exists()
         with _clear_write_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / "run.lock")
@@ -54,6 +61,10 @@ class Store:
             for left_over in self.root.rglob(f"{_TEMPORARY}*"):
                 left_over.unlink(missing_ok=True)
             yield
+        except UserError:
+            if fresh and not any(any(self.root.rglob(work)) for work in _WORK):
+                shutil.rmtree(self.root, ignore_errors=True)
+            raise
         finally:
             lock.release()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-from harness.interfaces import Model
+from harness.interfaces import INTERFACES, Model, offers
 from harness.interfaces.errors import UserError
-from harness.interfaces.registry import MODELS, did_you_mean
+from harness.interfaces.registry import MODELS, TASKS, did_you_mean
+from harness.interfaces.types import ModelCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +65,57 @@ class ModelChoice:
                 form = f"{self.name}:…" if name == "argument" else f"{self.name}?{name}=…"
                 raise UserError(f"model {self.name!r} needs {name!r}: --model {form}")
         return cast("Model", factory(**given))
+
+
+def require(model: Model, name: str, interfaces: Sequence[str], by: str) -> None:
+    """Refuse a model that cannot do what is asked of it, or that cannot say what it is.
+
+    Args:
+        model: Constructed, not loaded.
+        name: As the user calls it.
+        interfaces: Names in `INTERFACES`, of which the model must offer any; none if empty.
+        by: What asks for them.
+
+    Raises:
+        UserError: It offers none of them, one of them is unknown, or its card cannot be had.
+    """
+    for interface in interfaces:
+        if interface not in INTERFACES:
+            hint = did_you_mean(interface, INTERFACES)
+            raise UserError(f"{by} asks for an unknown interface {interface!r}: {hint}")
+    if interfaces and not any(offers(model, interface) for interface in interfaces):
+        does = " and ".join(INTERFACES[each].does for each in INTERFACES if offers(model, each))
+        needs = " or ".join(_described(each) for each in interfaces)
+        raise UserError(
+            f"model {name!r} {does or 'offers nothing that tasks ask for'}; {by} needs one that "
+            f"{needs}; it fits: {', '.join(fitting_tasks(type(model))) or 'no task'}"
+        )
+    try:
+        sound = isinstance(model.card, ModelCard)
+    except UserError:
+        raise
+    except Exception as error:
+        # A plug-in's own code: it may raise anything.
+        raise UserError(f"model {name!r} has no card: {first_line(error)}") from error
+    if not sound:
+        raise UserError(f"model {name!r} has no card: a {type(model.card).__name__} is none")
+
+
+def _described(interface: str) -> str:
+    does, methods = INTERFACES[interface].does, INTERFACES[interface].methods
+    return f"{does} ({', '.join(methods)})"
+
+
+def fitting_tasks(model: type) -> list[str]:
+    """Names of the tasks that a model of this class can be evaluated on."""
+    fitting = []
+    for name in TASKS.names():
+        with contextlib.suppress(UserError):  # Of a task that cannot be imported.
+            if any(offers(model, each) for each in TASKS.get(name).spec.interfaces):
+                fitting.append(name)
+    return fitting
+
+
+def first_line(error: Exception) -> str:
+    """Kind and first line of an error, for use inside one line."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from harness.data.blocks import block_size
 from harness.data.manifest import dataset_digest
-from harness.engine.models import ModelChoice
+from harness.engine.models import ModelChoice, require
 from harness.engine.seeds import sample_seed
 from harness.engine.world import World
 from harness.interfaces import (
@@ -146,7 +146,7 @@ def resolve(request: RunRequest) -> tuple[Task, Model, Protocol, Sequence[str]]:
     """The task, the model, the protocol and the metrics that a request names.
 
     Raises:
-        UserError: A name or a number that cannot be.
+        UserError: A name or a number that cannot be, or a model that does not fit the task.
     """
     if request.limit is not None and request.limit < 1:
         raise UserError(f"--limit {request.limit}: must be at least 1")
@@ -156,7 +156,9 @@ def resolve(request: RunRequest) -> tuple[Task, Model, Protocol, Sequence[str]]:
     keys = request.metrics or task.spec.metrics
     for key in keys:
         METRICS.get(key)
-    model = ModelChoice.parse(request.model).build()
+    choice = ModelChoice.parse(request.model)
+    model = choice.build()
+    require(model, choice.name, task.spec.interfaces, task.spec.name)
     own = getattr(model, "protocols", {}).get(task.spec.name, task.spec.protocols[0])
     return task, model, task.protocol(request.protocol or own), keys
 

@@ -1,6 +1,7 @@
 """What models, tasks, extractors and metrics offer the engine: structural types, no base class."""
 
 from harness.interfaces.models import (
+    INTERFACES,
     ClassToImage,
     Code,
     ImageEditor,
@@ -11,6 +12,7 @@ from harness.interfaces.models import (
     Question,
     TextToImage,
     VisualTokenizer,
+    offers,
 )
 from harness.interfaces.observing import (
     ClusteredMetric,
@@ -41,6 +43,7 @@ from harness.interfaces.tasks import (
 )
 
 __all__ = [
+    "INTERFACES",
     "ClassConditional",
     "ClassToImage",
     "ClusteredMetric",
@@ -76,4 +79,5 @@ __all__ = [
     "TaskData",
     "TextToImage",
     "VisualTokenizer",
+    "offers",
 ]

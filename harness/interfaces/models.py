@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,3 +169,31 @@ class ImageFiles(Model, Protocol):
     def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
         """Decode files of one size."""
         ...
+
+
+class Interface(NamedTuple):
+    """Something that a task may ask of a model."""
+
+    methods: tuple[str, ...]
+    """A model that has all of these offers it."""
+    does: str
+    """What such a model does, in words that go on from its name."""
+
+
+INTERFACES: Final = {
+    "VisualTokenizer": Interface(("encode", "decode"), "encodes and decodes images"),
+    "ClassToImage": Interface(("sample", "decode"), "draws images of classes"),
+    "ImageEmbedder": Interface(("embeddings",), "embeds images"),
+    "TextToImage": Interface(("generate", "decode"), "draws images of texts"),
+    "ImageEditor": Interface(("edit", "decode"), "edits images"),
+    "MultimodalLM": Interface(("reply",), "answers questions about images"),
+    "ImageFiles": Interface(("read", "decode"), "reads images made elsewhere"),
+}
+"""The protocols above by the names that `TaskSpec.interface` gives them."""
+
+
+def offers(model: object, interface: str) -> bool:
+    """Whether a model, or its class, has the interface's methods; nothing is loaded or called."""
+    kind = model if isinstance(model, type) else type(model)
+    methods = INTERFACES[interface].methods
+    return all(callable(getattr(kind, method, None)) for method in methods)

@@ -81,7 +81,9 @@ class TaskSpec(Record):
     version: int = Field(description="Raised whenever the task's numbers could change.")
     title: str
     kind: str = Field(description="Family of tasks that share protocol settings: 'recon', 'c2i' …")
-    interface: str = Field(description="The interface in `harness.interfaces` a model must offer.")
+    interface: str | tuple[str, ...] = Field(
+        description="Of `INTERFACES`, which a model must offer, or of which any; empty for none."
+    )
     dataset: str = Field(description="The data the paper used, in words.")
     layout: str = Field(description="How that data is expected to lie on disk.")
     metrics: tuple[str, ...]
@@ -90,6 +92,12 @@ class TaskSpec(Record):
     default_models: tuple[str, ...] = Field(
         default=(), description="Models that run when none is named."
     )
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """The interfaces of which a model must offer any."""
+        named = (self.interface,) if isinstance(self.interface, str) else self.interface
+        return tuple(name for name in named if name)
 
 
 class Codebook(Record):

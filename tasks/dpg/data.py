@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data import assets
-from harness.interfaces import Code, ImageFiles
+from harness.interfaces import Code, ImageFiles, offers
 from harness.interfaces.errors import SampleFailure, Unavailable, UserError
 from harness.interfaces.types import Sample, Status, digest_of
 from tasks.dpg.questions import Item, check_parents, read_questions, stray_categories
@@ -67,7 +67,7 @@ class DpgData(TextToImageData[Item]):
 
     def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[np.ndarray]:
         """Decode to uint8 (H, W, 3); of a grid's code, cut out its quarter."""
-        if not hasattr(type(model), "read"):
+        if not offers(model, "ImageFiles"):
             return super().render(model, codes, seeds)
         parts = [code.payload.rpartition(_QUARTER.encode()) for code in codes]
         grids = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.data.digests import DigestCache
-from harness.engine.models import ModelChoice
+from harness.engine.models import ModelChoice, require
 from harness.interfaces import Question
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.once import Once
@@ -50,11 +50,7 @@ class _Plugin:
         self._settings = settings
         self._device = device
         self._model: Any = ModelChoice.parse(settings.model).build()
-        if not hasattr(type(self._model), "reply"):
-            raise UserError(
-                f"protocol setting 'vqa.model': {settings.model!r} answers no questions about "
-                "images"
-            )
+        require(self._model, settings.model, ("MultimodalLM",), "protocol setting 'vqa.model'")
         self._loaded = Once(self._load)
 
     @property

@@ -12,8 +12,8 @@ from PIL import Image
 
 from harness.data.images import decode_image
 from harness.data.manifest import choose, list_samples
-from harness.interfaces import Code, Columns, Extractor, OnProgress, Picture
-from harness.interfaces.errors import DecodeError, UserError
+from harness.interfaces import Code, Columns, Extractor, OnProgress, Picture, offers
+from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Sample, digest_of
 from tasks.gedit.conclusion import conclude, write_originals
 from tasks.gedit.judging import EditPair
@@ -106,14 +106,9 @@ class GEditData:
 
     def generate(self, model: Any, inputs: Sequence[Original], seeds: Sequence[int]) -> list[Code]:
         """Edit every original, or find the edit where it was made elsewhere."""
-        if hasattr(type(model), "read"):
+        if offers(model, "ImageFiles"):
             found: list[Code] = model.read([edited_path(item.edit.id) for item in inputs])
             return found
-        if not hasattr(type(model), "edit"):
-            raise UserError(
-                f"model {model.card.name!r} edits no images: this task needs one that does, or a "
-                "folder with fullset/GROUP/LANGUAGE/KEY.png, --images FOLDER"
-            )
         edited: list[Code] = model.edit(
             [item.edit.instruction for item in inputs], [item.given for item in inputs], seeds
         )

@@ -78,7 +78,7 @@ def _spec(name: str, title: str, dataset: str, *groups: str) -> TaskSpec:
         version=1,
         title=title,
         kind="edit",
-        interface="ImageEditor",
+        interface=("ImageEditor", "ImageFiles"),
         dataset=dataset,
         layout=LAYOUT,
         metrics=(

@@ -40,7 +40,7 @@ def sample(
 ) -> None:
     """Draw images of classes and write them as one picture, each above its class's name."""
     from harness.engine.lanes import reproducible
-    from harness.engine.models import ModelChoice
+    from harness.engine.models import ModelChoice, require
     from harness.engine.plan import resolve_device
     from harness.engine.seeds import sample_seed
     from harness.engine.world import World
@@ -57,8 +57,7 @@ def sample(
     options = {name: f"{value:g}" for name, value in given.items() if value is not None}
     choice = dataclasses.replace(choice, options={**choice.options, **options})
     drawer: Any = choice.build()
-    if not hasattr(type(drawer), "sample"):
-        raise UserError(f"model {choice.name!r} draws no images of classes")
+    require(drawer, choice.name, ("ClassToImage",), "uwt-eval sample")
     names = names_of(drawer)
     labels = [
         label for part in classes.split(",") for label in [_label(part, drawer, names)] * count

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 from PIL import Image
 
-from harness.interfaces import Code, Columns, Extractor, ImageFiles, OnProgress, Picture
-from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces import Code, Columns, Extractor, ImageFiles, OnProgress, Picture, offers
+from harness.interfaces.errors import SampleFailure
 from harness.interfaces.types import Sample, Status, digest_of
 from tasks.shared.pictures import labelled_grid
 
@@ -104,13 +104,8 @@ class TextToImageData(Generic[T]):
         self, model: Any, inputs: Sequence[Drawing[T]], seeds: Sequence[int]
     ) -> list[Code]:
         """Draw a picture of each prompt, or find it where pictures were made elsewhere."""
-        if hasattr(type(model), "read"):
+        if offers(model, "ImageFiles"):
             return [self.find(model, drawing) for drawing in inputs]
-        if not hasattr(type(model), "generate"):
-            raise UserError(
-                f"model {model.card.name!r} draws no pictures of texts: this task needs one that "
-                "does, or a folder of pictures, --images FOLDER"
-            )
         codes: list[Code] = model.generate([drawing.prompt for drawing in inputs], seeds)
         return codes
 

@@ -8,7 +8,7 @@ import os
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lmms_eval
 from lmms_eval.api.instance import Instance
@@ -28,6 +28,9 @@ from tasks.vqa.page import keep_pictures
 from tasks.vqa.pictures import PendingPicture, PicturesById, pending
 from tasks.vqa.replies import Asker, Journal, LazyModel
 from tasks.vqa.suites import SUITES, Suite, sample_score
+
+if TYPE_CHECKING:
+    from harness.interfaces import MultimodalLM
 
 GQA_IMAGES = "testdev_balanced_images"
 """The hub's subset with GQA's pictures, which lie apart from its questions."""
@@ -148,7 +151,7 @@ def _model(model: str, device: str, plugins: tuple[str, ...]) -> LazyModel:
     """The model of this process, loaded once for all suites."""
     for path in plugins:
         load_plugin(Path(path))
-    return LazyModel(ModelChoice.parse(model).build(), device)
+    return LazyModel(cast("MultimodalLM", ModelChoice.parse(model).build()), device)
 
 
 def _task_file(name: str) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 
-from harness.engine.models import ModelChoice
+from harness.engine.models import ModelChoice, require
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
@@ -61,8 +61,11 @@ class HarnessModel(lmms):  # type: ignore[misc]
                 raise UserError("--model_args: say which model, as model=NAME:PATH")
             if plugin is not None:
                 load_plugin(Path(plugin))
+            choice = ModelChoice.parse(model)
+            plugin_model: Any = choice.build()
+            require(plugin_model, choice.name, ("MultimodalLM",), "lmms-eval")
             asker = Asker(
-                LazyModel(ModelChoice.parse(model).build(), _device(device)),
+                LazyModel(plugin_model, _device(device)),
                 batch_size=int(batch_size) if batch_size and str(batch_size).isdigit() else 1,
                 reply_limit=REPLY_LIMIT,
             )

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from harness.interfaces import Model, MultimodalLM, Question
+from harness.interfaces import MultimodalLM, Question
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import Status, digest_of
 
@@ -121,19 +121,11 @@ class LazyModel:
     Args:
         plugin: Answers questions.
         device: Where it is loaded.
-
-    Raises:
-        UserError: The plug-in answers no questions.
     """
 
-    def __init__(self, plugin: Model, device: str) -> None:
-        if not hasattr(type(plugin), "reply"):
-            raise UserError(
-                f"model {plugin.card.name!r} answers no questions: this task needs one that does, "
-                "such as --model uniwetok-chat:PATH"
-            )
+    def __init__(self, plugin: MultimodalLM, device: str) -> None:
         self.card = plugin.card
-        self._plugin = cast("MultimodalLM", plugin)
+        self._plugin = plugin
         self._device = device
         self._loaded = False
 

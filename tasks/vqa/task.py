@@ -79,9 +79,7 @@ class VqaTask:
         """
         from tasks.vqa.answers import Origin, observed, read_rows
         from tasks.vqa.process import EVALUATOR, Crashed
-        from tasks.vqa.replies import LazyModel
 
-        LazyModel(model, device)
         job = self._job(request, model, device, root)
         crash = ""
         if not _finished(job):

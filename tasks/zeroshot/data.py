@@ -104,11 +104,6 @@ class ZeroShotData:
         ]
 
     def _check(self, model: ImageEmbedder) -> None:
-        if not hasattr(type(model), "embeddings"):
-            raise UserError(
-                f"model {model.card.name!r} embeds no images: this task needs the folder of a "
-                "UniWeTok that was trained with a teacher, --model uniwetok:FOLDER"
-            )
         expected = self._settings.classifier.space
         if model.embedding_space != expected:
             raise UserError(

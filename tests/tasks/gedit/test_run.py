@@ -258,7 +258,7 @@ def test_a_model_that_edits_nothing_is_refused(bench: Bench, uwt_eval: CommandLi
     arguments = [part for part in bench.arguments() if part not in ("--images", bench.edits)]
     result = uwt_eval(*arguments, "--model", "identity")
     assert result.code == 2
-    assert "edits no images" in result.err
+    assert "gedit-en needs one that edits images" in result.err
 
 
 class Mirror:

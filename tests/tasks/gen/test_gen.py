@@ -129,7 +129,7 @@ def test_a_tokenizer_is_refused(uwt_eval: CommandLine, tmp_path: Path) -> None:
         "run", "imagenet-gen", "--model", "identity", "--limit", "2", "--out", tmp_path
     )
     assert result.code == 2
-    assert "draws no images of classes" in result.err
+    assert "needs one that draws images of classes" in result.err
 
 
 NAMED = """

@@ -140,7 +140,7 @@ def test_a_prompt_that_would_break_the_page(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--model", "webp"), "draws no pictures of texts"),
+        (("--model", "webp"), "geneval needs one that draws images of texts"),
         (("--model", "painter", "--data", "nowhere.jsonl"), "there is no such file"),
         (("--model", "painter", "--protocol", "clip"), "says nothing about 'geneval' tasks"),
         (("--images", "nowhere"), "there is no such folder"),

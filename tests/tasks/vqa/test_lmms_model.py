@@ -92,7 +92,7 @@ def test_wrong_arguments() -> None:
         HarnessModel()
     with pytest.raises(UserError, match="unknown colour"):
         HarnessModel("webp", colour="red")
-    with pytest.raises(UserError, match="answers no questions"):
+    with pytest.raises(UserError, match="lmms-eval needs one that answers questions"):
         HarnessModel("webp", device="cpu")
 
 

@@ -93,14 +93,6 @@ def test_model_that_always_fails_is_given_up() -> None:
     assert len(model.batches) == 2
 
 
-def test_model_that_answers_nothing_is_refused() -> None:
-    class Codec:
-        card = ModelCard(name="codec")
-
-    with pytest.raises(UserError, match="model 'codec' answers no questions"):
-        ask(Codec(), asked("a"))
-
-
 def test_pictures_that_do_not_open() -> None:
     def broken() -> list[np.ndarray]:
         raise OSError("cannot identify image file")

@@ -86,7 +86,7 @@ def test_models_that_answer_nothing_and_data_that_are_not_there(
 ) -> None:
     result = uwt_eval("run", "pope", "--model", "webp", "--out", tmp_path)
     assert result.code == 2
-    assert "model 'webp' answers no questions" in result.err
+    assert "pope needs one that answers questions" in result.err
 
 
 def test_what_a_suite_is_can_be_listed(uwt_eval: CommandLine) -> None:

@@ -109,7 +109,7 @@ def test_bad_models_are_one_line(
     assert "'giant'" in line
     assert "'tiny': give another --protocol" in line
     line = run_error(uwt_eval, photo_folder, "jpeg", protocol_file)
-    assert "'jpeg' embeds no images" in line
+    assert "imagenet-zeroshot needs one that embeds images" in line
     wide = write_protocol(tmp_path, width=9)
     line = run_error(uwt_eval, photo_folder, f"uniwetok:{model_folder}", wide)
     assert "have 8 numbers" in line
@@ -118,18 +118,19 @@ def test_bad_models_are_one_line(
 def test_bad_data_is_one_line(
     uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path, protocol_file: Path
 ) -> None:
-    model = "uniwetok:nowhere"
-    line = uwt_eval("run", "imagenet-zeroshot", "-m", "jpeg").err
+    line = uwt_eval("run", "imagenet-zeroshot", "-m", "uniwetok-nano").err
     assert "needs labelled images" in line
     assert "UWT_EVAL_IMAGENET" in line
     (photo_folder / "val" / "n00000001").rename(photo_folder / "val" / "cats")
-    with_cats = run_error(uwt_eval, photo_folder, "jpeg", protocol_file)
+    with_cats = run_error(uwt_eval, photo_folder, "uniwetok-nano", protocol_file)
     assert "lies in folder 'cats', which is no class of the protocol's 3" in with_cats
     assert "val/WORDNET_ID" in with_cats
     flat = photo_folder / "val" / "cats"
-    assert "in no class's folder" in run_error(uwt_eval, flat, "jpeg", protocol_file)
+    assert "in no class's folder" in run_error(uwt_eval, flat, "uniwetok-nano", protocol_file)
     (tmp_path / "vectors.npz").write_bytes(b"others")
-    assert "'classifier.sha256'" in run_error(uwt_eval, photo_folder, model, protocol_file)
+    assert "'classifier.sha256'" in run_error(
+        uwt_eval, photo_folder, "uniwetok-nano", protocol_file
+    )
 
 
 def test_model_without_post_head_has_no_headline(

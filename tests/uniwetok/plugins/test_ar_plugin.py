@@ -168,4 +168,4 @@ def test_bad_requests_are_one_line(
 def test_a_tokenizer_alone_draws_nothing(uwt_eval: CommandLine) -> None:
     result = uwt_eval("sample", "--model", "webp", "--classes", "1")
     assert result.code == 2
-    assert "draws no images of classes" in result.err
+    assert "uwt-eval sample needs one that draws images of classes" in result.err
