@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from harness.data.store import Store
 from harness.engine.score import read_run_file
 from harness.interfaces.types import Status
@@ -16,6 +14,7 @@ from tasks.dpg.questions import Item, exchange_rows
 from tasks.dpg.settings import DpgSettings
 from tasks.gallery import Card, Shot, write_gallery
 from tasks.shared.jsonl import write_objects
+from tasks.shared.pictures import open_rgb, sheet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,21 +43,14 @@ def write_grids(root: Path, rows: pd.DataFrame, items: Mapping[str, Item]) -> No
                 _write_grid(store, target, paths)
     asked = [items[name] for name in dict.fromkeys(names)]
     if any(item.questions for item in asked):
-        store.write(QUESTIONS, lambda path: write_objects(path, exchange_rows(asked)))
+        write_objects(root / QUESTIONS, exchange_rows(asked))
 
 
 def _write_grid(store: Store, target: str, paths: list[Path]) -> None:
-    pictures = []
-    for path in paths:
-        with Image.open(path) as image:
-            pictures.append(image.convert("RGB"))
-    width, height = pictures[0].size
-    if any(picture.size != (width, height) for picture in pictures):
-        return  # Pictures of several sizes make no grid that can be cut in four.
-    grid = Image.new("RGB", (2 * width, 2 * height))
-    for place, picture in enumerate(pictures):
-        grid.paste(picture, (place % 2 * width, place // 2 * height))
-    store.write(target, lambda path: grid.save(path, format="PNG"))
+    pictures = [open_rgb(path) for path in paths]
+    # Pictures of several sizes make no grid that can be cut in four.
+    if len({picture.size for picture in pictures}) == 1:
+        store.write(target, lambda path: sheet(pictures, across=2).save(path, format="PNG"))
 
 
 def write_categories(root: Path, rows: pd.DataFrame) -> None:
@@ -79,7 +71,7 @@ def conclude(root: Path, rows: pd.DataFrame, title: str, prompts: Mapping[str, s
     write_categories(root, rows)
     if "answers" in rows:
         model = DpgSettings.of(read_run_file(root).protocol.settings).vqa.model
-        Store(root).write(ANSWERS, lambda path: write_objects(path, _lines(rows, model)))
+        write_objects(root / ANSWERS, _lines(rows, model))
     records: Any = rows.to_dict("records")
     write_gallery(root, title, [_card(root, row, prompts) for row in records])
 

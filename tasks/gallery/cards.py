@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,15 @@ class Box:
     """x0, y0, x1, y1 in pixels of the picture's file."""
     good: bool | None = None
     """Whether it counted for the verdict, against it, or neither way."""
+
+    def within(self, width: int, height: int) -> tuple[float, float, float, float] | None:
+        """The part within a picture of that size, x0, y0, x1, y1; None where there is none."""
+        if not all(map(math.isfinite, self.corners)):
+            return None
+        x0, y0, x1, y1 = self.corners
+        left, right = (min(max(x, 0.0), float(width)) for x in (x0, x1))
+        top, bottom = (min(max(y, 0.0), float(height)) for y in (y0, y1))
+        return (left, top, right, bottom) if right > left and bottom > top else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
 from harness.data.store import Store
-from tasks.gallery.boxes import clipped
 from tasks.gallery.cards import Card
 from tasks.gallery.thumbnails import SIDE, Thumbnail
+from tasks.shared.pictures import fitted_line, sheet
 
 FOLDER = "gallery"
 """The folder of the sheets in the run directory."""
@@ -20,10 +19,6 @@ _GAP = 6
 _LINE = 16
 _LINES = 3
 _COLOURS = {True: "#2e7d32", False: "#c62828", None: "#757575"}
-_LONGEST = 400
-"""Letters of a text that are looked at; fewer fit onto a card."""
-_LAST_LATIN = 0x24F
-"""Pillow's own font draws letters up to this one."""
 
 
 class SheetWriter:
@@ -52,17 +47,9 @@ class SheetWriter:
                 path.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        across = _across(self._tiles[0])
-        width = max(tile.width for tile in self._tiles) + _GAP
-        height = max(tile.height for tile in self._tiles) + _GAP
-        rows = -(-len(self._tiles) // across)
-        columns = min(across, len(self._tiles))
-        sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), "white")
-        for place, tile in enumerate(self._tiles):
-            row, column = divmod(place, across)
-            sheet.paste(tile, (_GAP + column * width, _GAP + row * height))
+        whole = sheet(self._tiles, _across(self._tiles[0]), _GAP)
         self._store.write(
-            f"{FOLDER}/{self._sheets:03d}.png", lambda path: sheet.save(path, format="PNG")
+            f"{FOLDER}/{self._sheets:03d}.png", lambda path: whole.save(path, format="PNG")
         )
         self._tiles, self._sheets = [], self._sheets + 1
 
@@ -88,7 +75,7 @@ def _tile(card: Card, thumbnails: Sequence[Thumbnail | None]) -> Image.Image:
         tile.paste(small.image, (x, y))
         scale = small.image.width / small.width
         for box in shot.boxes:
-            inside = clipped(box, small.width, small.height)
+            inside = box.within(small.width, small.height)
             if inside is None:
                 continue
             x0, y0, x1, y1 = (corner * scale for corner in inside)
@@ -96,7 +83,7 @@ def _tile(card: Card, thumbnails: Sequence[Thumbnail | None]) -> Image.Image:
             draw.rectangle((x + x0, y + y0, x + x1, y + y1), outline=colour, width=2)
             draw.text(
                 (x + x0 + 3, y + y0 + 1),
-                _fitting(box.label, SIDE, font),
+                fitted_line(box.label, SIDE, font),
                 "white",
                 font,
                 stroke_width=2,
@@ -106,23 +93,5 @@ def _tile(card: Card, thumbnails: Sequence[Thumbnail | None]) -> Image.Image:
     lines = (f"{card.id}  {card.group}", card.title, card.verdict)
     for index, line in enumerate(lines):
         colour = _COLOURS[card.good] if index == _LINES - 1 else "black"
-        draw.text((2, SIDE + 4 + index * _LINE), _fitting(line, width - 4, font), colour, font)
+        draw.text((2, SIDE + 4 + index * _LINE), fitted_line(line, width - 4, font), colour, font)
     return tile
-
-
-def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The text in one line no wider than that; letters that the font lacks are left out."""
-    known = (letter for letter in _spaced(text[:_LONGEST]) if ord(letter) <= _LAST_LATIN)
-    line = " ".join("".join(known).split())
-    if font.getlength(line) <= width:
-        return line
-    ends = range(len(line))
-    kept = bisect_right(
-        ends, float(width), key=lambda end: float(font.getlength(f"{line[:end]}..."))
-    )
-    return f"{line[: max(kept - 1, 0)]}..."
-
-
-def _spaced(text: str) -> str:
-    """Line breaks and control characters as spaces."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.store import Store
-from tasks.gallery.boxes import clipped
 from tasks.gallery.cards import Box, Card, Shot
 from tasks.gallery.sheets import SheetWriter
 from tasks.gallery.thumbnails import Thumbnail, with_thumbnails
@@ -102,7 +101,7 @@ def _picture(shot: Shot, small: Thumbnail | None) -> dict[str, Any]:
 
 def _box(box: Box, small: Thumbnail) -> list[dict[str, Any]]:
     """The box as the template draws it, or nothing where no part lies within the picture."""
-    inside = clipped(box, small.width, small.height)
+    inside = box.within(small.width, small.height)
     if inside is None:
         return []
     x0, y0, x1, y1 = inside

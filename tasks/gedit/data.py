@@ -144,12 +144,11 @@ class GEditData:
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Write originals and edits side by side."""
-        cells = []
+        cells: list[tuple[Image.Image | Path, str]] = []
         for picture in pictures:
             original = self.load(picture.sample)
             cells.append((Image.fromarray(original.judged), picture.sample.id))
-            with Image.open(picture.path) as image:
-                cells.append((image.convert("RGB"), original.edit.instruction))
+            cells.append((picture.path, original.edit.instruction))
         labelled_grid(cells).save(target)
 
     def conclude(self, root: Path, rows: pd.DataFrame) -> None:

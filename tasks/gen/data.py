@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from harness.interfaces import (
     ClassToImage,
@@ -136,11 +135,11 @@ class GenData:
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Write images beside the names of their classes."""
-        cells = []
-        for picture in pictures:
-            label = _label(picture.sample)
-            with Image.open(picture.path) as image:
-                cells.append((image.convert("RGB"), f"{label} {self._settings.name(label)}"))
+        labels = [_label(picture.sample) for picture in pictures]
+        cells = [
+            (picture.path, f"{label} {self._settings.name(label)}")
+            for picture, label in zip(pictures, labels, strict=True)
+        ]
         labelled_grid(cells).save(target)
 
     def reference(self, device: str, progress: Progress) -> ReferenceFeatures:

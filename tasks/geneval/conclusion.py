@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.data.store import Store
 from harness.engine.score import read_run_file
 from harness.interfaces.types import Status
 from tasks.gallery import Box, Card, Shot, write_gallery
@@ -38,7 +37,7 @@ def conclude(root: Path, rows: pd.DataFrame, title: str, prompts: Mapping[str, s
             "detector": settings.detector.network,
             "weights": str(file.extractors[EXTRACTOR]["weights"]),
         }
-        Store(root).write(DETECTIONS, lambda path: write_objects(path, _lines(rows, origin)))
+        write_objects(root / DETECTIONS, _lines(rows, origin))
     records: Any = rows.to_dict("records")
     cards = [_card(root, row, prompts, settings.rules) for row in records]
     write_gallery(root, title, cards)

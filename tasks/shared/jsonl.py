@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.data.store import Store
 from harness.interfaces.errors import UserError
 
 
@@ -34,7 +35,11 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, found
 
 
-def write_objects(path: Path, objects: Iterator[dict[str, Any]]) -> None:
-    """Write one JSON object a line."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(each, ensure_ascii=False) + "\n" for each in objects)
+def write_objects(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line, the whole file or none."""
+
+    def write(new: Path) -> None:
+        with new.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(json.dumps(each, ensure_ascii=False) + "\n" for each in objects)
+
+    Store(path.parent).write(path.name, write)

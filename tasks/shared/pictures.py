@@ -1,8 +1,10 @@
-"""The picture grids that people look at first."""
+"""Sheets of pictures that people look at first: images side by side, each with a line of text."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -13,13 +15,54 @@ ERROR_GAIN = 4
 """Factor by which the error column is brightened."""
 _LARGEST_SIDE = 256
 _MARGIN = 8
-_HEADER = 24
+_HEADER = 16
 _LEAST_TILE = 128
 _TITLES = ("original", "reconstruction", f"error x{ERROR_GAIN}")
+_LONGEST = 400
+"""Letters of a text that are looked at; fewer fit onto a picture."""
+_LAST_LATIN = 0x24F
+"""Pillow's own font draws letters up to this one."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def sheet(tiles: Sequence[Image.Image], across: int, gap: int = 0, header: int = 0) -> Image.Image:
+    """Tiles row by row on white, in cells of the size of the largest.
+
+    Args:
+        tiles: RGB images, at least one.
+        across: Most tiles in a row.
+        gap: Pixels around every tile.
+        header: Free pixels above the first row.
+    """
+    width = max(tile.width for tile in tiles) + gap
+    height = max(tile.height for tile in tiles) + gap
+    columns = min(across, len(tiles))
+    rows = -(-len(tiles) // columns)
+    whole = Image.new("RGB", (columns * width + gap, header + rows * height + gap), "white")
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, columns)
+        whole.paste(tile, (gap + column * width, header + gap + row * height))
+    return whole
+
+
+def fitted_line(text: str, width: int, font: Font) -> str:
+    """The text in one line no wider than `width` pixels; letters that the font lacks are left out.
+
+    Line breaks and control characters become spaces; what is cut off is shown by three dots.
+    """
+    spaced = "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST])
+    line = " ".join("".join(each for each in spaced if ord(each) <= _LAST_LATIN).split())
+    if font.getlength(line) <= width:
+        return line
+    kept = bisect_right(
+        range(len(line)), float(width), key=lambda end: float(font.getlength(f"{line[:end]}..."))
+    )
+    return f"{line[: max(kept - 1, 0)]}..."
 
 
 def reconstruction_grid(rows: Sequence[tuple[np.ndarray, Picture]]) -> Image.Image:
-    """Original | reconstruction | error, one sample a row in two columns of rows.
+    """Original | reconstruction | error, a sample a row; four samples and more in two columns.
 
     Args:
         rows: The original, uint8 (H, W, 3), and the kept picture of its reconstruction.
@@ -27,58 +70,47 @@ def reconstruction_grid(rows: Sequence[tuple[np.ndarray, Picture]]) -> Image.Ima
     strips = [_strip(original, picture) for original, picture in rows]
     columns = 2 if len(strips) > 3 else 1
     per_column = -(-len(strips) // columns)
-    width = max(strip.width for strip in strips) + _MARGIN
-    height = max(strip.height for strip in strips) + _MARGIN
-    sheet = Image.new(
-        "RGB", (columns * width + _MARGIN, per_column * height + _HEADER + _MARGIN), "white"
-    )
-    draw = ImageDraw.Draw(sheet)
-    cell = (width - _MARGIN) // len(_TITLES)
-    for place, strip in enumerate(strips):
-        column, row = divmod(place, per_column)
-        left = _MARGIN + column * width
-        sheet.paste(strip, (left, _HEADER + row * height))
-        if row == 0:
-            for index, title in enumerate(_TITLES):
-                draw.text((left + index * cell + 2, 4), title, "black", ImageFont.load_default(14))
-    return sheet
+    in_rows = [strip for row in range(per_column) for strip in strips[row::per_column]]
+    whole = sheet(in_rows, columns, _MARGIN, _HEADER)
+    draw, font = ImageDraw.Draw(whole), ImageFont.load_default(14)
+    width = max(strip.width for strip in strips)
+    for column in range(columns):
+        left = _MARGIN + column * (width + _MARGIN)
+        for index, title in enumerate(_TITLES):
+            draw.text((left + index * (width // len(_TITLES)) + 2, 4), title, "black", font)
+    return whole
 
 
-def labelled_grid(cells: Sequence[tuple[Image.Image, str]], columns: int = 4) -> Image.Image:
+def labelled_grid(cells: Sequence[tuple[Image.Image | Path, str]], columns: int = 4) -> Image.Image:
     """Images side by side, each above its label.
 
     Args:
-        cells: An RGB image, and what it is called.
+        cells: An image or its file, and what it is called.
         columns: Images in a row.
     """
-    tiles = [_tile(image, label) for image, label in cells]
-    width = max(tile.width for tile in tiles) + _MARGIN
-    height = max(tile.height for tile in tiles) + _MARGIN
-    columns = min(columns, len(tiles))
-    rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * width + _MARGIN, rows * height + _MARGIN), "white")
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, columns)
-        sheet.paste(tile, (_MARGIN + column * width, _MARGIN + row * height))
-    return sheet
+    return sheet([_tile(image, label) for image, label in cells], columns, _MARGIN)
 
 
-def _tile(image: Image.Image, label: str) -> Image.Image:
+def open_rgb(path: Path) -> Image.Image:
+    """An image file, decoded to RGB."""
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _tile(image: Image.Image | Path, label: str) -> Image.Image:
     font = ImageFont.load_default(14)
-    picture = image.copy()
+    picture = open_rgb(image) if isinstance(image, Path) else image.copy()
     picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
     width = max(picture.width, _LEAST_TILE)
-    while label and font.getlength(label) > width:
-        label = f"{label.rstrip('…')[:-1]}…"
     tile = Image.new("RGB", (width, picture.height + 20), "white")
     tile.paste(picture, ((width - picture.width) // 2, 0))
-    ImageDraw.Draw(tile).text((0, picture.height + 2), label, "black", font)
+    draw = ImageDraw.Draw(tile)
+    draw.text((0, picture.height + 2), fitted_line(label, width, font), "black", font)
     return tile
 
 
 def _strip(original: np.ndarray, picture: Picture) -> Image.Image:
-    with Image.open(picture.path) as image:
-        reconstruction = np.asarray(image.convert("RGB"))
+    reconstruction = np.asarray(open_rgb(picture.path))
     difference = np.abs(original.astype(np.int16) - reconstruction.astype(np.int16))
     error = np.clip(difference * ERROR_GAIN, 0, 255).astype(np.uint8)
     cells = [Image.fromarray(pixels) for pixels in (original, reconstruction, error)]

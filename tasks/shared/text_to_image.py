@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from harness.interfaces import Code, Columns, Extractor, ImageFiles, OnProgress, Picture, offers
 from harness.interfaces.errors import SampleFailure
@@ -133,10 +132,7 @@ class TextToImageData(Generic[T]):
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Write pictures above their prompts."""
-        cells = []
-        for picture in pictures:
-            with Image.open(picture.path) as image:
-                cells.append((image.convert("RGB"), self.load(picture.sample).prompt))
+        cells = [(picture.path, self.load(picture.sample).prompt) for picture in pictures]
         labelled_grid(cells).save(target)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.data.store import Store
 from harness.interfaces import ObservedRows
 from harness.interfaces.errors import SampleFailure
 from harness.interfaces.types import Sample, Status, digest_of
@@ -54,9 +55,8 @@ class Row:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows, one a line."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(row.line() for row in rows)
+    """Write rows, one a line, the whole file or none."""
+    Store(path.parent).write_text(path.name, "".join(row.line() for row in rows))
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import Status
+from tasks.shared.jsonl import read_objects
 from tasks.vqa.answers import Row
 from tasks.vqa.replies import safe
 from tasks.vqa.suites import Suite, sample_score
@@ -33,9 +34,8 @@ def read_replies(path: Path, questions: Path | None, suite: Suite, reply_limit: 
     """
     asked = _documents(questions, suite) if questions is not None else {}
     rows: dict[str, Row] = {}
-    for number, entry in _lines(path):
-        where = f"{path}, line {number}"
-        name = _identity(entry, number)
+    for place, (where, entry) in enumerate(read_objects(path)):
+        name = _identity(entry, place)
         if name in rows:
             raise UserError(f"{where}: the id {name!r} stands there twice")
         document = asked.get(name, entry.get("document", entry.get("doc")))
@@ -49,7 +49,7 @@ def read_replies(path: Path, questions: Path | None, suite: Suite, reply_limit: 
         if row.status is Status.OK:
             _try(suite, row, where)
             score = entry.get("lmms_score", sample_score(suite, entry))
-            row = Row(**{**vars(row), "lmms_score": score})
+            row = replace(row, lmms_score=score)
         rows[name] = row
     if not rows:
         raise UserError(f"{path}: no replies are in it")
@@ -69,34 +69,17 @@ def _documents(path: Path, suite: Suite) -> dict[str, Mapping[str, Any]]:
             raise UserError(f"{path}: not a parquet file: {error}") from error
         return {_numbered(place): row for place, row in enumerate(rows)}
     found: dict[str, Mapping[str, Any]] = {}
-    for place, (number, entry) in enumerate(_lines(path)):
+    for place, (_, entry) in enumerate(read_objects(path)):
         kept = entry.get("document")
-        found[_identity(entry, number) if kept else _numbered(place)] = kept or entry
+        found[_identity(entry, place) if kept else _numbered(place)] = kept or entry
     return found
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file in UTF-8: {error}") from error
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}, line {number}: not JSON: {error}") from error
-        if not isinstance(entry, dict):
-            raise UserError(f"{path}, line {number}: not a JSON object")
-        yield number, entry
-
-
-def _identity(entry: Mapping[str, Any], number: int) -> str:
+def _identity(entry: Mapping[str, Any], place: int) -> str:
     if "id" in entry:
         return str(entry["id"])
-    place = entry.get("doc_id")
-    return _numbered(place if isinstance(place, int) else number - 1)
+    number = entry.get("doc_id")
+    return _numbered(number if isinstance(number, int) else place)
 
 
 def _numbered(place: int) -> str:
@@ -109,45 +92,31 @@ def _row(
     status = str(entry.get("status", Status.OK))
     if status not in list(Status):
         raise UserError(f"{where}: unknown status {status!r}; known: {', '.join(Status)}")
-    question = entry.get("question", entry.get("input", ""))
-    images = tuple(map(str, entry.get("images") or ()))
+    row = Row(
+        id=name,
+        question=str(entry.get("question", entry.get("input", ""))),
+        document=document,
+        images=tuple(map(str, entry.get("images") or ())),
+    )
     if status != Status.OK:
         error = str(entry.get("error") or "no reason given")
-        return Row(
-            id=name,
-            question=str(question),
-            document=document,
-            status=Status(status),
-            error=error,
-            images=images,
-        )
+        return replace(row, status=Status(status), error=error)
     reply = next((entry[key] for key in _REPLY if key in entry), None)
     while isinstance(reply, list) and len(reply) == 1:
         reply = reply[0]
     if not isinstance(reply, str):
-        return Row(
-            id=name,
-            question=str(question),
-            document=document,
-            status=Status.MODEL_ERROR,
-            error=f"the reply is {type(reply).__name__} and not a text",
-            images=images,
-        )
+        error = f"the reply is {type(reply).__name__} and not a text"
+        return replace(row, status=Status.MODEL_ERROR, error=error)
     text, controls = safe(reply)
-    return Row(
-        id=name,
-        question=str(question),
-        document=document,
+    return replace(
+        row,
         reply=text[:limit],
-        images=images,
         cut=len(text) > limit or bool(entry.get("cut")),
         controls=controls or int(entry.get("controls") or 0),
     )
 
 
 def _try(suite: Suite, row: Row, where: str) -> None:
-    from harness.interfaces.errors import SampleFailure
-
     try:
         suite.judge(row.document, row.reply)
         suite.category(row.document)

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.vqa.scorers import Document, Judge
-from tasks.vqa.scorers.chart import chartqa
 from tasks.vqa.scorers.choices import ai2d, realworldqa, scienceqa, seedbench
 from tasks.vqa.scorers.consensus import textvqa, vqav2
-from tasks.vqa.scorers.exact import gqa
+from tasks.vqa.scorers.literal import chartqa, gqa, mme, pope
 from tasks.vqa.scorers.mmmu import mmmu
-from tasks.vqa.scorers.yes_no import mme, pope
 
 
 def _nothing(document: Document) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +12,7 @@ import numpy as np
 
 from harness.data.digests import DigestCache
 from harness.data.settings import read_settings
+from harness.data.store import Store
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.types import digest_of
 from tasks.zeroshot.protocol import (
@@ -186,7 +185,9 @@ class _TextVectors:
             with contextlib.suppress(OSError, ValueError, EOFError):
                 return np.asarray(np.load(path, allow_pickle=False), np.float64)
             vectors = self._embed()
-            _write(path, vectors)
+            Store(path.parent).write(
+                path.name, lambda new: np.save(new, vectors, allow_pickle=False)
+            )
         return np.asarray(vectors, np.float64)
 
     def _embed(self) -> NDArray[np.float32]:
@@ -218,13 +219,6 @@ class _TextVectors:
         )
         rows: NDArray[np.float32] = vectors.T.float().cpu().numpy()
         return np.ascontiguousarray(rows)
-
-
-def _write(path: Path, vectors: NDArray[np.float32]) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(descriptor, "wb") as file:
-        np.save(file, vectors, allow_pickle=False)
-    Path(name).replace(path)
 
 
 def cached_weights(teacher: str, tag: str) -> Path:

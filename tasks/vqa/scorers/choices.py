@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tasks.vqa.scorers.exact import equal_words
-from tasks.vqa.scorers.judged import Document, Judged
+from tasks.vqa.scorers import Document, Judged
+from tasks.vqa.scorers.literal import equal_words
 
 _LETTER_AND_PERIOD = re.compile(r"^\s*([A-Z])\.")
 _FOUR = ("A", "B", "C", "D")

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.vqa.scorers.judged import Document, Judged
+from tasks.vqa.scorers import Document, Judged
 
 _FORMS = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't

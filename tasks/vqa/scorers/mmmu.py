@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Sequence
 
-from tasks.vqa.scorers.judged import Document, Judged, UnparsedReply
+from tasks.vqa.scorers import Document, Judged, UnparsedReply
 
 _TRIMMED = (",", ".", "!", "?", ";", ":", "'")
 _SHORT = 5

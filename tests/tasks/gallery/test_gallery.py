@@ -9,8 +9,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from tasks.gallery import Box, Card, Shot, write_gallery
-from tasks.gallery.boxes import clipped
-from tasks.gallery.sheets import _fitting
+from tasks.shared.pictures import fitted_line
 
 NASTY = '</article><script>alert(1)</script> "quoted" & **bold** | `code` \x00 \u202eevil {{ 7*7 }}'
 
@@ -126,7 +125,7 @@ def test_boxes_lie_in_the_files_own_pixels(tmp_path: Path, picture: Path) -> Non
 def test_only_what_lies_within_the_picture_is_drawn(
     corners: tuple[float, float, float, float], expected: tuple[float, ...] | None
 ) -> None:
-    assert clipped(Box("x", corners), 100, 50) == expected
+    assert Box("x", corners).within(100, 50) == expected
 
 
 def test_pictures_that_are_missing_or_damaged_are_shown_as_such(
@@ -161,7 +160,7 @@ def test_without_cards_nothing_is_written(tmp_path: Path) -> None:
 def test_lines_of_a_sheet_are_as_long_as_they_may_be(width: int) -> None:
     font = ImageFont.load_default(12)
     text = "a photo of two clocks, \u6539 and a\nbench " * 5
-    line = _fitting(text, width, font)
+    line = fitted_line(text, width, font)
     whole = " ".join(text.replace("\u6539", "").split())
     if line == whole:
         assert font.getlength(line) <= width

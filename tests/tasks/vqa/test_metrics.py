@@ -6,7 +6,6 @@ import pytest
 
 from harness.interfaces import Observations
 from harness.interfaces.errors import Unavailable
-from tasks.vqa.intervals import cluster_interval, cluster_sums
 from tasks.vqa.metrics import (
     ACCURACY,
     ACCURACY_ALL,
@@ -16,6 +15,8 @@ from tasks.vqa.metrics import (
     F1_SPLIT_MEAN,
     PERCEPTION_SCORE,
     TOTAL,
+    cluster_interval,
+    cluster_sums,
 )
 
 

@@ -135,8 +135,8 @@ def test_failures_and_odd_replies_are_counted(uwt_eval: CommandLine, tmp_path: P
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        (["{"], "line 1: not JSON"),
-        (["[]"], "line 1: not a JSON object"),
+        (["{"], "line 1: no JSON"),
+        (["[]"], "line 1: expected a JSON object, found list"),
         ([""], "no replies are in it"),
         (
             [{"id": "1", "document": POPE, "reply": "a"}] * 2,
@@ -166,4 +166,4 @@ def test_bytes_that_are_no_text(uwt_eval: CommandLine, tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     result = uwt_eval("score", "pope", "--observations", path, "--out", tmp_path)
     assert result.code == 2
-    assert "not a text file in UTF-8" in result.err
+    assert "cannot be read as UTF-8 text" in result.err

@@ -14,12 +14,18 @@ import pytest
 from harness.interfaces import Observations
 from tasks.vqa.metrics import ACCURACY, COGNITION_SCORE, F1, PERCEPTION_SCORE, TOTAL
 from tasks.vqa.scorers import UnparsedReply
-from tasks.vqa.scorers.chart import chartqa, relaxed_equal
 from tasks.vqa.scorers.choices import ai2d, ai2d_answer, realworldqa, scienceqa, seedbench
 from tasks.vqa.scorers.consensus import normalised, textvqa, vqav2
-from tasks.vqa.scorers.exact import equal_words
+from tasks.vqa.scorers.literal import (
+    COGNITION,
+    PERCEPTION,
+    chartqa,
+    equal_words,
+    pope,
+    relaxed_equal,
+    yes_or_no,
+)
 from tasks.vqa.scorers.mmmu import candidates, find_option, mmmu, open_match
-from tasks.vqa.scorers.yes_no import COGNITION, PERCEPTION, pope, yes_or_no
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parent / "lmms_eval_0.7.3.json").read_text(encoding="utf-8")

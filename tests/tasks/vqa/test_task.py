@@ -9,7 +9,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS, TASKS, expand_tasks
 from reports.paper import reference_rows
 from tasks.vqa import protocol as versions
-from tasks.vqa.scorers.yes_no import PERCEPTION
+from tasks.vqa.scorers.literal import PERCEPTION
 from tasks.vqa.suites import SUITES
 from tasks.vqa.task import _SPLITS, MME, POPE, VQAV2
 from tests.conftest import CommandLine
