@@ -27,5 +27,6 @@ PLUGINS = {
         **constants("harness.metrics.feature_scores", "precision", "recall"),
         **constants("harness.metrics.feature_scores", "density", "coverage"),
     },
+    "families": {"sets": "harness.metrics.settings:FilesSettings"},
     "judges": {"openai": "harness.judges.openai_judge:OpenAIJudge"},
 }

@@ -39,7 +39,16 @@ PLUGINS = {
         "perception": "tasks.vqa.metrics:PERCEPTION_SCORE",
         "cognition": "tasks.vqa.metrics:COGNITION_SCORE",
     },
+    "families": {
+        "recon": "tasks.recon.protocol:ReconSettings",
+        "recon-native": "tasks.recon.protocol:ReconSettings",
+        "c2i": "tasks.gen.protocol:GenSettings",
+        "zeroshot": "tasks.zeroshot.protocol:ZeroShotSettings",
+        "geneval": "tasks.geneval.settings:GenEvalSettings",
+        "dpg": "tasks.dpg.settings:DpgSettings",
+        "edit": "tasks.gedit.settings:GEditSettings",
+        "vqa": "tasks.vqa.protocol:VqaSettings",
+    },
     "protocols": {"tasks": "tasks:PROTOCOLS"},
-    "checks": {"lmms-eval": "tasks.vqa.check:find"},
     "commands": {"sample": "tasks.gen.sample_command:sample"},
 }

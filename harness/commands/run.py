@@ -314,6 +314,7 @@ def _as_json(request: RunRequest) -> dict[str, Any]:
 def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
     from harness.data.store import Store
     from harness.engine.plan import make_plan
+    from harness.engine.sharing import twins
     from harness.engine.work import Worker
     from harness.engine.world import World
     from harness.interfaces import Performed
@@ -325,7 +326,9 @@ def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
             plans.append(_performed_plan(request))
             continue
         plan = make_plan(request, alone)
-        missing = Worker(plan, Store(plan.root), alone).missing()
+        # A run that is new takes over what one beside it has in common with it.
+        root = next((root for root, _ in twins(plan.root, plan.file)), plan.root)
+        missing = Worker(plan, Store(root), alone).missing()
         plans.append(
             {
                 "run_id": plan.file.run_id,

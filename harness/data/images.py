@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from harness.interfaces.errors import DecodeError
+from harness.interfaces.types import Record
 
 
-@dataclass(frozen=True, slots=True)
-class DecodeRule:
+class DecodeRule(Record):
     """How an encoded image becomes 8-bit RGB.
 
     Grey, palette and CMYK images are converted by Pillow's `convert("RGB")` under every rule.

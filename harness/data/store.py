@@ -116,9 +116,32 @@ class Store:
         """Read a block's rows; of all columns where None are named."""
         return pq.read_table(self.root / self._part(stage, block, key), columns=columns)
 
+    def adopt(self, other: Path, names: Sequence[str]) -> None:
+        """Link another run's files, or all below a folder of that name, where there is none yet."""
+        for name in names:
+            for source in [other / name, *sorted((other / name).rglob("*"))]:
+                target = self.root / source.relative_to(other)
+                whole = source.is_file() and not source.name.startswith(_TEMPORARY)
+                if whole and not target.exists():
+                    with _clear_write_errors(target):
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        link(source, target)
+
     def discard_part(self, stage: str, block: int, key: str) -> None:
         """Forget a block, so that it is computed again."""
         (self.root / self._part(stage, block, key)).unlink(missing_ok=True)
+
+
+def link(source: Path, target: Path) -> None:
+    """Link a file, or copy it where it lies on another disk; replaces what is there.
+
+    A linked file must never be changed, only replaced, as `Store.write` does.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -110,7 +109,7 @@ def _run_file(rows: ObservedRows, run: ObservedRun, provenance: Mapping[str, Any
 
 
 def _write_parts(store: Store, rows: ObservedRows, file: RunFile) -> None:
-    from harness.engine.parts import observation_table, output_table
+    from harness.engine.items import observation_table, output_table
 
     ids = [sample.id for sample in rows.samples]
     statuses = [status.value for status in rows.statuses]
@@ -154,7 +153,7 @@ def score_file(
         UserError: The task takes no such file, or the file is not as it should be.
     """
     from harness.data.digests import DigestCache
-    from harness.data.store import Store
+    from harness.data.store import Store, link
     from harness.engine import provenance
 
     plugin: Task = TASKS.get(task)
@@ -189,16 +188,12 @@ def score_file(
     with store.locked():
         if images is not None:
             # Links cost nothing, and the run stays whole where the folder goes.
-            shutil.copytree(images, store.root / "images", copy_function=_link, dirs_exist_ok=True)
+            shutil.copytree(
+                images,
+                store.root / "images",
+                copy_function=lambda source, target: link(Path(source), Path(target)),
+                dirs_exist_ok=True,
+            )
         facts = {**provenance.collect("cpu"), "scored": provenance.now()}
         record, merged = settle(store, rows, run, facts)
     return record, merged, store.root
-
-
-def _link(source: str, target: str) -> None:
-    """Link a file, or copy it where it lies on another disk."""
-    Path(target).unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

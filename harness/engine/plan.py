@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from harness.data.blocks import block_size
 from harness.data.manifest import dataset_digest
 from harness.engine.models import ModelChoice, require
-from harness.engine.seeds import sample_seed
 from harness.engine.world import World
 from harness.interfaces import (
     Extractor,
@@ -27,7 +27,17 @@ from harness.interfaces import (
 )
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS
-from harness.interfaces.types import ModelCard, Protocol, Record, Sample, digest_of
+from harness.interfaces.types import ModelCard, Protocol, Record, Sample, Stage, digest_of
+
+
+def sample_seed(run_seed: int, task: str, version: int, sample_id: str) -> int:
+    """Seed in [0, 2**63) of a sample's own random stream.
+
+    It depends on the run's seed, the task, its version and the sample's id, and on nothing else, so
+    that no number depends on batch, process or restart.
+    """
+    text = f"{run_seed}\0{task}\0{version}\0{sample_id}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
 class RunFile(Record):
@@ -59,13 +69,17 @@ class RunFile(Record):
         """Name of the file in the run directory that holds the reference's features."""
         return f"reference-{self.reference[:12]}.npz"
 
-    def sample_key(self, sample: Sample) -> str:
-        """Digest of everything a sample's output depends on; no batch, no process, no path."""
+    def sample_key(self, sample: Sample, stage: Stage = Stage.GENERATE) -> str:
+        """Digest of everything a sample's output depends on; no batch, no process, no path.
+
+        Of the protocol it holds the settings up to a stage: what only a later one reads may change,
+        and the files are still found.
+        """
         return digest_of(
             [
                 self.task,
                 self.task_version,
-                self.protocol.digest,
+                self.protocol.digests[stage],
                 sample.id,
                 sample.sha256,
                 self.model.digest,
@@ -79,11 +93,26 @@ class RunFile(Record):
 
     def observation_key(self, block: Sequence[Sample], extractor: str) -> str:
         """Digest of everything a block's observations by one extractor depend on."""
-        return digest_of([self.output_key(block), extractor, self.extractors[extractor]])
+        seen = digest_of([self.sample_key(sample, Stage.OBSERVE) for sample in block])
+        return digest_of([seen, extractor, self.extractors[extractor]])
 
     def seeds(self, block: Sequence[Sample]) -> list[int]:
         """One random stream a sample."""
         return [sample_seed(self.seed, self.task, self.task_version, sample.id) for sample in block]
+
+
+def read_run_file(root: Path) -> RunFile:
+    """Read `run.json`; raise `UserError` where the folder is no run or of another version."""
+    path = root / "run.json"
+    if not path.is_file():
+        raise UserError(f"{root} is not a run directory: it has no run.json")
+    try:
+        return RunFile.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise UserError(
+            f"{path} was written by another version of uwt-eval "
+            f"({error.error_count()} fields differ): run the task again"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -129,7 +158,8 @@ def _extractors(
     unavailable: dict[str, str] = {}
     for name in dict.fromkeys(need for key in metrics for need in metric(key).needs):
         try:
-            ready[name] = EXTRACTORS.get(name)(protocol.settings, device)
+            # Settings of scoring are out of reach, because stored observations outlive them.
+            ready[name] = EXTRACTORS.get(name)(protocol.until(Stage.OBSERVE), device)
         except Unavailable as reason:
             unavailable[name] = reason.status
     return ready, unavailable

@@ -14,9 +14,10 @@ from harness.data.store import Store
 from harness.engine import provenance
 from harness.engine.lanes import reproducible
 from harness.engine.observed import performed_run, settle
-from harness.engine.plan import Plan, make_plan
+from harness.engine.plan import Plan, make_plan, read_run_file
 from harness.engine.progress import Progress
-from harness.engine.score import Merged, read_run_file, score, write_result
+from harness.engine.score import Merged, score, write_result
+from harness.engine.sharing import share
 from harness.engine.work import Worker
 from harness.engine.world import World
 from harness.interfaces import (
@@ -66,6 +67,7 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
         world.barrier()
         return None
     with store.locked():
+        share(store, plan.file)
         store.write_json("run.json", plan.file.model_dump(mode="json"))
         world.barrier()
         timings = _work(plan, store, world, progress)

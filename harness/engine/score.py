@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from harness.data.blocks import blocks
 from harness.data.store import Store
-from harness.engine.parts import RESERVED
+from harness.engine.items import RESERVED
 from harness.engine.plan import RunFile, metric
 from harness.interfaces import Observations
 from harness.interfaces.errors import Unavailable, UserError
@@ -26,20 +26,6 @@ if TYPE_CHECKING:
 
 WITHHOLD_ABOVE = 0.05
 """Share of failed samples above which metrics are withheld, unless --max-failures allows them."""
-
-
-def read_run_file(root: Path) -> RunFile:
-    """Read `run.json`; raise `UserError` where the folder is no run or of another version."""
-    path = root / "run.json"
-    if not path.is_file():
-        raise UserError(f"{root} is not a run directory: it has no run.json")
-    try:
-        return RunFile.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise UserError(
-            f"{path} was written by another version of uwt-eval "
-            f"({error.error_count()} fields differ): run the task again"
-        ) from error
 
 
 class Merged:

@@ -118,9 +118,10 @@ MODELS: Registry[Callable[..., Any]] = Registry("models", "model")
 METRICS: Registry[Any] = Registry("metrics", "metric")
 EXTRACTORS: Registry[Callable[..., Any]] = Registry("extractors", "extractor")
 JUDGES: Registry[Callable[..., Any]] = Registry("judges", "judge")
-CHECKS: Registry[Callable[[], Iterable[Any]]] = Registry("checks", "check")
 COMMANDS: Registry[Any] = Registry("commands", "command")
 PROTOCOLS: Registry[Path] = Registry("protocols", "protocol folder")
+FAMILIES: Registry[Any] = Registry("families", "family of tasks")
+"""By `TaskSpec.kind`, the `ProtocolSettings` that a family of tasks reads of a protocol."""
 REFERENCES: Registry[Callable[[str], Any]] = Registry("references", "reference table")
 REFERENCE_SETTINGS: Registry[Callable[[str], Any]] = Registry(
     "reference_settings", "reference settings"

@@ -60,6 +60,14 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+class Stage(StrEnum):
+    """The stages of a run, in order; a setting belongs to the first that it can change."""
+
+    GENERATE = "generate"
+    OBSERVE = "observe"
+    SCORE = "score"
+
+
 class Protocol(Record):
     """Every choice that moves a number, under a name. Results compare only if digests agree."""
 
@@ -67,11 +75,47 @@ class Protocol(Record):
     title: str
     description: str = ""
     settings: dict[str, Any]
+    stages: dict[str, Stage] = Field(
+        default={},
+        description="Stage of each setting by its dotted name; one without is of the first.",
+    )
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the settings alone, so that renaming or describing moves nothing."""
         return digest_of(self.settings)
+
+    @cached_property
+    def digests(self) -> dict[Stage, str]:
+        """By stage, SHA-256 of the settings that its results depend on; the last is `digest`."""
+        return {stage: digest_of(self.until(stage)) for stage in Stage}
+
+    def until(self, stage: Stage) -> dict[str, Any]:
+        """The settings of all stages up to one: those that the one's results depend on."""
+        stages = list(Stage)
+        return self._until(set(stages[: stages.index(stage) + 1]), self.settings, "")
+
+    def _until(self, stages: set[Stage], table: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for key, value in table.items():
+            name = f"{prefix}{key}"
+            if isinstance(value, Mapping) and value:
+                if below := self._until(stages, value, f"{name}."):
+                    kept[key] = below
+            elif self.stages.get(name, Stage.GENERATE) in stages:
+                kept[key] = value
+        return kept
+
+
+def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= dotted(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 class TaskSpec(Record):

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.manifest import dataset_digest
-from harness.engine.plan import RunFile
-from harness.engine.score import read_run_file
+from harness.engine.plan import RunFile, read_run_file
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ResultRecord
 from reports.records import Loaded, load_records, record_files

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data.store import Store
-from harness.engine.score import read_run_file
+from harness.engine.plan import read_run_file
 from harness.interfaces.types import Status
 from tasks.dpg.questions import Item, exchange_rows
 from tasks.dpg.settings import DpgSettings

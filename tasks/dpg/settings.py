@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.interfaces.types import Record
-from tasks.shared.protocol_settings import read_settings
+from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.types import Record, Stage
 
 Quirks = Literal["official", "fixed"]
 
@@ -48,18 +47,13 @@ class PluginVqa(Record):
 Vqa = ElsewhereVqa | TransformersVqa | PluginVqa
 
 
-class DpgSettings(Record):
+class DpgSettings(ProtocolSettings):
     """What DPG-Bench reads of a protocol."""
 
-    images_per_prompt: Literal[4]
+    images_per_prompt: Annotated[Literal[4], Stage.GENERATE]
     """The quarters of a grid."""
-    uint8: Literal["round"]
+    uint8: Annotated[Literal["round"], Stage.GENERATE]
     """How float images become 8-bit: rounded to the nearest level."""
-    quirks: Quirks
+    quirks: Annotated[Quirks, Stage.OBSERVE]
     """Whether the published script's mistakes are made or mended; see `tasks.dpg.scoring`."""
-    vqa: Annotated[Vqa, Field(discriminator="source")]
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> DpgSettings:
-        """Check a protocol's settings; raise `UserError` naming what is missing or wrong."""
-        return read_settings(cls, settings, "DPG-Bench")
+    vqa: Annotated[Vqa, Field(discriminator="source"), Stage.OBSERVE]

@@ -29,9 +29,7 @@ class DpgTask:
 
     def protocol(self, name: str) -> Protocol:
         """A named protocol or a protocol file, checked."""
-        protocol = protocols.load(name, PROTOCOLS, self.spec)
-        _settings(protocol)
-        return protocol
+        return protocols.load(name, PROTOCOLS, self.spec)
 
     def open(self, data: str | None, protocol: Protocol) -> DpgData:
         """The questions at `data`; without them the published prompts, or the small file."""

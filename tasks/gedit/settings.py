@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from harness.data.images import DecodeRule
-from harness.interfaces.types import Record
+from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.types import Record, Stage
 from harness.judges import JudgeSettings
-from tasks.shared.protocol_settings import read_settings
 
 
 class InputSize(Record):
@@ -31,23 +30,18 @@ class PromptDigests(Record):
     quality: str
 
 
-class GEditSettings(Record):
+class GEditSettings(ProtocolSettings):
     """What a GEdit-Bench task reads of a protocol."""
 
-    decode: DecodeRule
-    input: InputSize
-    uint8: Literal["round"]
+    decode: Annotated[DecodeRule, Stage.GENERATE]
+    input: Annotated[InputSize, Stage.GENERATE]
+    uint8: Annotated[Literal["round"], Stage.GENERATE]
     """How an edited image becomes 8-bit."""
-    judged_size: Literal["original"]
+    judged_size: Annotated[Literal["original"], Stage.OBSERVE]
     """Edited images are resized (bicubic) to the size of the original before they are judged."""
-    replies: Literal["strict", "official"]
+    replies: Annotated[Literal["strict", "official"], Stage.OBSERVE]
     """How the judge's words become scores, see `tasks.gedit.viescore`."""
-    judgings: int = Field(ge=1, le=20)
+    judgings: Annotated[int, Field(ge=1, le=20), Stage.OBSERVE]
     """Independent judgings of every image; a sample's score is their mean."""
-    judge: JudgeSettings
-    prompts: PromptDigests
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> GEditSettings:
-        """Check a protocol's settings; raise `UserError` naming what is missing or wrong."""
-        return read_settings(cls, settings, "an editing task")
+    judge: Annotated[JudgeSettings, Stage.OBSERVE]
+    prompts: Annotated[PromptDigests, Stage.OBSERVE]

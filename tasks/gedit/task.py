@@ -33,9 +33,7 @@ class GEditTask:
 
     def protocol(self, name: str) -> Protocol:
         """A named protocol or a protocol file, checked."""
-        protocol = protocols.load(name, PROTOCOLS, self.spec)
-        _settings(protocol)
-        return protocol
+        return protocols.load(name, PROTOCOLS, self.spec)
 
     def open(self, data: str | None, protocol: Protocol) -> GEditData:
         """The edits at `data`, at the configured place, or from the hub."""

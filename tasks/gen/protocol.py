@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from harness.data.images import DecodeRule
-from harness.interfaces.types import Record
+from harness.interfaces.types import Stage
+from harness.metrics.settings import Positive, SetMeasures, TappedInception
 from tasks.shared.class_names import imagenet_names
-from tasks.shared.protocol_settings import read_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class GenSettings(Record):
-    """What a class-to-image task itself reads of a protocol."""
+class GenSettings(SetMeasures):
+    """What a class-to-image task reads of a protocol."""
 
-    decode: DecodeRule
+    decode: Annotated[DecodeRule, Stage.OBSERVE]
     """Of a reference that is a folder of image files."""
-    classes: int = Field(ge=1)
+    classes: Annotated[Positive, Stage.GENERATE]
     """Classes that are drawn, from 0."""
-    class_names: tuple[str, ...] = ()
+    class_names: Annotated[tuple[str, ...], Stage.GENERATE] = ()
     """Their names; empty for ImageNet's classes."""
-    samples_per_class: int = Field(ge=1)
+    samples_per_class: Annotated[Positive, Stage.GENERATE]
     """Images of each."""
-    order: Literal["cycle", "sorted"]
+    order: Annotated[Literal["cycle", "sorted"], Stage.GENERATE]
     """'cycle' draws one image of every class, then the next of every class; 'sorted' all of a class
     together. Scores over sequential splits depend on it."""
-    uint8: Literal["half-up"]
+    uint8: Annotated[Literal["half-up"], Stage.GENERATE]
     """How float images become 8-bit: the integer part of 127.5 x + 128, clamped."""
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> GenSettings:
-        """Check a protocol's settings; raise `UserError` naming what is missing or wrong."""
-        return read_settings(cls, settings, "a class-to-image task")
+    inception: TappedInception
 
     @model_validator(mode="after")
     def _names_are_those_of_the_classes(self) -> Self:
         if self.class_names and len(self.class_names) != self.classes:
-            raise ValueError(f"class_names has {len(self.class_names)} for {self.classes} classes")
+            raise ValueError(
+                f"class_names has {len(self.class_names)} names for {self.classes} classes"
+            )
         return self
 
     @property

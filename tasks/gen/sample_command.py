@@ -41,8 +41,7 @@ def sample(
     """Draw images of classes and write them as one picture, each above its class's name."""
     from harness.engine.lanes import reproducible
     from harness.engine.models import ModelChoice, require
-    from harness.engine.plan import resolve_device
-    from harness.engine.seeds import sample_seed
+    from harness.engine.plan import resolve_device, sample_seed
     from harness.engine.world import World
     from tasks.shared.class_names import names_of
 

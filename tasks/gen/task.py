@@ -26,11 +26,7 @@ class GenTask:
 
     def protocol(self, name: str) -> Protocol:
         """A named protocol or a protocol file, checked."""
-        from tasks.gen.protocol import GenSettings
-
-        protocol = protocols.load(name, PROTOCOLS, self.spec)
-        GenSettings.of(protocol.settings)
-        return protocol
+        return protocols.load(name, PROTOCOLS, self.spec)
 
     def open(self, data: str | None, protocol: Protocol) -> GenData:
         """The reference at `data` or at the configured place; without one, only the images."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.engine.score import read_run_file
+from harness.engine.plan import read_run_file
 from harness.interfaces.types import Status
 from tasks.gallery import Box, Card, Shot, write_gallery
 from tasks.geneval.evaluator import Detection, select

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.interfaces.types import Record
-from tasks.shared.protocol_settings import read_settings
+from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.types import Record, Stage
 
 
 class ElsewhereDetector(Record):
@@ -62,17 +61,12 @@ class Rules(Record):
     """Share of both objects' sizes by which an offset is shortened."""
 
 
-class GenEvalSettings(Record):
+class GenEvalSettings(ProtocolSettings):
     """What GenEval reads of a protocol."""
 
-    images_per_prompt: int = Field(ge=1)
-    uint8: Literal["round"]
+    images_per_prompt: Annotated[int, Field(ge=1), Stage.GENERATE]
+    uint8: Annotated[Literal["round"], Stage.GENERATE]
     """How float images become 8-bit: rounded to the nearest level."""
-    rules: Rules
-    detector: Annotated[Detector, Field(discriminator="source")]
-    colours: ColourModel
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> GenEvalSettings:
-        """Check a protocol's settings; raise `UserError` naming what is missing or wrong."""
-        return read_settings(cls, settings, "GenEval")
+    rules: Annotated[Rules, Stage.OBSERVE]
+    detector: Annotated[Detector, Field(discriminator="source"), Stage.OBSERVE]
+    colours: Annotated[ColourModel, Stage.OBSERVE]

@@ -31,9 +31,7 @@ class GenEvalTask:
 
     def protocol(self, name: str) -> Protocol:
         """A named protocol or a protocol file, checked."""
-        protocol = protocols.load(name, PROTOCOLS, self.spec)
-        _settings(protocol)
-        return protocol
+        return protocols.load(name, PROTOCOLS, self.spec)
 
     def open(self, data: str | None, protocol: Protocol) -> GenEvalData:
         """The prompts at `data`, the published ones, or the small file that ships."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 from PIL import Image
+from pydantic import model_validator
 
 from harness.data.images import DecodeRule
 from harness.interfaces.errors import DecodeError
-from harness.interfaces.types import Record
-from tasks.shared.protocol_settings import read_settings
+from harness.interfaces.types import Record, Stage
+from harness.metrics.settings import PairMeasures, Positive, SetMeasures, TappedInception
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,18 +20,30 @@ if TYPE_CHECKING:
 class Geometry(Record):
     """Which pixels are evaluated: a resized centre crop, or the image as it is."""
 
-    resize: int | None = None
+    resize: Positive | None = None
     """Shorter side after resizing; the longer is truncated to whole pixels."""
     kernel: Literal["pil-bilinear"] = "pil-bilinear"
     """Pillow's bilinear, which antialiases."""
-    crop: int | None = None
+    crop: Positive | None = None
     """Side of the centre crop."""
-    min_side: int = 1
+    min_side: Positive = 1
     """Images with a smaller side cannot be evaluated."""
-    pad: int = 32
+    pad: Positive = 32
     """Multiple that `max_padded_side` is measured after."""
-    max_padded_side: int | None = None
+    max_padded_side: Positive | None = None
     """Images with a larger padded side are not part of the evaluation."""
+
+    @model_validator(mode="after")
+    def _every_choice_has_a_meaning(self) -> Self:
+        for name, needed in (("kernel", "resize"), ("pad", "max_padded_side")):
+            if name in self.model_fields_set and getattr(self, needed) is None:
+                raise ValueError(f"has {name!r}, which means nothing without {needed!r}")
+        least = self.min_side if self.resize is None else self.resize
+        if self.crop is not None and self.crop > least:
+            raise ValueError(
+                f"has a crop of {self.crop}, larger than the {least} that it is cut of"
+            )
+        return self
 
     def apply(self, image: Image.Image) -> np.ndarray:
         """Crop to what is evaluated: uint8 (H, W, 3). Raises `DecodeError` for too small ones."""
@@ -74,24 +86,26 @@ def _centre_crop(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-class ReconSettings(Record):
-    """What the reconstruction tasks themselves read of a protocol."""
+class ReconInception(TappedInception):
+    """Distances are to the very images that were reconstructed."""
 
-    decode: DecodeRule
-    geometry: Geometry
-    uint8: Literal["truncate", "round"]
-    """How float images become 8-bit."""
-    reference_uint8: Literal["as-decoded", "through-float"]
-    """Whether the original goes through float32 and the uint8 rule before it is compared."""
-    network_input: Literal["float", "uint8"]
-    """Whether networks see the float reconstruction or its 8-bit version."""
-    noise: Literal["per-sample"]
+    reference: Annotated[Literal["same-images"], Stage.OBSERVE] = "same-images"
+
+
+class ReconSettings(PairMeasures, SetMeasures):
+    """What the reconstruction tasks read of a protocol."""
+
+    decode: Annotated[DecodeRule, Stage.GENERATE]
+    geometry: Annotated[Geometry, Stage.GENERATE]
+    noise: Annotated[Literal["per-sample"], Stage.GENERATE]
     """A stochastic decoder draws its noise from one stream a sample."""
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> ReconSettings:
-        """Check a protocol's settings; raise `UserError` naming what is missing or wrong."""
-        return read_settings(cls, settings, "a reconstruction task")
+    uint8: Annotated[Literal["truncate", "round"], Stage.OBSERVE]
+    """How float images become 8-bit."""
+    reference_uint8: Annotated[Literal["as-decoded", "through-float"], Stage.OBSERVE]
+    """Whether the original goes through float32 and the uint8 rule before it is compared."""
+    network_input: Annotated[Literal["float", "uint8"], Stage.OBSERVE]
+    """Whether networks see the float reconstruction or its 8-bit version."""
+    inception: ReconInception | None = None
 
     def to_uint8(self, images: Tensor) -> np.ndarray:
         """float32 (B, 3, H, W) in [-1, 1] to uint8 (B, H, W, 3) by the protocol's rule."""

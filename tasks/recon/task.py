@@ -43,11 +43,7 @@ class ReconTask:
 
     def protocol(self, name: str) -> Protocol:
         """A named protocol or a protocol file, checked."""
-        from tasks.recon.protocol import ReconSettings
-
-        protocol = protocols.load(name, PROTOCOLS, self.spec)
-        ReconSettings.of(protocol.settings)
-        return protocol
+        return protocols.load(name, PROTOCOLS, self.spec)
 
     def open(self, data: str | None, protocol: Protocol) -> ReconData:
         """The images at `data`, at the configured place, or the embedded sample set."""

@@ -1,1 +1,1 @@
-"""What several tasks share: pictures, prompts, class names, protocol settings."""
+"""What several tasks share: pictures, prompts, class names."""

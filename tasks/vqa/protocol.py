@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from harness.interfaces.errors import UserError
-from harness.interfaces.types import Record
-from tasks.shared.protocol_settings import read_settings
+from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.types import Record, Stage
 
 PACKAGE = "lmms_eval"
 EXTRA = 'pip install "uwt-eval[vqa]"'
@@ -26,26 +25,21 @@ class Seeds(Record):
     fewshot: int
 
 
-class VqaSettings(Record):
+class VqaSettings(ProtocolSettings):
     """What a suite reads of a protocol."""
 
-    lmms_eval: str
+    lmms_eval: Annotated[str, Field(pattern=r"\d+\.\d+"), Stage.GENERATE]
     """Version whose task files make prompts and scores."""
-    lmms_task: str
+    lmms_task: Annotated[str, Stage.GENERATE]
     """The suite's name there."""
-    decoding: Literal["greedy"]
-    max_new_tokens: int = Field(ge=1)
+    decoding: Annotated[Literal["greedy"], Stage.GENERATE]
+    max_new_tokens: Annotated[int, Field(ge=1), Stage.GENERATE]
     """Of a reply, where lmms-eval's task file says nothing."""
-    reply_limit: int = Field(ge=1)
+    reply_limit: Annotated[int, Field(ge=1), Stage.GENERATE]
     """Characters at which a longer reply is cut."""
-    seeds: Seeds
-    headline: str = ""
+    seeds: Annotated[Seeds, Stage.GENERATE]
+    headline: Annotated[str, Stage.SCORE] = ""
     """The category that `accuracy` is about; empty for all of them."""
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> VqaSettings:
-        """Check a protocol's settings; raise `UserError` naming what is missing or wrong."""
-        return read_settings(cls, settings, "this understanding suite")
 
 
 def installed_version() -> str | None:

@@ -81,6 +81,7 @@ class VqaTask:
         from tasks.vqa.process import EVALUATOR, Crashed
 
         job = self._job(request, model, device, root)
+        check_installed(job.settings.lmms_eval)
         crash = ""
         if not _finished(job):
             _forget(job)
@@ -127,7 +128,6 @@ class VqaTask:
         settings = VqaSettings.of(
             self.protocol(request.protocol or self.spec.protocols[0]).settings
         )
-        check_installed(settings.lmms_eval)
         subset = self._suite.data.partition(":")[2]
         data = None
         if request.data is not None:

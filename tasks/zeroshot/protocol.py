@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from harness.data.images import DecodeRule
-from harness.interfaces.types import Record
+from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.types import Record, Stage
 from tasks.recon.protocol import Geometry
-from tasks.shared.protocol_settings import read_settings
 
 
 class OpenClipClassifier(Record):
@@ -60,18 +59,13 @@ class FileClassifier(Record):
 Classifier = OpenClipClassifier | LiteClassifier | FileClassifier
 
 
-class ZeroShotSettings(Record):
+class ZeroShotSettings(ProtocolSettings):
     """What a zero-shot task reads of a protocol."""
 
-    decode: DecodeRule
-    geometry: Geometry
-    logits: Literal["float64"]
+    decode: Annotated[DecodeRule, Stage.GENERATE]
+    geometry: Annotated[Geometry, Stage.GENERATE]
+    logits: Annotated[Literal["float64"], Stage.OBSERVE]
     """Precision of normalising and of comparing an embedding with the class vectors."""
-    ties: Literal["lower-index"]
+    ties: Annotated[Literal["lower-index"], Stage.OBSERVE]
     """Of classes with equal scores, the one with the lower index comes first."""
-    classifier: Annotated[Classifier, Field(discriminator="source")]
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> ZeroShotSettings:
-        """Check a protocol's settings; raise `UserError` naming what is missing or wrong."""
-        return read_settings(cls, settings, "a zero-shot task")
+    classifier: Annotated[Classifier, Field(discriminator="source"), Stage.OBSERVE]

@@ -26,11 +26,7 @@ class ZeroShotTask:
 
     def protocol(self, name: str) -> Protocol:
         """A named protocol or a protocol file, checked."""
-        from tasks.zeroshot.protocol import ZeroShotSettings
-
-        protocol = protocols.load(name, PROTOCOLS, self.spec)
-        ZeroShotSettings.of(protocol.settings)
-        return protocol
+        return protocols.load(name, PROTOCOLS, self.spec)
 
     def open(self, data: str | None, protocol: Protocol) -> ZeroShotData:
         """The images at `data` or at the configured place, one folder a class."""

@@ -19,9 +19,9 @@ from harness.data.blocks import CPU_BLOCK
 from harness.data.pixel_values import to_float
 from harness.data.store import Store
 from harness.engine import runner
+from harness.engine.plan import sample_seed
 from harness.engine.progress import Progress
 from harness.engine.runner import Finished, rescore
-from harness.engine.seeds import sample_seed
 from harness.engine.world import World
 from harness.interfaces import Code, RunRequest
 from harness.interfaces.errors import UserError

@@ -58,7 +58,7 @@ def test_installed_prompts_are_the_published_ones() -> None:
 def test_protocol_mistakes_are_named(tmp_path: Path) -> None:
     text = (PROTOCOLS / "gedit.toml").read_text().replace('"gpt-4.1"', "4")
     (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(UserError, match=r"protocol setting 'judge.model' of an editing task"):
+    with pytest.raises(UserError, match=r"protocol setting 'judge.model' cannot be 4"):
         GEDIT_EN.protocol(str(tmp_path / "mine.toml"))
 
 

@@ -141,10 +141,14 @@ class_names = ["red", "orange", "yellow", "green", "blue", "indigo", "violet"]
 samples_per_class = 2
 order = "cycle"
 uint8 = "half-up"
-inception = { weights = "0", input = "adm", tap = "pool3", min_samples = 2048 }
 inception_score = { rule = "adm" }
 kid = { subsets = 100, subset_size = 1000, seed = 2020 }
 prc = { features = "pool3", k = 3, precision = "adm-fp16" }
+[kind.c2i.inception]
+weights = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+input = "adm"
+tap = "pool3"
+min_samples = 2048
 """
 
 
@@ -214,7 +218,7 @@ def test_classes_of_model_and_protocol_must_be_the_same(
         "run", "imagenet-gen", "--model", "rainbow", "--protocol", rainbow, "--limit", "2"
     )
     assert result.code == 2
-    assert "class_names has 7 for 8 classes" in result.err
+    assert "class_names has 7 names for 8 classes" in result.err
 
 
 def test_no_other_protocol_compares_with_imagenets() -> None:

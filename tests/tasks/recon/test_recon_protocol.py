@@ -117,15 +117,17 @@ def test_to_float_is_rounded_once_and_channels_first() -> None:
     ],
 )
 def test_wrong_settings_are_named(change: dict[str, Any], place: str) -> None:
-    with pytest.raises(UserError, match=f"protocol setting '{place}' of a reconstruction task"):
+    with pytest.raises(UserError, match=f"protocol setting '{place}'"):
         ReconSettings.of({**SETTINGS, **change})
 
 
-@pytest.mark.parametrize("name", list(ReconSettings.model_fields))
+@pytest.mark.parametrize(
+    "name", [name for name, field in ReconSettings.model_fields.items() if field.is_required()]
+)
 def test_missing_settings_are_named(name: str) -> None:
     incomplete = copy.deepcopy(SETTINGS)
     del incomplete[name]
-    with pytest.raises(UserError, match=f"protocol setting '{name}'.*Field required"):
+    with pytest.raises(UserError, match=f"protocol setting '{name}' is missing"):
         ReconSettings.of(incomplete)
 
 

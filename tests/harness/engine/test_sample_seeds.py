@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.engine.seeds import sample_seed
+from harness.engine.plan import sample_seed
 
 ARGUMENTS = st.tuples(st.integers(), st.text(), st.integers(), st.text())
 

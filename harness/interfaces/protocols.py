@@ -1,0 +1,129 @@
+"""The settings of a family of tasks, typed: what a protocol may say, and what is wrong with one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import did_you_mean
+from harness.interfaces.types import Record, Stage
+
+
+class ProtocolSettings(Record):
+    """Base of what a family of tasks reads of a protocol; registered in `FAMILIES` by its kind.
+
+    Every field is marked with the first stage whose results it can change, as in
+    `seed: Annotated[int, Stage.SCORE]`. A table's mark holds for its own fields that have none.
+    """
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Read a protocol's settings; raise `UserError` naming the first that is wrong."""
+        found = check(cls, settings)
+        if isinstance(found, list):
+            raise UserError(str(found[0]))
+        return found
+
+    def stages(self) -> dict[str, Stage]:
+        """The stage of every setting, by its dotted name."""
+        return dict(_stages(self, "", Stage.GENERATE))
+
+
+T = TypeVar("T", bound=ProtocolSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a protocol's settings."""
+
+    place: tuple[str, ...]
+    """The setting's name, below those of its tables; empty for the settings as a whole."""
+    text: str
+    missing: bool = False
+
+    def __str__(self) -> str:
+        place = ".".join(self.place)
+        return f"protocol setting {place!r} {self.text}" if place else self.text
+
+
+def check(schema: type[T], settings: Mapping[str, Any]) -> T | list[Problem]:
+    """The typed settings, or all that is wrong with them, what is only missing last."""
+    try:
+        # As JSON, because there alone strict reading takes a list for a tuple: nothing may be
+        # converted silently, since digests are taken of the settings as they were written.
+        text = json.dumps(settings, default=str)
+        return schema.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        problems = [_problem(schema, settings, each) for each in error.errors()]
+        # A misspelt name is missing too; what was written says more than what was not.
+        return sorted(problems, key=lambda problem: problem.missing)
+
+
+def _problem(schema: type[BaseModel], settings: Mapping[str, Any], error: Any) -> Problem:
+    place, tables = _place(schema, settings, error["loc"])
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = {name for table in tables for name in table.model_fields}
+        return Problem(place, f"is unknown: {did_you_mean(place[-1], known)}")
+    if kind == "missing":
+        return Problem(place, "is missing", missing=True)
+    if kind == "union_tag_not_found":
+        return Problem((*place, context["discriminator"].strip("'")), "is missing", missing=True)
+    if kind == "union_tag_invalid":
+        place = (*place, context["discriminator"].strip("'"))
+        return Problem(place, f"cannot be {context['tag']!r}: use {context['expected_tags']}")
+    if kind == "value_error":  # A table's own rule, which says what it found.
+        return Problem(place, str(context["error"]))
+    said = error["msg"].replace("an object", "a table")
+    return Problem(place, f"cannot be {error['input']!r}: {said[:1].lower()}{said[1:]}")
+
+
+def _place(
+    schema: type[BaseModel], settings: Mapping[str, Any], location: Sequence[str | int]
+) -> tuple[tuple[str, ...], list[type[BaseModel]]]:
+    """An error's dotted place, and the schemas that its table may have.
+
+    Pydantic puts the tag of a union's chosen member between the names; it is left out.
+    """
+    place: list[str] = []
+    tables: list[type[BaseModel]] = [schema]
+    within: Any = settings
+    for depth, part in enumerate(location):
+        last = depth == len(location) - 1
+        fields = [table.model_fields[str(part)] for table in tables if part in table.model_fields]
+        if not fields and not last:
+            continue
+        place.append(str(part))
+        if isinstance(within, Mapping):
+            within = within.get(part)
+        if not last:
+            tables = [table for field in fields for table in _tables(field.annotation)]
+    return tuple(place), tables
+
+
+def _tables(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The schemas in a field's type: its own, or those of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _tables(part)
+
+
+def _stages(settings: BaseModel, prefix: str, above: Stage) -> Iterator[tuple[str, Stage]]:
+    for name, field in type(settings).model_fields.items():
+        stage, value = stage_of(field) or above, getattr(settings, name)
+        if isinstance(value, BaseModel):
+            yield from _stages(value, f"{prefix}{name}.", stage)
+        else:
+            yield f"{prefix}{name}", stage
+
+
+def stage_of(field: FieldInfo) -> Stage | None:
+    """The stage that a field is marked with."""
+    return next((mark for mark in field.metadata if isinstance(mark, Stage)), None)

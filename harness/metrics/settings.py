@@ -1,0 +1,135 @@
+"""What extractors and metrics read of a protocol, typed; tasks put it together with their own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from harness.data.images import DecodeRule
+from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.types import Record, Stage
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Ssim(Record):
+    """Structural similarity."""
+
+    window: Literal["uniform7", "gaussian11"]
+
+
+class Pixels(Record):
+    """The arithmetic of pixel measures."""
+
+    dtype: Literal["uint8", "float32"]
+    """Integers in float64, or float32 in [0, 1] as the released evaluation at original size."""
+    data_range: Literal[255, 1]
+    """Between black and white."""
+
+    @model_validator(mode="after")
+    def _range_is_that_of_the_dtype(self) -> Self:
+        expected = 255 if self.dtype == "uint8" else 1
+        if self.data_range != expected:
+            raise ValueError(
+                f"cannot have data_range {self.data_range}: that of {self.dtype} is {expected}"
+            )
+        return self
+
+
+class Lpips(Record):
+    """LPIPS: there is one version of its heads."""
+
+    package: Literal["lpips 0.1.4"]
+    heads: Literal["v0.1"]
+
+
+class MeanOverImages(Record):
+    """Plain means; or for PSNR one logarithm of the mean error."""
+
+    rule: Literal["per-image", "global-mse"]
+
+
+class BatchMeans(Record):
+    """Means of batch means, laid out as the authors launched them whatever this machine has."""
+
+    rule: Literal["batch-means"]
+    batch_size: Positive
+    world_size: Positive
+
+
+class Inception(Record):
+    """Features of the FID Inception network."""
+
+    weights: Annotated[
+        Literal["6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"], Stage.OBSERVE
+    ]
+    """SHA-256 of the file; the one network that FID is about."""
+    input: Annotated[Literal["adm", "torch-fidelity", "wetok", "clean"], Stage.OBSERVE]
+    """The rule that makes the network's input; `harness.metrics.inception` has them."""
+    min_samples: Annotated[int, Field(ge=2), Stage.SCORE]
+    """Images below which Fréchet distances are withheld."""
+
+
+class TappedInception(Inception):
+    """Where a task says which output its distances compare."""
+
+    tap: Annotated[Literal["pool3", "spatial"], Stage.OBSERVE]
+
+
+class InceptionScore(Record):
+    """How the Inception Score splits the images."""
+
+    rule: Literal["torch-fidelity", "adm", "single"]
+
+
+class Kid(Record):
+    """Kernel Inception Distance over random subsets."""
+
+    subsets: Positive
+    subset_size: Annotated[int, Field(ge=2)]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Manifolds(Record):
+    """Precision, recall, density and coverage."""
+
+    features: Literal["pool3"]
+    k: Positive
+    """Neighbours whose distance is a ball's radius."""
+    precision: Literal["float32", "adm-fp16"]
+
+
+class PairMeasures(ProtocolSettings):
+    """Of pairs of images; a measure without its table is not computed."""
+
+    ssim: Annotated[Ssim | None, Stage.OBSERVE] = None
+    pixels: Annotated[Pixels | None, Stage.OBSERVE] = None
+    lpips: Annotated[Lpips | None, Stage.OBSERVE] = None
+    averaging: Annotated[
+        MeanOverImages | BatchMeans | None, Field(discriminator="rule"), Stage.SCORE
+    ] = None
+
+    @model_validator(mode="after")
+    def _pixel_measures_come_together(self) -> Self:
+        if (self.ssim is None) != (self.pixels is None):
+            raise ValueError("'ssim' and 'pixels' belong together: give both tables, or neither")
+        return self
+
+
+class SetMeasures(ProtocolSettings):
+    """Of sets of images; what is left out is `harness.metrics.feature_scores`' choice."""
+
+    inception_score: Annotated[InceptionScore | None, Stage.SCORE] = None
+    kid: Annotated[Kid | None, Stage.SCORE] = None
+    prc: Annotated[Manifolds | None, Stage.SCORE] = None
+
+
+class FilesSettings(PairMeasures, SetMeasures):
+    """What `uwt-eval metrics A B` reads."""
+
+    decode: Annotated[DecodeRule, Stage.GENERATE]
+    inception: Inception
+    inception_score: Annotated[InceptionScore, Stage.SCORE]
+    kid: Annotated[Kid, Stage.SCORE]
+    prc: Annotated[Manifolds, Stage.SCORE]
