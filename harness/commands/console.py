@@ -3,96 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.interfaces import Label, Labelled
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import METRICS
 from harness.interfaces.types import COMPUTED, MetricValue, ReferenceRow, ResultRecord, RunStatus
 
 NOTHING = "—"
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
-    """How a metric is headed and printed."""
-
-    title: str
-    digits: int
-    percent: bool = False
-
-    def text(self, value: float) -> str:
-        """A value without its interval."""
-        return f"{100 * value:.{self.digits}f}%" if self.percent else f"{value:.{self.digits}f}"
-
-
-LABELS = {
-    "bpp": Label("bpp", 3),
-    "psnr": Label("PSNR", 2),
-    "ssim": Label("SSIM", 3),
-    "lpips_alex": Label("LPIPS(A)", 3),
-    "lpips_vgg": Label("LPIPS(V)", 3),
-    "rfid": Label("rFID", 2),
-    "fid": Label("FID", 2),
-    "gfid": Label("gFID", 2),
-    "sfid": Label("sFID", 2),
-    "is": Label("IS", 1),
-    "kid": Label("KID", 4),
-    "precision": Label("Prec.", 3),
-    "recall": Label("Rec.", 3),
-    "usage_pooled": Label("usage", 1, percent=True),
-    "usage_group": Label("by group", 1, percent=True),
-    "usage_joint": Label("joint", 1, percent=True),
-    "density": Label("density", 3),
-    "coverage": Label("coverage", 3),
-    "top1": Label("Top-1", 2, percent=True),
-    "top5": Label("Top-5", 2, percent=True),
-    "top10": Label("Top-10", 2, percent=True),
-    "top1_pre": Label("Top-1 pre", 2, percent=True),
-    "top5_pre": Label("Top-5 pre", 2, percent=True),
-    "top10_pre": Label("Top-10 pre", 2, percent=True),
-    "single_object": Label("Single", 3),
-    "two_object": Label("Two", 3),
-    "counting": Label("Count", 3),
-    "colors": Label("Colors", 3),
-    "position": Label("Position", 3),
-    "color_attribution": Label("Attr.", 3),
-    "geneval_overall": Label("Overall", 3),
-    "global": Label("Global", 2),
-    "entity": Label("Entity", 2),
-    "attribute": Label("Attribute", 2),
-    "relation": Label("Relation", 2),
-    "other": Label("Other", 2),
-    "dpg_overall": Label("Overall", 2),
-    "semantics": Label("G_SC", 2),
-    "quality": Label("G_PQ", 2),
-    "gedit_overall": Label("G_O", 2),
-    "semantics_intersection": Label("G_SC int.", 2),
-    "quality_intersection": Label("G_PQ int.", 2),
-    "gedit_overall_intersection": Label("G_O int.", 2),
-    "accuracy": Label("accuracy", 1, percent=True),
-    "accuracy_all": Label("with videos", 1, percent=True),
-    "accuracy_human": Label("human", 1, percent=True),
-    "accuracy_augmented": Label("augmented", 1, percent=True),
-    "accuracy_random": Label("random fallback", 1, percent=True),
-    "f1": Label("F1", 1, percent=True),
-    "f1_split_mean": Label("F1 by split", 1, percent=True),
-    "perception": Label("MME-P", 1),
-    "cognition": Label("cognition", 1),
-    "total": Label("MME-S", 1),
-    "perplexity_pooled": Label("perpl.", 1),
-    "perplexity_group": Label("perpl. by group", 1),
-}
 _UNBOUNDED = 10_000
-_OPTIONAL = ("usage_group", "usage_joint")
-"""Shown only where some model has them and there is room."""
 
 
 def label(metric: str) -> Label:
-    """The metric's label; its own name with four digits where none is set."""
-    return LABELS.get(metric, Label(metric, 4))
+    """The metric's own label, or its name with three digits where it gives none."""
+    try:
+        plugin = METRICS.get(metric)
+    except UserError:
+        # A record outlives the plug-in that made its figures.
+        return Label(metric)
+    return plugin.label if isinstance(plugin, Labelled) else Label(metric)
 
 
 def _arrow(record: ResultRecord, metric: str) -> str:
@@ -135,7 +70,7 @@ def results_table(
     metrics = [
         metric
         for metric in records[0].metrics
-        if metric not in _OPTIONAL
+        if not label(metric).optional
         or (optional and any(record.value(metric) is not None for record in records))
     ]
     first = records[0]

@@ -141,11 +141,11 @@ def _keep_reference(plan: Plan, store: Store, progress: Progress) -> None:
 
 def _pictures(plan: Plan, store: Store, merged: Merged) -> list[Picture]:
     pictures = []
+    measured = merged.rows.drop(columns=["height", "width"]).select_dtypes("number")
     for path in sorted((store.root / "pictures").glob("*.png")):
         sample = plan.file.samples[int(path.stem)]
         if merged.ok[sample.index]:
-            row = merged.rows.iloc[sample.index]
-            values = {key: float(row[key]) for key in ("psnr", "ssim") if key in row}
+            values = {name: float(cells.iloc[sample.index]) for name, cells in measured.items()}
             pictures.append(Picture(sample, path, values))
     return pictures
 

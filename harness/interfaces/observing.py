@@ -118,6 +118,21 @@ class Observations:
     """The set that a generated set is compared with; None where outputs have originals."""
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """How a metric is headed and printed."""
+
+    title: str
+    digits: int = 3
+    percent: bool = False
+    optional: bool = False
+    """Shown in a run's table only where a model has a value and there is room."""
+
+    def text(self, value: float) -> str:
+        """A value without its interval."""
+        return f"{100 * value:.{self.digits}f}%" if self.percent else f"{value:.{self.digits}f}"
+
+
 class Metric(Protocol):
     """A pure function of observations: no model, no device, no randomness but the run's seed."""
 
@@ -128,6 +143,13 @@ class Metric(Protocol):
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """Compute the value with its interval; raise `Unavailable` where it does not apply."""
         ...
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """A metric that says how to print it; any other goes by its name, with three digits."""
+
+    label: Label
 
 
 @runtime_checkable

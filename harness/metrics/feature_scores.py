@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.interfaces import Observations
+from harness.interfaces import Label, Observations
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.types import MetricValue
 
@@ -51,12 +51,14 @@ class ReconstructionFrechet:
 
     Args:
         extractor: The extractor of the features.
+        label: How it is printed.
         output: The network's output; the protocol's tap where None.
     """
 
     higher_is_better: bool | None = False
 
-    def __init__(self, extractor: str, output: str | None = None) -> None:
+    def __init__(self, extractor: str, label: Label, output: str | None = None) -> None:
+        self.label = label
         self.needs: tuple[str, ...] = (extractor,)
         self._output = output
 
@@ -90,6 +92,7 @@ class ReconstructionKid:
 
     needs: tuple[str, ...] = ("inception",)
     higher_is_better: bool | None = False
+    label = Label("KID", 4)
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The distance; it has no bias from few images, so one subset's size is enough."""
@@ -111,6 +114,7 @@ class ReconstructionScore:
 
     needs: tuple[str, ...] = ("inception_logits",)
     higher_is_better: bool | None = True
+    label = Label("IS", 1)
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The score, by the protocol's rule of splits."""
@@ -126,12 +130,14 @@ class Manifold:
 
     Args:
         figure: Which of the four; they come out of one computation.
+        label: How it is printed.
     """
 
     needs: tuple[str, ...] = ("inception",)
     higher_is_better: bool | None = True
 
-    def __init__(self, figure: str) -> None:
+    def __init__(self, figure: str, label: Label) -> None:
+        self.label = label
         self._figure = figure
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
@@ -167,12 +173,13 @@ class _ManifoldCells:
 
 _MANIFOLD_CELLS = _ManifoldCells()
 
-RFID = ReconstructionFrechet("inception")
-GFID = ReconstructionFrechet("inception")
-SFID = ReconstructionFrechet("inception_spatial", "spatial")
+RFID = ReconstructionFrechet("inception", Label("rFID", 2))
+GFID = ReconstructionFrechet("inception", Label("gFID", 2))
+FID = ReconstructionFrechet("inception", Label("FID", 2))
+SFID = ReconstructionFrechet("inception_spatial", Label("sFID", 2), "spatial")
 KID = ReconstructionKid()
 INCEPTION_SCORE = ReconstructionScore()
-PRECISION = Manifold("precision")
-RECALL = Manifold("recall")
-DENSITY = Manifold("density")
-COVERAGE = Manifold("coverage")
+PRECISION = Manifold("precision", Label("Prec."))
+RECALL = Manifold("recall", Label("Rec."))
+DENSITY = Manifold("density", Label("density"))
+COVERAGE = Manifold("coverage", Label("coverage"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.interfaces import Observations
+from harness.interfaces import Label, Observations
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.types import Codebook, MetricValue
 from harness.metrics import stats
@@ -28,16 +28,24 @@ class SampleMean:
         column: The column, which is also the metric's name.
         extractor: The extractor that writes it.
         higher_is_better: Direction.
-        unit: Unit for tables.
+        unit: Unit of the values.
+        label: How it is printed; under the column's name where None.
     """
 
     def __init__(
-        self, column: str, extractor: str, *, higher_is_better: bool, unit: str = ""
+        self,
+        column: str,
+        extractor: str,
+        *,
+        higher_is_better: bool,
+        unit: str = "",
+        label: Label | None = None,
     ) -> None:
         self.column = column
         self.needs = (extractor,)
         self.higher_is_better: bool | None = higher_is_better
         self.unit = unit
+        self.label = label or Label(column)
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The mean; infinite values (PSNR of identical images) are left out and counted."""
@@ -121,6 +129,7 @@ class BitsPerPixel:
 
     needs: tuple[str, ...] = ()
     higher_is_better: bool | None = False
+    label = Label("bpp")
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """Mean over images, with an interval where images differ in rate."""
@@ -195,14 +204,16 @@ class CodebookUsage:
 
     Args:
         figure: A share in [0, 1] or a perplexity, by its name.
+        label: How it is printed.
         most: What it can be at most.
     """
 
     needs: tuple[str, ...] = ()
     higher_is_better: bool | None = True
 
-    def __init__(self, figure: str, most: float = math.inf) -> None:
+    def __init__(self, figure: str, label: Label, most: float = math.inf) -> None:
         self._figure = figure
+        self.label = label
         self._most = most
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
@@ -235,15 +246,17 @@ class CodebookUsage:
         )
 
 
-PSNR = Psnr("psnr", "pixels", higher_is_better=True, unit="dB")
-SSIM = SampleMean("ssim", "pixels", higher_is_better=True)
-LPIPS_ALEX = SampleMean("lpips_alex", "lpips_alex", higher_is_better=False)
-LPIPS_VGG = SampleMean("lpips_vgg", "lpips_vgg", higher_is_better=False)
+PSNR = Psnr("psnr", "pixels", higher_is_better=True, unit="dB", label=Label("PSNR", 2))
+SSIM = SampleMean("ssim", "pixels", higher_is_better=True, label=Label("SSIM"))
+LPIPS_ALEX = SampleMean("lpips_alex", "lpips_alex", higher_is_better=False, label=Label("LPIPS(A)"))
+LPIPS_VGG = SampleMean("lpips_vgg", "lpips_vgg", higher_is_better=False, label=Label("LPIPS(V)"))
 BPP = BitsPerPixel()
 # Symbols used by any group: what the released code prints as codebook usage.
-USAGE_POOLED = CodebookUsage("usage_pooled", most=1.0)
-USAGE_GROUP = CodebookUsage("usage_group", most=1.0)
+USAGE_POOLED = CodebookUsage("usage_pooled", Label("usage", 1, percent=True), most=1.0)
+USAGE_GROUP = CodebookUsage(
+    "usage_group", Label("by group", 1, percent=True, optional=True), most=1.0
+)
 # Distinct whole tokens among the most that could have been seen.
-USAGE_JOINT = CodebookUsage("usage_joint", most=1.0)
-PERPLEXITY_POOLED = CodebookUsage("perplexity_pooled")
-PERPLEXITY_GROUP = CodebookUsage("perplexity_group")
+USAGE_JOINT = CodebookUsage("usage_joint", Label("joint", 1, percent=True, optional=True), most=1.0)
+PERPLEXITY_POOLED = CodebookUsage("perplexity_pooled", Label("perpl.", 1))
+PERPLEXITY_GROUP = CodebookUsage("perplexity_group", Label("perpl. by group", 1))

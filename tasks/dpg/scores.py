@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.interfaces import Observations
+from harness.interfaces import Label, Observations
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.types import MetricValue
 from harness.metrics import stats
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Overall:
     """Mean over prompts of the mean over their pictures."""
 
+    label = Label("Overall", 2)
     needs: tuple[str, ...] = (EXTRACTOR,)
     higher_is_better: bool | None = True
 
@@ -68,6 +69,7 @@ class Category:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.label = Label(name.capitalize(), 2)
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The share, 0 to 100, with an interval over prompts."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.interfaces import Observations
+from harness.interfaces import Label, Observations
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.types import MetricValue
 from harness.metrics import stats
@@ -22,13 +22,15 @@ class GroupMacroMean:
 
     Args:
         score: The column: 'sc', 'pq' or 'overall'.
+        label: How it is printed.
         intersection: Only samples that every model of the published comparison answered.
     """
 
     needs: tuple[str, ...] = ("gedit_judge",)
     higher_is_better: bool | None = True
 
-    def __init__(self, score: str, *, intersection: bool = False) -> None:
+    def __init__(self, score: str, label: Label, *, intersection: bool = False) -> None:
+        self.label = label
         self._score = score
         self._intersection = intersection
 
@@ -116,7 +118,11 @@ def _repeats(judgings: NDArray[np.float64], groups: np.ndarray) -> str:
     )
 
 
-SEMANTICS, QUALITY, OVERALL = (GroupMacroMean(score) for score in ("sc", "pq", "overall"))
+_TITLES = {"sc": "G_SC", "pq": "G_PQ", "overall": "G_O"}
+SEMANTICS, QUALITY, OVERALL = (
+    GroupMacroMean(score, Label(title, 2)) for score, title in _TITLES.items()
+)
 SEMANTICS_INTERSECTION, QUALITY_INTERSECTION, OVERALL_INTERSECTION = (
-    GroupMacroMean(score, intersection=True) for score in ("sc", "pq", "overall")
+    GroupMacroMean(score, Label(f"{title} int.", 2), intersection=True)
+    for score, title in _TITLES.items()
 )

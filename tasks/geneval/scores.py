@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.interfaces import Observations
+from harness.interfaces import Label, Observations
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.types import MetricValue
 from harness.metrics import stats
@@ -24,13 +24,15 @@ class TaskScore:
 
     Args:
         tag: The task.
+        label: How it is printed.
     """
 
     needs: tuple[str, ...] = (EXTRACTOR,)
     higher_is_better: bool | None = True
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, label: Label) -> None:
         self.tag = tag
+        self.label = label
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The share in [0, 1]; its interval resamples prompts, not pictures."""
@@ -58,6 +60,7 @@ class TaskScore:
 class Overall:
     """The unweighted mean of the six task scores, as the table prints it."""
 
+    label = Label("Overall")
     needs: tuple[str, ...] = (EXTRACTOR,)
     higher_is_better: bool | None = True
 
@@ -104,10 +107,10 @@ def _of_task(rows: pd.DataFrame, tag: str) -> tuple[np.ndarray, np.ndarray]:
     return own["correct"].to_numpy(np.float64), prompts.to_numpy(object)
 
 
-SINGLE_OBJECT = TaskScore("single_object")
-TWO_OBJECT = TaskScore("two_object")
-COUNTING = TaskScore("counting")
-COLORS = TaskScore("colors")
-POSITION = TaskScore("position")
-COLOR_ATTRIBUTION = TaskScore("color_attr")
+SINGLE_OBJECT = TaskScore("single_object", Label("Single"))
+TWO_OBJECT = TaskScore("two_object", Label("Two"))
+COUNTING = TaskScore("counting", Label("Count"))
+COLORS = TaskScore("colors", Label("Colors"))
+POSITION = TaskScore("position", Label("Position"))
+COLOR_ATTRIBUTION = TaskScore("color_attr", Label("Attr."))
 OVERALL = Overall()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ from tasks.shared.pictures import reconstruction_grid
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_CAPTIONS = ("psnr", "ssim")
+"""Observations that stand below a kept picture."""
 
 
 class ReconData:
@@ -132,6 +136,9 @@ class ReconData:
         return pixels
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
-        """Write original, reconstruction and error side by side."""
-        rows = [(self.load(picture.sample), picture) for picture in pictures]
+        """Write original, reconstruction and error side by side, captioned with `_CAPTIONS`."""
+        rows = []
+        for picture in pictures:
+            shown = {name: picture.values[name] for name in _CAPTIONS if name in picture.values}
+            rows.append((self.load(picture.sample), replace(picture, values=shown)))
         reconstruction_grid(rows).save(target)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.interfaces import Extractor, Observations
+from harness.interfaces import Extractor, Label, Observations
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.types import MetricValue
 from harness.metrics.stats import NO_INTERVAL, RESAMPLES, Interval, percentiles
@@ -83,10 +83,17 @@ def cluster_interval(
 
 
 class _Figure:
-    """A figure of summed columns; `select` and `columns` are what subclasses give."""
+    """A figure of summed columns.
+
+    Args:
+        label: How it is printed.
+    """
 
     higher_is_better: bool | None = True
     needs: tuple[str, ...] = (ANSWERS,)
+
+    def __init__(self, label: Label) -> None:
+        self.label = label
 
     def _value(
         self,
@@ -126,10 +133,12 @@ class Accuracy(_Figure):
     """Mean score of the replies.
 
     Args:
+        label: How it is printed.
         category: Of which questions; the protocol's headline where None, all where empty.
     """
 
-    def __init__(self, category: str | None = None) -> None:
+    def __init__(self, label: Label, category: str | None = None) -> None:
+        super().__init__(label)
         self._category = category
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
@@ -157,10 +166,12 @@ class YesF1(_Figure):
     """F1 of 'yes' among literal replies: of all questions, or the mean over splits.
 
     Args:
+        label: How it is printed.
         by_split: Whether the figure is the mean of each split's own.
     """
 
-    def __init__(self, *, by_split: bool) -> None:
+    def __init__(self, label: Label, *, by_split: bool) -> None:
+        super().__init__(label)
         self._by_split = by_split
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
@@ -190,10 +201,12 @@ class PairScore(_Figure):
     """MME's marks: of every kind of question the mean over pairs, added up.
 
     Args:
+        label: How it is printed.
         categories: The kinds of questions that count.
     """
 
-    def __init__(self, categories: Sequence[str]) -> None:
+    def __init__(self, label: Label, categories: Sequence[str]) -> None:
+        super().__init__(label)
         self._categories = tuple(categories)
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
@@ -235,6 +248,7 @@ class PairScore(_Figure):
 class RandomisedAccuracy:
     """MMMU as lmms-eval counts it: a reply that names no option gets a random one."""
 
+    label = Label("random fallback", 1, percent=True)
     higher_is_better: bool | None = True
     needs: tuple[str, ...] = (ANSWERS,)
 
@@ -260,13 +274,13 @@ class RandomisedAccuracy:
         )
 
 
-ACCURACY = Accuracy()
-ACCURACY_ALL = Accuracy("")
-ACCURACY_HUMAN = Accuracy("human")
-ACCURACY_AUGMENTED = Accuracy("augmented")
+ACCURACY = Accuracy(Label("accuracy", 1, percent=True))
+ACCURACY_ALL = Accuracy(Label("with videos", 1, percent=True), "")
+ACCURACY_HUMAN = Accuracy(Label("human", 1, percent=True), "human")
+ACCURACY_AUGMENTED = Accuracy(Label("augmented", 1, percent=True), "augmented")
 ACCURACY_RANDOM = RandomisedAccuracy()
-F1 = YesF1(by_split=False)
-F1_SPLIT_MEAN = YesF1(by_split=True)
-PERCEPTION_SCORE = PairScore(PERCEPTION)
-COGNITION_SCORE = PairScore(COGNITION)
-TOTAL = PairScore((*PERCEPTION, *COGNITION))
+F1 = YesF1(Label("F1", 1, percent=True), by_split=False)
+F1_SPLIT_MEAN = YesF1(Label("F1 by split", 1, percent=True), by_split=True)
+PERCEPTION_SCORE = PairScore(Label("MME-P", 1), PERCEPTION)
+COGNITION_SCORE = PairScore(Label("cognition", 1), COGNITION)
+TOTAL = PairScore(Label("MME-S", 1), (*PERCEPTION, *COGNITION))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.interfaces import Columns, Observations
+from harness.interfaces import Columns, Label, Observations
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.once import Once
 from harness.interfaces.types import MetricValue
@@ -89,6 +89,8 @@ class TopK:
     higher_is_better: bool | None = True
 
     def __init__(self, k: int, head: str) -> None:
+        title = f"Top-{k}" if head == "post" else f"Top-{k} {head}"
+        self.label = Label(title, 2, percent=True)
         self.k = k
         self.head = head
 

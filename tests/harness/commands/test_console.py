@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from harness.commands.console import label, print_results
+from harness.interfaces import Label, Labelled
+from harness.interfaces.registry import METRICS
 from harness.interfaces.types import MetricValue, ReferenceRow, ResultRecord, RunStatus
 
 
@@ -97,6 +101,18 @@ def test_names_are_not_read_as_markup() -> None:
     assert "my[bold]model" in printed(record(model="my[bold]model"), width=160)
 
 
-def test_unknown_metric_has_its_own_name() -> None:
+def test_unknown_metric_has_its_own_name_and_three_digits() -> None:
     assert label("new_metric").title == "new_metric"
-    assert label("new_metric").text(0.12345) == "0.1235"
+    assert label("new_metric").text(0.12345) == "0.123"
+
+
+def test_a_plug_in_says_how_its_metric_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METRICS, "_registered", dict(METRICS._registered))
+    METRICS.register("plain")(SimpleNamespace(needs=(), higher_is_better=True))
+    METRICS.register("hits")(SimpleNamespace(label=Label("Hits", 1, percent=True)))
+    assert label("plain").text(0.5) == "0.500"
+    assert (label("hits").title, label("hits").text(0.5)) == ("Hits", "50.0%")
+
+
+def test_every_metric_that_ships_has_a_label() -> None:
+    assert [name for name in METRICS.names() if not isinstance(METRICS.get(name), Labelled)] == []

@@ -16,7 +16,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.types import Status
 from tasks.geneval.observations import read_observations
 from tasks.geneval.prompts import SMALL_FILE, read_prompts
-from tasks.geneval.scores import OVERALL, TaskScore
+from tasks.geneval.scores import OVERALL
 from tasks.geneval.settings import GenEvalSettings
 from tasks.geneval.task import GENEVAL
 from tasks.geneval.vocabulary import OBJECTS, TASKS
@@ -161,7 +161,7 @@ def test_interval_is_over_prompts() -> None:
     ids = [f"{prompt:05d}/{number:04d}" for prompt in range(50) for number in range(4)]
     correct = np.repeat(np.arange(50) % 2, 4).astype(float)  # A prompt's pictures agree.
     rows = pd.DataFrame({"id": ids, "tag": "counting", "correct": correct})
-    cell = TaskScore("counting").score(Observations(samples=rows), {})
+    cell = COUNTING.score(Observations(samples=rows), {})
     assert cell.value == 0.5
     assert cell.ci_low is not None
     assert cell.ci_high is not None
