@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from harness.interfaces import ClusteredMetric, SampleMetric
 from harness.interfaces.registry import METRICS
-from harness.metrics.scores import SampleMean, averaging_weights
+from harness.metrics.scores import SampleMean
+from harness.metrics.stats import averaging_weights
 from reports.samples import Columns
 
 Floats = NDArray[np.float64]

@@ -145,7 +145,9 @@ def _pictures(plan: Plan, store: Store, merged: Merged) -> list[Picture]:
     for path in sorted((store.root / "pictures").glob("*.png")):
         sample = plan.file.samples[int(path.stem)]
         if merged.ok[sample.index]:
-            values = {name: float(cells.iloc[sample.index]) for name, cells in measured.items()}
+            values = {
+                str(name): float(cells.iloc[sample.index]) for name, cells in measured.items()
+            }
             pictures.append(Picture(sample, path, values))
     return pictures
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.interfaces import Observations
+from harness.interfaces.types import Codebook
+from harness.metrics.resampling import GROUPS, deal_groups
 
 Symbols = NDArray[np.integer[Any]]
 
@@ -212,3 +218,49 @@ def _sorted(keys: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.int64
 def _perplexity(counts: NDArray[np.int64]) -> float:
     shares = counts[counts > 0] / counts.sum()
     return float(np.exp(-(shares @ np.log(shares))))
+
+
+@dataclass(frozen=True, slots=True)
+class CodebookFigures:
+    """What the codes of a run give: every figure of all images, and without some in turn."""
+
+    tokens: int
+    whole: Mapping[str, float]
+    without: Sequence[Mapping[str, float]]
+    shares: Sequence[float]
+    """The share of all tokens that was left out, for each of `without`."""
+
+
+_FIGURES: Mapping[str, Callable[[CodebookCounts], float]] = {
+    "usage_pooled": lambda counts: counts.pooled_usage,
+    "usage_group": lambda counts: float(counts.group_usage.mean()),
+    "usage_joint": lambda counts: counts.joint_usage,
+    "perplexity_pooled": lambda counts: counts.pooled_perplexity,
+    "perplexity_group": lambda counts: float(counts.group_perplexity.mean()),
+}
+_last: tuple[weakref.ref[Observations], CodebookFigures] | None = None
+
+
+def codebook_figures(observations: Observations, codebook: Codebook) -> CodebookFigures:
+    """All figures at once: the metrics of a run, scored one after another, count its codes once."""
+    global _last
+    if _last is not None and _last[0]() is observations:
+        return _last[1]
+    images, size = len(observations.payloads), 2**codebook.bits_per_group
+    groups = min(GROUPS, images)
+    dealt = deal_groups(images, groups, observations.seed)
+    parts = []
+    for group in range(groups):
+        payloads = [observations.payloads[int(row)] for row in np.flatnonzero(dealt == group)]
+        parts.append(codebook.unpack(b"".join(payloads)).astype(np.min_scalar_type(size - 1)))
+    whole, rests = whole_and_rests(parts, size)
+    found = CodebookFigures(
+        tokens=whole.tokens,
+        whole={name: read(whole) for name, read in _FIGURES.items()},
+        without=[{name: read(rest) for name, read in _FIGURES.items()} for rest in rests]
+        if groups > 1
+        else [],
+        shares=[len(part) / whole.tokens for part in parts],
+    )
+    _last = weakref.ref(observations), found
+    return found

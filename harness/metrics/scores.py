@@ -1,24 +1,22 @@
-"""The metrics of reconstruction: pure functions of what was stored, each with its interval."""
+"""Metrics of samples one by one: means of what was observed, rate, and use of the codebook.
+
+Reading how a metric is called and printed must stay cheap, for tables and listings do nothing else
+with it: numpy and the interval code are imported where a score is computed.
+"""
 
 from __future__ import annotations
 
 import math
-import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from harness.interfaces import Label, Observations
-from harness.interfaces.errors import Unavailable, UserError
-from harness.interfaces.types import Codebook, MetricValue
-from harness.metrics import stats
+from harness.interfaces.errors import Unavailable
+from harness.interfaces.types import MetricValue
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
-
-    from harness.metrics.codebook import CodebookCounts
 
 
 class SampleMean:
@@ -49,8 +47,12 @@ class SampleMean:
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The mean; infinite values (PSNR of identical images) are left out and counted."""
+        import numpy as np
+
+        from harness.metrics import stats
+
         values = _known(observations.samples, self.column)
-        weights = averaging_weights(len(values), settings.get("averaging", {}))
+        weights = stats.averaging_weights(len(values), settings.get("averaging", {}))
         finite = np.isfinite(values)
         if not finite.any():
             raise Unavailable(f"infinite for all {len(values)} samples: images are identical")
@@ -75,6 +77,10 @@ class Psnr(SampleMean):
         """The figure; under 'global-mse' identical images count with an error of 0."""
         if settings.get("averaging", {}).get("rule") != "global-mse":
             return super().score(observations, settings)
+        import numpy as np
+
+        from harness.metrics import stats
+
         rows = observations.samples
         values = _known(rows, self.column)
         pixels = (rows["height"] * rows["width"]).to_numpy(np.float64)
@@ -97,7 +103,9 @@ def _known(rows: pd.DataFrame, column: str) -> np.ndarray:
     """A column's values, float64 (n,); raise `Unavailable` where some are not numbers."""
     if len(rows) == 0:
         raise Unavailable("no sample was observed")
-    values = rows[column].to_numpy(np.float64)
+    import numpy as np
+
+    values: np.ndarray = rows[column].to_numpy(np.float64)
     if unknown := int(np.isnan(values).sum()):
         raise Unavailable(f"not a number for {unknown} of {len(values)} samples")
     return values
@@ -107,21 +115,6 @@ def _check_images(rows: pd.DataFrame) -> None:
     """Raise `Unavailable` where the payloads are no codes of images."""
     if "height" in rows and (rows["height"] == 0).any():
         raise Unavailable("the task's outputs are no encoded images", kind="not applicable")
-
-
-def averaging_weights(n: int, averaging: Mapping[str, Any]) -> np.ndarray:
-    """Weights (n,) of sum 1 for a protocol's `averaging` table; equal where it says nothing.
-
-    The rule 'global-mse' is about PSNR; every other mean is then over images.
-    """
-    rule = averaging.get("rule", "per-image")
-    if rule in {"per-image", "global-mse"}:
-        return np.full(n, 1.0 / n)
-    if rule == "batch-means":
-        return stats.batch_means_weights(n, averaging["batch_size"], averaging["world_size"])
-    raise UserError(
-        f"protocol setting 'averaging.rule' is {rule!r}: use per-image, batch-means or global-mse"
-    )
 
 
 class BitsPerPixel:
@@ -138,7 +131,9 @@ class BitsPerPixel:
         if len(rows) == 0:
             raise Unavailable("no sample was observed")
         _check_images(rows)
-        rates = (rows["bits"] / (rows["height"] * rows["width"])).to_numpy(np.float64)
+        from harness.metrics import stats
+
+        rates = (rows["bits"] / (rows["height"] * rows["width"])).to_numpy("float64")
         low, high, method = stats.mean_interval(rates, observations.seed)
         return MetricValue(
             value=float(rates.mean()),
@@ -148,55 +143,6 @@ class BitsPerPixel:
             unit="bit/px",
             method=method,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Figures:
-    """What the codes of a run give: every figure of all images, and without some in turn."""
-
-    tokens: int
-    whole: Mapping[str, float]
-    without: Sequence[Mapping[str, float]]
-    shares: Sequence[float]
-    """The share of all tokens that was left out, for each of `without`."""
-
-
-_FIGURES: Mapping[str, Callable[[CodebookCounts], float]] = {
-    "usage_pooled": lambda counts: counts.pooled_usage,
-    "usage_group": lambda counts: float(counts.group_usage.mean()),
-    "usage_joint": lambda counts: counts.joint_usage,
-    "perplexity_pooled": lambda counts: counts.pooled_perplexity,
-    "perplexity_group": lambda counts: float(counts.group_perplexity.mean()),
-}
-_last: tuple[weakref.ref[Observations], _Figures] | None = None
-
-
-def _figures(observations: Observations, codebook: Codebook) -> _Figures:
-    """All figures at once: the metrics of a run, scored one after another, count its codes once."""
-    global _last
-    if _last is not None and _last[0]() is observations:
-        return _last[1]
-    from harness.metrics.codebook import whole_and_rests
-    from harness.metrics.resampling import GROUPS, deal_groups
-
-    images, size = len(observations.payloads), 2**codebook.bits_per_group
-    groups = min(GROUPS, images)
-    dealt = deal_groups(images, groups, observations.seed)
-    parts = []
-    for group in range(groups):
-        payloads = [observations.payloads[int(row)] for row in np.flatnonzero(dealt == group)]
-        parts.append(codebook.unpack(b"".join(payloads)).astype(np.min_scalar_type(size - 1)))
-    whole, rests = whole_and_rests(parts, size)
-    found = _Figures(
-        tokens=whole.tokens,
-        whole={name: read(whole) for name, read in _FIGURES.items()},
-        without=[{name: read(rest) for name, read in _FIGURES.items()} for rest in rests]
-        if groups > 1
-        else [],
-        shares=[len(part) / whole.tokens for part in parts],
-    )
-    _last = weakref.ref(observations), found
-    return found
 
 
 class CodebookUsage:
@@ -228,9 +174,11 @@ class CodebookUsage:
         if not observations.payloads:
             raise Unavailable("no sample was observed")
         _check_images(observations.samples)
+        from harness.metrics import stats
+        from harness.metrics.codebook import codebook_figures
         from harness.metrics.resampling import jackknife_interval
 
-        figures = _figures(observations, observations.codebook)
+        figures = codebook_figures(observations, observations.codebook)
         value = figures.whole[self._figure]
         interval = stats.NO_INTERVAL
         if figures.without:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+
+from harness.interfaces.errors import UserError
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -34,11 +36,13 @@ def mean_interval(
         weights: float (n,) weights of the mean; equal where None.
         resamples: Number of bootstrap resamples.
     """
+    from scipy.stats import bootstrap
+
     n = len(values)
     if n < 2 or not np.isfinite(values).all():
         return NO_INTERVAL
     data = (values, np.ones(n) if weights is None else weights)
-    result = stats.bootstrap(
+    result = bootstrap(
         data,
         _weighted_mean,
         n_resamples=resamples,
@@ -94,6 +98,21 @@ def batch_means_weights(n: int, batch_size: int, world_size: int) -> np.ndarray:
     )
     weights: np.ndarray = 1.0 / (counts[place.reshape(-1)] * len(counts))
     return weights
+
+
+def averaging_weights(n: int, averaging: Mapping[str, Any]) -> np.ndarray:
+    """Weights (n,) of sum 1 for a protocol's `averaging` table; equal where it says nothing.
+
+    The rule 'global-mse' is about PSNR; every other mean is then over images.
+    """
+    rule = averaging.get("rule", "per-image")
+    if rule in {"per-image", "global-mse"}:
+        return np.full(n, 1.0 / n)
+    if rule == "batch-means":
+        return batch_means_weights(n, averaging["batch_size"], averaging["world_size"])
+    raise UserError(
+        f"protocol setting 'averaging.rule' is {rule!r}: use per-image, batch-means or global-mse"
+    )
 
 
 def clustered_means(

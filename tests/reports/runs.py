@@ -22,8 +22,7 @@ from harness.interfaces.types import (
     Sample,
     digest_of,
 )
-from harness.metrics.scores import averaging_weights
-from harness.metrics.stats import RESAMPLES, mean_interval
+from harness.metrics.stats import RESAMPLES, averaging_weights, mean_interval
 
 BETTER = {"psnr": True, "ssim": True, "rfid": False, "bpp": False, "top1": True}
 PROVENANCE = {

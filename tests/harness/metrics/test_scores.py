@@ -20,8 +20,8 @@ from harness.metrics.scores import (
     USAGE_GROUP,
     USAGE_JOINT,
     USAGE_POOLED,
-    averaging_weights,
 )
+from harness.metrics.stats import averaging_weights
 
 
 def psnr_of(values: list[float], settings: dict[str, Any] | None = None) -> Any:

@@ -16,7 +16,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.types import Status
 from tasks.geneval.observations import read_observations
 from tasks.geneval.prompts import SMALL_FILE, read_prompts
-from tasks.geneval.scores import OVERALL
+from tasks.geneval.scores import COUNTING, OVERALL
 from tasks.geneval.settings import GenEvalSettings
 from tasks.geneval.task import GENEVAL
 from tasks.geneval.vocabulary import OBJECTS, TASKS
