@@ -12,8 +12,6 @@ from harness.interfaces import Columns, Label, Observations
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.once import Once
 from harness.interfaces.types import MetricValue
-from tasks.zeroshot.classifier import find_vectors
-from tasks.zeroshot.protocol import ZeroShotSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +41,10 @@ class ClassRanks:
     def __init__(self, settings: Mapping[str, Any], device: str) -> None:
         if "classifier" not in settings:
             raise Unavailable("the protocol has no classifier", kind="not applicable")
+        # A table that only prints top-1's label needs no reader of weights.
+        from tasks.zeroshot.classifier import find_vectors
+        from tasks.zeroshot.protocol import ZeroShotSettings
+
         self._source = find_vectors(ZeroShotSettings.of(settings).classifier, device)
         self._vectors = Once(self._source.read)
 
