@@ -105,7 +105,7 @@ def _perform(task: Performed, request: RunRequest, world: World, progress: Progr
     run, model, device = performed_run(request)
     store = Store(request.out / run.name)
     with store.locked():
-        rows = task.perform(request, model, device, store.root, progress)
+        rows = task.perform(request, run.protocol, model, device, store.root, progress)
         facts = {
             **provenance.collect(device),
             "started": started,

@@ -162,7 +162,13 @@ class Performed(Protocol):
     """A task that another program carries out, sample by sample, with the model given."""
 
     def perform(
-        self, request: RunRequest, model: Model, device: str, root: Path, progress: Progress
+        self,
+        request: RunRequest,
+        protocol: EvalProtocol,
+        model: Model,
+        device: str,
+        root: Path,
+        progress: Progress,
     ) -> ObservedRows:
         """Do, or go on with, the work in the run directory; raise `UserError` where it cannot."""
         ...

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.data.digests import DigestCache
 from harness.engine.models import ModelChoice, require
 from harness.interfaces import Question
-from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.errors import UserError
 from harness.interfaces.once import Once
 from harness.interfaces.types import digest_of
 from tasks.dpg.settings import PluginVqa, TransformersVqa
+from tasks.shared.networks import building, locate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +73,7 @@ class _Transformers:
     def __init__(self, settings: TransformersVqa, device: str) -> None:
         self._settings = settings
         self._device = device
-        self._folder = _locate(settings.model)
+        self._folder = locate(settings.model, "vqa.model")
         weights = sorted(self._folder.glob("*.safetensors"))
         if not weights:
             raise UserError(f"protocol setting 'vqa.model': {self._folder} has no .safetensors")
@@ -129,16 +129,10 @@ class _Transformers:
             "visual-question-answering": AutoModelForVisualQuestionAnswering,
         }
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        try:
+        with building(f"the model in {self._folder} cannot be built as {self._settings.kind}"):
             reader: Any = AutoProcessor
             processor = reader.from_pretrained(self._folder)
             model = kinds[self._settings.kind].from_pretrained(self._folder, dtype="auto")
-        except Exception as error:
-            # Damaged or foreign files raise nearly anything from within transformers' readers.
-            raise UserError(
-                f"the model in {self._folder} cannot be built as {self._settings.kind}: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
         tokenizer = getattr(processor, "tokenizer", None)
         if tokenizer is not None and self._settings.kind == "image-text-to-text":
             tokenizer.padding_side = "left"
@@ -152,22 +146,3 @@ def _chat(processor: Any, text: str) -> str:
         [{"role": "user", "content": content}], add_generation_prompt=True
     )
     return prompt
-
-
-def _locate(model: str) -> Path:
-    """The folder of a model's files; nothing is downloaded."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder
-    try:
-        return Path(snapshot_download(model, local_files_only=True))
-    except HFValidationError as error:
-        raise UserError(
-            f"protocol setting 'vqa.model': {model!r} is neither a folder nor a name on the "
-            "Hugging Face hub"
-        ) from error
-    except LocalEntryNotFoundError as error:
-        raise Unavailable(f"model missing, run `hf download {model}`") from error

@@ -15,7 +15,7 @@ from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Status
 from tasks.gallery import Card, Shot, write_gallery
 from tasks.gedit.cells import Usage, read_usage
-from tasks.gedit.layout import GROUPS, edited_path, source_path
+from tasks.gedit.edits import GROUPS, edited_path, source_path
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,11 +16,10 @@ from harness.interfaces import Code, Columns, Extractor, OnProgress, Picture, of
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Sample, digest_of
 from tasks.gedit.conclusion import conclude, write_originals
+from tasks.gedit.edits import SIZE, Edit, edited_path
 from tasks.gedit.judging import EditPair
-from tasks.gedit.layout import SIZE, edited_path
 from tasks.gedit.settings import GEditSettings
-from tasks.gedit.sizes import input_size
-from tasks.gedit.source import GIVEN, JUDGED, Edit, GEditSource
+from tasks.gedit.source import GIVEN, JUDGED, GEditSource
 from tasks.shared.pictures import labelled_grid
 from tasks.shared.text_to_image import render_images, text_column
 
@@ -86,10 +85,8 @@ class GEditData:
     def load(self, sample: Sample) -> Original:
         """Decode both originals, the model's at its size."""
         given = self._image(GIVEN, sample.id)
-        size = self._settings.input
-        given = given.resize(
-            input_size(*given.size, size.area, size.multiple), Image.Resampling.BICUBIC
-        )
+        size = self._settings.input.of_original(*given.size)
+        given = given.resize(size, Image.Resampling.BICUBIC)
         judged = self._image(JUDGED, sample.id)
         return Original(self._source.edits[sample.id], np.asarray(judged), np.asarray(given))
 

@@ -28,9 +28,8 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.types import Sample, Status, digest_of
 from tasks.gedit.cells import Judging, judged_columns
 from tasks.gedit.data import about
-from tasks.gedit.layout import SIZE, sample_id
+from tasks.gedit.edits import SIZE, Edit, checked_edit
 from tasks.gedit.settings import GEditSettings
-from tasks.gedit.source import Edit
 from tasks.gedit.viescore import Verdict
 from tasks.shared.jsonl import read_objects
 from tasks.shared.text_to_image import text_column
@@ -127,20 +126,14 @@ def _edit(line: Mapping[str, Any], where: str, number: int) -> Edit:
     group, language, intersection = (
         next((line[alias] for alias in aliases if alias in line), None) for aliases in _ALIASES
     )
-    key = line.get("key", PurePosixPath(str(line.get("edited_image", ""))).stem)
-    instruction = line.get("instruction")
-    for name, text in (
-        ("group", group),
-        ("language", language),
-        ("instruction", instruction),
-        ("key", key),
-    ):
-        if not isinstance(text, str) or not text:
-            raise UserError(f"{where}: {name!r} is {text!r}, expected a text")
-    if not isinstance(intersection, bool):
-        raise UserError(f"{where}: 'intersection' is {intersection!r}, expected true or false")
-    name = sample_id(str(group), str(language), str(key), where)
-    return Edit(name, str(group), str(language), str(instruction), intersection, number)
+    cells = {
+        "group": group,
+        "language": language,
+        "key": line.get("key", PurePosixPath(str(line.get("edited_image", ""))).stem),
+        "instruction": line.get("instruction"),
+        "intersection": intersection,
+    }
+    return checked_edit(cells, where, number)
 
 
 def _pictures(line: Mapping[str, Any], path: Path) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from harness.interfaces import Label, Observations
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.types import MetricValue
 from harness.metrics import stats
-from tasks.gedit.layout import GROUPS
+from tasks.gedit.edits import GROUPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

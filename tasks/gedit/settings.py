@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -20,6 +21,19 @@ class InputSize(Record):
     multiple: int = Field(ge=1)
     """Of both sides."""
     kernel: Literal["pil-bicubic"]
+
+    def of_original(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that the published script gives an original, near `area` pixels.
+
+        Both sides are rounded to the nearest multiple, and where that leaves fewer pixels than
+        asked for, the width alone grows by one multiple; the ratio shifts by that.
+        """
+        ratio = width / height
+        exact = math.sqrt(self.area * ratio)
+        columns, rows = (max(1, round(side / self.multiple)) for side in (exact, exact / ratio))
+        if columns * rows * self.multiple**2 < self.area:
+            columns += 1
+        return columns * self.multiple, rows * self.multiple
 
 
 class PromptDigests(Record):

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.data.settings import read_settings
 from harness.interfaces.errors import DecodeError, UserError
-from tasks.gedit.layout import LANGUAGES, LAYOUT, LIST, REPOSITORY, sample_id
+from tasks.gedit.edits import LANGUAGES, LAYOUT, LIST, REPOSITORY, Edit, checked_edit
 from tasks.shared.jsonl import read_objects
 
 JUDGED, GIVEN = "input_image", "input_image_raw"
 """Columns: the original that edits are compared with, and the one that a model is given."""
-_TEXTS = ("task_type", "key", "instruction", "instruction_language")
-_COMMON = "Intersection_exist"
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """One edit that is asked for."""
-
-    id: str
-    group: str
-    language: str
-    instruction: str
-    intersection: bool
-    """Whether every model of the published comparison answered it."""
-    row: int
+_COLUMNS = ("task_type", "instruction_language", "key", "instruction", "Intersection_exist")
 
 
 class Table(Protocol):
@@ -65,7 +50,8 @@ class GEditSource:
         self.edits: dict[str, Edit] = {}
         others = set()
         for row, texts in enumerate(table.texts()):
-            edit = _edit(row, texts, f"{where}, row {row + 1}")
+            cells = {name: texts.get(name) for name in _COLUMNS}
+            edit = checked_edit(cells, f"{where}, row {row + 1}", row)
             if edit.language != language:
                 others.add(edit.language)
             elif edit.id in self.edits:
@@ -100,17 +86,6 @@ class GEditSource:
         return self._table.read(self.edits[name].row, column)
 
 
-def _edit(row: int, texts: Mapping[str, Any], where: str) -> Edit:
-    for name in _TEXTS:
-        if not isinstance(texts.get(name), str) or not texts[name].strip():
-            raise UserError(f"{where}: {name!r} is {texts.get(name)!r}, expected a text")
-    if not isinstance(texts.get(_COMMON), bool):
-        raise UserError(f"{where}: {_COMMON!r} is {texts.get(_COMMON)!r}, expected true or false")
-    group, key, instruction, language = (texts[name] for name in _TEXTS)
-    name = sample_id(group, language, key, where)
-    return Edit(name, group, language, instruction, texts[_COMMON], row)
-
-
 class HuggingFaceTable:
     """The published data set, as the package `datasets` reads it.
 
@@ -122,7 +97,7 @@ class HuggingFaceTable:
     def __init__(self, table: Any, where: str) -> None:
         import datasets
 
-        columns = (*_TEXTS, _COMMON, JUDGED, GIVEN)
+        columns = (*_COLUMNS, JUDGED, GIVEN)
         if missing := [name for name in columns if name not in table.column_names]:
             raise UserError(f"{where} lacks the columns {', '.join(missing)}: expected {LAYOUT}")
         table = table.select_columns(list(columns))

@@ -9,7 +9,7 @@ from harness.engine import protocols
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import Protocol, TaskSpec
 from tasks import PROTOCOLS
-from tasks.gedit.layout import LAYOUT
+from tasks.gedit.edits import LAYOUT
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,11 +10,10 @@ import numpy as np
 from PIL import Image
 
 from harness.data.digests import DigestCache
-from harness.interfaces.errors import UserError
 from harness.interfaces.once import Once
 from tasks.geneval.settings import ColourModel
 from tasks.geneval.vocabulary import COLOUR_TEMPLATES, COLOURS
-from tasks.zeroshot.classifier import cached_weights
+from tasks.shared.networks import building, open_clip_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +56,7 @@ class ColourClassifier:
         self._model = model
         self._device = device
         named = Path(model.tag).expanduser()
-        self._weights = named if named.is_file() else cached_weights(model.teacher, model.tag)
+        self._weights = named if named.is_file() else open_clip_weights(model.teacher, model.tag)
         self.weights_sha256 = DigestCache().of_file(self._weights)
         self._network = Once(self._build)
         self._texts: dict[str, Tensor] = {}
@@ -99,14 +98,9 @@ class ColourClassifier:
     def _build(self) -> tuple[Any, Any, Any]:
         import open_clip
 
-        try:
+        name = self._model.teacher
+        with building(f"the colour model {name} cannot be built from {self._weights}"):
             network, _, transform = open_clip.create_model_and_transforms(
-                self._model.teacher, pretrained=str(self._weights), device=self._device
+                name, pretrained=str(self._weights), device=self._device
             )
-        except Exception as error:
-            # Damaged files raise nearly anything from within three formats' readers.
-            raise UserError(
-                f"the colour model {self._model.teacher} cannot be built from {self._weights}: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
-        return network.eval(), transform, open_clip.get_tokenizer(self._model.teacher)
+        return network.eval(), transform, open_clip.get_tokenizer(name)

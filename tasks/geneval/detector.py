@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data.digests import DigestCache
-from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.errors import UserError
 from harness.interfaces.once import Once
 from tasks.geneval.settings import TransformersDetector
 from tasks.geneval.vocabulary import OBJECTS
+from tasks.shared.networks import building, locate, pinned
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,13 +139,8 @@ class Mask2Former:
     def __init__(self, settings: TransformersDetector, device: str) -> None:
         self._settings = settings
         self._device = device
-        self._folder = _locate(settings.network)
-        self.weights_sha256 = DigestCache().of_file(self._folder / _FILES[1])
-        if settings.weights not in {"", self.weights_sha256}:
-            raise Unavailable(
-                f"{self._folder / _FILES[1]} is not the file that the protocol pins (its SHA-256 "
-                f"is {self.weights_sha256[:12]}…, expected {settings.weights[:12]}…)"
-            )
+        self._folder = locate(settings.network, "detector.network", _FILES)
+        self.weights_sha256 = pinned(self._folder / _FILES[1], settings.weights)
         self._network = Once(self._build)
 
     def __call__(self, image: np.ndarray, least: float) -> list[Found]:
@@ -173,13 +167,8 @@ class Mask2Former:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        try:
+        with building(f"the detector cannot be built from {self._folder}"):
             network: Any = Mask2FormerForUniversalSegmentation.from_pretrained(self._folder)
-        except Exception as error:
-            # Damaged files raise nearly anything from within transformers' readers.
-            raise UserError(
-                f"the detector cannot be built from {self._folder}: {str(error).splitlines()[0]}"
-            ) from error
         if network.config.num_labels != len(OBJECTS):
             raise UserError(
                 f"the detector in {self._folder} knows {network.config.num_labels} classes; "
@@ -214,25 +203,3 @@ def self_check(detect: Any) -> list[str]:
         if name not in {each.name for each in found}:
             missed.append(f"no {name} in the photo {photo!r}")
     return missed
-
-
-def _locate(network: str) -> Path:
-    """The folder of a network's files; nothing is downloaded."""
-    from huggingface_hub import try_to_load_from_cache
-
-    folder = Path(network).expanduser()
-    if folder.is_dir():
-        absent = [name for name in _FILES if not (folder / name).is_file()]
-        if absent:
-            raise UserError(f"detector {network}: the folder has no {' and no '.join(absent)}")
-        return folder
-    try:
-        found = [try_to_load_from_cache(network, name) for name in _FILES]
-    except ValueError as error:
-        raise UserError(
-            f"protocol setting 'detector.network': {network!r} is neither a folder nor a name on "
-            "the Hugging Face hub"
-        ) from error
-    if not all(isinstance(path, str) for path in found):
-        raise Unavailable(f"detector missing, run `hf download {network} {' '.join(_FILES)}`")
-    return Path(str(found[1])).parent

@@ -68,7 +68,13 @@ class VqaTask:
         return protocol
 
     def perform(
-        self, request: RunRequest, model: Model, device: str, root: Path, progress: Progress
+        self,
+        request: RunRequest,
+        protocol: Protocol,
+        model: Model,
+        device: str,
+        root: Path,
+        progress: Progress,
     ) -> ObservedRows:
         """Ask and score through lmms-eval; replies that are there already are not asked for again.
 
@@ -80,7 +86,7 @@ class VqaTask:
         from tasks.vqa.answers import Origin, observed, read_rows
         from tasks.vqa.process import EVALUATOR, Crashed
 
-        job = self._job(request, model, device, root)
+        job = self._job(request, VqaSettings.of(protocol.settings), model, device, root)
         check_installed(job.settings.lmms_eval)
         crash = ""
         if not _finished(job):
@@ -120,14 +126,13 @@ class VqaTask:
             if len(replied) and replied["score"].isna().all():
                 _write_submission(root, replied)
 
-    def _job(self, request: RunRequest, model: Model, device: str, root: Path) -> Job:
+    def _job(
+        self, request: RunRequest, settings: VqaSettings, model: Model, device: str, root: Path
+    ) -> Job:
         from harness.interfaces.registry import loaded_plugins
         from tasks.vqa.job import Job
         from tasks.vqa.local_data import find_copy
 
-        settings = VqaSettings.of(
-            self.protocol(request.protocol or self.spec.protocols[0]).settings
-        )
         subset = self._suite.data.partition(":")[2]
         data = None
         if request.data is not None:

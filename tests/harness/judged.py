@@ -178,7 +178,13 @@ class PerformedColours:
         return Colours().protocol(name)
 
     def perform(
-        self, request: RunRequest, model: Model, device: str, root: Path, progress: Progress
+        self,
+        request: RunRequest,
+        protocol: Protocol,
+        model: Model,
+        device: str,
+        root: Path,
+        progress: Progress,
     ) -> ObservedRows:
         self._performed.append(device)
         names = COLOURS[: request.limit]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks.gedit.layout import GROUPS
+from tasks.gedit.edits import GROUPS
 
 PROTOCOLS = Path(__file__).parents[3] / "tasks" / "protocols"
 PROMPTS = {

@@ -15,7 +15,7 @@ from PIL import Image
 from harness.data.store import Store
 from harness.engine.observed import score_file
 from harness.engine.score import score as run_score
-from tasks.gedit.layout import GROUPS
+from tasks.gedit.edits import GROUPS
 from tests.conftest import CommandLine
 from tests.tasks.gedit.small import NASTY, reply
 

@@ -16,27 +16,27 @@ from harness.engine.protocols import load
 from harness.interfaces import Observations
 from harness.interfaces.errors import DecodeError, UserError
 from tasks import PROTOCOLS
-from tasks.gedit.layout import GROUPS, LANGUAGES
+from tasks.gedit.edits import GROUPS, LANGUAGES
 from tasks.gedit.prompts import read_prompts
 from tasks.gedit.scores import OVERALL, OVERALL_INTERSECTION, QUALITY, SEMANTICS, macro_mean
-from tasks.gedit.settings import GEditSettings
-from tasks.gedit.sizes import input_size
+from tasks.gedit.settings import GEditSettings, InputSize
 from tasks.gedit.source import open_gedit
 from tasks.gedit.task import GEDIT, GEDIT_EN
 from tests.tasks.gedit.small import instruction, write_data
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text(encoding="utf-8"))
+INPUT = InputSize(area=512 * 512, multiple=32, kernel="pil-bicubic")
 
 
 @pytest.mark.parametrize("case", GOLDEN["calculate_dimensions"], ids=lambda c: f"{c['w']}x{c['h']}")
 def test_sizes_are_the_published_scripts(case: dict[str, int]) -> None:
-    width, height = input_size(case["w"], case["h"], 512 * 512, 32)
+    width, height = INPUT.of_original(case["w"], case["h"])
     assert [width, height, width * height] == case["out"]
 
 
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1)])
 def test_sizes_of_extreme_images_have_sides(size: tuple[int, int]) -> None:
-    assert min(input_size(*size, 512 * 512, 32)) >= 32
+    assert min(INPUT.of_original(*size)) >= 32
 
 
 def test_the_protocols_name_the_published_prompts() -> None:

@@ -16,8 +16,8 @@ from harness.interfaces import Code
 from harness.interfaces.registry import MODELS
 from harness.interfaces.types import ModelCard
 from harness.judges.openai_judge import Patience
-from tasks.gedit.layout import GROUPS
-from tasks.gedit.sizes import input_size
+from tasks.gedit.edits import GROUPS
+from tasks.gedit.settings import InputSize
 from tests.conftest import CommandLine
 from tests.harness.judges.endpoint import FAULTS
 from tests.tasks.gedit.conftest import Bench
@@ -304,7 +304,9 @@ def test_a_model_that_edits_is_given_originals_at_its_size(
         name = rows[rows["instruction"] == text]["id"].item()
         group, _, key = name.split("/")
         with Image.open(bench.data / f"images/{group}-{key.removeprefix(group)}.png") as image:
-            width, height = input_size(*image.size, 512 * 512, 32)
+            width, height = InputSize(
+                area=512 * 512, multiple=32, kernel="pil-bicubic"
+            ).of_original(*image.size)
             expected = np.asarray(image.convert("RGB").resize((width, height)))
         assert shape == (height, width, 3)
         written = Image.open(run_folder(bench) / f"images/fullset/{name}.png")

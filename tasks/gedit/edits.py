@@ -1,8 +1,11 @@
-"""What GEdit-Bench consists of: languages, groups, and names of samples and files."""
+"""What GEdit-Bench consists of: its edits, their groups and languages, and names of files."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from harness.interfaces.errors import UserError
 
@@ -33,18 +36,40 @@ SIZE = 606
 _NAME = re.compile(r"[\w-][\w.-]*")
 
 
-def sample_id(group: str, language: str, key: str, where: str) -> str:
-    """A sample's name, 'subject-add/en/KEY'.
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One edit that is asked for."""
+
+    id: str
+    """'subject-add/en/KEY'."""
+    group: str
+    language: str
+    instruction: str
+    intersection: bool
+    """Whether every model of the published comparison answered it."""
+    row: int
+    """Place in the data, from 0."""
+
+
+def checked_edit(cells: Mapping[str, Any], where: str, row: int) -> Edit:
+    """An edit from the cells of a row.
 
     Args:
-        group: One of `GROUPS`.
-        language: One of `LANGUAGES`.
-        key: The data's own name of the sample.
+        cells: Group, language, key, instruction and intersection in this order, under the names
+            that errors call them by.
         where: Begins the error: a file with its line, a data set with its row.
+        row: Place in the data, from 0.
 
     Raises:
-        UserError: One of them is none.
+        UserError: A cell is not as it should be.
     """
+    *texts, (flag, intersection) = cells.items()
+    for name, text in texts:
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(f"{where}: {name!r} is {text!r}, expected a text")
+    if not isinstance(intersection, bool):
+        raise UserError(f"{where}: {flag!r} is {intersection!r}, expected true or false")
+    group, language, key, instruction = (text for _, text in texts)
     if group not in GROUPS:
         raise UserError(f"{where}: unknown group {group!r}: use one of {', '.join(GROUPS)}")
     if language not in LANGUAGES:
@@ -53,7 +78,7 @@ def sample_id(group: str, language: str, key: str, where: str) -> str:
         raise UserError(
             f"{where}: the key {key!r} is no file name: use letters, digits, dots, - and _"
         )
-    return f"{group}/{language}/{key}"
+    return Edit(f"{group}/{language}/{key}", group, language, instruction, intersection, row)
 
 
 def edited_path(sample: str) -> str:

@@ -1,0 +1,112 @@
+"""Networks of other people: where their files lie on this machine, and that they can be built."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.data.digests import DigestCache
+from harness.interfaces.errors import Unavailable, UserError
+
+_OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+def locate(name: str, setting: str, files: Sequence[str] = ()) -> Path:
+    """The folder of a model's files, or its snapshot in the Hugging Face cache, never downloaded.
+
+    Args:
+        name: A folder, or a repository on the hub.
+        setting: The protocol's setting that names it, for errors.
+        files: What must lie there.
+
+    Raises:
+        UserError: There is no such model, or the folder lacks a file.
+        Unavailable: The cache has not all of it.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    missing = f"model missing, run `hf download {' '.join([name, *files])}`"
+    folder = Path(name).expanduser()
+    given = folder.is_dir()
+    if not given:
+        try:
+            folder = Path(snapshot_download(name, local_files_only=True))
+        except HFValidationError as error:
+            raise UserError(
+                f"protocol setting {setting!r}: {name!r} is neither a folder nor a name on the "
+                "Hugging Face hub"
+            ) from error
+        except LocalEntryNotFoundError as error:
+            raise Unavailable(missing) from error
+    if absent := [file for file in files if not (folder / file).is_file()]:
+        if given:
+            raise UserError(f"protocol setting {setting!r}: {folder} has no {', '.join(absent)}")
+        raise Unavailable(missing)
+    return folder
+
+
+def open_clip_weights(model: str, tag: str) -> Path:
+    """An open_clip model's weights in the Hugging Face cache, never downloaded.
+
+    Raises:
+        Unavailable: They, or its tokenizer, are not there.
+        UserError: open_clip publishes no such weights on the hub.
+    """
+    import open_clip
+    from huggingface_hub import try_to_load_from_cache
+
+    published = open_clip.get_pretrained_cfg(model, tag)
+    repository, _, filename = published.get("hf_hub", "").rpartition("/")
+    if not repository:
+        raise UserError(
+            f"the protocol's open_clip model: open_clip publishes no weights {tag!r} of "
+            f"{model!r} on the Hugging Face hub; see open_clip.list_pretrained()"
+        )
+    needed = open_clip.get_model_config(model)["text_cfg"].get("hf_tokenizer_name")
+    if needed and importlib.util.find_spec("transformers") is None:
+        raise Unavailable(
+            f"the tokenizer of {model} needs transformers, run `pip install transformers`"
+        )
+    if needed and not isinstance(try_to_load_from_cache(needed, "tokenizer_config.json"), str):
+        raise Unavailable(f"tokenizer of {needed} missing, run `hf download {needed}`")
+    for candidate in (filename,) if filename else _OPEN_CLIP_FILES:
+        found = try_to_load_from_cache(repository, candidate)
+        if isinstance(found, str):
+            return Path(found)
+    raise Unavailable(f"weights of {repository} missing, run `hf download {repository}`")
+
+
+def pinned(path: Path, expected: str, fix: str = "") -> str:
+    """The SHA-256 of a file of weights; raise `Unavailable` where the protocol pins another one.
+
+    Args:
+        path: The file.
+        expected: What the protocol pins; empty for whichever file lies there.
+        fix: The command that brings the right file, if there is one.
+    """
+    digest = DigestCache().of_file(path)
+    if expected not in {"", digest}:
+        raise Unavailable(
+            f"{path} is not the file that the protocol pins (its SHA-256 is {digest[:12]}…, "
+            f"expected {expected[:12]}…)" + (f", run `{fix}`" if fix else "")
+        )
+    return digest
+
+
+@contextlib.contextmanager
+def building(what: str) -> Iterator[None]:
+    """Turn whatever goes wrong while a network is built into one `UserError`.
+
+    Damaged or foreign files raise nearly any exception from within their formats' readers.
+
+    Args:
+        what: Begins the error: 'the detector in FOLDER cannot be built'.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{what}: {reason}") from error
