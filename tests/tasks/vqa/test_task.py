@@ -34,7 +34,7 @@ def test_each_suite_has_its_task_in_the_protocol() -> None:
         task = TASKS.get(name)
         for protocol in task.spec.protocols:
             assert task.protocol(protocol).settings["lmms_task"] in _SPLITS
-    with pytest.raises(UserError, match="'lmms_task' of this understanding suite"):
+    with pytest.raises(UserError, match="'lmms_task' is missing"):
         POPE.protocol("lmms-test")
     assert VQAV2.protocol("lmms-test").digest != VQAV2.protocol("lmms").digest
     assert len(PERCEPTION) == 10
