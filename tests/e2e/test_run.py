@@ -169,9 +169,9 @@ def test_killed_run_resumes_to_the_same_record(tmp_path: Path) -> None:
     assert start(*command, "--out", tmp_path / "whole", environment={}).wait(120) == 0
     cut = tmp_path / "cut"
     process = start(*command, "--out", cut, environment={})
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600  # Against a hang; a busy machine may take long.
     while len(parts(cut)) < 2:
-        assert time.monotonic() < deadline, "no block was finished within a minute"
+        assert time.monotonic() < deadline, "no block was finished in ten minutes"
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait(30)
