@@ -75,13 +75,26 @@ def imports_of(module: str) -> set[str]:
 
 
 def test_no_circles() -> None:
-    graph = {
-        module: imports_of(module) for module in MODULES if not module.startswith("uniwetok.train")
-    }
+    graph = {module: imports_of(module) for module in MODULES}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as circle:
         pytest.fail(" -> ".join(circle.args[1]))
+
+
+KNOW_TRAINING = ("train", "presets", "studies", "commands")
+"""Rooms of `uniwetok` that import training; its models, losses and plug-ins work without."""
+
+
+def test_models_do_not_know_how_they_are_trained() -> None:
+    wrong = [
+        f"{module} imports {other}"
+        for module in MODULES
+        if not module.startswith(tuple(f"uniwetok.{room}" for room in KNOW_TRAINING))
+        for other in imports_of(module)
+        if other.startswith("uniwetok.train")
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_the_harness_is_built_from_the_ground_up() -> None:

@@ -1,8 +1,9 @@
-"""Configurations from mappings, as files hold them."""
+"""Dataclasses as settings: built from mappings, their values checked, unknown names explained."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -20,3 +21,30 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
     if unknown:
         raise ValueError(f"unknown fields {', '.join(unknown)}; known: {', '.join(known)}")
     return kind(**values)
+
+
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """Require a whole number of at least ``least``; True and False are none.
+
+    Raises:
+        ValueError: it is something else; the message names the field and its value.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least {least}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Say the nearest known names where there are any, then all of them."""
+    choices = list(known)
+    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return f"{hint}known: {', '.join(choices)}"
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Name nested values by their paths, such as ``optimizer.learning_rate``."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        path = f"{prefix}{name}"
+        flat |= flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return flat

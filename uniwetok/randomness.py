@@ -1,9 +1,13 @@
-"""Random streams addressed by step, so that a resumed run draws what it would have drawn."""
+"""Random streams by address, such as (seed, "step", 17): nothing drawn before moves them.
+
+So a resumed run draws what it would have drawn, whatever process or step asks.
+"""
 
 from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import torch
 
 
@@ -14,5 +18,10 @@ def stream_seed(*address: int | str) -> int:
 
 
 def stream(*address: int | str, device: torch.device | str = "cpu") -> torch.Generator:
-    """Give the generator of the stream with this address."""
+    """Give torch's generator of the stream with this address."""
     return torch.Generator(device).manual_seed(stream_seed(*address))
+
+
+def generator(*address: int | str) -> np.random.Generator:
+    """Give NumPy's generator of the stream with this address."""
+    return np.random.Generator(np.random.PCG64(stream_seed(*address)))

@@ -18,11 +18,11 @@ from uniwetok.ar import BitDance, Guidance, sample
 from uniwetok.nano import AR_WEIGHTS, GUIDANCE, SCHEDULE, STEPS, WEIGHTS
 from uniwetok.randomness import stream
 from uniwetok.tokenizer import UniWeTok, quantizer
+from uniwetok.train import TrainingError
 from uniwetok.train.codes.cache import CENTER_VIEWS, Codes, open_codes
 from uniwetok.train.codes.views import center_view
 from uniwetok.train.data.augment import to_model_range
-from uniwetok.train.engine.errors import TrainingError
-from uniwetok.train.engine.pictures import to_pixels
+from uniwetok.train.engine.logs import to_pixels
 
 _SAMPLES_A_CLASS = 4
 _PAIRS_SHOWN = 8

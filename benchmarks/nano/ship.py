@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from benchmarks.nano.classes import read_table
 from uniwetok.ar import BitDance
-from uniwetok.ar.checkpoint import NAMES_FILE
+from uniwetok.ar.checkpoint import NAMES_FILE, TOKENIZER_FILE
 from uniwetok.nano import AR_WEIGHTS, WEIGHTS
 from uniwetok.tokenizer import CheckpointError, UniWeTok
-from uniwetok.train.ar.trainer import TOKENIZER_FILE
-from uniwetok.train.codes.cache import encoder_digest
+from uniwetok.tokenizer.model import encoder_digest
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,7 +15,7 @@ from benchmarks.metrics.rounds import Claim, Comparison, Line, Outputs, lines
 from benchmarks.metrics.table import time_table
 from benchmarks.train_step.options import SIZES, Row, parse
 from benchmarks.train_step.sides import OURS, RELEASED, Lap, Sides, training
-from uniwetok.train.engine.config import TokenizerTraining
+from uniwetok.train.tokenizer.config import TokenizerTraining
 
 GOAL = 1.2
 _LABELS: dict[Row, str] = {

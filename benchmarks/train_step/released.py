@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 from uniwetok.losses.config import TokenizerLossConfig
 from uniwetok.randomness import stream
 from uniwetok.tokenizer.config import UniWeTokConfig
-from uniwetok.train.engine.config import TokenizerTraining
+from uniwetok.train.tokenizer.config import TokenizerTraining
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool, dropout_p: float) -> Tensor:

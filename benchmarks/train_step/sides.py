@@ -17,9 +17,9 @@ from benchmarks.train_step.released import ReleasedStep
 from uniwetok.losses.config import TokenizerLossConfig
 from uniwetok.losses.perceptual import convolutions
 from uniwetok.tokenizer.config import UniWeTokConfig
-from uniwetok.train.data import Batch
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.engine.config import TokenizerTraining
+from uniwetok.train.data.stream import Batch
+from uniwetok.train.tokenizer.config import TokenizerTraining
 from uniwetok.train.tokenizer.trainer import TokenizerTrainer
 
 OURS, RELEASED = "ours", "released"

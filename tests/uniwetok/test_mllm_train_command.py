@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import CommandLine
 from tests.uniwetok.train.mllm.tiny import write_data, write_language_model, write_tokenizer
 from uniwetok.presets import MLLM_PRESETS, get_mllm
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
 
 SMALL = (
     *("model.width=32", "model.latent_channels=16", "model.max_side=512"),

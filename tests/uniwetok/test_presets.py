@@ -10,9 +10,9 @@ import pytest
 from reports.paper import load_table
 from uniwetok import presets
 from uniwetok.losses.config import PriorConfig
-from uniwetok.train.engine.config import PAPER_TEACHER, TokenizerTraining
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
 from uniwetok.train.engine.overrides import override
+from uniwetok.train.tokenizer.config import PAPER_TEACHER, TokenizerTraining
 
 TABLES = range(14, 34)
 

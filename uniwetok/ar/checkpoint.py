@@ -17,6 +17,8 @@ from uniwetok.tokenizer.checkpoint import CheckpointError
 
 NAMES_FILE = "classes.txt"
 """Beside weights: the names of their classes, one a line, where they are not ImageNet's."""
+TOKENIZER_FILE = "tokenizer.json"
+"""Beside weights: digest of the encoder whose codes they were trained on."""
 _TOKENIZER_PREFIX = "vae."
 _ASSUMED_HEAD_DIM = 64
 _ENTRIES = ("ema", "model")

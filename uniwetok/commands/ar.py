@@ -115,7 +115,7 @@ def _train(
     from accelerate import PartialState
 
     from uniwetok.train.ar.run import train_ar
-    from uniwetok.train.data import open_images
+    from uniwetok.train.data.opening import open_images
 
     if config.validate_every and tokenizer is None:
         raise UserError("--tokenizer is missing: validation decodes samples with it")

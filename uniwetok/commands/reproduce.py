@@ -120,9 +120,9 @@ def mini_mllm(
 
 def _arms(only: list[str]) -> list[Arm]:
     """Arms that the directions of some tables, or of all, compare."""
+    from uniwetok.fields import did_you_mean
     from uniwetok.studies.claims import CLAIMS, TABLES
     from uniwetok.studies.settings import ARMS
-    from uniwetok.train.engine.suggest import did_you_mean
 
     for name in only:
         if name not in TABLES:

@@ -136,7 +136,7 @@ def print_finished(finished: Finished, next_step: str, *, as_json: bool) -> None
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Turn what the user can mend into one line and exit code 2."""
-    from uniwetok.train.engine.errors import TrainingError
+    from uniwetok.train import TrainingError
 
     try:
         yield

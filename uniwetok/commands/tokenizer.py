@@ -27,8 +27,8 @@ from uniwetok.commands.shared import (
 )
 
 if TYPE_CHECKING:
-    from uniwetok.train.engine.config import TokenizerTraining
     from uniwetok.train.engine.loop import Finished
+    from uniwetok.train.tokenizer.config import TokenizerTraining
 
 
 def tokenizer(
@@ -94,7 +94,7 @@ def _train(
     from accelerate import PartialState
 
     from harness.data.assets import locate
-    from uniwetok.train.data import open_images
+    from uniwetok.train.data.opening import open_images
     from uniwetok.train.tokenizer.run import train
 
     source = open_images(data)

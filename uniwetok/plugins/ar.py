@@ -216,8 +216,8 @@ class UniWeTokAR:
 
     def _check_codes(self, tokenizer: UniWeTok) -> None:
         """Compare the encoder with the one that training noted, where it did."""
-        from uniwetok.train.ar.trainer import TOKENIZER_FILE
-        from uniwetok.train.codes.cache import encoder_digest
+        from uniwetok.ar.checkpoint import TOKENIZER_FILE
+        from uniwetok.tokenizer.model import encoder_digest
 
         note = self._folder / TOKENIZER_FILE
         if not note.is_file():

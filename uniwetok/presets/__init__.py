@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from uniwetok.fields import did_you_mean
 from uniwetok.presets.ar import AR, ARPreset
 from uniwetok.presets.large import LARGE
 from uniwetok.presets.mllm import MLLM, MLLMPreset
 from uniwetok.presets.nano import NANO
 from uniwetok.presets.preset import Preset
 from uniwetok.presets.tables import TABLES
-from uniwetok.train.engine.errors import TrainingError
-from uniwetok.train.engine.suggest import did_you_mean
+from uniwetok.train import TrainingError
 
 T = TypeVar("T")
 

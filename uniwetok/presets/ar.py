@@ -9,8 +9,8 @@ from uniwetok.ar.config import BitDanceConfig
 from uniwetok.presets.preset import IMAGENET
 from uniwetok.train.ar.config import ARTraining
 from uniwetok.train.codes.config import CodesConfig
-from uniwetok.train.engine.config import OptimizerConfig
 from uniwetok.train.engine.overrides import to_dict
+from uniwetok.train.engine.settings import OptimizerConfig
 
 _OPEN = (
     "The paper follows BitDance and prints no training settings: they are those of its released "

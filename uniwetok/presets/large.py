@@ -7,7 +7,7 @@ from dataclasses import replace
 from uniwetok.presets.preset import DATACOMP, IMAGENET, Preset
 from uniwetok.presets.tables import training
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.engine.config import OptimizerConfig
+from uniwetok.train.engine.settings import OptimizerConfig
 
 BUCKETS = tuple(
     size

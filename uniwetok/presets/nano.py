@@ -6,7 +6,8 @@ from uniwetok.losses.config import TokenizerLossConfig
 from uniwetok.presets.preset import Preset
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.engine.config import OptimizerConfig, TokenizerTraining
+from uniwetok.train.engine.settings import OptimizerConfig
+from uniwetok.train.tokenizer.config import TokenizerTraining
 
 NANO = Preset(
     name="nano",

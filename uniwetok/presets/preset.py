@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from uniwetok.losses.config import PriorConfig
-from uniwetok.train.engine.config import TokenizerTraining
 from uniwetok.train.engine.overrides import to_dict
+from uniwetok.train.tokenizer.config import TokenizerTraining
 
 IMAGENET = "IN-1K training set"
 DATACOMP = "DataComp-1B"

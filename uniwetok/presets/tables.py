@@ -13,7 +13,7 @@ from uniwetok.losses.config import (
 )
 from uniwetok.presets.preset import DATACOMP, IMAGENET, Preset
 from uniwetok.tokenizer.config import Bottleneck, UniWeTokConfig
-from uniwetok.train.engine.config import TokenizerTraining
+from uniwetok.train.tokenizer.config import TokenizerTraining
 
 Distilled = Literal["none", "pre", "post", "both"]
 

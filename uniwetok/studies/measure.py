@@ -16,8 +16,8 @@ from uniwetok.losses.prior import GenerativeAwarePrior
 from uniwetok.randomness import stream, stream_seed
 from uniwetok.tokenizer.model import UniWeTok
 from uniwetok.tokenizer.quantizer import quantize
-from uniwetok.train.engine.config import OptimizerConfig
 from uniwetok.train.engine.optimizers import build_adam
+from uniwetok.train.engine.settings import OptimizerConfig
 
 _BATCH = 64
 _PRIOR_BATCH = 16

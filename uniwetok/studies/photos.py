@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from uniwetok.train.data import ImageSource, UnreadableImage, open_images
+from uniwetok.randomness import generator
+from uniwetok.train import TrainingError
 from uniwetok.train.data.folder import FolderImages
-from uniwetok.train.data.randomness import generator
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.data.opening import open_images
+from uniwetok.train.data.source import ImageSource, UnreadableImage
 
 PACKAGED = (
     "astronaut.png",

@@ -24,9 +24,9 @@ from uniwetok.studies.measure import Side, measure
 from uniwetok.studies.photos import Crops
 from uniwetok.studies.settings import Arm, MiniSettings
 from uniwetok.studies.teacher import StoredTeacher
-from uniwetok.train.data import Batch
+from uniwetok.train import TrainingError
 from uniwetok.train.data.augment import to_model_range
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.data.stream import Batch
 from uniwetok.train.engine.overrides import to_dict
 from uniwetok.train.tokenizer.trainer import TokenizerTrainer
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from uniwetok.presets import get
-from uniwetok.train.engine.config import TokenizerTraining
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
 from uniwetok.train.engine.overrides import override
+from uniwetok.train.tokenizer.config import TokenizerTraining
 
 SIZE = 32
 """Height and width of the images, in pixels."""

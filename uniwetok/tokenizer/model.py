@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -311,3 +313,12 @@ class UniWeTok(nn.Module):
         folder = Path(folder)
         checkpoint.write_tensors(folder / checkpoint.WEIGHTS_FILE, self.state_dict())
         write_json(folder / checkpoint.CONFIG_FILE, self.config.to_dict())
+
+
+def encoder_digest(tokenizer: UniWeTok) -> str:
+    """SHA-256 of what codes depend on: the encoder's weights and the tokenizer's configuration."""
+    digest = hashlib.sha256(json.dumps(tokenizer.config.to_dict(), sort_keys=True).encode())
+    for name, weight in sorted(tokenizer.encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().float().cpu().contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,1 +1,8 @@
-"""Training of the tokenizer: its settings, data, loop and checkpoints."""
+"""Training of the paper's three models: one loop, three recipes."""
+
+
+class TrainingError(ValueError):
+    """What stops a training run, for a reason that the user can mend.
+
+    The message says what is wrong, where, and how to fix it.
+    """

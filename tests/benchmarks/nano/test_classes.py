@@ -12,7 +12,7 @@ from benchmarks.nano.classes import assign, photo_name, read_table, sort_photos
 from tasks.gen.task import IMAGENET_GEN
 from uniwetok.nano import AR_WEIGHTS
 from uniwetok.presets import get_ar
-from uniwetok.train.data import open_images
+from uniwetok.train.data.opening import open_images
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "nano.md"
 

@@ -18,7 +18,7 @@ from tests.uniwetok.ar.toys import tiny
 from tests.uniwetok.train.ar.tiny import tiny_tokenizer
 from uniwetok.ar import BitDance
 from uniwetok.plugins.ar import UniWeTokAR
-from uniwetok.train.codes.cache import encoder_digest
+from uniwetok.tokenizer.model import encoder_digest
 
 
 @pytest.fixture(scope="module")

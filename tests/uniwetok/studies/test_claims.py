@@ -8,7 +8,7 @@ from uniwetok.presets import get
 from uniwetok.studies.claims import CLAIMS, TABLES, Claim
 from uniwetok.studies.measure import METRICS
 from uniwetok.studies.settings import ARMS, MiniSettings
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
 
 SETTINGS = MiniSettings(steps=7, batch_size=3)
 

@@ -19,7 +19,7 @@ from uniwetok.studies.mllm.records import write_records
 from uniwetok.studies.mllm.settings import NANO_WEIGHTS, MiniMLLMSettings
 from uniwetok.studies.mllm.shapes import COLOURS, SHAPES, SIDE, EasyVqa, Question, Shape, _told
 from uniwetok.tokenizer import UniWeTok
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
 from uniwetok.train.mllm.data.check import check_records
 from uniwetok.train.mllm.data.sizes import SizeRule
 from uniwetok.train.mllm.data.source import open_records

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from uniwetok.studies.photos import PACKAGED, cut_crops
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
 
 
 def test_packaged_photos_are_all_there() -> None:

@@ -13,7 +13,7 @@ from skimage import data
 
 from tests.uniwetok.train.tiny import TINY
 from uniwetok.tokenizer import UniWeTok
-from uniwetok.train.data import open_images
+from uniwetok.train.data.opening import open_images
 from uniwetok.train.engine.logs import read_log
 from uniwetok.train.tokenizer.run import train
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from uniwetok.losses.config import AdversarialConfig, PriorConfig, TokenizerLossConfig
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.engine.config import OptimizerConfig, TokenizerTraining
+from uniwetok.train.engine.settings import OptimizerConfig
+from uniwetok.train.tokenizer.config import TokenizerTraining
 
 TINY = TokenizerTraining(
     model=UniWeTokConfig(

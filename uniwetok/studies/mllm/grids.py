@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from uniwetok.studies.mllm.measure import Neighbours
 from uniwetok.studies.mllm.shapes import SHAPES
 from uniwetok.train.data.augment import to_model_range
-from uniwetok.train.engine.pictures import write_grid, write_pairs
+from uniwetok.train.engine.logs import write_grid, write_pairs
 
 Picture = NDArray[np.uint8]
 _SHOWN = 16

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from uniwetok.mllm.chat import Sampling
 from uniwetok.mllm.drawing import Drawing
-from uniwetok.randomness import stream, stream_seed
+from uniwetok.randomness import generator, stream, stream_seed
 from uniwetok.studies.mllm.records import RECOLOUR, REMOVE, other_colour
 from uniwetok.studies.mllm.settings import MiniMLLMSettings
 from uniwetok.studies.mllm.shapes import COLOURS, SHAPES, SIDE, EasyVqa, Question, Shape
 from uniwetok.train.data.augment import to_model_range
-from uniwetok.train.data.randomness import generator
-from uniwetok.train.engine.pictures import to_pixels
+from uniwetok.train.engine.logs import to_pixels
 
 if TYPE_CHECKING:
     from uniwetok.mllm import Assistant

@@ -17,8 +17,8 @@ from uniwetok.studies.mllm.records import write_language_model, write_records
 from uniwetok.studies.mllm.report import MiniMLLMResult
 from uniwetok.studies.mllm.settings import MiniMLLMSettings
 from uniwetok.studies.mllm.shapes import EasyVqa
-from uniwetok.train.data import open_images
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
+from uniwetok.train.data.opening import open_images
 from uniwetok.train.engine.loop import Hooks
 from uniwetok.train.mllm.data.source import open_records
 from uniwetok.train.mllm.run import train_mllm

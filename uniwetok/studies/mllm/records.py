@@ -11,10 +11,9 @@ import numpy as np
 from PIL import Image
 
 from uniwetok.files import replaced
-from uniwetok.randomness import stream_seed
+from uniwetok.randomness import generator, stream_seed
 from uniwetok.studies.mllm.settings import LANGUAGE_MODEL
 from uniwetok.studies.mllm.shapes import COLOURS, EasyVqa, Shape
-from uniwetok.train.data.randomness import generator
 
 RECOLOUR, REMOVE = "paint it {colour}", "remove the {shape}"
 _BLIND_SHARE = 0.15

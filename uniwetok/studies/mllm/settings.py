@@ -10,11 +10,12 @@ from uniwetok.losses.config import EntropyConfig, TokenizerLossConfig
 from uniwetok.mllm.config import MLLMConfig
 from uniwetok.presets import get
 from uniwetok.studies.mllm.shapes import SIDE
+from uniwetok.train import TrainingError
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.engine.config import OptimizerConfig, TokenizerTraining
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.engine.settings import OptimizerConfig
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.config import SequenceData
+from uniwetok.train.tokenizer.config import TokenizerTraining
 
 NANO_WEIGHTS = Path(uniwetok.nano.__file__).parent / "weights"
 WIDTH = 192

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
 
 Split = Literal["train", "test"]
 COLOURS = {

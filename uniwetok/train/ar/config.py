@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from uniwetok.ar.config import BitDanceConfig
 from uniwetok.train.codes.config import CodesConfig
-from uniwetok.train.engine.config import OptimizerConfig, Precision, check_run
+from uniwetok.train.engine.settings import ImageRunSettings, OptimizerConfig
 
 UNDECAYED = ("proj_in", "cls_embedding")
 """Parts of the names of weights without decay, beside those of fewer than two dimensions
@@ -27,7 +27,7 @@ def released_optimizer() -> OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ARTraining:
+class ARTraining(ImageRunSettings):
     """One training run of the class-to-image model; the defaults are UniWeTok-B's (paper, Tab. 9).
 
     Where the paper is silent they are those of the released training of BitDance.
@@ -49,30 +49,15 @@ class ARTraining:
     released training takes 800 epochs."""
     ema_decay: float = 0.9999
     """Of the moving average of the weights that is evaluated. Released: 0.9999."""
-    precision: Precision = "bfloat16"
-    """Of the forward and backward passes; weights and optimiser stay in float32. Released:
-    bfloat16."""
-    accumulation: int = 1
-    """Passes whose gradients make one step."""
-    compile: bool = False
-    """Compile the transformer's blocks and the diffusion head."""
-    shard: bool = False
-    """Shard weights, gradients and optimiser over all processes; else each holds a copy."""
-    init: str | None = None
-    """Weights to start from; None draws them anew."""
-    seed: int = 0
-    """Of weights, order of the images, views and noise."""
     log_every: int = 100
     """Steps between lines of the log."""
     checkpoint_every: int = 2500
     """Steps between checkpoints: at most these are lost when a run is killed."""
     grid_every: int = 10_000
     """Steps between pictures of samples; 0 makes none."""
-    validate_every: int = 0
-    """Steps between validations; 0 makes none."""
 
     def __post_init__(self) -> None:
-        check_run(self)
+        super().__post_init__()
         if self.data.resolution % self.model.grid:
             raise ValueError(
                 f"data.resolution={self.data.resolution} is no multiple of model.grid="

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from uniwetok.ar.model import BitDance
 from uniwetok.train.ar.config import ARTraining
-from uniwetok.train.engine.config import check_parts
-from uniwetok.train.engine.footprint import Footprint, kept_bytes
+from uniwetok.train.engine.footprint import Footprint, count_flops, kept_bytes
 from uniwetok.train.engine.plan import Plan, reckon
+from uniwetok.train.engine.settings import check_parts
 
 _FLOAT = 4
 
@@ -53,13 +52,10 @@ def measure_ar(config: ARTraining) -> Footprint:
     """Build and run a configuration's model on tensors without data."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = BitDance(config.model)
-        with FlopCounterMode(display=False) as forward:
-            loss = _loss(model, 1, "cpu")
-        with FlopCounterMode(display=False) as backward:
-            torch.autograd.backward(loss)
+        losses: list[torch.Tensor] = []
         flops = {
-            "forward": forward.get_total_flops(),
-            "backward": backward.get_total_flops(),
+            "forward": count_flops(lambda: losses.append(_loss(model, 1, "cpu"))),
+            "backward": count_flops(lambda: torch.autograd.backward(losses.pop())),
         }
         counts = dict.fromkeys(("class embedding", "transformer", "diffusion head"), 0)
         for name, weight in model.named_parameters():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,8 @@ from accelerate import PartialState
 from uniwetok.ar.guidance import Guidance
 from uniwetok.ar.sampler import sample
 from uniwetok.randomness import stream
+from uniwetok.tokenizer.model import encoder_digest
+from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import ARTraining
 from uniwetok.train.ar.trainer import ARTrainer
 from uniwetok.train.codes.build import OnBlock, build_codes
@@ -21,19 +22,17 @@ from uniwetok.train.codes.cache import (
     check_origin,
     class_labels,
     data_digest,
-    encoder_digest,
     open_codes,
 )
-from uniwetok.train.codes.stream import CachedCodes, CodeBatch, EncodedCodes, Place
-from uniwetok.train.engine.errors import TrainingError
-from uniwetok.train.engine.loop import Finished, Hooks, Loop
-from uniwetok.train.engine.pictures import write_grid
-from uniwetok.train.engine.same_run import check_same_run
-from uniwetok.train.engine.trainer import MakePicture, Stream
+from uniwetok.train.codes.stream import CachedCodes, CodeBatch, EncodedCodes
+from uniwetok.train.data.schedule import Place
+from uniwetok.train.engine.checkpoints import check_same_run
+from uniwetok.train.engine.logs import write_grid
+from uniwetok.train.engine.loop import Finished, Hooks, Loop, MakePicture, Stream
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok
-    from uniwetok.train.data import ImageSource
+    from uniwetok.train.data.source import ImageSource
 
 _PICTURES = 8
 _PICTURE_STEPS = 25
@@ -104,9 +103,17 @@ def train_ar(
     if trainer.accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         (out / _IDENTITY_FILE).write_text(f"{digest}\n", encoding="utf-8")
+
+    def open_stream(place: Place) -> Stream[CodeBatch]:
+        if codes is not None:
+            return CachedCodes(codes, config.data, place)
+        assert source is not None
+        assert tokenizer is not None
+        return EncodedCodes(source, tokenizer, config.data, place)
+
     loop = Loop(
         trainer,
-        _opener(trainer, codes, source, tokenizer),
+        open_stream,
         out,
         picture=None if tokenizer is None else _picturer(trainer, tokenizer),
         hooks=hooks,
@@ -172,32 +179,6 @@ def _check_same_tokenizer(out: Path, digest: str) -> None:
         raise TrainingError(
             f"{out} holds a run on another tokenizer's codes; give that one, or another --out"
         )
-
-
-def _opener(
-    trainer: ARTrainer,
-    codes: Codes | None,
-    source: ImageSource | None,
-    tokenizer: UniWeTok | None,
-) -> Callable[[int], Stream[CodeBatch]]:
-    config, accelerator = trainer.config, trainer.accelerator
-
-    def open_stream(start: int) -> Stream[CodeBatch]:
-        place = Place(
-            batch_size=config.batch_size,
-            steps=config.steps,
-            seed=config.seed,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
-            start=start,
-        )
-        if codes is not None:
-            return CachedCodes(codes, config.data, place)
-        assert source is not None
-        assert tokenizer is not None
-        return EncodedCodes(source, tokenizer, config.data, place)
-
-    return open_stream
 
 
 def _picturer(trainer: ARTrainer, tokenizer: UniWeTok) -> MakePicture:

@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from uniwetok.files import replaced, write_json
+from uniwetok.randomness import generator
 from uniwetok.tokenizer import quantizer
+from uniwetok.train import TrainingError
 from uniwetok.train.codes.cache import (
     ARRAY_FILE,
     CENTER_VIEWS,
@@ -32,10 +34,8 @@ from uniwetok.train.codes.cache import (
 )
 from uniwetok.train.codes.config import CodesConfig
 from uniwetok.train.codes.views import center_view, random_view
-from uniwetok.train.data import ImageSource, UnreadableImage
 from uniwetok.train.data.augment import to_model_range
-from uniwetok.train.data.randomness import generator
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.data.source import ImageSource, UnreadableImage
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok

@@ -20,11 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniwetok.files import write_json
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
 
 if TYPE_CHECKING:
-    from uniwetok.tokenizer import UniWeTok
-    from uniwetok.train.data import ImageSource
+    from uniwetok.train.data.source import ImageSource
 
 ARRAY_FILE = "codes.npy"
 HEADER_FILE = "codes.json"
@@ -163,15 +162,6 @@ def check_origin(folder: Path, found: Origin, wanted: dict[str, Any]) -> None:
                 f"{folder}: these codes were made with {name}={getattr(found, name)}, asked for is "
                 f"{name}={wanted[name]}; give another --codes folder"
             )
-
-
-def encoder_digest(tokenizer: UniWeTok) -> str:
-    """SHA-256 of what codes depend on: the encoder's weights and the tokenizer's configuration."""
-    digest = hashlib.sha256(json.dumps(tokenizer.config.to_dict(), sort_keys=True).encode())
-    for name, weight in sorted(tokenizer.encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.detach().float().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 def data_digest(source: ImageSource) -> str:

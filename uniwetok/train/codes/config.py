@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from uniwetok.fields import check_count
+
 
 @dataclass(frozen=True, kw_only=True)
 class CodesConfig:
@@ -36,9 +38,7 @@ class CodesConfig:
 
     def __post_init__(self) -> None:
         for name, least in (("resolution", 1), ("views", 0), ("shuffle_shards", 1), ("workers", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name}={value!r} must be a whole number of at least {least}")
+            check_count(name, getattr(self, name), least)
         if not 0 < self.smallest_crop <= 1:
             raise ValueError(f"smallest_crop={self.smallest_crop} must be above 0 and at most 1")
         if not 0 <= self.center_from <= self.center_until <= 1:

@@ -10,14 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uniwetok.randomness import generator
 from uniwetok.tokenizer import quantizer
+from uniwetok.train import TrainingError
 from uniwetok.train.codes.cache import Codes
 from uniwetok.train.codes.config import CodesConfig
 from uniwetok.train.codes.views import FreshViews
-from uniwetok.train.data import DataConfig, ImageSource, TrainingImages
+from uniwetok.train.data.config import DataConfig
 from uniwetok.train.data.order import EpochOrder
-from uniwetok.train.data.randomness import generator
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.data.schedule import Place
+from uniwetok.train.data.source import ImageSource
+from uniwetok.train.data.stream import TrainingImages
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok
@@ -37,24 +40,6 @@ class CodeBatch:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a process stands in a run."""
-
-    batch_size: int
-    """Of one step over all processes; divides among them."""
-    steps: int
-    """Of the whole run."""
-    seed: int
-    """Of order and views."""
-    rank: int = 0
-    """This process, 0 to ``world`` - 1."""
-    world: int = 1
-    """Number of processes."""
-    start: int = 0
-    """The first step that is yielded."""
 
 
 class CachedCodes:
@@ -119,11 +104,7 @@ class EncodedCodes:
                 shuffle_shards=config.shuffle_shards,
                 workers=config.workers,
             ),
-            batch_size=place.batch_size,
-            seed=place.seed,
-            rank=place.rank,
-            world=place.world,
-            start_step=place.start,
+            place,
             view=FreshViews(config, place.steps * place.batch_size),
         )
 

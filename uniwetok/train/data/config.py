@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from uniwetok.fields import check_count
+
 Crop = Literal["random", "center"]
 
 
@@ -38,14 +40,10 @@ class DataConfig:
         if self.crop not in get_args(Crop):
             raise ValueError(f"crop={self.crop!r} is unknown; choose random or center")
         for side in (self.resolution, *(side for size in self.buckets for side in size)):
-            if not isinstance(side, int) or side < 1:
-                raise ValueError(f"a side of {side!r} pixels: give whole numbers of at least 1")
+            check_count("a side of pixels", side)
         if any(len(size) != 2 for size in self.buckets):
             raise ValueError(f"buckets={self.buckets}: give (height, width) pairs")
         if not 0 <= self.corrupt_limit <= 1:
             raise ValueError(f"corrupt_limit={self.corrupt_limit} is not a share in 0..1")
-        if self.shuffle_shards < 1 or self.workers < 0:
-            raise ValueError(
-                f"shuffle_shards={self.shuffle_shards} must be at least 1 and "
-                f"workers={self.workers} at least 0"
-            )
+        check_count("shuffle_shards", self.shuffle_shards)
+        check_count("workers", self.workers, 0)

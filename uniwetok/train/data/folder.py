@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from uniwetok.train import TrainingError
 from uniwetok.train.data.source import IMAGE_SUFFIXES, UnreadableImage, decode_rgb
-from uniwetok.train.engine.errors import TrainingError
 
 SKIPPED = frozenset({"n06596364_9591.JPEG"})
 """An ImageNet file that the released code leaves out."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from braceexpand import braceexpand
 
+from uniwetok.train import TrainingError
 from uniwetok.train.data.folder import FolderImages, list_folder
 from uniwetok.train.data.shards import OnProgress, ShardImages
 from uniwetok.train.data.source import IMAGE_SUFFIXES, ImageSource
-from uniwetok.train.engine.errors import TrainingError
 
 LAYOUTS = (
     "give a folder of images (with or without class sub-folders), a folder of WebDataset .tar "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from uniwetok.train.data.randomness import generator
+from uniwetok.randomness import generator
 
 _KEPT_WINDOWS = 2
 

@@ -7,11 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from uniwetok.randomness import generator
+from uniwetok.train import TrainingError
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.data.randomness import generator
-from uniwetok.train.engine.errors import TrainingError
 
 _BLOCK = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a process stands in a run."""
+
+    batch_size: int
+    """Examples of one step over all processes."""
+    seed: int
+    """Of the order, and of what is drawn for each example."""
+    rank: int = 0
+    """This process, 0 to ``world`` - 1."""
+    world: int = 1
+    """Number of processes."""
+    start: int = 0
+    """The first step that is read."""
+    steps: int = 1
+    """Of the whole run, for what changes towards its end."""
 
 
 @dataclass(frozen=True)

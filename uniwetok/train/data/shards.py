@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from uniwetok.train import TrainingError
 from uniwetok.train.data.shard_index import ShardIndex, shard_index
 from uniwetok.train.data.source import IMAGE_SUFFIXES, UnreadableImage, decode_rgb
-from uniwetok.train.engine.errors import TrainingError
 
 OnProgress = Callable[[int, int], None]
 """Takes the number of shards listed and the number of all."""

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from uniwetok.randomness import generator
+from uniwetok.train import TrainingError
 from uniwetok.train.data.augment import cut, to_model_range
 from uniwetok.train.data.config import Crop, DataConfig
 from uniwetok.train.data.order import EpochOrder
-from uniwetok.train.data.randomness import generator
-from uniwetok.train.data.schedule import Schedule
+from uniwetok.train.data.schedule import Place, Schedule
 from uniwetok.train.data.source import ImageSource, UnreadableImage
-from uniwetok.train.engine.errors import TrainingError
 
 View = Callable[[Image.Image, tuple[int, int], np.random.Generator, int], torch.Tensor]
 """Cuts uint8 (3, height, width) from an image, with draws of its own, at a position."""
@@ -58,11 +58,7 @@ class TrainingImages:
     Args:
         source: what to read.
         config: resolution or buckets, crop, workers, and when unreadable images stop training.
-        batch_size: of one step over all processes.
-        seed: of order, crops and buckets.
-        rank: this process, 0 to ``world`` - 1.
-        world: number of processes.
-        start_step: the first step that is yielded.
+        place: where this process stands.
         view: cuts images in place of ``config.crop``; it must allow to be pickled.
 
     Raises:
@@ -74,20 +70,16 @@ class TrainingImages:
         self,
         source: ImageSource,
         config: DataConfig,
-        *,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        world: int = 1,
-        start_step: int = 0,
+        place: Place,
         view: View | None = None,
     ) -> None:
-        self._schedule = Schedule(config, batch_size=batch_size, seed=seed, world=world)
-        cutter = view or _Cut(config.crop)
-        self._steps = _Steps(source, config, self._schedule, cutter, seed=seed, rank=rank)
+        self._schedule = Schedule(
+            config, batch_size=place.batch_size, seed=place.seed, world=place.world
+        )
+        self._steps = _Steps(source, config, self._schedule, place, view or _Cut(config.crop))
         self._images = len(source)
         self._config = config
-        self._start = start_step
+        self._start = place.start
 
     def epochs(self, steps: int) -> float:
         """Return how often all processes have seen the source after so many steps."""
@@ -171,17 +163,17 @@ class _Steps(Dataset[_Read | _Failure]):
         source: ImageSource,
         config: DataConfig,
         schedule: Schedule,
+        place: Place,
         view: View,
-        *,
-        seed: int,
-        rank: int,
     ) -> None:
         self._source = source
         self._view = view
         self._schedule = schedule
-        self._order = EpochOrder(source.parts, seed=seed, shuffle_shards=config.shuffle_shards)
-        self._seed = seed
-        self._rank = rank
+        self._order = EpochOrder(
+            source.parts, seed=place.seed, shuffle_shards=config.shuffle_shards
+        )
+        self._seed = place.seed
+        self._rank = place.rank
 
     def __getitem__(self, step: int) -> _Read | _Failure:
         try:

@@ -1,13 +1,15 @@
-"""Checkpoints of a training run: whole or not there, the last two kept.
+"""The folder of a training run: which run it holds, and its last two checkpoints.
 
 ```
-OUT/checkpoints/step-00001000.pt    everything a run needs to go on
+OUT/config.json                     all settings
+OUT/checkpoints/step-00001000.pt    everything the run needs to go on; whole, or not there
 ```
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import pickle
 import shutil
 from collections.abc import Mapping
@@ -16,10 +18,27 @@ from typing import Any
 
 import torch
 
+from uniwetok.fields import flatten
 from uniwetok.files import replaced
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
+from uniwetok.train.engine.overrides import to_dict
 
+CONFIG_FILE = "config.json"
 _KEPT = 2
+_MAY_CHANGE = frozenset(
+    {
+        "steps",
+        "compile",
+        "shard",
+        "log_every",
+        "checkpoint_every",
+        "grid_every",
+        "validate_every",
+        "data.workers",
+        "data.corrupt_limit",
+    }
+)
+"""Settings that a resumed run may have otherwise: none changes a step that is done."""
 
 
 class Checkpoints:
@@ -94,3 +113,25 @@ class Checkpoints:
                 f"it to go on from the one before"
             ) from error
         return state
+
+
+def check_same_run(config: Any, out: Path) -> None:
+    """Compare a run's settings with those in its folder, if it has been started.
+
+    Raises:
+        TrainingError: a setting that changes steps differs; the message names it.
+    """
+    path = out / CONFIG_FILE
+    if not path.is_file():
+        return
+    try:
+        begun = flatten(json.loads(path.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        raise TrainingError(f"{path}: not a configuration ({error}); give another --out") from error
+    asked = flatten(to_dict(config))
+    for name in sorted(begun.keys() | asked.keys()):
+        if name not in _MAY_CHANGE and begun.get(name) != asked.get(name):
+            raise TrainingError(
+                f"{out} holds a run with {name}={begun.get(name)}, asked for is "
+                f"{name}={asked.get(name)}; give another --out, or --set {name}={begun.get(name)}"
+            )

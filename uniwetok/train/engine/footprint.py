@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from uniwetok.losses.perceptual import Lpips, convolutions
 from uniwetok.losses.teachers import EfficientNetLiteTeacher
-from uniwetok.train.engine.config import LITE_TEACHER, TokenizerTraining
-from uniwetok.train.engine.errors import TrainingError
-from uniwetok.train.engine.networks import Discriminator, Generator
+from uniwetok.train import TrainingError
+from uniwetok.train.tokenizer.config import LITE_TEACHER, TokenizerTraining
+from uniwetok.train.tokenizer.networks import Discriminator, Generator
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _LITE_SIZE = 224
@@ -104,20 +105,35 @@ def _step_flops(
     images, noise, target = _inputs(config, 1, "cpu", width)
     judge = None if discriminator is None else discriminator.network
     draws: Any = None
-    with FlopCounterMode(display=False) as forward:
+    losses: list[Tensor] = []
+
+    def forward() -> None:
         result = generator(images, noise, target, judge, draws)
-    with FlopCounterMode(display=False) as backward:
-        (
-            result.terms.total if result.prior is None else result.terms.total + result.prior
-        ).backward()
+        total = result.terms.total
+        losses.append(total if result.prior is None else total + result.prior)
+
     flops = {
-        "tokenizer and losses, forward": forward.get_total_flops(),
-        "tokenizer and losses, backward": backward.get_total_flops(),
+        "tokenizer and losses, forward": count_flops(forward),
+        "tokenizer and losses, backward": count_flops(lambda: losses.pop().backward()),
     }
     if discriminator is not None:
-        with FlopCounterMode(display=False) as step:
-            discriminator(images, torch.empty_like(images)).total.backward()
-        flops["discriminator"] = step.get_total_flops()
+        judged = discriminator
+        flops["discriminator"] = count_flops(
+            lambda: judged(images, torch.empty_like(images)).total.backward()
+        )
+    return flops
+
+
+def count_flops(run: Callable[[], object]) -> int:
+    """Count the products of a pass on tensors without data; with its addition one is two.
+
+    Attention counts as its two plain products, Q K^T and P V. Which fused kernel torch would take
+    depends on the processor, and torch's counter knows only some of them: it would leave
+    attention out on one machine and not on another.
+    """
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        run()
+    flops: int = counter.get_total_flops()
     return flops
 
 
@@ -235,7 +251,4 @@ def _teacher(config: TokenizerTraining) -> tuple[nn.Module | None, int, int | No
 
 
 def _teacher_flops(teacher: nn.Module, size: int) -> int:
-    with FlopCounterMode(display=False) as forward:
-        teacher(torch.empty(1, 3, size, size, device="meta"))
-    flops: int = forward.get_total_flops()
-    return flops
+    return count_flops(lambda: teacher(torch.empty(1, 3, size, size, device="meta")))

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic, Protocol, TypeVar
 
 from uniwetok.files import write_json
-from uniwetok.train.engine.checkpoints import Checkpoints
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
+from uniwetok.train.data.schedule import Place
+from uniwetok.train.engine.checkpoints import CONFIG_FILE, Checkpoints
 from uniwetok.train.engine.logs import Logs
 from uniwetok.train.engine.optimizers import learning_rate
 from uniwetok.train.engine.overrides import to_dict
-from uniwetok.train.engine.same_run import CONFIG_FILE
-from uniwetok.train.engine.trainer import B, MakePicture, OpenStream, Trainer
+from uniwetok.train.engine.trainer import B, Examples, Trainer
 
+B_out = TypeVar("B_out", bound=Examples, covariant=True)
+
+
+class Stream(Protocol[B_out]):
+    """Endless batches of this process, from the step on that it was opened at."""
+
+    def __iter__(self) -> Iterator[B_out]:
+        """Yield a step's batch after the other."""
+        ...
+
+    def epochs(self, steps: int) -> float:
+        """Return how often all processes have seen the data after so many steps."""
+        ...
+
+
+OpenStream = Callable[[Place], Stream[B]]
+"""Opens this process's batches."""
+MakePicture = Callable[[Path], None]
+"""Writes a PNG of what the averaged model does; every process calls it, the main one writes."""
 Validate = Callable[[Path, int], Mapping[str, float]]
 """Evaluates the model in a folder after so many steps."""
 
@@ -51,7 +70,7 @@ class Loop(Generic[B]):
     Args:
         trainer: of the recipe; the settings that it was built with are not in conflict with those
             in ``out``, see `check_same_run`.
-        open_stream: opens the batches at a step.
+        open_stream: opens the batches of this process.
         out: the run's folder: configuration, checkpoints, logs, pictures and the model.
         picture: makes what is looked at along the way.
         hooks: what the caller does along the way.
@@ -60,7 +79,7 @@ class Loop(Generic[B]):
 
     def __init__(
         self,
-        trainer: Trainer[B],
+        trainer: Trainer[Any, B],
         open_stream: OpenStream[B],
         out: Path,
         *,
@@ -119,7 +138,7 @@ class Loop(Generic[B]):
         config = self._config
         values: dict[str, float] = {}
         pace = _Pace()
-        stream = self._open_stream(start)
+        stream = self._open_stream(self._trainer.place(start))
         batches = iter(stream)
         for step in range(start, config.steps):
             asked = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Adam, AdamW and their learning rate."""
+"""Adam, AdamW, their learning rate, and the moving average of what they train."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from uniwetok.train.engine.config import OptimizerConfig
+from uniwetok.train.engine.settings import OptimizerConfig
 
 
 def build_adam(parameters: Iterable[Tensor], config: OptimizerConfig) -> torch.optim.Adam:
@@ -36,6 +36,7 @@ def build_adamw(
     """
     groups: dict[bool, list[Tensor]] = {True: [], False: []}
     for name, weight in weights.items():
+        # Gains and biases set a scale of their own, which decay would pull to zero.
         decays = weight.ndim >= 2 and not any(part in name for part in undecayed)
         groups[decays].append(weight)
     return torch.optim.AdamW(
@@ -53,15 +54,20 @@ def build_adamw(
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     """Give the learning rate of a step.
 
+    It rises linearly over ``config.warmup_steps`` to ``config.learning_rate``; then it stays, or
+    falls along half a cosine to ``config.final_ratio`` of it at the last step.
+
     Args:
         config: rate, schedule and warm-up.
         step: from 0.
         steps: of the whole run.
     """
     if step < config.warmup_steps:
+        # From the first step on: at a rate of 0 it would only burn a batch.
         return config.learning_rate * (step + 1) / config.warmup_steps
     if config.schedule == "constant":
         return config.learning_rate
+    # The last step is steps - 1, so that it has the final rate and not one just above it.
     progress = (step - config.warmup_steps) / max(1, steps - 1 - config.warmup_steps)
     fall = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return config.learning_rate * (config.final_ratio + (1 - config.final_ratio) * fall)
@@ -71,3 +77,28 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the rate of every group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+class Ema:
+    """Exponential moving averages of weights, as released: no warm-up, no correction of the start.
+
+    Attributes:
+        averages: by name, each in the dtype, on the device and in the shards of its weight.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], decay: float) -> None:
+        """Start as a copy.
+
+        Args:
+            weights: what is averaged, by name.
+            decay: share of the average that a step keeps, in [0, 1).
+        """
+        self.decay = decay
+        self._weights = [weight.detach() for weight in weights.values()]
+        self.averages = {name: weight.detach().clone() for name, weight in weights.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move every average towards its weight by ``1 - decay``."""
+        # One fused kernel for all weights: one launch each would take longer than the arithmetic.
+        torch._foreach_lerp_(list(self.averages.values()), self._weights, 1 - self.decay)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from uniwetok.train.engine.errors import TrainingError
-from uniwetok.train.engine.suggest import did_you_mean
+from uniwetok.fields import did_you_mean
+from uniwetok.train import TrainingError
 
 T = TypeVar("T")
 Convert = Callable[[Any, Any], Any]

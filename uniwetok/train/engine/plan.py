@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from uniwetok.train.engine.config import LITE_TEACHER, check_division
 from uniwetok.train.engine.footprint import Footprint, measure
-from uniwetok.train.engine.plan_table import Row, gib, sections_table
+from uniwetok.train.engine.settings import check_parts
+from uniwetok.train.tokenizer.config import LITE_TEACHER
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from uniwetok.train.engine.config import TokenizerTraining
-    from uniwetok.train.engine.trainer import RunConfig
+    from uniwetok.train.engine.settings import RunSettings
+    from uniwetok.train.tokenizer.config import TokenizerTraining
 
 DATASETS = {"ImageNet": 1_281_167, "DataComp-1B": 1_400_000_000}
 """Training images, to count epochs by."""
@@ -23,6 +24,10 @@ UTILISATION = 0.3
 _FLOAT = 4
 _HALF = 2
 _HOUR = 3600
+_GIB = 2**30
+
+Row = tuple[str, str, str]
+"""What is counted, how much it is, and a remark."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +149,8 @@ def make_plan(
     Raises:
         TrainingError: the teacher is unknown, or the batch does not divide.
     """
-    check_division(config, world)
+    if not config.data.buckets:
+        check_parts(config.batch_size, config.accumulation, world)
     footprint = footprint or measure(config)
     tokens = config.batch_size * (config.data.resolution // config.model.downsample) ** 2
     return reckon(
@@ -160,7 +166,7 @@ def make_plan(
 
 
 def reckon(
-    config: RunConfig,
+    config: RunSettings,
     world: int,
     footprint: Footprint,
     *,
@@ -221,3 +227,25 @@ def _memory(config: TokenizerTraining, footprint: Footprint, world: int) -> dict
 
 def _teraflop(count: int) -> str:
     return f"{count / 1e12:,.2f} TFLOP"
+
+
+def sections_table(title: str, sections: Mapping[str, Sequence[Row]]) -> Table:
+    """Lay sections of rows out for a terminal."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_column("", style="dim")
+    for name, rows in sections.items():
+        table.add_row(name, style="bold")
+        for label, value, remark in rows:
+            table.add_row(f"  {label}", value, remark)
+        table.add_section()
+    return table
+
+
+def gib(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / _GIB:,.2f} GiB"

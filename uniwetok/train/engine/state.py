@@ -19,7 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _RESTORE = StateDictOptions(full_state_dict=True)

@@ -1,74 +1,26 @@
-"""What the loop asks of a recipe: its settings, its batches and its trainer."""
+"""What the three recipes' trainers have in common: placing, updating, averaging and saving."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
 
-    from uniwetok.train.engine.config import OptimizerConfig, Precision
+from uniwetok.train import TrainingError
+from uniwetok.train.data.schedule import Place
+from uniwetok.train.engine.optimizers import Ema, learning_rate, set_learning_rate
+from uniwetok.train.engine.settings import RunSettings
+from uniwetok.train.engine.state import copy_into, full, network_state, restore_network, shard
 
-
-class RunConfig(Protocol):
-    """Settings that every recipe has; a dataclass, see `uniwetok.train.engine.config`."""
-
-    @property
-    def optimizer(self) -> OptimizerConfig:
-        """Learning rate and its schedule."""
-        ...
-
-    @property
-    def batch_size(self) -> int:
-        """Of one step over all processes."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Of the whole run."""
-        ...
-
-    @property
-    def accumulation(self) -> int:
-        """Passes whose gradients make one step."""
-        ...
-
-    @property
-    def precision(self) -> Precision:
-        """Of the forward and backward passes."""
-        ...
-
-    @property
-    def ema_decay(self) -> float:
-        """Share of the average that a step keeps."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Of everything random."""
-        ...
-
-    @property
-    def log_every(self) -> int:
-        """Steps between lines of the log."""
-        ...
-
-    @property
-    def checkpoint_every(self) -> int:
-        """Steps between checkpoints."""
-        ...
-
-    @property
-    def grid_every(self) -> int:
-        """Steps between pictures; 0 makes none."""
-        ...
-
-    @property
-    def validate_every(self) -> int:
-        """Steps between validations; 0 makes none."""
-        ...
+_MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+"""A configuration's precision as Accelerate names it."""
+_FLOAT = 4
 
 
 class Examples(Protocol):
@@ -85,70 +37,212 @@ class Examples(Protocol):
 
 
 B = TypeVar("B", bound=Examples)
-B_in = TypeVar("B_in", bound=Examples, contravariant=True)
-B_out = TypeVar("B_out", bound=Examples, covariant=True)
+C = TypeVar("C", bound=RunSettings)
 
 
-class Stream(Protocol[B_out]):
-    """Endless batches of this process, from the step on that it was opened at."""
-
-    def __iter__(self) -> Iterator[B_out]:
-        """Yield a step's batch after the other."""
-        ...
-
-    def epochs(self, steps: int) -> float:
-        """Return how often all processes have seen the data after so many steps."""
-        ...
-
-
-class Trainer(Protocol[B_in]):
+class Trainer(ABC, Generic[C, B]):
     """Networks, optimisers and averages of one run, on one process of many or alone.
 
-    A step depends on the state, the batch and its number alone, so that a resumed run repeats what
-    it would have done.
+    A step depends on the state, the batch and its number alone: what is random is drawn from
+    streams that the number addresses, so that a resumed run repeats what it would have done.
+
+    Attributes:
+        config: the run.
+        accelerator: the processes, the device and the precision.
+        ema: moving averages of the weights; None where ``config.ema_decay`` is 0.
     """
 
-    @property
-    def config(self) -> RunConfig:
-        """The run."""
-        ...
+    ema: Ema | None = None
 
-    @property
-    def accelerator(self) -> Accelerator:
-        """The processes, the device and the precision."""
-        ...
+    def __init__(self, config: C, accelerator: Accelerator) -> None:
+        self.config = config
+        self.accelerator = accelerator
+        self._trained: dict[str, tuple[nn.Module, Any]] = {}
+        self._evaluated: Mapping[str, Tensor] = {}
+        self._means = RunningMeans(accelerator)
 
-    @property
-    def checkpoint_bytes(self) -> int:
-        """Size of a checkpoint, up to its small parts."""
-        ...
-
-    def step(self, batch: B_in, number: int) -> None:
-        """Train on a batch; steps are numbered from 0.
+    @abstractmethod
+    def step(self, batch: B, number: int) -> None:
+        """Train on a batch of this process; steps are numbered from 0.
 
         Raises:
             TrainingError: a loss or a gradient is not finite; weights are as before the step.
         """
-        ...
+
+    @abstractmethod
+    def export(self, folder: Path) -> object:
+        """Write the averaged model as plug-ins load it.
+
+        Every process must call this; the main one writes.
+        """
+
+    def wrap(self, network: nn.Module, blocks: Iterable[nn.Module]) -> nn.Module:
+        """Spread a network over the processes, in copies or in shards, and autocast its passes.
+
+        Args:
+            network: on the device.
+            blocks: parts of it that are gathered one at a time where it is sharded.
+
+        Raises:
+            TrainingError: one process alone is to shard.
+        """
+        if self.config.shard:
+            shard(network, blocks, self.accelerator)
+        # Accelerate would put DDP around a sharded network: here it is to add autocast alone.
+        wrapped: nn.Module = self.accelerator.prepare_model(
+            network, evaluation_mode=self.config.shard
+        )
+        return wrapped
+
+    def train(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Register what is updated and saved under a name; after `wrap`, which swaps weights."""
+        self._trained[name] = (network, self.accelerator.prepare_optimizer(optimizer))
+
+    def evaluate(self, weights: Mapping[str, Tensor]) -> None:
+        """Register the weights that are exported: their averages, where averages are kept."""
+        self._evaluated = weights
+        if self.config.ema_decay:
+            self.ema = Ema(weights, self.config.ema_decay)
+
+    def exported(self, prefix: str = "") -> dict[str, Tensor]:
+        """Give the averages, or weights, below a prefix whole and on the CPU.
+
+        Every process must call this.
+        """
+        weights = self._evaluated if self.ema is None else self.ema.averages
+        return {
+            name.removeprefix(prefix): full(weight.detach()).cpu()
+            for name, weight in weights.items()
+            if name.startswith(prefix)
+        }
+
+    def no_sync(self, network: nn.Module, wanted: bool) -> AbstractContextManager[Any]:
+        """Hold back the exchange of gradients among processes until a step's last pass."""
+        held: AbstractContextManager[Any]
+        held = self.accelerator.no_sync(network) if wanted else nullcontext()
+        return held
+
+    def update(self, name: str, number: int, loss: Tensor) -> Tensor:
+        """Step the optimiser of one network.
+
+        Args:
+            name: as registered.
+            number: of the step, which sets the learning rate.
+            loss: of the step, (); checked.
+
+        Returns:
+            The norm of the gradients before clipping, ().
+
+        Raises:
+            TrainingError: loss or gradients are not finite on any process; nothing was changed.
+        """
+        network, optimizer = self._trained[name]
+        settings, accelerator = self.config.optimizer, self.accelerator
+        accelerator.unscale_gradients(optimizer)
+        weights = list(network.parameters())
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        norm = full(torch.nn.utils.get_total_norm(gradients))
+        # In float16 the scaler skips steps whose gradients overflow: part of how it works.
+        checked = loss if accelerator.mixed_precision == "fp16" else loss + norm
+        # All processes stop together: one that stopped alone would leave the others waiting.
+        bad = (~torch.isfinite(checked)).float()
+        if accelerator.reduce(bad, "sum").item():
+            optimizer.zero_grad()
+            raise TrainingError("the loss or its gradient is not finite")
+        if settings.max_gradient_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(weights, settings.max_gradient_norm, norm)
+        set_learning_rate(optimizer, learning_rate(settings, number, self.config.steps))
+        optimizer.step()
+        optimizer.zero_grad()
+        return norm
 
     def averages(self) -> dict[str, float]:
         """Give the means of all terms, over the steps since the last call and over processes."""
-        ...
+        return self._means.read()
+
+    def place(self, start: int) -> Place:
+        """Say which part of the data this process reads, from a step on."""
+        return Place(
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+            start=start,
+            steps=self.config.steps,
+        )
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Size of a checkpoint, up to its small parts."""
+        networks = [network for network, _ in self._trained.values()]
+        weights = sum(weight.numel() for network in networks for weight in network.parameters())
+        return checkpoint_bytes(self.config, weights)
 
     def state(self) -> dict[str, Any]:
         """Give everything a run needs to go on; every process must call this."""
-        ...
+        state: dict[str, Any] = {
+            name: network_state(network, optimizer.optimizer)
+            for name, (network, optimizer) in self._trained.items()
+        }
+        if self.ema is not None:
+            averages = self.ema.averages.items()
+            state["ema"] = {name: full(average).cpu() for name, average in averages}
+        if self.accelerator.scaler is not None:
+            state["scaler"] = self.accelerator.scaler.state_dict()
+        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Bring back a ``state``; every process must call this."""
-        ...
+        for name, (network, optimizer) in self._trained.items():
+            restore_network(network, optimizer.optimizer, state[name])
+        if self.ema is not None:
+            for name, average in state["ema"].items():
+                copy_into(self.ema.averages[name], average)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
 
-    def export(self, folder: Path) -> object:
-        """Write the averaged model; every process must call this, the main one writes."""
-        ...
+
+def make_accelerator(config: RunSettings, device: str, *handlers: Any) -> Accelerator:
+    """Join the processes.
+
+    Args:
+        config: the run, for its precision.
+        device: "cpu", or "auto" for this process's GPU where there is one.
+        handlers: Accelerate's further settings.
+    """
+    return Accelerator(
+        cpu=device == "cpu",
+        mixed_precision=_MIXED_PRECISION[config.precision],
+        kwargs_handlers=list(handlers),
+    )
 
 
-OpenStream = Callable[[int], Stream[B]]
-"""Opens this process's batches at a step."""
-MakePicture = Callable[[Path], None]
-"""Writes a PNG of what the averaged model does; every process calls it, the main one writes."""
+def checkpoint_bytes(config: RunSettings, weights: int) -> int:
+    """Size of a checkpoint: of each weight itself, Adam's two moments and perhaps its average."""
+    return _FLOAT * (3 + bool(config.ema_decay)) * weights
+
+
+class RunningMeans:
+    """Means of named terms over steps and processes."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._sums: dict[str, Tensor] = {}
+        self._counted = 0
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        """Count a step's terms, () each, without gradient."""
+        # Sums stay on the device: reading them every step would wait for the GPU every step.
+        for name, value in terms.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._counted += 1
+
+    def read(self) -> dict[str, float]:
+        """Give the means since the last reading; every process must call this."""
+        if not self._counted:
+            return {}
+        stacked = torch.stack([value.float() for value in self._sums.values()]) / self._counted
+        means = self._accelerator.reduce(stacked, "mean").tolist()
+        names = list(self._sums)
+        self._sums, self._counted = {}, 0
+        return dict(zip(names, means, strict=True))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from uniwetok.mllm.config import MLLMConfig
-from uniwetok.train.engine.config import OptimizerConfig, Precision, check_run
+from uniwetok.train.engine.settings import OptimizerConfig, RunSettings
 from uniwetok.train.mllm.data.config import SequenceData
 
 Attention = Literal["auto", "flex_attention", "sdpa", "eager"]
@@ -24,7 +24,7 @@ def released_optimizer() -> OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLLMTraining:
+class MLLMTraining(RunSettings):
     """One training run of the multimodal model; the defaults are the paper's size (Section 4.2).
 
     The paper follows BitDance and prints no training settings: they are its released ones.
@@ -38,49 +38,30 @@ class MLLMTraining:
     sizes must be the same."""
     language_model: str = "Qwen/Qwen3-8B"
     """Text model to start from: a local folder or a name on the Hugging Face Hub (paper:
-    Qwen3-8B). Not used where ``init`` names a multimodal one."""
-    init: str | None = None
-    """Folder of a multimodal model to start from, such as the pretraining's."""
+    Qwen3-8B). Not used where ``init`` names the folder of a multimodal one."""
     optimizer: OptimizerConfig = field(default_factory=released_optimizer)
     """AdamW; see `released_optimizer`."""
     data: SequenceData = field(default_factory=SequenceData)
     """How records become packed sequences."""
     batch_size: int = 8
-    """Rows of one step over all processes, each of up to ``data.row_tokens``. Neither paper nor
-    release says how many."""
+    """Rows of one step over all processes, each of up to ``data.row_tokens``; a process passes its
+    rows one by one. Neither paper nor release says how many."""
     steps: int = 100_000
     """Neither paper nor release says how many."""
     ema_decay: float = 0.0
     """Of a moving average of the weights, which is what is exported then; 0 keeps none. Released:
     none for this model."""
-    precision: Precision = "bfloat16"
-    """Of the forward and backward passes; weights and optimiser stay in float32. Released:
-    bfloat16."""
     attention: Attention = "auto"
     """Implementation of the language model's attention: ``auto`` is flex_attention on GPUs, whose
     masks of long rows take no memory, and sdpa on CPUs."""
     gradient_checkpointing: bool = True
     """Keep only the inputs of each of the language model's layers, and run it again for its
     gradients."""
-    shard: bool = False
-    """Shard weights, gradients and optimiser state over the processes (FSDP) instead of copying
-    them (DDP)."""
-    seed: int = 0
-    """Of new weights, order, what is left out, flips, times and noise."""
     log_every: int = 20
     """Steps between lines of the log."""
-    checkpoint_every: int = 1000
-    """Steps between checkpoints: at most these are lost when a run is killed."""
-
-    grid_every = 0
-    """Pictures are made of finished models, not along the way."""
-    validate_every = 0
-    """So is evaluation."""
-    accumulation = 1
-    """A process's rows are passed one by one: the number of passes follows from ``batch_size``."""
 
     def __post_init__(self) -> None:
-        check_run(self)
+        super().__post_init__()
         if self.attention not in get_args(Attention):
             raise ValueError(
                 f"attention={self.attention!r} is unknown; choose one of "

@@ -20,7 +20,7 @@ from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.mllm.model import MLLM
 from uniwetok.randomness import stream_seed
 from uniwetok.tokenizer import CheckpointError, UniWeTok
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.sizes import SizeRule
 

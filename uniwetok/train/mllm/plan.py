@@ -15,12 +15,11 @@ from torch import nn
 
 from uniwetok.mllm.config import LANGUAGE_MODELS
 from uniwetok.mllm.model import MLLM
-from uniwetok.train.engine.config import check_parts
-from uniwetok.train.engine.errors import TrainingError
-from uniwetok.train.engine.plan import H100, UTILISATION, Gpu
-from uniwetok.train.engine.plan_table import Row, gib, sections_table
+from uniwetok.train import TrainingError
+from uniwetok.train.engine.plan import H100, UTILISATION, Gpu, Row, gib, sections_table
+from uniwetok.train.engine.settings import check_parts
+from uniwetok.train.engine.trainer import checkpoint_bytes
 from uniwetok.train.mllm.config import MLLMTraining
-from uniwetok.train.mllm.trainer import checkpoint_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import Accelerator
 
 from uniwetok.files import write_json
-from uniwetok.train.codes.cache import encoder_digest
-from uniwetok.train.engine.errors import TrainingError
-from uniwetok.train.engine.loop import Finished, Hooks, Loop
-from uniwetok.train.engine.same_run import check_same_run
-from uniwetok.train.engine.trainer import Stream
+from uniwetok.tokenizer.model import encoder_digest
+from uniwetok.train import TrainingError
+from uniwetok.train.data.schedule import Place
+from uniwetok.train.engine.checkpoints import check_same_run
+from uniwetok.train.engine.loop import Finished, Hooks, Loop, Stream
+from uniwetok.train.engine.trainer import make_accelerator
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.codes import ImageCodes, build_image_codes
 from uniwetok.train.mllm.data.index import OnBlock, SampleIndex, index_samples
 from uniwetok.train.mllm.data.source import RecordSource
-from uniwetok.train.mllm.data.stream import PackedRows, PackedStream, Place
+from uniwetok.train.mllm.data.stream import PackedRows, PackedStream
 from uniwetok.train.mllm.parts import Parts, load_parts, size_rule
-from uniwetok.train.mllm.trainer import MLLMTrainer, make_accelerator
+from uniwetok.train.mllm.trainer import MLLMTrainer
 
 _IDENTITY_FILE = "data.json"
 
@@ -74,8 +74,13 @@ def train_mllm(
             on_block,
         )
     notices += [*source.damage, f"{len(usable):,} of {len(index):,} samples are trained on"]
-    opener = _opener(trainer, source, index, parts, images)
-    return Loop(trainer, opener, out, hooks=hooks, notices=notices).finish()
+
+    def open_stream(place: Place) -> Stream[PackedRows]:
+        return PackedStream(
+            source, index, config.data, parts.builder, images or parts.images, place
+        )
+
+    return Loop(trainer, open_stream, out, hooks=hooks, notices=notices).finish()
 
 
 def _index(
@@ -114,27 +119,3 @@ def _check_identity(out: Path, parts: Parts, index: SampleIndex, accelerator: Ac
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         write_json(path, asked)
-
-
-def _opener(
-    trainer: MLLMTrainer,
-    source: RecordSource,
-    index: SampleIndex,
-    parts: Parts,
-    images: ImageCodes | None,
-) -> Callable[[int], Stream[PackedRows]]:
-    config, accelerator = trainer.config, trainer.accelerator
-
-    def open_stream(start: int) -> Stream[PackedRows]:
-        place = Place(
-            batch_size=config.batch_size,
-            seed=config.seed,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
-            start=start,
-        )
-        return PackedStream(
-            source, index, config.data, parts.builder, images or parts.images, place
-        )
-
-    return open_stream

@@ -8,12 +8,13 @@ from pathlib import Path
 from torch import Tensor
 
 from uniwetok.randomness import stream
-from uniwetok.train.data import ImageSource, TrainingImages
-from uniwetok.train.data.config import DataConfig
-from uniwetok.train.engine.config import TokenizerTraining
+from uniwetok.train.data.schedule import Place
+from uniwetok.train.data.source import ImageSource
+from uniwetok.train.data.stream import TrainingImages
+from uniwetok.train.engine.checkpoints import check_same_run
+from uniwetok.train.engine.logs import write_pairs
 from uniwetok.train.engine.loop import Finished, Hooks, Loop
-from uniwetok.train.engine.pictures import write_pairs
-from uniwetok.train.engine.same_run import check_same_run
+from uniwetok.train.tokenizer.config import TokenizerTraining
 from uniwetok.train.tokenizer.trainer import TokenizerTrainer
 
 _PICTURES = 8
@@ -47,16 +48,8 @@ def train(
     check_same_run(config, out)
     trainer = TokenizerTrainer(config, device=device, vgg16=vgg16)
 
-    def open_stream(start: int) -> TrainingImages:
-        return TrainingImages(
-            source,
-            config.data,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            rank=trainer.accelerator.process_index,
-            world=trainer.accelerator.num_processes,
-            start_step=start,
-        )
+    def open_stream(place: Place) -> TrainingImages:
+        return TrainingImages(source, config.data, place)
 
     def picture(path: Path) -> None:
         _write_picture(trainer, heldout or source, path)
@@ -77,14 +70,6 @@ def _write_picture(trainer: TokenizerTrainer, shown: ImageSource, path: Path) ->
 
 
 def _pictured(config: TokenizerTraining, shown: ImageSource) -> Tensor:
-    first = TrainingImages(
-        shown,
-        _centered(config),
-        batch_size=min(_PICTURES, len(shown)),
-        seed=config.seed,
-    )
-    return next(iter(first)).images
-
-
-def _centered(config: TokenizerTraining) -> DataConfig:
-    return dataclasses.replace(config.data, crop="center", buckets=(), workers=0)
+    centered = dataclasses.replace(config.data, crop="center", buckets=(), workers=0)
+    place = Place(batch_size=min(_PICTURES, len(shown)), seed=config.seed)
+    return next(iter(TrainingImages(shown, centered, place))).images

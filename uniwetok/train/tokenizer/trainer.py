@@ -7,38 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from uniwetok.losses.distillation import PrePostDistillation
 from uniwetok.losses.heads import save_heads
 from uniwetok.randomness import stream
 from uniwetok.tokenizer.model import UniWeTok
-from uniwetok.train.engine.config import LITE_TEACHER, TEACHER_TAG, check_division
-from uniwetok.train.engine.ema import Ema
-from uniwetok.train.engine.networks import build_networks
-from uniwetok.train.engine.optimizers import build_adam, learning_rate
-from uniwetok.train.engine.state import copy_into, full, network_state, restore_network, shard
-from uniwetok.train.engine.updates import MIXED_PRECISION, RunningMeans, no_sync, update
+from uniwetok.train.data.stream import Batch
+from uniwetok.train.engine.optimizers import build_adam
+from uniwetok.train.engine.settings import check_parts
+from uniwetok.train.engine.trainer import Trainer, make_accelerator
+from uniwetok.train.tokenizer.config import LITE_TEACHER, TEACHER_TAG, TokenizerTraining
+from uniwetok.train.tokenizer.networks import build_networks
 
 if TYPE_CHECKING:
     from uniwetok.losses.teachers import Teacher
-    from uniwetok.train.data import Batch
-    from uniwetok.train.engine.config import TokenizerTraining
-
-_CHECKPOINT_FLOATS = 4
-"""Of each weight: itself, Adam's two moments and its average."""
 
 
-class TokenizerTrainer:
-    """Networks, optimisers and averages of one run, on one process of many or alone.
-
-    A step depends on the state, the batch and its number alone: noise is drawn from streams that
-    the number addresses, so that a resumed run repeats what it would have done.
+class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
+    """Tokenizer and discriminator, an optimiser each, and averages of the tokenizer.
 
     Attributes:
-        config: the run.
-        accelerator: the processes, the device and the precision.
+        networks: what is trained, and the teacher.
     """
 
     def __init__(
@@ -61,41 +52,29 @@ class TokenizerTrainer:
         Raises:
             TrainingError: weights are missing or do not fit, or the batch cannot be divided.
         """
-        self.config = config
-        self.accelerator = Accelerator(
-            cpu=device == "cpu",
-            mixed_precision=MIXED_PRECISION[config.precision],
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
-        check_division(config, self.accelerator.num_processes)
+        # Buffers are LeCAM's averages, of which each process keeps its own.
+        handler = DistributedDataParallelKwargs(broadcast_buffers=False)
+        super().__init__(config, make_accelerator(config, device, handler))
+        if not config.data.buckets:
+            check_parts(config.batch_size, config.accumulation, self.accelerator.num_processes)
         self.networks = build_networks(config, self.accelerator.device, vgg16, teacher)
         generator, discriminator = self.networks.generator, self.networks.discriminator
+        sides = (generator.tokenizer.encoder, generator.tokenizer.decoder)
         if config.compile:
-            generator.tokenizer.encoder.compile()
-            generator.tokenizer.decoder.compile()
-        if config.shard:
-            sides = (generator.tokenizer.encoder, generator.tokenizer.decoder)
-            blocks = [block for side in sides for block in side.mid_attn_blocks]
-            shard(generator, blocks, self.accelerator)
-        # Sharded networks are already wrapped; all that is left to add is autocast.
-        self._generator: nn.Module = self.accelerator.prepare_model(
-            generator, evaluation_mode=config.shard
-        )
-        self._generator_adam = self._adam(generator)
-        self.ema = Ema(generator.averaged(), config.ema_decay)
+            for side in sides:
+                side.compile()
+        blocks = [block for side in sides for block in side.mid_attn_blocks]
+        self._generator = self.wrap(generator, blocks)
+        self._add("generator", generator)
+        self.evaluate(generator.averaged())
         if discriminator is not None:
+            # Small enough for every process to hold it whole, where the generator is sharded too.
             self._discriminator: nn.Module = self.accelerator.prepare_model(discriminator)
-            self._discriminator_adam = self._adam(discriminator)
-        self._means = RunningMeans(self.accelerator)
+            self._add("discriminator", discriminator)
 
-    def _adam(self, network: nn.Module) -> Any:
+    def _add(self, name: str, network: nn.Module) -> None:
         trained = [weight for weight in network.parameters() if weight.requires_grad]
-        return self.accelerator.prepare_optimizer(build_adam(trained, self.config.optimizer))
-
-    @property
-    def checkpoint_bytes(self) -> int:
-        """Size of a checkpoint, up to its small parts."""
-        return 4 * _CHECKPOINT_FLOATS * sum(p.numel() for p in self.networks.generator.parameters())
+        self.train(name, network, build_adam(trained, self.config.optimizer))
 
     def step(self, batch: Batch, number: int) -> None:
         """Train the tokenizer, then the discriminator, on one batch of this process.
@@ -108,7 +87,6 @@ class TokenizerTrainer:
             TrainingError: a loss or a gradient is not finite; weights are as before the step.
         """
         config, images = self.config, batch.images
-        rate = learning_rate(config.optimizer, number, config.steps)
         parts = [
             part.to(self.accelerator.device, non_blocking=True)
             for part in images.tensor_split(min(config.accumulation, len(images)))
@@ -116,8 +94,9 @@ class TokenizerTrainer:
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=parts[0].device))
         reconstructions = []
         for index, part in enumerate(parts):
+            # Parts may differ in size by one: weighed so, they sum to the whole batch's mean.
             weight = len(part) / len(images)
-            with no_sync(self.accelerator, self._generator, index + 1 < len(parts)):
+            with self.no_sync(self._generator, index + 1 < len(parts)):
                 result = self._generator_pass(part, number, index)
                 total = result.terms.total
                 if result.prior is not None and config.prior is not None:
@@ -128,20 +107,20 @@ class TokenizerTrainer:
             for name, value in result.terms.parts().items():
                 sums[name] += weight * value
             reconstructions.append(result.reconstruction)
-        generator = self.networks.generator
-        sums["gradient_norm"] = self._update(generator, self._generator_adam, rate, sums["loss"])
-        self.ema.update()
-        discriminator = self.networks.discriminator
-        if discriminator is not None:
+        sums["gradient_norm"] = self.update("generator", number, sums["loss"])
+        if self.ema is not None:
+            self.ema.update()
+        if self.networks.discriminator is not None:
+            # On the reconstructions that the generator was just judged by: no second pass.
             for index, (part, fake) in enumerate(zip(parts, reconstructions, strict=True)):
                 weight = len(part) / len(images)
-                with no_sync(self.accelerator, self._discriminator, index + 1 < len(parts)):
+                with self.no_sync(self._discriminator, index + 1 < len(parts)):
                     terms = self._discriminator(part, fake)
                     self.accelerator.backward(weight * terms.total)
                 sums["discriminator"] += weight * terms.total.detach()
                 for name in ("lecam", "real_logit", "fake_logit"):
                     sums[name] += weight * getattr(terms, name)
-            self._update(discriminator, self._discriminator_adam, rate, sums["discriminator"])
+            self.update("discriminator", number, sums["discriminator"])
         self._means.add(sums)
 
     def _generator_pass(self, images: Tensor, number: int, part: int) -> Any:
@@ -161,43 +140,18 @@ class TokenizerTrainer:
             stream(*address, "prior", device=images.device),
         )
 
-    def _update(self, network: nn.Module, optimizer: Any, rate: float, loss: Tensor) -> Tensor:
-        limit = self.config.optimizer.max_gradient_norm
-        return update(self.accelerator, network, optimizer, rate=rate, limit=limit, loss=loss)
-
-    def averages(self) -> dict[str, float]:
-        """Give the means, over the steps since the last call and over processes, of all terms."""
-        return self._means.read()
-
     def state(self) -> dict[str, Any]:
         """Give everything a run needs to go on; every process must call this."""
-        state: dict[str, Any] = {
-            "generator": network_state(self.networks.generator, self._generator_adam.optimizer),
-            "ema": {name: full(value).cpu() for name, value in self.ema.averages.items()},
-        }
+        state = super().state()
         if self.networks.discriminator is not None:
-            state["discriminator"] = network_state(
-                self.networks.discriminator, self._discriminator_adam.optimizer
-            )
             state["lecam"] = self._gathered_lecam().cpu()
-        if self.accelerator.scaler is not None:
-            state["scaler"] = self.accelerator.scaler.state_dict()
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Bring back a ``state``; every process must call this."""
-        restore_network(self.networks.generator, self._generator_adam.optimizer, state["generator"])
-        for name, value in state["ema"].items():
-            copy_into(self.ema.averages[name], value)
+        super().restore(state)
         if self.networks.discriminator is not None:
-            restore_network(
-                self.networks.discriminator,
-                self._discriminator_adam.optimizer,
-                state["discriminator"],
-            )
             self._restore_lecam(state["lecam"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def _lecam_averages(self) -> list[Tensor]:
         assert self.networks.discriminator is not None
@@ -216,9 +170,8 @@ class TokenizerTrainer:
 
     def averaged_tokenizer(self) -> UniWeTok:
         """Build a tokenizer from the averages, on the CPU; every process must call this."""
-        weights = self._averages_under("tokenizer.")
         tokenizer = UniWeTok(self.config.model)
-        tokenizer.load_state_dict(weights)
+        tokenizer.load_state_dict(self.exported("tokenizer."))
         return tokenizer.eval()
 
     def averaged_heads(self) -> PrePostDistillation | None:
@@ -226,9 +179,8 @@ class TokenizerTrainer:
         trained = self.networks.generator.loss.distillation
         if trained is None:
             return None
-        weights = self._averages_under("loss.distillation.")
         heads = PrePostDistillation(trained.config, trained.channels, trained.width)
-        heads.load_state_dict(weights)
+        heads.load_state_dict(self.exported("loss.distillation."))
         return heads.eval()
 
     def export(self, folder: Path) -> UniWeTok:
@@ -244,10 +196,3 @@ class TokenizerTrainer:
                 tag = None if self.config.teacher == LITE_TEACHER else TEACHER_TAG
                 save_heads(folder, heads, teacher=self.config.teacher, tag=tag)
         return tokenizer
-
-    def _averages_under(self, prefix: str) -> dict[str, Tensor]:
-        return {
-            name.removeprefix(prefix): full(value).cpu()
-            for name, value in self.ema.averages.items()
-            if name.startswith(prefix)
-        }

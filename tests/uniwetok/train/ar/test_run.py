@@ -12,14 +12,15 @@ import torch
 
 from tests.uniwetok.train.ar.tiny import TINY_AR, tiny_tokenizer
 from uniwetok.ar import BitDance
+from uniwetok.tokenizer.model import encoder_digest
+from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import ARTraining
 from uniwetok.train.ar.run import train_ar
 from uniwetok.train.ar.trainer import ARTrainer
-from uniwetok.train.codes.cache import encoder_digest, open_codes
+from uniwetok.train.codes.cache import open_codes
 from uniwetok.train.codes.config import CodesConfig
 from uniwetok.train.codes.stream import CodeBatch
-from uniwetok.train.data import open_images
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.data.opening import open_images
 from uniwetok.train.engine.logs import read_log
 from uniwetok.train.engine.loop import Finished, Hooks
 
@@ -120,7 +121,7 @@ def test_parts_of_a_batch_add_up_to_its_gradient(monkeypatch: pytest.MonkeyPatch
 def test_weight_decay_spares_what_the_released_training_spares() -> None:
     trainer = ARTrainer(TINY_AR, "0", device="cpu")
     names = {id(weight): name for name, weight in trainer.model.named_parameters()}
-    decayed, spared = trainer._adam.optimizer.param_groups
+    decayed, spared = trainer._trained["model"][1].optimizer.param_groups
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.05, 0.0)
     assert "layers.0.attention.wqkv.weight" in {names[id(w)] for w in decayed["params"]}
     left_out = {names[id(weight)] for weight in spared["params"]}

@@ -8,7 +8,7 @@ from tests.uniwetok.ar.toys import tiny
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 from uniwetok.train.ar.config import ARTraining
 from uniwetok.train.codes.config import CodesConfig
-from uniwetok.train.engine.config import OptimizerConfig
+from uniwetok.train.engine.settings import OptimizerConfig
 
 TINY_AR = ARTraining(
     model=tiny(),

@@ -15,22 +15,17 @@ from accelerate import Accelerator
 
 from tests.uniwetok.train.ar.tiny import tiny_tokenizer
 from uniwetok.tokenizer import quantizer
+from uniwetok.tokenizer.model import encoder_digest
+from uniwetok.train import TrainingError
 from uniwetok.train.codes import build
 from uniwetok.train.codes.build import build_codes
-from uniwetok.train.codes.cache import (
-    Codes,
-    Header,
-    Origin,
-    data_digest,
-    encoder_digest,
-    open_codes,
-)
+from uniwetok.train.codes.cache import Codes, Header, Origin, data_digest, open_codes
 from uniwetok.train.codes.config import CodesConfig
-from uniwetok.train.codes.stream import CachedCodes, EncodedCodes, Place
+from uniwetok.train.codes.stream import CachedCodes, EncodedCodes
 from uniwetok.train.codes.views import center_view
-from uniwetok.train.data import open_images
 from uniwetok.train.data.augment import to_model_range
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.data.opening import open_images
+from uniwetok.train.data.schedule import Place
 
 CONFIG = CodesConfig(resolution=16, views=2, workers=0)
 

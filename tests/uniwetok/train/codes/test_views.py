@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from uniwetok.randomness import generator
 from uniwetok.train.codes.config import CodesConfig
 from uniwetok.train.codes.views import FreshViews, center_view, random_view
-from uniwetok.train.data.randomness import generator
 from uniwetok.train.data.source import UnreadableImage
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
+from uniwetok.randomness import generator
 from uniwetok.train.data.augment import cut, to_model_range
-from uniwetok.train.data.randomness import generator
 from uniwetok.train.data.source import UnreadableImage
 
 SIDES = st.integers(1, 90)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.uniwetok.train.data.conftest import MakeShards
+from uniwetok.train import TrainingError
 from uniwetok.train.data.opening import open_images
-from uniwetok.train.engine.errors import TrainingError
 
 
 def test_no_such_path(tmp_path: Path) -> None:

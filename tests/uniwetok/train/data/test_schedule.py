@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uniwetok.train import TrainingError
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.data.schedule import Schedule, Share
-from uniwetok.train.engine.errors import TrainingError
 
 BUCKETS = ((32, 32), (64, 64), (32, 96), (128, 128))
 

@@ -11,11 +11,11 @@ import pytest
 from webdataset import WebDataset
 
 from tests.uniwetok.train.data.conftest import MakeShards, png
+from uniwetok.train import TrainingError
 from uniwetok.train.data import shard_index as index_module
 from uniwetok.train.data.opening import open_images
 from uniwetok.train.data.shard_index import read_index, shard_index
 from uniwetok.train.data.source import ImageSource, UnreadableImage
-from uniwetok.train.engine.errors import TrainingError
 
 
 def numbers(source: ImageSource) -> list[int]:

@@ -11,9 +11,13 @@ import torch
 from PIL import Image
 
 from tests.uniwetok.train.data.conftest import MakeShards
-from uniwetok.train.data import Batch, DataConfig, ImageSource, TrainingImages, open_images
+from uniwetok.train import TrainingError
+from uniwetok.train.data.config import DataConfig
 from uniwetok.train.data.folder import FolderImages, list_folder
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train.data.opening import open_images
+from uniwetok.train.data.schedule import Place
+from uniwetok.train.data.source import ImageSource
+from uniwetok.train.data.stream import Batch, TrainingImages
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
@@ -24,7 +28,7 @@ def config(**changes: object) -> DataConfig:
 
 def batches(source: ImageSource, data: DataConfig, steps: int, **where: int) -> list[Batch]:
     settings = {"batch_size": 4, "seed": 5} | where
-    return list(itertools.islice(TrainingImages(source, data, **settings), steps))  # type: ignore[arg-type]
+    return list(itertools.islice(TrainingImages(source, data, Place(**settings)), steps))
 
 
 def assert_same(left: list[Batch], right: list[Batch]) -> None:
@@ -65,7 +69,7 @@ def test_workers_and_the_starting_step_change_nothing(
     whole = batches(source, config(buckets=buckets, shuffle_shards=2), 9)
     decoded_aside = config(buckets=buckets, shuffle_shards=2, workers=2)
     assert_same(batches(source, decoded_aside, 9), whole)
-    assert_same(batches(source, decoded_aside, 4, start_step=5), whole[5:])
+    assert_same(batches(source, decoded_aside, 4, start=5), whole[5:])
     assert len({batch.images.shape for batch in whole}) == max(1, len(buckets))
 
 
@@ -85,7 +89,11 @@ def test_an_epoch_uses_every_image_once(
     source = open_images(image_folder)
     names: list[str] = []
     streams = [
-        iter(TrainingImages(source, config(buckets=buckets), batch_size=4, seed=1, rank=r, world=2))
+        iter(
+            TrainingImages(
+                source, config(buckets=buckets), Place(batch_size=4, seed=1, rank=r, world=2)
+            )
+        )
         for r in range(2)
     ]
     while len(names) < 30:
@@ -150,7 +158,7 @@ def test_too_many_unreadable_images_stop_training(image_folder: Path, workers: i
     bad = image_folder / "class_1" / "004.png"
     bad.write_bytes(b"damaged")
     source = open_images(image_folder)
-    stream = TrainingImages(source, config(workers=workers), batch_size=10, seed=0)
+    stream = TrainingImages(source, config(workers=workers), Place(batch_size=10, seed=0))
     seen = []
     with pytest.raises(TrainingError, match=r"10 of 110 images .*corrupt_limit=0\.01; first .*004"):
         seen += stream
@@ -193,4 +201,4 @@ def test_a_killed_worker_is_one_error(image_folder: Path) -> None:
 
 def test_a_batch_must_divide(image_folder: Path) -> None:
     with pytest.raises(TrainingError, match="nearest that does: 8 or 12"):
-        TrainingImages(open_images(image_folder), config(), batch_size=10, seed=0, world=4)
+        TrainingImages(open_images(image_folder), config(), Place(batch_size=10, seed=0, world=4))

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from uniwetok.train import TrainingError
 from uniwetok.train.engine import checkpoints as module
 from uniwetok.train.engine.checkpoints import Checkpoints
-from uniwetok.train.engine.errors import TrainingError
 
 
 def test_the_last_two_are_kept_and_read_back(tmp_path: Path):

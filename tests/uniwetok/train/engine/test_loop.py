@@ -11,9 +11,10 @@ import torch
 
 from tests.uniwetok.train.tiny import TINY
 from uniwetok.tokenizer import UniWeTok
-from uniwetok.train.data import Batch, open_images
+from uniwetok.train import TrainingError
+from uniwetok.train.data.opening import open_images
+from uniwetok.train.data.stream import Batch
 from uniwetok.train.engine.checkpoints import Checkpoints
-from uniwetok.train.engine.errors import TrainingError
 from uniwetok.train.engine.logs import read_log
 from uniwetok.train.engine.loop import Hooks
 from uniwetok.train.tokenizer.run import train

@@ -17,10 +17,11 @@ from uniwetok.losses.config import (
     TokenizerLossConfig,
 )
 from uniwetok.tokenizer.config import UniWeTokConfig
+from uniwetok.train import TrainingError
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.engine.config import OptimizerConfig, TokenizerTraining
-from uniwetok.train.engine.errors import TrainingError
 from uniwetok.train.engine.overrides import from_dict, override, to_dict
+from uniwetok.train.engine.settings import OptimizerConfig
+from uniwetok.train.tokenizer.config import TokenizerTraining
 
 DEFAULT = TokenizerTraining()
 

@@ -12,12 +12,12 @@ from rich.console import Console
 from uniwetok import presets
 from uniwetok.losses.config import DistillationConfig, PriorConfig, TokenizerLossConfig
 from uniwetok.tokenizer.config import UniWeTokConfig
+from uniwetok.train import TrainingError
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.engine.config import LITE_TEACHER, TokenizerTraining
-from uniwetok.train.engine.errors import TrainingError
 from uniwetok.train.engine.footprint import Footprint, measure
-from uniwetok.train.engine.networks import Generator
 from uniwetok.train.engine.plan import H100, Plan, make_plan
+from uniwetok.train.tokenizer.config import LITE_TEACHER, TokenizerTraining
+from uniwetok.train.tokenizer.networks import Generator
 
 ALONE = TokenizerLossConfig(lpips_weight=0, adversarial=None, distillation=None)
 TINY = TokenizerTraining(

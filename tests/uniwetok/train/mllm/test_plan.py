@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import CommandLine
 from tests.uniwetok.train.mllm.tiny import tiny_run, write_language_model
 from uniwetok.presets import get_mllm
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
 from uniwetok.train.mllm.plan import make_mllm_plan
 
 LAYERS = 8_190_735_360 - 2 * 151_936 * 4096

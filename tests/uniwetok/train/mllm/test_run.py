@@ -22,7 +22,7 @@ from tests.uniwetok.train.mllm.tiny import (
     write_tokenizer,
 )
 from uniwetok.mllm import Assistant, Drawing
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
 from uniwetok.train.engine.logs import read_log
 from uniwetok.train.engine.loop import Finished, Hooks
 from uniwetok.train.mllm.config import MLLMTraining

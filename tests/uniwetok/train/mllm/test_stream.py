@@ -21,14 +21,15 @@ from tests.uniwetok.train.mllm.tiny import (
     write_lines,
 )
 from uniwetok.mllm.layout import NO_TARGET
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
+from uniwetok.train.data.schedule import Place
 from uniwetok.train.mllm.data.codes import build_image_codes
 from uniwetok.train.mllm.data.config import SequenceData
 from uniwetok.train.mllm.data.index import SampleIndex, index_samples
 from uniwetok.train.mllm.data.layout import Draws, most_tokens, segments
 from uniwetok.train.mllm.data.records import parse_record
 from uniwetok.train.mllm.data.source import RecordSource, open_records
-from uniwetok.train.mllm.data.stream import PackedRows, PackedStream, Place
+from uniwetok.train.mllm.data.stream import PackedRows, PackedStream
 
 DATA = SequenceData(row_tokens=160, image_area=128 * 128, workers=0, describe_share=0.3)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.uniwetok.mllm import toys
 from uniwetok.mllm import SequenceBuilder
 from uniwetok.mllm.special_tokens import add_special_tokens
-from uniwetok.train.engine.config import OptimizerConfig
+from uniwetok.train.engine.settings import OptimizerConfig
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.config import SequenceData
 from uniwetok.train.mllm.data.sizes import SizeRule

@@ -24,9 +24,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from uniwetok.files import replaced, write_json
 from uniwetok.tokenizer import quantizer
-from uniwetok.train.codes.cache import encoder_digest
+from uniwetok.tokenizer.model import encoder_digest
+from uniwetok.train import TrainingError
 from uniwetok.train.data.source import UnreadableImage
-from uniwetok.train.engine.errors import TrainingError
 from uniwetok.train.mllm.data.encoding import encode_pixels
 from uniwetok.train.mllm.data.index import OnBlock, SampleIndex
 from uniwetok.train.mllm.data.sizes import resized

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from uniwetok.fields import check_count
 from uniwetok.train.mllm.data.records import KINDS, Kind
 
 OverLong = Literal["skip", "refuse"]
@@ -48,9 +49,7 @@ class SequenceData:
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinds", tuple(self.kinds))
         for name, least in (("row_tokens", 16), ("image_area", 1), ("workers", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name}={value!r} must be a whole number of at least {least}")
+            check_count(name, getattr(self, name), least)
         if not self.kinds or not set(self.kinds) <= set(KINDS):
             raise ValueError(f"kinds={self.kinds}: give some of {', '.join(KINDS)}")
         if self.over_long not in get_args(OverLong):

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from uniwetok.files import replaced
+from uniwetok.train import TrainingError
 from uniwetok.train.data.source import UnreadableImage
-from uniwetok.train.engine.errors import TrainingError
 from uniwetok.train.mllm.data.config import SequenceData
 from uniwetok.train.mllm.data.layout import most_tokens
 from uniwetok.train.mllm.data.records import KINDS, RecordError

@@ -21,7 +21,7 @@ from uniwetok.mllm.segments import (
     reply_opening,
     turn_end,
 )
-from uniwetok.train.data.randomness import generator
+from uniwetok.randomness import generator
 from uniwetok.train.mllm.data.config import SequenceData
 from uniwetok.train.mllm.data.records import (
     Chat,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from uniwetok.train.engine.suggest import did_you_mean
+from uniwetok.fields import did_you_mean
 
 Kind = Literal["text-image", "interleaved", "edit", "chat"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -13,9 +13,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from uniwetok.train import TrainingError
 from uniwetok.train.data.shard_index import Member, list_members
 from uniwetok.train.data.source import IMAGE_SUFFIXES, UnreadableImage
-from uniwetok.train.engine.errors import TrainingError
 from uniwetok.train.mllm.data.records import Record, RecordError, parse_line, parse_record
 
 _RECORD, _CAPTION = "json", "txt"

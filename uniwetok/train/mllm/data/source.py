@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from uniwetok.train import TrainingError
 from uniwetok.train.data.source import UnreadableImage, decode_rgb
-from uniwetok.train.engine.errors import TrainingError
 from uniwetok.train.mllm.data.records import Record, parse_line
 from uniwetok.train.mllm.data.shard_records import ShardRecords
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from uniwetok.mllm.batch import Batch, collate
+from uniwetok.train import TrainingError
+from uniwetok.train.data.schedule import Place
 from uniwetok.train.data.source import UnreadableImage
-from uniwetok.train.engine.errors import TrainingError
 from uniwetok.train.mllm.data.codes import ImageCodes
 from uniwetok.train.mllm.data.config import SequenceData
 from uniwetok.train.mllm.data.encoding import encode_pixels
@@ -52,22 +53,6 @@ class PackedRows:
     def __len__(self) -> int:
         """Return the number of images."""
         return self.images
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a process stands in a run."""
-
-    batch_size: int
-    """Rows of one step over all processes; divides among them."""
-    seed: int
-    """Of order and draws."""
-    rank: int = 0
-    """This process, 0 to ``world`` - 1."""
-    world: int = 1
-    """Number of processes."""
-    start: int = 0
-    """The first step that is yielded."""
 
 
 class PackedStream:

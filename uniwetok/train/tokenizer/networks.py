@@ -20,11 +20,11 @@ from uniwetok.randomness import stream_seed
 from uniwetok.tokenizer.checkpoint import CheckpointError
 from uniwetok.tokenizer.model import UniWeTok
 from uniwetok.tokenizer.quantizer import quantize_straight_through
-from uniwetok.train.engine.config import LITE_TEACHER
-from uniwetok.train.engine.errors import TrainingError
+from uniwetok.train import TrainingError
+from uniwetok.train.tokenizer.config import LITE_TEACHER
 
 if TYPE_CHECKING:
-    from uniwetok.train.engine.config import TokenizerTraining
+    from uniwetok.train.tokenizer.config import TokenizerTraining
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,140 @@
+"""Settings that the training runs of all three models have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from uniwetok.fields import check_count
+from uniwetok.train import TrainingError
+
+Precision = Literal["float32", "bfloat16", "float16"]
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """An optimiser; the defaults are the tokenizer's and the discriminator's (paper, Tab. 14-33).
+
+    Raises:
+        ValueError: a value is impossible; the message names the field, its value and the fix.
+    """
+
+    learning_rate: float = 1e-4
+    """Paper: 1e-4."""
+    betas: tuple[float, float] = (0.5, 0.9)
+    """Paper: 0.5, 0.9."""
+    weight_decay: float = 0.0
+    """Paper: 0."""
+    epsilon: float = 1e-8
+    """Added to the root of the second moment. Paper: silent. Released: torch's 1e-8."""
+    schedule: Schedule = "constant"
+    """After the warm-up: "constant", which the paper's tables call "consistent", or "cosine" down
+    to ``final_ratio``."""
+    warmup_steps: int = 0
+    """Steps of linear warm-up. Paper: 0."""
+    final_ratio: float = 1.0
+    """Learning rate at the last step of "cosine" over ``learning_rate``. Paper: 1, which has no
+    effect under its constant schedule."""
+    max_gradient_norm: float | None = None
+    """Clips gradients of either optimiser; None does not. Paper: silent. Released: none."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(self.betas))
+        if self.schedule not in get_args(Schedule):
+            raise ValueError(f"schedule={self.schedule!r} is unknown; choose constant or cosine")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas={self.betas} must be two numbers in [0, 1)")
+        if not self.epsilon > 0:
+            raise ValueError(f"epsilon={self.epsilon} must be above 0")
+        if self.weight_decay < 0 or self.warmup_steps < 0 or not 0 <= self.final_ratio <= 1:
+            raise ValueError(
+                f"weight_decay={self.weight_decay} and warmup_steps={self.warmup_steps} must not "
+                f"be negative, final_ratio={self.final_ratio} must be in 0..1"
+            )
+        if self.max_gradient_norm is not None and not self.max_gradient_norm > 0:
+            raise ValueError(
+                f"max_gradient_norm={self.max_gradient_norm} must be above 0, or None for no limit"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """One training run, apart from its model and data.
+
+    Raises:
+        ValueError: a value is impossible; the message names the field, its value and the fix.
+    """
+
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """One for each trained network."""
+    batch_size: int = 1
+    """Examples of one step over all processes: images, or rows of packed sequences."""
+    steps: int = 100_000
+    """Steps of the whole run."""
+    ema_decay: float = 0.0
+    """Of the moving average of the weights, which is what is evaluated and exported; updated every
+    step. 0 makes it the weights themselves."""
+    precision: Precision = "bfloat16"
+    """Of the forward and backward passes; weights and optimisers stay in float32. Paper: silent.
+    Released: bfloat16."""
+    shard: bool = False
+    """Shard weights, gradients and optimiser state over the processes (FSDP) instead of copying
+    them (DDP)."""
+    init: str | None = None
+    """Weights to start from, such as the previous stage's; None draws them anew."""
+    seed: int = 0
+    """Of everything random: new weights, order of the data, crops, noise."""
+    log_every: int = 50
+    """Steps between lines of the log."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints: at most these are lost when a run is killed."""
+
+    # What `ImageRunSettings` lets a run choose; not fields here, so that nobody can set them.
+    accumulation = 1
+    grid_every = 0
+    validate_every = 0
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ValueError(
+                f"precision={self.precision!r} is unknown; choose one of "
+                f"{', '.join(get_args(Precision))}"
+            )
+        for name in ("batch_size", "steps", "accumulation", "log_every", "checkpoint_every"):
+            check_count(name, getattr(self, name))
+        for name in ("grid_every", "validate_every", "seed"):
+            check_count(name, getattr(self, name), 0)
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay={self.ema_decay} must be in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRunSettings(RunSettings):
+    """One training run on images, which can be looked at and evaluated along the way."""
+
+    accumulation: int = 1
+    """Passes whose gradients make one step."""
+    compile: bool = False
+    """Compile the large parts of the model."""
+    grid_every: int = 1000
+    """Steps between pictures of what the averaged model does; 0 makes none."""
+    validate_every: int = 0
+    """Steps between validations; 0 makes none."""
+
+
+def check_parts(batch_size: int, accumulation: int, world: int) -> None:
+    """Make sure that a batch splits into equal parts.
+
+    Raises:
+        TrainingError: it does not; the message names the nearest sizes that do.
+    """
+    parts = world * accumulation
+    if batch_size % parts:
+        lower = batch_size // parts * parts
+        raise TrainingError(
+            f"batch_size={batch_size} does not divide among {world} processes with "
+            f"accumulation={accumulation}; use {lower or parts} or {lower + parts}"
+        )
