@@ -24,7 +24,7 @@ def test_unknown_names_are_refused():
 
 def test_settings_import_no_torch():
     code = (
-        "import sys, uniwetok.train.engine.config, uniwetok.ar.config, uniwetok.mllm.config\n"
+        "import sys, uniwetok.train.tokenizer.config, uniwetok.ar.config, uniwetok.mllm.config\n"
         "from uniwetok.losses import PriorConfig\n"
         "from uniwetok.tokenizer import UniWeTokConfig\n"
         "sys.exit('torch' in sys.modules)"

@@ -15,7 +15,7 @@ SCRIPT = """
 import dataclasses, sys
 from pathlib import Path
 from tests.uniwetok.train.tiny import TINY
-from uniwetok.train.data import open_images
+from uniwetok.train.data.opening import open_images
 from uniwetok.train.tokenizer.run import train
 photos, out = sys.argv[1:3]
 def run(name, steps, shard):

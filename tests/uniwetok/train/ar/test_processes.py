@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.uniwetok.train.ar.tiny import TINY_AR, tiny_tokenizer
 from uniwetok.train.ar.run import train_ar
 from uniwetok.train.codes import build
-from uniwetok.train.data import open_images
+from uniwetok.train.data.opening import open_images
 photos, out, processes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 build._BLOCK = 2
 def run(name, steps, **changes):
