@@ -114,7 +114,9 @@ def _step_flops(
 
     flops = {
         "tokenizer and losses, forward": count_flops(forward),
-        "tokenizer and losses, backward": count_flops(lambda: losses.pop().backward()),
+        "tokenizer and losses, backward": count_flops(
+            lambda: torch.autograd.backward(losses.pop())
+        ),
     }
     if discriminator is not None:
         judged = discriminator
