@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from harness.interfaces.errors import UserError
-from harness.interfaces.types import Protocol, ResultRecord
+from harness.interfaces.types import Protocol, ResultRecord, dotted
 from reports.records import Loaded
 
 ABSENT = "(not set)"
@@ -42,24 +41,13 @@ def _protocol_differences(one: Loaded, other: Loaded) -> list[str]:
             f"{each.record.protocol} ({each.record.protocol_digest[:12]})" for each in (one, other)
         ]
         return [f"protocol: {names[0]} and {names[1]}"]
-    flat_a, flat_b = flatten(a), flatten(b)
+    flat_a, flat_b = dotted(a), dotted(b)
     return [
         f"protocol {one.record.protocol}/{other.record.protocol}, setting {key}: "
         f"{flat_a.get(key, ABSENT)} and {flat_b.get(key, ABSENT)}"
         for key in dict.fromkeys([*flat_a, *flat_b])
         if flat_a.get(key, ABSENT) != flat_b.get(key, ABSENT)
     ]
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names and printable values."""
-    flat: dict[str, str] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = str(value)
-    return flat
 
 
 def protocol_settings(loaded: Loaded) -> dict[str, Any] | None:

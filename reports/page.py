@@ -10,8 +10,8 @@ from typing import Any
 
 from harness.commands.console import label
 from harness.interfaces.errors import UserError
-from harness.interfaces.types import COMPUTED, ResultRecord, Status
-from reports.comparability import flatten, protocol_settings
+from harness.interfaces.types import COMPUTED, ResultRecord, Status, dotted
+from reports.comparability import protocol_settings
 from reports.escape import one_line
 from reports.records import Loaded
 from reports.templates import render
@@ -36,9 +36,9 @@ def run_page(loaded: Loaded) -> str:
         notice=_run_file(loaded).get("notice", ""),
         metrics=[_metric(record, name) for name in record.metrics],
         identity=_identity(record),
-        settings=flatten(protocol_settings(loaded) or {}),
-        model=flatten(_run_file(loaded).get("model", {}).get("config", {})),
-        environment=flatten(record.provenance),
+        settings=dotted(protocol_settings(loaded) or {}),
+        model=dotted(_run_file(loaded).get("model", {}).get("config", {})),
+        environment=dotted(record.provenance),
         grid=_picture(loaded.root / "grid.png") if loaded.root is not None else "",
         failures=failures[:MOST_FAILURES],
         more_failures=max(0, len(failures) - MOST_FAILURES),

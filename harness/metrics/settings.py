@@ -19,22 +19,19 @@ class Ssim(Record):
     window: Literal["uniform7", "gaussian11"]
 
 
-class Pixels(Record):
-    """The arithmetic of pixel measures."""
+class BytePixels(Record):
+    """Pixel measures of 8-bit values, in float64."""
 
-    dtype: Literal["uint8", "float32"]
-    """Integers in float64, or float32 in [0, 1] as the released evaluation at original size."""
-    data_range: Literal[255, 1]
+    dtype: Literal["uint8"]
+    data_range: Literal[255]
     """Between black and white."""
 
-    @model_validator(mode="after")
-    def _range_is_that_of_the_dtype(self) -> Self:
-        expected = 255 if self.dtype == "uint8" else 1
-        if self.data_range != expected:
-            raise ValueError(
-                f"cannot have data_range {self.data_range}: that of {self.dtype} is {expected}"
-            )
-        return self
+
+class UnitPixels(Record):
+    """Pixel measures of values in [0, 1], in float32 as the released script at original size."""
+
+    dtype: Literal["float32"]
+    data_range: Literal[1]
 
 
 class Lpips(Record):
@@ -104,7 +101,9 @@ class PairMeasures(ProtocolSettings):
     """Of pairs of images; a measure without its table is not computed."""
 
     ssim: Annotated[Ssim | None, Stage.OBSERVE] = None
-    pixels: Annotated[Pixels | None, Stage.OBSERVE] = None
+    pixels: Annotated[
+        BytePixels | UnitPixels | None, Field(discriminator="dtype"), Stage.OBSERVE
+    ] = None
     lpips: Annotated[Lpips | None, Stage.OBSERVE] = None
     averaging: Annotated[
         MeanOverImages | BatchMeans | None, Field(discriminator="rule"), Stage.SCORE

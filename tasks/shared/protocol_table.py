@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.engine import protocols
-from harness.interfaces.types import TaskSpec
+from harness.interfaces.types import TaskSpec, dotted
 from harness.sets.spec import FILES
 from tasks import PROTOCOLS
 from tasks.dpg.task import DPG
@@ -25,36 +24,28 @@ END = "<!-- end -->"
 _DIGEST_DIGITS = 12
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names; digests and lists are shortened."""
-    flat: dict[str, str] = {}
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{name}.")
-        elif isinstance(value, list):
-            flat[name] = f"{value[0]} … {value[-1]}"
-        else:
-            text = str(value)
-            digest = re.fullmatch(r"[0-9a-f]{64}", text)
-            flat[name] = f"{text[:_DIGEST_DIGITS]}…" if digest else text
-    return flat
+def _cell(value: Any) -> str:
+    """A value in print; digests and lists are shortened."""
+    if isinstance(value, list):
+        return f"{value[0]} … {value[-1]}"
+    text = str(value)
+    return f"{text[:_DIGEST_DIGITS]}…" if re.fullmatch(r"[0-9a-f]{64}", text) else text
 
 
 def table(spec: TaskSpec) -> str:
-    """One Markdown table for a task: a row a setting, a column a protocol."""
+    """One Markdown table for a task: a row a setting with its stage, a column a protocol."""
     loaded = {name: protocols.load(name, PROTOCOLS, spec) for name in spec.protocols}
-    columns = {name: flatten(protocol.settings) for name, protocol in loaded.items()}
-    keys = list(dict.fromkeys(key for column in columns.values() for key in column))
+    columns = {name: dotted(protocol.settings) for name, protocol in loaded.items()}
+    stages = {key: stage for each in loaded.values() for key, stage in each.stages.items()}
     lines = [
-        f"| setting | {' | '.join(f'`{name}`' for name in columns)} |",
-        f"| --- |{' --- |' * len(columns)}",
+        f"| setting | stage | {' | '.join(f'`{name}`' for name in columns)} |",
+        f"| --- | --- |{' --- |' * len(columns)}",
     ]
-    for key in keys:
-        cells = [column.get(key, "—") for column in columns.values()]
-        lines.append(f"| `{key}` | {' | '.join(cells)} |")
+    for key in dict.fromkeys(key for column in columns.values() for key in column):
+        cells = [_cell(column[key]) if key in column else "—" for column in columns.values()]
+        lines.append(f"| `{key}` | {stages[key]} | {' | '.join(cells)} |")
     digests = [f"`{protocol.digest[:_DIGEST_DIGITS]}`" for protocol in loaded.values()]
-    lines.append(f"| digest | {' | '.join(digests)} |")
+    lines.append(f"| digest | | {' | '.join(digests)} |")
     return "\n".join(lines)
 
 

@@ -145,14 +145,14 @@ class _TextVectors:
         self._classifier = classifier
         self._device = device
         templates = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
-        for name, found in (
-            ("templates", templates),
-            ("class_names", list(open_clip.IMAGENET_CLASSNAMES)),
+        for name, found, expected in (
+            ("templates", templates, classifier.templates),
+            ("class names", list(open_clip.IMAGENET_CLASSNAMES), classifier.class_names),
         ):
-            if digest_of(found) != getattr(classifier, name):
+            if digest_of(found) != expected:
                 raise Unavailable(
-                    f"open_clip {open_clip.__version__} has other {name.replace('_', ' ')} than "
-                    "the protocol, run `pip install open_clip_torch==3.3.0`"
+                    f"open_clip {open_clip.__version__} has other {name} than the protocol, run "
+                    "`pip install open_clip_torch==3.3.0`"
                 )
         self._weights = open_clip_weights(classifier.teacher, classifier.tag)
         self._identity = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.interfaces.registry import TASKS
-from reports.comparability import differences, flatten, protocol_settings
+from reports.comparability import differences, protocol_settings
 from reports.records import Loaded, load_record
 from tests.conftest import CommandLine
 from tests.reports.runs import write_run
@@ -50,14 +50,6 @@ def test_the_same_settings_compare_under_any_name(tmp_path: Path) -> None:
     one = write_run(tmp_path, "a", protocol="mine")
     two = write_run(tmp_path, "b", protocol="yours", seed=3)
     assert differences(load_record(one), load_record(two)) == []
-
-
-def test_nested_settings_have_dotted_names() -> None:
-    assert flatten({"a": {"b": 1, "c": {"d": [2]}}, "e": None}) == {
-        "a.b": "1",
-        "a.c.d": "[2]",
-        "e": "None",
-    }
 
 
 @pytest.mark.parametrize("command", ["report", "leaderboard"])

@@ -23,9 +23,11 @@ from harness.interfaces.types import (
     ResultRecord,
     RunStatus,
     Sample,
+    Stage,
     Status,
     canonical_json,
     digest_of,
+    dotted,
 )
 
 JSON_VALUES = st.recursive(
@@ -205,3 +207,17 @@ def test_statuses_are_the_documented_words() -> None:
         "judge_error",
         "missing",
     ]
+
+
+def test_nested_settings_have_dotted_names() -> None:
+    assert dotted({"a": {"b": 1, "c": {"d": [2]}}, "e": None}) == {
+        "a.b": 1,
+        "a.c.d": [2],
+        "e": None,
+    }
+
+
+def test_settings_without_stages_all_count_to_the_first() -> None:
+    protocol = Protocol(name="a", title="A", settings={"b": {"c": 1}, "d": {}})
+    assert all(protocol.until(stage) == protocol.settings for stage in Stage)
+    assert set(protocol.digests.values()) == {protocol.digest}
