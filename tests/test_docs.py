@@ -23,7 +23,7 @@ def blocks(document: str, language: str) -> list[str]:
 @pytest.fixture
 def fresh_registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an example registers is forgotten after the test."""
-    for name in ("TASKS", "MODELS", "METRICS", "EXTRACTORS"):
+    for name in ("TASKS", "MODELS", "METRICS", "EXTRACTORS", "FAMILIES"):
         kept = getattr(registry, name)
         monkeypatch.setattr(kept, "_registered", dict(kept._registered))
 

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import did_you_mean
-from harness.interfaces.types import Record, Stage
+from harness.interfaces.types import Protocol, Record, Stage
 
 
 class ProtocolSettings(Record):
@@ -29,6 +29,11 @@ class ProtocolSettings(Record):
         if isinstance(found, list):
             raise UserError(str(found[0]))
         return found
+
+    def as_protocol(self, name: str, title: str) -> Protocol:
+        """A protocol of these settings, where there is no file of it."""
+        settings = self.model_dump(mode="json")
+        return Protocol(name=name, title=title, settings=settings, stages=self.stages())
 
     def stages(self) -> dict[str, Stage]:
         """The stage of every setting, by its dotted name."""

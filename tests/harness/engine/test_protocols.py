@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
 from harness.engine import protocols
 from harness.interfaces.errors import UserError
+from harness.interfaces.protocols import ProtocolSettings
 from harness.interfaces.registry import FAMILIES, TASKS
 from harness.interfaces.types import Stage, TaskSpec, digest_of
 
@@ -234,3 +237,22 @@ def test_a_change_moves_its_own_stage_and_the_later_ones(
 
 def test_every_kind_of_task_has_a_family() -> None:
     assert {TASKS.get(name).spec.kind for name in TASKS.names()} | {"sets"} == set(FAMILIES.names())
+
+
+class SumsSettings(ProtocolSettings):
+    digits: Annotated[int, Field(ge=1), Stage.OBSERVE]
+
+
+def test_a_plug_ins_family_is_read_by_the_same_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    families = {**FAMILIES._registered, "arithmetic": SumsSettings}
+    monkeypatch.setattr(FAMILIES, "_registered", families)
+    made = SumsSettings(digits=2).as_protocol("plain", "Both digits")
+    path = tmp_path / "mine.toml"
+    path.write_text("[kind.arithmetic]\ndigits = 2\n")
+    read = protocols.load(str(path), tmp_path, spec("sums", "arithmetic"))
+    assert (read.settings, read.stages, read.digests) == (made.settings, made.stages, made.digests)
+    path.write_text("[kind.arithmetic]\ndigit = 2\n")
+    with pytest.raises(UserError, match="'digit' is unknown: did you mean 'digits'"):
+        protocols.load(str(path), tmp_path, spec("sums", "arithmetic"))
