@@ -6,17 +6,11 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from harness.commands.assets import app as assets_app
-from harness.commands.calibrate import calibrate
-from harness.commands.doctor import doctor
-from harness.commands.list import list_names
-from harness.commands.metrics import metrics
-from harness.commands.run import run
-from harness.commands.score import score
-from harness.commands.show import show
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import COMMANDS
+from harness.plugins import PLUGINS
 
 
 def build_app() -> typer.Typer:
@@ -29,21 +23,37 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
     )
-    app.command()(run)
-    app.command()(score)
-    app.command()(metrics)
-    app.command("list")(list_names)
-    app.command()(show)
-    app.command()(calibrate)
-    app.command()(doctor)
-    app.add_typer(assets_app, name="assets")
-    for name in COMMANDS.names():
-        command = COMMANDS.get(name)
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
+    for name in dict.fromkeys([*PLUGINS["commands"], *COMMANDS.names()]):
+        owner = COMMANDS.owner(name)
+        if owner:
+            # A stranger's module is not imported for `--help`, nor for another command.
+            untouched = {"ignore_unknown_options": True, "allow_extra_args": True}
+            app.command(
+                name,
+                help=f"Offered by {escape(owner)}.",
+                context_settings={**untouched, "help_option_names": []},
+            )(_forward)
         else:
-            app.command(name)(command)
+            _add(app, name)
     return app
+
+
+def _add(app: typer.Typer, name: str) -> None:
+    command = COMMANDS.get(name)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
+
+
+def _forward(context: typer.Context) -> None:
+    """Run the command of another distribution with the arguments as they were given."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    name = str(context.info_name)
+    _add(app, name)
+    # A callback keeps the name a word of the command line where there is but one command.
+    app.callback()(lambda: None)
+    app(args=[name, *context.args], prog_name="uwt-eval")
 
 
 def main() -> None:

@@ -3,6 +3,16 @@
 from harness.interfaces.registry import constants
 
 PLUGINS = {
+    "commands": {
+        "run": "harness.commands.run:run",
+        "score": "harness.commands.score:score",
+        "metrics": "harness.commands.metrics:metrics",
+        "list": "harness.commands.list:list_names",
+        "show": "harness.commands.show:show",
+        "calibrate": "harness.commands.calibrate:calibrate",
+        "doctor": "harness.commands.doctor:doctor",
+        "assets": "harness.commands.assets:app",
+    },
     "models": {
         "webp": "harness.baselines.codecs:WebP",
         "jpeg": "harness.baselines.codecs:Jpeg",

@@ -28,13 +28,14 @@ class Kind(StrEnum):
 
 
 def _tasks() -> dict[str, str]:
-    return {name: TASKS.get(name).spec.title for name in TASKS.names()}
+    titles = TASKS.ask(lambda task: str(task.spec.title))
+    return {name: titles[name] for name in sorted(titles)}
 
 
 def _groups() -> dict[str, str]:
     groups: dict[str, list[str]] = {}
-    for name in TASKS.names():
-        for group in TASKS.get(name).spec.groups:
+    for name, its_groups in TASKS.ask(lambda task: tuple(task.spec.groups)).items():
+        for group in its_groups:
             groups.setdefault(group, []).append(name)
     return {group: ", ".join(groups[group]) for group in sorted(groups)}
 
@@ -43,9 +44,10 @@ def _protocols() -> dict[str, str]:
     from harness.sets.spec import FILES
 
     users: dict[str, list[str]] = {}
-    for spec in [*(TASKS.get(name).spec for name in TASKS.names()), FILES]:
-        for protocol in spec.protocols:
-            users.setdefault(protocol, []).append(spec.name)
+    protocols = TASKS.ask(lambda task: tuple(task.spec.protocols)) | {FILES.name: FILES.protocols}
+    for user, its_protocols in protocols.items():
+        for protocol in its_protocols:
+            users.setdefault(protocol, []).append(user)
     return {protocol: "for " + ", ".join(users[protocol]) for protocol in sorted(users)}
 
 

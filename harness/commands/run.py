@@ -163,14 +163,15 @@ def run(
 
 def _table(name: str) -> PublishedTable:
     """The published table of that name; raise `UserError` with the nearest names."""
-    known = {key: table for entry in TABLES.names() for key, table in TABLES.get(entry).items()}
+    known: dict[str, PublishedTable] = {}
+    for tables in TABLES.ask(dict).values():
+        known = {**tables, **known}
     if name not in known:
         raise UserError(
             f"--checkpoints fills published tables, and {name!r} is none: "
             f"{did_you_mean(name, known)}"
         )
-    found: PublishedTable = known[name]
-    return found
+    return known[name]
 
 
 def _table_runs(tables: dict[str, PublishedTable], checkpoints: Path) -> list[tuple[str, str]]:
@@ -279,7 +280,8 @@ def _print_written(console: Console, finished: list[Finished]) -> None:
 
 def references(task: str) -> list[ReferenceRow]:
     """Published rows for a task, from every reference table installed."""
-    return [row for name in REFERENCES.names() for row in REFERENCES.get(name)(task)]
+    published = REFERENCES.ask(lambda rows_of: list(rows_of(task)))
+    return [row for rows in published.values() for row in rows]
 
 
 def _performed_plan(request: RunRequest) -> dict[str, Any]:

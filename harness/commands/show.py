@@ -13,28 +13,37 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.commands.options import Json, Plugins
+from harness.engine import protocols
 from harness.engine.presets import all_presets, describe
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS, MODELS, TASKS, did_you_mean, load_plugin
+from harness.interfaces.types import TaskSpec
 
 
-def _protocols() -> dict[str, Any]:
-    from harness.engine import protocols
+def _protocols() -> dict[str, list[TaskSpec]]:
+    """Protocols by name, each with the tasks that name it."""
     from harness.sets.spec import FILES
 
-    found: dict[str, Any] = {}
-    for spec in [*(TASKS.get(name).spec for name in TASKS.names()), FILES]:
+    found: dict[str, list[TaskSpec]] = {}
+    for spec in [*TASKS.ask(lambda task: TaskSpec.model_validate(task.spec)).values(), FILES]:
         for name in spec.protocols:
-            protocol = protocols.find(name, spec)
-            entry = found.setdefault(
-                name,
-                {"protocol": name, "title": protocol.title, "description": protocol.description},
-            )
-            entry.setdefault("tasks", {})[spec.name] = {
-                "digest": protocol.digest,
-                "settings": protocol.settings,
-            }
+            found.setdefault(name, []).append(spec)
     return found
+
+
+def _protocol(name: str, specs: list[TaskSpec]) -> dict[str, Any]:
+    found = {spec.name: protocols.find(name, spec) for spec in specs}
+    first = next(iter(found.values()))
+    tasks = {
+        task: {"digest": protocol.digest, "settings": protocol.settings}
+        for task, protocol in found.items()
+    }
+    return {
+        "protocol": name,
+        "title": first.title,
+        "description": first.description,
+        "tasks": tasks,
+    }
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -44,9 +53,9 @@ def _describe(name: str) -> dict[str, Any]:
         return dict(json.loads((Path(name) / "record.json").read_text(encoding="utf-8")))
     if name in TASKS:
         return {"task": name, **TASKS.get(name).spec.model_dump(mode="json")}
-    protocols = _protocols()
-    if name in protocols:
-        return dict(protocols[name])
+    by_protocol = _protocols()
+    if name in by_protocol:
+        return _protocol(name, by_protocol[name])
     if name in ASSETS:
         asset = ASSETS[name]
         return {key: getattr(asset, key) for key in asset.__slots__} | {"variable": asset.variable}
@@ -62,7 +71,7 @@ def _describe(name: str) -> dict[str, Any]:
     presets = all_presets()
     if name in presets:
         return describe(name, presets[name])
-    known = [*TASKS.names(), *protocols, *ASSETS, *MODELS.names(), *METRICS.names(), *presets]
+    known = [*TASKS.names(), *by_protocol, *ASSETS, *MODELS.names(), *METRICS.names(), *presets]
     raise UserError(f"nothing is called {name!r}: {did_you_mean(name, known)}")
 
 

@@ -22,15 +22,23 @@ def find() -> Iterator[Finding]:
 
 def _plugins() -> Iterator[Finding]:
     from harness.interfaces.errors import UserError
-    from harness.interfaces.registry import EXTRACTORS, METRICS, MODELS, TASKS
+    from harness.interfaces.registry import REGISTRIES
 
-    for registry in (TASKS, MODELS, METRICS, EXTRACTORS):
+    for registry in REGISTRIES:
         names, broken = registry.names(), []
         for name in names:
+            owner = registry.owner(name)
             try:
                 registry.get(name)
             except UserError as error:
-                broken.append(str(error))
+                if owner:
+                    fix = f"ask for a mended {owner}, or pip uninstall {owner.split()[0]}"
+                    yield Finding(f"{registry.noun} {name}", "warning", str(error), fix)
+                else:
+                    broken.append(str(error))
+        for what, reason in registry.shadowed.items():
+            fix = "another name in that distribution, or pip uninstall it"
+            yield Finding(f"{registry.noun}s", "warning", f"{what} is ignored: {reason}", fix)
         fix = "install the package that offers them anew: pip install -e . or pip install uwt-eval"
         if broken or not names:
             text = "; ".join(broken) or "none found"

@@ -158,7 +158,8 @@ def score_file(
 
     plugin: Task = TASKS.get(task)
     if not isinstance(plugin, ScoresObservations):
-        able = [name for name in TASKS.names() if isinstance(TASKS.get(name), ScoresObservations)]
+        scores = TASKS.ask(lambda task: isinstance(task, ScoresObservations))
+        able = sorted(name for name, able in scores.items() if able)
         raise UserError(
             f"task {task!r} is not scored from a file of observations; these are: {', '.join(able)}"
         )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.interfaces.errors import UserError
-from harness.interfaces.registry import PRESETS, REFERENCE_SETTINGS
+from harness.interfaces.registry import PRESETS, REFERENCE_SETTINGS, warn
 
 if TYPE_CHECKING:
     from harness.interfaces.types import ReferenceSettings
 
 
+@runtime_checkable
 class Preset(Protocol):
     """What a package offers under `uwt_eval.presets`: a mapping of names to these."""
 
@@ -60,24 +61,32 @@ class Setting:
 
 
 def all_presets() -> dict[str, Preset]:
-    """Every preset that is installed, by name.
+    """Every preset that is installed, by name; one of ours is not replaced by another's.
 
     Raises:
-        UserError: two packages offer presets of one name.
+        UserError: two collections of ours offer presets of one name.
     """
     found: dict[str, Preset] = {}
-    for collection in PRESETS.names():
-        presets = PRESETS.get(collection)
-        twice = sorted(found.keys() & presets.keys())
-        if twice:
-            raise UserError(f"preset {twice[0]!r} is offered twice, also by {collection!r}")
-        found |= presets
+    for collection, presets in PRESETS.ask(_checked).items():
+        for twice in sorted(found.keys() & presets.keys()):
+            owner, text = PRESETS.owner(collection), f"preset {twice!r} is offered twice, also by"
+            if not owner:
+                raise UserError(f"{text} {collection!r}")
+            warn(f"{text} {collection!r} of {owner}, which is ignored")
+        found = {**found, **presets, **found}
     return found
+
+
+def _checked(presets: Mapping[str, Any]) -> dict[str, Preset]:
+    for name, preset in presets.items():
+        if not isinstance(preset, Preset):
+            raise TypeError(f"{name!r} is no preset")
+    return dict(presets)
 
 
 def published(name: str) -> ReferenceSettings | None:
     """What was published of the run that a preset repeats, if anything was."""
-    offers = (REFERENCE_SETTINGS.get(source)(name) for source in REFERENCE_SETTINGS.names())
+    offers = REFERENCE_SETTINGS.ask(lambda settings_of: settings_of(name)).values()
     return next((offer for offer in offers if offer is not None), None)
 
 

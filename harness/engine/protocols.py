@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.interfaces.errors import UserError
 from harness.interfaces.protocols import Problem, ProtocolSettings, check
-from harness.interfaces.registry import FAMILIES, PROTOCOLS, TASKS, did_you_mean
+from harness.interfaces.registry import FAMILIES, PROTOCOLS, TASKS, did_you_mean, warn
 from harness.interfaces.types import Protocol, TaskSpec
 
 _SECTIONS = ("title", "description", "settings", "kind", "task")
@@ -17,8 +17,10 @@ _SECTIONS = ("title", "description", "settings", "kind", "task")
 
 def find(name: str, spec: TaskSpec) -> Protocol:
     """Read a named protocol from the installed folders, or a protocol file by path."""
-    folders = [PROTOCOLS.get(entry) for entry in PROTOCOLS.names()]
+    folders = PROTOCOLS.ask(Path).values()
     holding = [folder for folder in folders if (folder / f"{name}.toml").is_file()]
+    for other in holding[1:]:
+        warn(f"protocol {name!r} in {other} ignored: it is read from {holding[0]}")
     return load(name, [*holding, *folders, Path()][0], spec)
 
 

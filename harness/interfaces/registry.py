@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from harness.interfaces.errors import UserError
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -30,7 +32,30 @@ def constants(module: str, *names: str) -> dict[str, str]:
     return {name: f"{module}:{name.upper().replace('-', '_')}" for name in names}
 
 
-_DISTRIBUTION = "uwt-eval"
+DISTRIBUTION = "uwt-eval"
+
+
+@functools.cache
+def warn(text: str) -> None:
+    """Say something on stderr in one line, once a process."""
+    print(f"warning: {' '.join(text.split())}", file=sys.stderr)
+
+
+@functools.cache
+def _offers() -> dict[str, tuple[EntryPoint, ...]]:
+    """Entry points of the groups `uwt_eval.…` by distribution; the first of a name on the path.
+
+    Files of entry points without such a group are not parsed; those that cannot be are warned of.
+    """
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for distribution in distributions():
+        try:
+            if "[uwt_eval." in (distribution.read_text("entry_points.txt") or ""):
+                name = re.sub(r"[-_.]+", "-", distribution.name).lower()
+                found.setdefault(name, tuple(distribution.entry_points))
+        except Exception as error:  # Whatever a stranger's broken metadata raise.
+            warn(f"entry points of {distribution.locate_file('')} ignored: {_told(error)}")
+    return found
 
 
 @functools.cache
@@ -44,40 +69,62 @@ def _built_in() -> tuple[Mapping[str, Mapping[str, str]], ...]:
         UserError: the installation is older than the code, or there is none.
     """
     points = [
-        point
-        for point in entry_points(group="uwt_eval.builtin")
-        if point.dist is not None and point.dist.name == _DISTRIBUTION
+        point for point in _offers().get(DISTRIBUTION, ()) if point.group == "uwt_eval.builtin"
     ]
     if not points:
         raise UserError(
-            f"{_DISTRIBUTION} is not installed, or its installation is older than its code: run "
+            f"{DISTRIBUTION} is not installed, or its installation is older than its code: run "
             "`pip install -e .` in the checkout, or `pip install uwt-eval`"
         )
     return tuple(point.load() for point in points)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _owner(point: EntryPoint) -> str:
+    """The other distribution that offers it, with its version; '' where it is ours."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else ""
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"{_owner(point) or DISTRIBUTION} ({point.value})"
 
 
 class Registry(Generic[T]):
     """Plug-ins of one kind by name; listing imports none of them.
 
     Our own packages list theirs in code; other distributions offer theirs as entry points of the
-    group `uwt_eval.KIND`.
+    group `uwt_eval.KIND`, and can neither break nor replace one of ours.
     """
 
-    def __init__(self, kind: str, noun: str) -> None:
+    def __init__(self, kind: str, noun: str, what: Any = object) -> None:
         self.kind = kind
         self.group = f"uwt_eval.{kind}"
         self.noun = noun
+        self._what = what
+        self.shadowed: dict[str, str] = {}
+        """Entry points of others whose name is taken, and by whom; filled by `names`."""
         self._registered: dict[str, T] = {}
         self._found: dict[str, EntryPoint] | None = None
 
     def _entry_points(self) -> dict[str, EntryPoint]:
-        """Plug-ins of others by name, then over them our own."""
+        """Our own plug-ins by name, then those of others under names that are free."""
         if self._found is None:
-            self._found = {point.name: point for point in entry_points(group=self.group)} | {
+            self._found = {
                 name: EntryPoint(name, target, self.group)
                 for offered in _built_in()
                 for name, target in offered.get(self.kind, {}).items()
             }
+            for distribution, points in _offers().items():
+                for point in points:
+                    if point.group == self.group and distribution != DISTRIBUTION:
+                        taken = self._found.setdefault(point.name, point)
+                        if taken is not point:
+                            what = f"{self.group} {point.name!r} of {_origin(point)}"
+                            self.shadowed[what] = f"the name belongs to {_origin(taken)}"
+                            warn(f"{what} ignored: {self.shadowed[what]}")
         return self._found
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -96,6 +143,11 @@ class Registry(Generic[T]):
     def __contains__(self, name: str) -> bool:
         return name in self._registered or name in self._entry_points()
 
+    def owner(self, name: str) -> str:
+        """The other distribution that offers `name`, with its version; '' where it is ours."""
+        point = None if name in self._registered else self._entry_points().get(name)
+        return _owner(point) if point else ""
+
     def get(self, name: str) -> T:
         """Import and return the plug-in; raise `UserError` for an unknown or broken one."""
         if name in self._registered:
@@ -104,30 +156,53 @@ class Registry(Generic[T]):
         if point is None:
             raise UserError(f"unknown {self.noun} {name!r}: {did_you_mean(name, self.names())}")
         try:
-            plugin = cast("T", point.load())
-        except (ImportError, AttributeError) as error:
+            plugin = point.load()
+            if not isinstance(plugin, self._what):
+                raise TypeError(f"{plugin!r} is no {self._what.__name__}")
+            return cast("T", plugin)
+        except (Exception, SystemExit) as error:
+            if not _owner(point) and not isinstance(error, (ImportError, AttributeError)):
+                raise
             raise UserError(
-                f"{self.noun} {name!r} ({point.value}) cannot be imported: {error}"
+                f"{self.noun} {name!r} of {_origin(point)} cannot be imported: {_told(error)}"
             ) from error
-        self._registered[name] = plugin
-        return plugin
+
+    def ask(self, question: Callable[[T], A]) -> dict[str, A]:
+        """The answer of every plug-in by name, of our own first.
+
+        One of another distribution that cannot be imported or has no answer is warned of and left
+        out; one of ours raises.
+        """
+        answers: dict[str, A] = {}
+        for owner, name in sorted((self.owner(name), name) for name in self.names()):
+            try:
+                answers[name] = question(self.get(name))
+            except (Exception, SystemExit) as error:
+                if not owner:
+                    raise
+                warn(f"{self.group} {name!r} of {owner} ignored: {_told(error.__cause__ or error)}")
+        return answers
 
 
 TASKS: Registry[Any] = Registry("tasks", "task")
-MODELS: Registry[Callable[..., Any]] = Registry("models", "model")
+MODELS: Registry[Callable[..., Any]] = Registry("models", "model", Callable)
 METRICS: Registry[Any] = Registry("metrics", "metric")
-EXTRACTORS: Registry[Callable[..., Any]] = Registry("extractors", "extractor")
-JUDGES: Registry[Callable[..., Any]] = Registry("judges", "judge")
-COMMANDS: Registry[Any] = Registry("commands", "command")
-PROTOCOLS: Registry[Path] = Registry("protocols", "protocol folder")
+EXTRACTORS: Registry[Callable[..., Any]] = Registry("extractors", "extractor", Callable)
+JUDGES: Registry[Callable[..., Any]] = Registry("judges", "judge", Callable)
+COMMANDS: Registry[Any] = Registry("commands", "command", Callable)
+PROTOCOLS: Registry[Path] = Registry("protocols", "protocol folder", Path)
 FAMILIES: Registry[Any] = Registry("families", "family of tasks")
 """By `TaskSpec.kind`, the `ProtocolSettings` that a family of tasks reads of a protocol."""
-REFERENCES: Registry[Callable[[str], Any]] = Registry("references", "reference table")
+REFERENCES: Registry[Callable[[str], Any]] = Registry("references", "reference table", Callable)
 REFERENCE_SETTINGS: Registry[Callable[[str], Any]] = Registry(
-    "reference_settings", "reference settings"
+    "reference_settings", "reference settings", Callable
 )
-TABLES: Registry[Mapping[str, Any]] = Registry("tables", "table collection")
-PRESETS: Registry[Mapping[str, Any]] = Registry("presets", "preset collection")
+TABLES: Registry[Mapping[str, Any]] = Registry("tables", "table collection", Mapping)
+PRESETS: Registry[Mapping[str, Any]] = Registry("presets", "preset collection", Mapping)
+REGISTRIES: tuple[Registry[Any], ...] = (
+    *(TASKS, MODELS, METRICS, EXTRACTORS, JUDGES, COMMANDS, PROTOCOLS, FAMILIES),
+    *(REFERENCES, REFERENCE_SETTINGS, TABLES, PRESETS),
+)
 
 
 _LOADED: list[Path] = []
@@ -157,9 +232,12 @@ def load_plugin(path: Path) -> None:
 
 def expand_tasks(names: Iterable[str]) -> list[str]:
     """Replace groups ('table8') by their tasks, keep order, drop repeats."""
+    names = list(dict.fromkeys(names))
+    if all(name in TASKS for name in names):
+        return names
     groups: dict[str, list[str]] = {}
-    for task_name in TASKS.names():
-        for group in TASKS.get(task_name).spec.groups:
+    for task_name, spec in TASKS.ask(lambda task: task.spec).items():
+        for group in spec.groups:
             groups.setdefault(group, []).append(task_name)
     chosen: list[str] = []
     for name in names:

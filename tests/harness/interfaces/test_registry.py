@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,14 +22,13 @@ from harness.interfaces.registry import (
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry[object]:
-    """A registry with one sound and two broken entry points."""
-    points = [
-        EntryPoint("sound", "json:dumps", "uwt_eval.gadgets"),
-        EntryPoint("no-module", "no_such_module_anywhere:thing", "uwt_eval.gadgets"),
-        EntryPoint("no-attribute", "json:no_such_thing", "uwt_eval.gadgets"),
-    ]
-    monkeypatch.setattr("harness.interfaces.registry.entry_points", lambda group: points)
-    monkeypatch.setattr("harness.interfaces.registry._built_in", tuple)
+    """A registry with one sound and two broken targets in its list."""
+    targets = {
+        "sound": "json:dumps",
+        "no-module": "no_such_module_anywhere:thing",
+        "no-attribute": "json:no_such_thing",
+    }
+    monkeypatch.setattr("harness.interfaces.registry._built_in", lambda: ({"gadgets": targets},))
     return Registry("gadgets", "gadget")
 
 
@@ -73,7 +71,9 @@ def test_entry_points_are_imported_when_asked_for(registry: Registry[object]) ->
 def test_broken_entry_point_names_itself_and_its_target(
     registry: Registry[object], name: str, text: str
 ) -> None:
-    with pytest.raises(UserError, match=rf"gadget '{name}' \(.*\) cannot be imported: .*{text}"):
+    with pytest.raises(
+        UserError, match=rf"gadget '{name}' of .*\(.*\) cannot be imported: .*{text}"
+    ):
         registry.get(name)
 
 

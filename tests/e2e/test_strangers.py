@@ -1,0 +1,141 @@
+"""Plug-ins of other distributions that are broken, or take our names: nothing of ours stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.strangers import install
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+GROUPS = (
+    *("tasks", "models", "metrics", "extractors", "judges", "commands", "protocols"),
+    *("references", "reference_settings", "tables", "presets"),
+)
+BROKEN = "[uwt_eval.models]\nwebp = number:thing\n" + "".join(
+    f"[uwt_eval.{group}]\n"
+    f"a-raises-{group} = raises:thing\n"
+    f"a-leaves-{group} = leaves:thing\n"
+    f"a-missing-{group} = not_there:thing\n"
+    f"a-number-{group} = number:thing\n"
+    f"a-colons-{group} = :::\n"
+    for group in GROUPS
+)
+MODULES = {
+    "raises.py": "raise RuntimeError('broken on import')",
+    "leaves.py": "import sys; sys.exit('bye')",
+    "number.py": "thing = 1",
+}
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Command:
+    """Run `uwt-eval` in a process that has `tmp_path/site` on its path."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "harness", *map(str, arguments)],
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def test_broken_plugins_stop_nothing(tmp_path: Path, photo_folder: Path, beside: Command) -> None:
+    install(tmp_path / "site", "broken-plugins", BROKEN, MODULES)
+    bad = install(tmp_path / "site", "half", "[uwt_eval.tasks]\nx = x:y\n", {})
+    (bad / "half-1.0.dist-info" / "METADATA").unlink()
+
+    listed = beside("list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert "imagenet-recon" in json.loads(listed.stdout)["tasks"]
+    assert not [name for name in json.loads(listed.stdout)["tasks"] if name.startswith("a-")]
+    lines = listed.stderr.splitlines()
+    assert len(lines) == len(set(lines))
+    assert all(line.startswith("warning: ") for line in lines)
+    cause = "'a-raises-tasks' of broken-plugins 1.0 ignored: RuntimeError: broken on import"
+    assert f"warning: uwt_eval.tasks {cause}" in lines
+    assert "warning: uwt_eval.tasks 'a-leaves-tasks' of broken-plugins 1.0 ignored: " in str(lines)
+    assert any(str(bad) in line for line in lines)
+
+    helped = beside("--help")
+    assert helped.returncode == 0, helped.stderr
+    assert "a-raises-commands" in helped.stdout
+    assert beside("show", "table16").returncode == 0
+    command = ("run", "table8", "-m", "webp", "--metrics", "psnr", "--data", photo_folder)
+    ran = beside(*command, "--out", tmp_path / "runs")
+    assert ran.returncode == 0, ran.stderr
+
+    for kind in ("leaves", "number"):
+        failed = beside(f"a-{kind}-commands", "--help")
+        assert failed.returncode == 2, (kind, failed.stderr)
+        errors = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1
+        assert f"command 'a-{kind}-commands' of broken-plugins 1.0" in errors[0]
+
+    findings = json.loads(beside("doctor", "--json").stdout)
+    texts = [item["text"] for item in findings]
+    warned = {item["name"]: item for item in findings if "broken-plugins 1.0" in item["text"]}
+    assert any("'webp' of broken-plugins 1.0 (number:thing) is ignored" in text for text in texts)
+    for group in ("task", "model", "metric", "extractor", "judge", "command"):
+        assert warned[f"{group} a-raises-{group}s"]["level"] == "warning"
+        assert "pip uninstall broken-plugins" in warned[f"{group} a-raises-{group}s"]["fix"]
+
+
+def test_our_names_stay_ours(tmp_path: Path, beside: Command) -> None:
+    points = (
+        "[uwt_eval.models]\nwebp = mine:thing\nnew = mine:thing\n"
+        "[uwt_eval.commands]\nrun = mine:thing\n"
+        "[uwt_eval.protocols]\na = mine:folder\n"
+    )
+    module = "from pathlib import Path\nthing = dict\nfolder = Path(__file__).parent / 'protocols'"
+    site = install(tmp_path / "site", "look-alike", points, {"mine.py": module})
+    install(site, "another", "[uwt_eval.models]\nnew = other:thing\n", {"other.py": "thing = 1"})
+    (site / "protocols").mkdir()
+    (site / "protocols" / "wetok.toml").write_text("title = 'not the paper'")
+
+    shown = beside("show", "webp")
+    assert "from: harness.baselines.codecs.WebP" in shown.stdout
+    ours = "uwt-eval (harness.baselines.codecs:WebP)"
+    assert (
+        f"warning: uwt_eval.models 'webp' of look-alike 1.0 (mine:thing) ignored: the name "
+        f"belongs to {ours}"
+    ) in shown.stderr
+    assert "uwt_eval.commands 'run' of look-alike 1.0 (mine:thing) ignored" in shown.stderr
+    assert "uwt_eval.models 'new' of " in shown.stderr
+    protocol = beside("show", "wetok")
+    assert "not the paper" not in protocol.stdout
+    assert "warning: protocol 'wetok' in" in protocol.stderr
+
+
+def test_a_command_of_another_distribution_runs(tmp_path: Path, beside: Command) -> None:
+    points = "[uwt_eval.commands]\nhello = hello:hello\nwords = hello:app\n"
+    module = (
+        "import typer\n"
+        "print('imported')\n"
+        "def hello(name: str, loud: bool = False) -> None:\n"
+        "    'Say hello.'\n"
+        "    print(f'hello {name}' + '!' * loud)\n"
+        "app = typer.Typer()\n"
+        "app.command()(hello)\n"
+    )
+    install(tmp_path / "site", "greetings", points, {"hello.py": module})
+
+    assert "imported" not in beside("--help").stdout
+    assert "Offered by greetings 1.0." in beside("--help").stdout
+    assert "hello you!" in beside("hello", "you", "--loud").stdout
+    assert "hello you" in beside("words", "hello", "you").stdout
+    assert "Say hello." in beside("hello", "--help").stdout
+    assert "usage: uwt-eval hello" in beside("hello", "--help").stdout.lower()
+    assert beside("hello").returncode == 2

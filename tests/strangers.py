@@ -1,0 +1,20 @@
+"""Other distributions beside ours, as `pip` would have left them: a folder to put on the path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def install(site: Path, name: str, points: str, modules: Mapping[str, str]) -> Path:
+    """Write a distribution `name` 1.0 with the entry points and modules given into `site`."""
+    info = site / f"{name.replace('-', '_')}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(points)
+    for module, text in modules.items():
+        path = site / module
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (info / "RECORD").write_text("".join(f"{module},,\n" for module in modules))
+    return site
