@@ -50,5 +50,6 @@ PLUGINS = {
         "vqa": "tasks.vqa.protocol:VqaSettings",
     },
     "protocols": {"tasks": "tasks:PROTOCOLS"},
+    "checks": {"lmms-eval": "tasks.vqa.check:find"},
     "commands": {"sample": "tasks.gen.sample_command:sample"},
 }

@@ -1,4 +1,4 @@
-"""Plug-ins, pinned files and data."""
+"""Plug-ins and their own checks, pinned files and data."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ _IMAGENET_IMAGES, _COCO_IMAGES = 50_000, 5_000
 
 
 def find() -> Iterator[Finding]:
-    """Registries, files that are pinned by SHA-256, then data."""
+    """Registries, files that are pinned by SHA-256, data, then the checks that plug-ins offer."""
     yield from _plugins()
     yield from _assets()
     yield from _data()
     yield from _places()
+    yield from _checks()
 
 
 def _plugins() -> Iterator[Finding]:
@@ -118,3 +119,15 @@ def _places() -> Iterator[Finding]:
             yield Finding(title, "error", f"{place}: no such file or folder", fix)
         else:
             yield Finding(title, "ok", f"{place}")
+
+
+def _checks() -> Iterator[Finding]:
+    """What plug-ins look at themselves."""
+    from harness.interfaces.registry import CHECKS
+
+    for name in CHECKS.names():
+        try:
+            yield from CHECKS.get(name)()
+        except Exception as error:  # A stranger's check must not end the doctor.
+            text = f"the check cannot be made: {type(error).__name__}: {error}"
+            yield Finding(name, "error", text, "mend or remove the package that offers the check")

@@ -36,9 +36,16 @@ def find() -> Iterator[Finding]:
         yield Finding("packages", "ok", f"{len(needed)} as declared")
     for name in _BINARY:
         yield _load(name)
-    for each in declared:
-        if each.name == _VQA and each not in needed:
-            yield _optional(each)
+    beside = [each for each in declared if each not in needed and _is_for(each, "vqa")]
+    optional = [_optional(each) for each in beside if each.name == _VQA]
+    yield from optional
+    if all(finding.level == "ok" for finding in optional):
+        found = [_check(each) for each in beside if each.name != _VQA]
+        yield from [finding for finding in found if finding.level != "ok"]
+
+
+def _is_for(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is not None and requirement.marker.evaluate({"extra": extra})
 
 
 def _requirement(text: str) -> Requirement:

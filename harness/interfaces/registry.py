@@ -189,6 +189,7 @@ MODELS: Registry[Callable[..., Any]] = Registry("models", "model", Callable)
 METRICS: Registry[Any] = Registry("metrics", "metric")
 EXTRACTORS: Registry[Callable[..., Any]] = Registry("extractors", "extractor", Callable)
 JUDGES: Registry[Callable[..., Any]] = Registry("judges", "judge", Callable)
+CHECKS: Registry[Callable[[], Iterable[Any]]] = Registry("checks", "check", Callable)
 COMMANDS: Registry[Any] = Registry("commands", "command", Callable)
 PROTOCOLS: Registry[Path] = Registry("protocols", "protocol folder", Path)
 FAMILIES: Registry[Any] = Registry("families", "family of tasks")
@@ -200,7 +201,7 @@ REFERENCE_SETTINGS: Registry[Callable[[str], Any]] = Registry(
 TABLES: Registry[Mapping[str, Any]] = Registry("tables", "table collection", Mapping)
 PRESETS: Registry[Mapping[str, Any]] = Registry("presets", "preset collection", Mapping)
 REGISTRIES: tuple[Registry[Any], ...] = (
-    *(TASKS, MODELS, METRICS, EXTRACTORS, JUDGES, COMMANDS, PROTOCOLS, FAMILIES),
+    *(TASKS, MODELS, METRICS, EXTRACTORS, JUDGES, CHECKS, COMMANDS, PROTOCOLS, FAMILIES),
     *(REFERENCES, REFERENCE_SETTINGS, TABLES, PRESETS),
 )
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import lmms_eval
 from lmms_eval.api.instance import Instance
+from lmms_eval.evaluator import simple_evaluate
+from lmms_eval.tasks import TaskManager
 
 from harness.data.store import Store
 from harness.engine.models import ModelChoice
@@ -19,7 +21,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
 from tasks.vqa.answers import Row, write_rows
-from tasks.vqa.causes import first_cause
+from tasks.vqa.causes import first_cause, import_failure
 from tasks.vqa.job import Job
 from tasks.vqa.lmms_model import HarnessModel
 from tasks.vqa.page import keep_pictures
@@ -38,11 +40,8 @@ def evaluate(job: Job, tell: Callable[..., None]) -> None:
     """Ask, score and write the rows; `tell` is sent 'loaded' and 'progress'.
 
     Raises:
-        UserError: The model or the data cannot be used.
+        UserError: The model, the data or a package that lmms-eval needs cannot be used.
     """
-    from lmms_eval.evaluator import simple_evaluate
-    from lmms_eval.tasks import TaskManager
-
     suite, name, seeds = SUITES[job.suite], job.settings.lmms_task, job.settings.seeds
     asker = Asker(
         _model(job.model, job.device, job.plugins),
@@ -76,9 +75,12 @@ def evaluate(job: Job, tell: Callable[..., None]) -> None:
     except UserError:
         raise
     except Exception as error:
-        if not model.asked:
-            raise UserError(_no_data(job, suite, error)) from error
-        raise
+        if model.asked:
+            raise
+        # A package that is too new fails here too, and must not pass for bad data.
+        broken = import_failure(error)
+        message = f"{suite.name}: {broken}" if broken else _no_data(job, suite, error)
+        raise UserError(message) from error
     rows = [model.row(place, logged) for place, logged in _logged(results, name)]
     keep_pictures(job.folder, suite, rows, model.pictures)
     write_rows(job.result, rows)

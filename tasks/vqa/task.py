@@ -87,7 +87,6 @@ class VqaTask:
         from tasks.vqa.process import EVALUATOR, Crashed
 
         job = self._job(request, VqaSettings.of(protocol.settings), model, device, root)
-        check_installed(job.settings.lmms_eval)
         crash = ""
         if not _finished(job):
             _forget(job)
@@ -133,6 +132,7 @@ class VqaTask:
         from tasks.vqa.job import Job
         from tasks.vqa.local_data import find_copy
 
+        check_installed(settings.lmms_eval)
         subset = self._suite.data.partition(":")[2]
         data = None
         if request.data is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.interfaces.errors import UserError
-from tasks.vqa.causes import first_cause
+from tasks.vqa.causes import first_cause, import_failure
 from tasks.vqa.job import Job
 
 Tell = Callable[..., None]
@@ -39,7 +39,7 @@ def main() -> None:
         job = Job.of_json(jobs.get())
         _print_into(job.log)
         try:
-            _carry_out(job, tell)
+            carry_out(job, tell)
         except UserError as error:
             tell("refused", message=str(error))
         except Exception as error:
@@ -63,9 +63,16 @@ def _print_into(log: Path) -> None:
     os.close(target)
 
 
-def _carry_out(job: Job, tell: Tell) -> None:
-    from tasks.vqa.evaluation import evaluate
+def carry_out(job: Job, tell: Tell) -> None:
+    """Do one job.
 
+    Raises:
+        UserError: The model, the data or a package that lmms-eval needs cannot be used.
+    """
+    try:
+        from tasks.vqa.evaluation import evaluate
+    except ImportError as error:
+        raise UserError(f"{job.suite}: {import_failure(error)}") from error
     evaluate(job, tell)
 
 

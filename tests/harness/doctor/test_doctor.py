@@ -14,9 +14,17 @@ from typing import Any
 import pytest
 
 from harness.doctor import files, judge, machine, software
+from harness.doctor.finding import Finding
+from harness.interfaces.registry import CHECKS
 from tests.conftest import CommandLine
 
 KEY = "sk-secret-of-the-test"
+
+
+@pytest.fixture(autouse=True)
+def no_question_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """lmms-eval's check takes ten seconds; `tests/e2e/test_broken_packages.py` makes it."""
+    monkeypatch.setattr(CHECKS, "names", lambda: [])
 
 
 def by_name(findings: Any) -> dict[str, Any]:
@@ -181,3 +189,27 @@ def test_versions_are_held_against_what_is_declared(monkeypatch: pytest.MonkeyPa
     assert "0.6.1, needed <0.8,>=0.7" in texts
     versions["lmms-eval"] = "0.7.3"
     assert by_name(software.find())["lmms-eval"].level == "ok"
+
+
+def test_what_lmms_eval_needs_is_asked_for_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    versions = {"uwt-eval": "0.1.0", "lmms-eval": "0.7.3", "filelock": "4.0.1"}
+    declared = ["filelock>=3.16", 'lmms-eval<0.8,>=0.7; extra == "vqa"']
+    declared.append('filelock<4; extra == "vqa"')
+    monkeypatch.setattr(software, "version", lambda name: versions[name])
+    monkeypatch.setattr(software, "requires", lambda name: declared)
+    found = by_name(software.find())["filelock"]
+    assert (found.level, found.fix) == ("error", 'pip install "filelock<4"')
+
+
+def test_checks_of_plug_ins_are_made_and_may_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Iterator[Finding]:
+        yield Finding("first", "ok", "looked at")
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(CHECKS, "names", lambda: ["mine"])
+    monkeypatch.setattr(CHECKS, "get", lambda name: broken)
+    first, second = files._checks()
+    assert (first.level, second.name, second.level) == ("ok", "mine", "error")
+    assert "ValueError: no such thing" in second.text

@@ -1,0 +1,70 @@
+"""lmms-eval beside a package that it cannot be run with: said as that, never as bad data."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tasks.vqa.copies import ROWS, write_json
+
+pytest.importorskip("lmms_eval")
+
+TOY = Path(__file__).parent.parent / "tasks" / "vqa" / "toy_chat.py"
+FIX = 'pip install "filelock<4,>=3.16"'
+
+
+def uwt_eval(*words: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> dict[str, str]:
+    """A filelock as version 4 has it, without `filelock._api`, before the installed one."""
+    import filelock
+
+    folder = tmp_path / "instead" / "filelock"
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(filelock.__file__).parent, folder, ignore=unwanted)
+    (folder / "_api.py").rename(folder / "_base.py")
+    for file in folder.rglob("*.py"):
+        file.write_text(re.sub(r"\b_api\b", "_base", file.read_text()))
+    return {"PYTHONPATH": str(folder.parent)}
+
+
+def test_a_run_names_the_package_and_the_fix(tmp_path: Path, broken: dict[str, str]) -> None:
+    write_json(tmp_path / "copies" / "pope", ROWS["pope"])
+    (tmp_path / "replies.json").write_text("{}")
+    model = f"toy-chat:{tmp_path / 'replies.json'}"
+    words = ["run", "pope", "--plugin", str(TOY), "--model", model, "--device", "cpu"]
+    words += ["--data", str(tmp_path / "copies"), "--out", str(tmp_path / "runs")]
+    done = uwt_eval(*words, environment=broken)
+    message = " ".join(done.stderr.split())
+    assert done.returncode == 2
+    assert "pope: lmms-eval cannot be imported: No module named 'filelock._api'" in message
+    assert message.endswith(FIX)
+    assert "data" not in message
+    assert not (tmp_path / "replies.log").exists()
+
+
+def test_doctor_asks_a_question_and_says_the_same(broken: dict[str, str]) -> None:
+    findings = {}
+    for name, environment in (("well", {}), ("broken", broken)):
+        done = uwt_eval("doctor", "--json", environment=environment)
+        assert done.returncode in (0, 2), done.stderr
+        found = {finding["name"]: finding for finding in json.loads(done.stdout)}
+        findings[name] = found["lmms-eval question"]
+    assert findings["well"]["level"] == "ok"
+    assert "asked and scored" in findings["well"]["text"]
+    assert findings["broken"]["level"] == "error"
+    assert "No module named 'filelock._api'" in findings["broken"]["text"]
+    assert findings["broken"]["fix"] == FIX
