@@ -128,6 +128,6 @@ def _checks() -> Iterator[Finding]:
     for name in CHECKS.names():
         try:
             yield from CHECKS.get(name)()
-        except Exception as error:  # A stranger's check must not end the doctor.
+        except (Exception, SystemExit) as error:  # A stranger's must not end the doctor.
             text = f"the check cannot be made: {type(error).__name__}: {error}"
             yield Finding(name, "error", text, "mend or remove the package that offers the check")
