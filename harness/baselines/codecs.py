@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import PIL
 from PIL import Image, features
+from pydantic import Field
 
 from harness.baselines.pixels import to_images, to_tensor
-from harness.interfaces import Code
+from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ModelCard
 
@@ -30,29 +31,30 @@ _SCALE_STEPS = 64
 
 
 class Codec:
-    """One Pillow encoder.
+    """One Pillow encoder."""
 
-    Args:
-        argument: Budget in bytes for 256x256 pixels; other sizes get the share of their 32x32
-            tiles, as a tokenizer that downsamples by 32 would spend it.
-    """
-
-    name: str
+    name: ClassVar[str]
     """Registry name, and Pillow's name of the format."""
-    feature: str
+    feature: ClassVar[str]
     """Pillow's name of the library behind it."""
-    qualities: tuple[int, int]
+    qualities: ClassVar[tuple[int, int]]
     """Lowest and highest quality."""
-    settings: dict[str, Any]
+    settings: ClassVar[dict[str, Any]]
     """Encoder settings beside the quality, chosen for the smallest file."""
 
-    def __init__(self, argument: str | None = None) -> None:
-        try:
-            self.bytes = DEFAULT_BYTES if argument is None else int(argument)
-        except ValueError as error:
-            raise UserError(f"{self.name}:{argument}: the budget is a number of bytes") from error
-        if self.bytes < 1:
-            raise UserError(f"{self.name}:{argument}: the budget must be at least 1 byte")
+    def __init__(
+        self,
+        bytes: Annotated[
+            int,
+            Argument,
+            Field(
+                ge=1,
+                description="Budget for 256x256 pixels; other sizes get the share of their 32x32 "
+                "tiles, as a tokenizer that downsamples by 32 would spend it.",
+            ),
+        ] = DEFAULT_BYTES,
+    ) -> None:
+        self.bytes = bytes
 
     @property
     def card(self) -> ModelCard:

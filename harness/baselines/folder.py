@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from harness.baselines.pixels import to_tensor
 from harness.data.digests import DigestCache
 from harness.data.images import DecodeRule, decode_image
-from harness.interfaces import Code
+from harness.interfaces import Argument, Code
 from harness.interfaces.errors import DecodeError, SampleFailure, UserError
 from harness.interfaces.types import ModelCard, Status, digest_of
 
@@ -26,15 +28,17 @@ class Images:
     """Reads images from a folder: `images:DIR`, as `--images DIR` says.
 
     A code is an image's name in the folder: the files themselves stay where they are.
-
-    Args:
-        argument: The folder.
     """
 
-    def __init__(self, argument: str) -> None:
-        self._root = Path(argument)
-        if not self._root.is_dir():
-            raise UserError(f"--images {argument}: there is no such folder")
+    def __init__(
+        self,
+        folder: Annotated[
+            Path, Argument, Field(description="Images by their paths in the benchmark's layout.")
+        ],
+    ) -> None:
+        self._root = folder
+        if not folder.is_dir():
+            raise UserError(f"--images {folder}: there is no such folder")
 
     @functools.cached_property
     def card(self) -> ModelCard:

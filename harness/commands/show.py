@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,6 +49,7 @@ def _protocol(name: str, specs: list[TaskSpec]) -> dict[str, Any]:
 
 def _describe(name: str) -> dict[str, Any]:
     from harness.data.assets import ASSETS
+    from harness.engine.models import describe as describe_model
 
     if (Path(name) / "record.json").is_file():
         return dict(json.loads((Path(name) / "record.json").read_text(encoding="utf-8")))
@@ -63,11 +65,12 @@ def _describe(name: str) -> dict[str, Any]:
         if name in registry:
             plugin: Any = registry.get(name)
             owner = plugin if hasattr(plugin, "__name__") else type(plugin)
-            return {
+            facts = {
                 registry.noun: name,
                 "from": f"{owner.__module__}.{owner.__qualname__}",
-                "about": (owner.__doc__ or "").strip(),
+                "about": inspect.cleandoc(owner.__doc__ or ""),
             }
+            return facts | describe_model(name) if registry is MODELS else facts
     presets = all_presets()
     if name in presets:
         return describe(name, presets[name])
@@ -85,7 +88,8 @@ def _print(console: Console, value: Any, indent: int = 0) -> None:
         elif isinstance(item, list):
             console.print(f"{' ' * indent}{key}: {', '.join(map(str, item))}", markup=False)
         else:
-            text = str(item).strip().replace("\n", "\n" + " " * (indent + 2))
+            text = str(item).lower() if isinstance(item, bool) else str(item).strip()
+            text = text.replace("\n", "\n" + " " * (indent + 2))
             console.print(f"{' ' * indent}{key}: {text}", markup=False)
 
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin
 from urllib.parse import parse_qsl
 
-from harness.interfaces import INTERFACES, Model, offers
+from annotated_types import Ge
+from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError, create_model
+
+from harness.interfaces import INTERFACES, Argument, Model, offers
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import MODELS, TASKS, did_you_mean
 from harness.interfaces.types import ModelCard
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +51,124 @@ class ModelChoice:
     def build(self) -> Model:
         """Construct the plug-in without loading weights; raise `UserError` for wrong options."""
         factory = MODELS.get(self.name)
-        parameters = inspect.signature(factory).parameters
-        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        known = [name for name in parameters if name != "argument"]
+        options = options_of(self.name, factory)
+        argument = argument_of(options)
+        known = [name for name in options.model_fields if name != argument]
         for option in self.options:
-            if not takes_any and option not in known:
+            if option not in known and options.model_config.get("extra") != "allow":
                 raise UserError(
                     f"model {self.name!r} has no option {option!r}: {did_you_mean(option, known)}"
                 )
-        if self.argument is not None and "argument" not in parameters:
-            raise UserError(f"model {self.name!r} takes no argument, got {self.argument!r}")
-        given: dict[str, Any] = dict(self.options)
+        given: dict[str, str] = dict(self.options)
         if self.argument is not None:
-            given["argument"] = self.argument
-        for name, parameter in parameters.items():
-            if (
-                parameter.default is parameter.empty
-                and name not in given
-                and parameter.kind not in {parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL}
-            ):
-                form = f"{self.name}:…" if name == "argument" else f"{self.name}?{name}=…"
-                raise UserError(f"model {self.name!r} needs {name!r}: --model {form}")
-        return cast("Model", factory(**given))
+            if argument is None:
+                raise UserError(f"model {self.name!r} takes no argument, got {self.argument!r}")
+            given[argument] = self.argument
+        try:
+            values = options.model_validate(given)
+            return cast("Model", factory(**{name: getattr(values, name) for name in given}))
+        except UserError:
+            raise
+        except ValidationError as error:
+            if error.title != options.__name__:  # Of a model that the plug-in makes of its own.
+                raise UserError(f"model {self.name!r}: {first_line(error)}") from error
+            raise UserError(self._refused(error.errors()[0], options, argument)) from error
+        except Exception as error:
+            # A plug-in's own code: it may raise anything.
+            reason = str(error) if isinstance(error, ValueError) else first_line(error)
+            raise UserError(f"model {self.name!r}: {reason}") from error
+
+    def _refused(self, error: ErrorDetails, options: type[BaseModel], argument: str | None) -> str:
+        """One line about the first option that cannot be."""
+        name = str(error["loc"][0])
+        if error["type"] == "missing":
+            form = f":{name.upper()}" if name == argument else f"?{name}=…"
+            about = (options.model_fields[name].description or "").rstrip(".")
+            return f"model {self.name!r} needs {name!r}: --model {self.name}{form}" + (
+                f" ({about})" if about else ""
+            )
+        reason = error["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
+        reason = reason.partition(", unable to parse")[0]
+        written = (
+            f"{self.name}:{self.argument}: {name}"
+            if name == argument
+            else (f"{self.name}: {name}={self.options[name]}")
+        )
+        return f"{written} {reason}"
+
+
+def options_of(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
+    """What a plug-in's constructor takes, as a pydantic model.
+
+    Raises:
+        UserError: The annotations of its parameters cannot be read.
+    """
+    try:
+        parameters = inspect.signature(factory, eval_str=True).parameters.values()
+        extra = any(each.kind is each.VAR_KEYWORD for each in parameters)
+        fields: dict[str, Any] = {
+            each.name: (
+                str if each.annotation is each.empty else each.annotation,
+                ... if each.default is each.empty else each.default,
+            )
+            for each in parameters
+            if each.kind not in {each.VAR_KEYWORD, each.VAR_POSITIONAL}
+        }
+        config = ConfigDict(
+            extra="allow" if extra else "forbid",
+            arbitrary_types_allowed=True,
+            protected_namespaces=(),
+        )
+        return create_model(f"options of {name}", __config__=config, **fields)
+    except (NameError, PydanticUserError) as error:
+        raise UserError(
+            f"model {name!r}: its options have no types: {first_line(error)}"
+        ) from error
+
+
+def argument_of(options: type[BaseModel]) -> str | None:
+    """The option that stands after the colon, where there is one."""
+    marked = [name for name, field in options.model_fields.items() if Argument in field.metadata]
+    return next(iter(marked), None)
+
+
+def describe(name: str) -> dict[str, Any]:
+    """What `uwt-eval show` tells of a model: how it is written, its options, what it fits."""
+    factory = MODELS.get(name)
+    options = options_of(name, factory)
+    argument = argument_of(options)
+    others = [option for option in options.model_fields if option != argument]
+    query = f"[?{'&'.join(f'{option}=…' for option in others)}]" if others else ""
+    form = ""
+    if argument is not None:
+        form = f":{argument.upper()}"
+        form = form if options.model_fields[argument].is_required() else f"[{form}]"
+    return {
+        "written": f"{name}{form}{query}",
+        "options": {key: _option(field) for key, field in options.model_fields.items()},
+        "offers": [each for each in INTERFACES if offers(factory, each)],
+        "tasks that fit": fitting_tasks(factory) if isinstance(factory, type) else [],
+    }
+
+
+def _option(field: FieldInfo) -> dict[str, Any]:
+    bounds = [f"at least {each.ge}" for each in field.metadata if isinstance(each, Ge)]
+    facts: dict[str, Any] = {"type": ", ".join([_type_name(field.annotation), *bounds])}
+    if not field.is_required():
+        default = field.default
+        plain = isinstance(default, bool | int | float | str | None)
+        facts["default"] = default if plain else str(default)
+    return facts | ({"description": field.description} if field.description else {})
+
+
+def _type_name(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) in {Union, UnionType}:
+        return " or ".join(
+            _type_name(each) for each in get_args(annotation) if each is not NoneType
+        )
+    return str(getattr(annotation, "__name__", annotation))
 
 
 def require(model: Model, name: str, interfaces: Sequence[str], by: str) -> None:

@@ -2,6 +2,7 @@
 
 from harness.interfaces.models import (
     INTERFACES,
+    Argument,
     ClassToImage,
     Code,
     ImageEditor,
@@ -46,6 +47,7 @@ from harness.interfaces.tasks import (
 
 __all__ = [
     "INTERFACES",
+    "Argument",
     "ClassConditional",
     "ClassToImage",
     "ClusteredMetric",

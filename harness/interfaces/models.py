@@ -33,8 +33,18 @@ class Code:
         return 8 * len(self.payload)
 
 
+class Argument:
+    """Marks the parameter of a constructor that stands after the colon of `--model`.
+
+    `path: Annotated[Path, Argument]`; all other parameters are options.
+    """
+
+
 class Model(Protocol):
     """Any model plug-in. Constructing one is cheap; `load` brings the weights in.
+
+    What follows its name in `--model NAME:ARGUMENT?key=value` are its constructor's parameters, of
+    the types that are annotated: anything that pydantic makes of a text.
 
     One that a task's first protocol does not fit offers `protocols`: a mapping from the task's name
     to the protocol that is taken where none is asked for.

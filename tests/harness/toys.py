@@ -56,9 +56,9 @@ class Control:
 class ToyTokenizer:
     """Mean colours of cells at 24 bits a token; decoding adds noise from the sample's own seed."""
 
-    def __init__(self, control: Control, noise: str = "0.1") -> None:
+    def __init__(self, control: Control, noise: float = 0.1) -> None:
         self.control = control
-        self.noise = float(noise)
+        self.noise = noise
 
     @property
     def card(self) -> ModelCard:

@@ -79,5 +79,5 @@ def test_parameters_are_those_of_the_preset() -> None:
 @pytest.mark.parametrize("plugin", [UniWeTokGen, UniWeTokEdit, UniWeTokChat])
 def test_every_option_of_a_plugin_is_told(plugin: type) -> None:
     (row,) = [line for line in TEXT.splitlines() if line.startswith(f"| `{plugin._name}:PATH`")]  # type: ignore[attr-defined]
-    known = set(inspect.signature(plugin).parameters) - {"argument", "dtype", "tokenizer"}
+    known = set(inspect.signature(plugin).parameters) - {"folder", "dtype", "tokenizer"}
     assert set(re.findall(r"`(\w+)`", row)) == known

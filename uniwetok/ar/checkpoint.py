@@ -112,13 +112,47 @@ def faults(tensors: Mapping[str, Tensor], expected: files.Shapes) -> list[str]:
     return files.faults(tensors, expected) + surplus
 
 
-def infer_config(tensors: Mapping[str, Tensor]) -> BitDanceConfig | None:
+def find_config(
+    weights: Path, beside: Path | None, inferred: BitDanceConfig | None
+) -> tuple[BitDanceConfig, files.ConfigSource]:
+    """Read the configuration beside weights, or else take what was inferred from them.
+
+    Raises:
+        CheckpointError: it cannot be read, or nothing was inferred.
+    """
+    if beside is not None:
+        return read_config(beside), "file"
+    if inferred is None:
+        raise CheckpointError(
+            f"{weights}: no BitDance sizes can be inferred from these weights; "
+            f"pass config=BitDanceConfig(...) if they are one's"
+        )
+    return inferred, "inferred"
+
+
+def describe(path: str | Path, *, ema: bool = True) -> tuple[BitDanceConfig, int]:
+    """Give the configuration and the number of parameters; no weights are read.
+
+    Raises:
+        CheckpointError: a file is absent, damaged or unsafe; whether the weights fit the
+            configuration is found out by loading them.
+    """
+    weights, beside = locate(path)
+    if weights.suffix == ".safetensors":
+        found = files.read_shapes(weights)
+    else:  # Mapped into memory.
+        found = files.shapes(read_weights(weights, ema=ema)[0])
+    config, _ = find_config(weights, beside, infer_config(found))
+    own = {name: each for name, each in found.items() if not name.startswith(_TOKENIZER_PREFIX)}
+    return config, files.count(own)
+
+
+def infer_config(found: files.Shapes) -> BitDanceConfig | None:
     """Read the sizes off the names and shapes of weights, or None if that fails.
 
     ``heads`` leaves no trace in the weights and is assumed to be the width divided by 64, as in all
     released models. Nor do the fields of the training objective, which are the defaults.
     """
-    found = files.shapes(tensors)
     try:
         rows, classes = found["cls_embedding.weight"][0], found["cls_embedding.weight"][1]
         tokens, width = found["pos_for_diff.weight"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -113,17 +113,10 @@ class BitDance(Transformer):
         """
         weights_path, config_path = checkpoint.locate(path)
         tensors, averaged = checkpoint.read_weights(weights_path, ema=ema)
-        source: Literal["given", "file", "inferred"] = "given"
-        if config is None and config_path is not None:
-            config, source = checkpoint.read_config(config_path), "file"
-        inferred = checkpoint.infer_config(tensors)
+        source: files.ConfigSource = "given"
+        inferred = checkpoint.infer_config(files.shapes(tensors))
         if config is None:
-            config, source = inferred, "inferred"
-        if config is None:
-            raise CheckpointError(
-                f"{weights_path}: no BitDance sizes can be inferred from these weights; "
-                f"pass config=BitDanceConfig(...) if they are one's"
-            )
+            config, source = checkpoint.find_config(weights_path, config_path, inferred)
         with torch.device("meta"):
             model = cls(config)
         expected = files.shapes(model.state_dict())

@@ -45,13 +45,11 @@ def load(model: Path, tokenizer: Path | None, dtype: str, device: str) -> Assist
     from harness.engine.plan import resolve_device
     from harness.engine.world import World
     from uniwetok.plugins.mllm import load_assistant
-    from uniwetok.plugins.tokenizer import DTYPES
 
-    if dtype not in DTYPES:
-        raise UserError(f"--dtype {dtype}: use {' or '.join(DTYPES)}")
+    if dtype not in {"float32", "bfloat16"}:
+        raise UserError(f"--dtype {dtype}: use float32 or bfloat16")
     place = resolve_device(device, World())
-    path = None if tokenizer is None else str(tokenizer)
-    return load_assistant("--model", model, path, dtype).to(place)
+    return load_assistant("--model", model, tokenizer, dtype).to(place)
 
 
 @contextmanager

@@ -73,6 +73,29 @@ def read_config(folder: Path) -> MLLMConfig:
         raise CheckpointError(f"{path}: {files.first_line(error)}") from error
 
 
+def describe(folder: Path) -> tuple[MLLMConfig, int]:
+    """Give the configuration and the number of parameters; no weights are read.
+
+    Tied parameters count once, for they are stored once.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or of another kind; whether the weights fit the
+            configuration is found out by loading them.
+    """
+    config = read_config(folder)
+    index = folder / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    try:
+        if not (folder / "model.safetensors").is_file() and index.is_file():
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder}: the language model cannot be read ({files.first_line(error)})"
+        ) from error
+    parts = (*names, HEAD_WEIGHTS, PROJECTOR_WEIGHTS)
+    return config, sum(files.count(files.read_shapes(folder / name)) for name in parts)
+
+
 def _of_released(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, only in _BUILT.items():
         if values.get(name, only) != only:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
 
 from harness.data.digests import DigestCache
-from harness.interfaces import Code, Question
+from harness.interfaces import Argument, Code, Question
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import Codebook, ModelCard, Status, digest_of
-from uniwetok.plugins.tokenizer import DTYPES, TokenizerPlugin, number, whole
+from uniwetok.plugins.tokenizer import DType, TokenizerPlugin, user_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,28 +24,32 @@ if TYPE_CHECKING:
     from uniwetok.mllm import Assistant, MLLMConfig
 
 
+Scale = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Steps = Annotated[int, Field(ge=1, description="Noisy diffusion steps for each step of an image.")]
+Side = Annotated[
+    int,
+    Field(ge=1, description="Of the images, in pixels; a multiple of 32, 64 or 128 by the model."),
+]
+
+
+@dataclass(eq=False)
 class _Multimodal:
     """What the plug-ins of a multimodal model share: its folder, precision and identity."""
 
-    _name: str
-    _draws: bool
+    folder: Annotated[
+        Path,
+        Argument,
+        Field(description="A multimodal model, as training writes it or of the released format."),
+    ]
+    tokenizer: Annotated[
+        Path | None,
+        Field(description="Weights of the image tokenizer, where they are not in that folder."),
+    ] = None
+    dtype: DType = "float32"
 
-    def __init__(self, argument: str | None, tokenizer: str | None, dtype: str) -> None:
-        if argument is None:
-            raise UserError(
-                f"model {self._name!r} needs a folder with a multimodal model: "
-                f"--model {self._name}:PATH"
-            )
-        if dtype not in DTYPES:
-            raise UserError(f"{self._name}: dtype={dtype} is not one of {', '.join(DTYPES)}")
-        self._folder = Path(argument)
-        self._tokenizer = tokenizer
-        self._dtype = dtype
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        """What is asked of the model beside its precision; part of its identity."""
-        return {}
+    _name: ClassVar[str]
+    _drawn_by: ClassVar[tuple[str, ...]] = ()
+    """Options that decide what is drawn, part of the identity; none of a model that answers."""
 
     @functools.cached_property
     def card(self) -> ModelCard:
@@ -51,52 +58,46 @@ class _Multimodal:
         from uniwetok.mllm.assistant import image_tokenizer_path
         from uniwetok.tokenizer import checkpoint as tokenizer_files
 
-        assistant = self._assistant
-        path = image_tokenizer_path(self._folder, self._tokenizer)
-        files = [*checkpoint.parts(self._folder), *tokenizer_files.locate(path)]
+        with user_errors(self._name):
+            config, parameters = checkpoint.describe(self.folder)
+            path = image_tokenizer_path(self.folder, self.tokenizer)
+            sizes, _ = tokenizer_files.describe(path)
+            files = [*checkpoint.parts(self.folder), *tokenizer_files.locate(path)]
         cache = DigestCache()
-        sizes = assistant.images.config
         codebook = Codebook(groups=sizes.groups, bits_per_group=sizes.bits_per_group)
         return ModelCard(
             name=self._name,
             label=self._label,
             config={
-                "model": assistant.model.config.to_dict(),
+                "model": config.to_dict(),
                 "tokenizer": sizes.to_dict(),
-                "dtype": self._dtype,
+                "dtype": self.dtype,
                 **self._options,
             },
             weights_sha256=digest_of([cache.of_file(file) for file in files if file is not None]),
-            parameters=sum(weight.numel() for weight in assistant.model.parameters()),
-            codebook=codebook if self._draws else None,
+            parameters=parameters,
+            codebook=codebook if self._drawn_by else None,
         )
 
     @property
+    def _options(self) -> dict[str, float | int]:
+        return {name: getattr(self, name) for name in self._drawn_by}
+
+    @property
     def _label(self) -> str:
-        path = self._folder.resolve()
+        path = self.folder.resolve()
         # Training writes every run's weights into a folder of this name.
         name = path.parent.name if path.name == "model" else path.name
-        given = {key: value for key, value in self._options.items() if value is not None}
         options = [
             f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in given.items()
+            for key, value in self._options.items()
         ]
-        options += [f"dtype={self._dtype}"] if self._dtype != DTYPES[0] else []
+        options += [f"dtype={self.dtype}"] if self.dtype != "float32" else []
         return f"{self._name}:{name}" + ("?" + "&".join(options) if options else "")
 
     @functools.cached_property
-    def _config(self) -> MLLMConfig:
-        from uniwetok.mllm import checkpoint
-        from uniwetok.tokenizer import CheckpointError
-
-        try:
-            return checkpoint.read_config(self._folder)
-        except CheckpointError as error:
-            raise UserError(f"model {self._name!r}: {error}") from error
-
-    @functools.cached_property
     def _assistant(self) -> Assistant:
-        return load_assistant(self._name, self._folder, self._tokenizer, self._dtype)
+        return load_assistant(self._name, self.folder, self.tokenizer, self.dtype)
 
     def load(self, device: str) -> None:
         """Move the networks to the device."""
@@ -117,85 +118,49 @@ class _Multimodal:
         return self._decoder.decode(codes, seeds)
 
 
+@dataclass(eq=False)
 class UniWeTokGen(_Multimodal):
-    """Draws prompts with a multimodal model: `uniwetok-gen:PATH[?cfg=7.5&steps=50…]`.
+    """Draws prompts with a multimodal model."""
 
-    Args:
-        argument: Folder of the model, as training writes it or of the released format.
-        tokenizer: Weights of the image tokenizer, where they are not in that folder.
-        cfg: Weight of guidance by the prompt; 1 is none.
-        steps: Noisy diffusion steps for each step of an image.
-        height: Of the images, in pixels; a multiple of 32, 64 or 128 by the model.
-        width: Likewise.
-        dtype: Precision of all networks: 'float32' or 'bfloat16'.
-    """
+    cfg: Annotated[Scale, Field(description="Weight of guidance by the prompt; 1 is none.")] = 7.5
+    steps: Steps = 50
+    height: Side = 1024
+    width: Side = 1024
 
-    _name, _draws = "uniwetok-gen", True
+    _name, _drawn_by = "uniwetok-gen", ("cfg", "steps", "height", "width")
 
-    def __init__(
-        self,
-        argument: str | None = None,
-        tokenizer: str | None = None,
-        cfg: str = "7.5",
-        steps: str = "50",
-        height: str = "1024",
-        width: str = "1024",
-        dtype: str = DTYPES[0],
-    ) -> None:
-        super().__init__(argument, tokenizer, dtype)
-        self._cfg = number(self._name, "cfg", cfg)
-        self._steps = whole(self._name, "steps", steps)
-        self._size = whole(self._name, "height", height), whole(self._name, "width", width)
-        check_size(self._name, self._size, self._config)
+    def __post_init__(self) -> None:
+        from uniwetok.mllm import checkpoint
 
-    @property
-    def _options(self) -> dict[str, Any]:
-        height, width = self._size
-        return {"cfg": self._cfg, "steps": self._steps, "height": height, "width": width}
+        with user_errors(f"model {self._name!r}"):
+            config = checkpoint.read_config(self.folder)
+        check_size(self._name, (self.height, self.width), config)
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Code]:
         """Draw one image of each prompt, from its own seed."""
         from uniwetok.mllm import Drawing
 
-        height, width = self._size
-        drawing = Drawing(height=height, width=width, cfg=self._cfg, steps=self._steps)
+        drawing = Drawing(height=self.height, width=self.width, cfg=self.cfg, steps=self.steps)
         with _sample_failures():
             return self._coded(self._assistant.draw(prompts, seeds, drawing))
 
 
+@dataclass(eq=False)
 class UniWeTokEdit(_Multimodal):
-    """Edits images with a multimodal model: `uniwetok-edit:PATH[?cfg=7.5&image_cfg=1&steps=50…]`.
+    """Edits images with a multimodal model.
 
     An edited image has the size of its source, made to fit the model.
-
-    Args:
-        argument: Folder of the model, as training writes it or of the released format.
-        tokenizer: Weights of the image tokenizer, where they are not in that folder.
-        cfg: Weight of guidance by the instruction; 1 is none.
-        image_cfg: Weight of guidance by the source image; 1 is none.
-        steps: Noisy diffusion steps for each step of an image.
-        dtype: Precision of all networks: 'float32' or 'bfloat16'.
     """
 
-    _name, _draws = "uniwetok-edit", True
+    cfg: Annotated[
+        Scale, Field(description="Weight of guidance by the instruction; 1 is none.")
+    ] = 7.5
+    image_cfg: Annotated[
+        Scale, Field(description="Weight of guidance by the source image; 1 is none.")
+    ] = 1.0
+    steps: Steps = 50
 
-    def __init__(
-        self,
-        argument: str | None = None,
-        tokenizer: str | None = None,
-        cfg: str = "7.5",
-        image_cfg: str = "1",
-        steps: str = "50",
-        dtype: str = DTYPES[0],
-    ) -> None:
-        super().__init__(argument, tokenizer, dtype)
-        self._cfg = number(self._name, "cfg", cfg)
-        self._image_cfg = number(self._name, "image_cfg", image_cfg)
-        self._steps = whole(self._name, "steps", steps)
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {"cfg": self._cfg, "image_cfg": self._image_cfg, "steps": self._steps}
+    _name, _drawn_by = "uniwetok-edit", ("cfg", "image_cfg", "steps")
 
     def edit(
         self, instructions: Sequence[str], images: Sequence[np.ndarray], seeds: Sequence[int]
@@ -203,30 +168,16 @@ class UniWeTokEdit(_Multimodal):
         """Edit each image, uint8 (H, W, 3) of any size, from its own seed."""
         from uniwetok.mllm import Drawing
 
-        drawing = Drawing(cfg=self._cfg, image_cfg=self._image_cfg, steps=self._steps)
+        drawing = Drawing(cfg=self.cfg, image_cfg=self.image_cfg, steps=self.steps)
         sources = [[image] for image in images]
         with _sample_failures():
             return self._coded(self._assistant.draw(instructions, seeds, drawing, images=sources))
 
 
 class UniWeTokChat(_Multimodal):
-    """Answers questions about images with a multimodal model: `uniwetok-chat:PATH`.
+    """Answers questions about images with a multimodal model."""
 
-    Args:
-        argument: Folder of the model, as training writes it or of the released format.
-        tokenizer: Weights of the image tokenizer, where they are not in that folder.
-        dtype: Precision of all networks: 'float32' or 'bfloat16'.
-    """
-
-    _name, _draws = "uniwetok-chat", False
-
-    def __init__(
-        self,
-        argument: str | None = None,
-        tokenizer: str | None = None,
-        dtype: str = DTYPES[0],
-    ) -> None:
-        super().__init__(argument, tokenizer, dtype)
+    _name = "uniwetok-chat"
 
     def reply(
         self, questions: Sequence[Question], *, max_new_tokens: int, stop: Sequence[str] = ()
@@ -244,7 +195,7 @@ class UniWeTokChat(_Multimodal):
         return [reply.text for reply in replies]
 
 
-def load_assistant(name: str, folder: Path, tokenizer: str | None, dtype: str) -> Assistant:
+def load_assistant(name: str, folder: Path, tokenizer: Path | None, dtype: str) -> Assistant:
     """Load a model's folder; `name` is what the user asked for, the start of every message.
 
     Raises:
@@ -254,14 +205,14 @@ def load_assistant(name: str, folder: Path, tokenizer: str | None, dtype: str) -
     from transformers.utils import logging
 
     from uniwetok.mllm import Assistant, MLLMError
-    from uniwetok.tokenizer import CheckpointError
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        return Assistant.from_pretrained(
-            folder, image_tokenizer=tokenizer, dtype=getattr(torch, dtype)
-        )
-    except (CheckpointError, MLLMError) as error:
+        with user_errors(name):
+            return Assistant.from_pretrained(
+                folder, image_tokenizer=tokenizer, dtype=getattr(torch, dtype)
+            )
+    except MLLMError as error:
         raise UserError(f"{name}: {error}") from error
 
 

@@ -1,15 +1,18 @@
-"""What UniWeTok offers to the harness; the only file here that knows it."""
+"""The tokenizer as the harness sees it, and what the models' plug-ins share."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from harness.data.digests import DigestCache
-from harness.interfaces import Code
+from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import Codebook, ModelCard, digest_of
 from uniwetok.nano import WEIGHTS
@@ -20,9 +23,12 @@ if TYPE_CHECKING:
 
     from uniwetok.losses.distillation import PrePostDistillation
     from uniwetok.losses.heads import HeadsCard
-    from uniwetok.tokenizer import UniWeTok
+    from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 
-DTYPES = ("float32", "bfloat16")
+DType = Annotated[Literal["float32", "bfloat16"], Field(description="Precision of all networks.")]
+Averaged = Annotated[
+    bool, Field(description="Take averaged weights where a checkpoint has them, else the raw ones.")
+]
 
 
 class TokenizerPlugin:
@@ -55,72 +61,62 @@ class TokenizerPlugin:
         return network.decode(signs, generator=noise, size=(height, width)).float()
 
 
+@dataclass(eq=False)
 class UniWeTokPlugin:
-    """The UniWeTok tokenizer from a checkpoint: `uniwetok:PATH[?dtype=bfloat16][&ema=false]`.
+    """The UniWeTok tokenizer from a checkpoint.
 
     Where the distillation's heads lie beside the weights, it embeds images too.
-
-    Args:
-        argument: A Lightning checkpoint, a .safetensors file, or a folder with one.
-        dtype: Precision of the network: 'float32' or 'bfloat16'.
-        ema: 'true' takes averaged weights where a checkpoint has them, 'false' the raw ones.
     """
+
+    path: Annotated[
+        Path,
+        Argument,
+        Field(description="A Lightning checkpoint, a .safetensors file, or a folder with one."),
+    ]
+    dtype: DType = "float32"
+    ema: Averaged = True
 
     _name = "uniwetok"
 
-    def __init__(
-        self, argument: str | None = None, dtype: str = "float32", ema: str = "true"
-    ) -> None:
-        if argument is None:
-            raise UserError(
-                "model 'uniwetok' needs a checkpoint: --model uniwetok:PATH "
-                "(a Lightning .ckpt, a .safetensors file or a folder)"
-            )
-        if dtype not in DTYPES:
-            raise UserError(f"uniwetok: dtype={dtype} is not one of {', '.join(DTYPES)}")
-        if ema not in {"true", "false"}:
-            raise UserError(f"uniwetok: ema={ema} is neither true nor false")
-        self._path = argument
-        self._dtype = dtype
-        self._ema = ema == "true"
+    @functools.cached_property
+    def _described(self) -> tuple[UniWeTokConfig, int]:
+        from uniwetok.tokenizer import checkpoint
+
+        with user_errors("model 'uniwetok'"):
+            return checkpoint.describe(self.path)
 
     @functools.cached_property
     def card(self) -> ModelCard:
         """Identity from the files' bytes and the sizes they were read with."""
         from uniwetok.tokenizer import checkpoint
 
-        network = self._network
+        config, parameters = self._described
         cache = DigestCache()
-        files = [path for path in checkpoint.locate(self._path) if path is not None]
+        files = [path for path in checkpoint.locate(self.path) if path is not None]
         files += self._head_files
-        config = network.config
         return ModelCard(
             name=self._name,
             label=self._label,
-            config={**config.to_dict(), "dtype": self._dtype, "ema": self._ema},
+            config={**config.to_dict(), "dtype": self.dtype, "ema": self.ema},
             weights_sha256=digest_of([cache.of_file(path) for path in files]),
-            parameters=sum(tensor.numel() for tensor in network.parameters()),
+            parameters=parameters,
             codebook=Codebook(groups=config.groups, bits_per_group=config.bits_per_group),
         )
 
     @property
     def _label(self) -> str:
-        options = [f"dtype={self._dtype}"] if self._dtype != DTYPES[0] else []
-        options += [] if self._ema else ["ema=false"]
+        options = [f"dtype={self.dtype}"] if self.dtype != "float32" else []
+        options += [] if self.ema else ["ema=false"]
         query = "?" + "&".join(options) if options else ""
         return f"{self._title}{query}"
 
     @property
     def _title(self) -> str:
-        path = Path(self._path)
-        # Training writes every run's weights into a folder of this name.
-        name = path.resolve().parent.name if path.name == "model" else path.stem
-        return f"{self._name}:{name}"
+        return title(self._name, self.path)
 
     @property
     def _folder(self) -> Path:
-        path = Path(self._path)
-        return path if path.is_dir() else path.parent
+        return self.path if self.path.is_dir() else self.path.parent
 
     @property
     def _head_files(self) -> list[Path]:
@@ -132,34 +128,26 @@ class UniWeTokPlugin:
     @functools.cached_property
     def _heads(self) -> tuple[PrePostDistillation, HeadsCard]:
         from uniwetok.losses.heads import load_heads
-        from uniwetok.tokenizer import CheckpointError
 
-        try:
+        with user_errors("model 'uniwetok'"):
             heads, card = load_heads(self._folder)
-        except CheckpointError as error:
-            raise UserError(f"model 'uniwetok': {error}") from error
-        if card.channels != (channels := self._network.config.latent_channels):
+        if card.channels != (channels := self._described[0].latent_channels):
             raise UserError(
                 f"model 'uniwetok': the heads in {self._folder} take tokens of {card.channels} "
                 f"bits, the tokenizer's have {channels}: fetch both again from one place"
             )
         return heads, card
 
-    @functools.cached_property
-    def _network(self) -> UniWeTok:
-        from uniwetok.tokenizer import CheckpointError, UniWeTok
-
-        try:
-            return UniWeTok.from_checkpoint(self._path, ema=self._ema)
-        except CheckpointError as error:
-            raise UserError(f"model 'uniwetok': {error}") from error
-
     def load(self, device: str) -> None:
         """Build the network and move it to the device."""
         import torch
 
-        network = self._network.eval().to(device, getattr(torch, self._dtype))
-        self._tokenizer = TokenizerPlugin(network)
+        from uniwetok.tokenizer import UniWeTok
+
+        with user_errors("model 'uniwetok'"):
+            network = UniWeTok.from_checkpoint(self.path, ema=self.ema)
+        self._network = network.to(device, getattr(torch, self.dtype))
+        self._tokenizer = TokenizerPlugin(self._network)
         if self._head_files:
             self._heads[0].to(device)
 
@@ -195,35 +183,30 @@ class UniWeTokPlugin:
 
 
 class NanoPlugin(UniWeTokPlugin):
-    """The small tokenizer that ships with this package: `uniwetok-nano[?dtype=bfloat16]`.
-
-    Args:
-        dtype: Precision of the network: 'float32' or 'bfloat16'.
-    """
+    """The small tokenizer that ships with this package."""
 
     _name = "uniwetok-nano"
 
-    def __init__(self, dtype: str = "float32") -> None:
-        super().__init__(str(WEIGHTS), dtype)
+    def __init__(self, dtype: DType = "float32") -> None:
+        super().__init__(WEIGHTS, dtype)
 
     @property
     def _title(self) -> str:
         return self._name
 
 
-def number(model: str, option: str, text: str) -> float:
-    """Read an option as a finite number of at least 0; raise `UserError` for anything else."""
+def title(name: str, path: Path) -> str:
+    """What tables call a plug-in with these weights."""
+    # Training writes every run's weights into a folder of this name.
+    return f"{name}:{path.resolve().parent.name if path.name == 'model' else path.stem}"
+
+
+@contextlib.contextmanager
+def user_errors(what: str) -> Iterator[None]:
+    """Turn a checkpoint that cannot be read, or does not fit, into one line that begins so."""
+    from uniwetok.tokenizer import CheckpointError
+
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise UserError(f"{model}: {option}={text} must be a number of at least 0")
-    return value
-
-
-def whole(model: str, option: str, text: str) -> int:
-    """Read an option as a whole number of at least 1; raise `UserError` for anything else."""
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{model}: {option}={text} must be a whole number of at least 1")
-    return int(text)
+        yield
+    except CheckpointError as error:
+        raise UserError(f"{what}: {error}") from error

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
+import math
 import pickle
 import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -33,6 +35,7 @@ _ASSUMED_HEAD_DIM = 64
 _LISTED = 8
 
 Shapes = Mapping[str, tuple[int, ...]]
+ConfigSource = Literal["given", "file", "inferred"]
 
 
 class CheckpointError(ValueError):
@@ -45,7 +48,7 @@ class LoadReport:
 
     path: Path
     """File the weights were read from."""
-    config_source: Literal["given", "file", "inferred"]
+    config_source: ConfigSource
     """Where the configuration came from: the caller, a file beside the weights, or the names and
     shapes of the weights, which cannot tell ``heads``, ``groups`` and ``siglu``."""
     tensors: int
@@ -104,6 +107,56 @@ def read_config(path: Path) -> UniWeTokConfig:
         ) from error
 
 
+def find_config(
+    weights: Path, beside: Path | None, found: Shapes
+) -> tuple[UniWeTokConfig, ConfigSource]:
+    """Read the configuration beside weights, or else infer it from their names and shapes.
+
+    Raises:
+        CheckpointError: it cannot be read, or not be inferred.
+    """
+    if beside is not None:
+        return read_config(beside), "file"
+    inferred = infer_config(found)
+    if inferred is None:
+        raise CheckpointError(
+            f"{weights}: no UniWeTok sizes can be inferred from these weights; "
+            f"pass config=UniWeTokConfig(...) if they are one's"
+        )
+    return inferred, "inferred"
+
+
+def describe(path: str | Path) -> tuple[UniWeTokConfig, int]:
+    """Give the configuration and the number of parameters; no weights are read.
+
+    Raises:
+        CheckpointError: a file is absent, damaged or unsafe; whether the weights fit the
+            configuration is found out by loading them.
+    """
+    weights, beside = locate(path)
+    found = read_shapes(weights)
+    config, _ = find_config(weights, beside, found)
+    return config, count(found, ("encoder.", "decoder."))
+
+
+def count(found: Shapes, prefixes: tuple[str, ...] = ("",)) -> int:
+    """Count the numbers in the tensors whose names begin with any of the prefixes."""
+    return sum(math.prod(shape) for name, shape in found.items() if name.startswith(prefixes))
+
+
+def read_shapes(path: Path) -> Shapes:
+    """Read the shape of every tensor that ``read_tensors`` gives, from a file's header alone.
+
+    Raises:
+        CheckpointError: as ``read_tensors``.
+    """
+    if path.suffix != ".safetensors":
+        return shapes(read_tensors(path))  # Mapped into memory, so none of the weights are read.
+    with _readable(path), safe_open(path, framework="pt") as file:
+        names = file.keys()
+        return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read every named tensor of a ``.safetensors`` file or of a torch checkpoint, on the CPU.
 
@@ -131,8 +184,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _read_safetensors(path: Path) -> object:
-    try:
+    with _readable(path):
         return load_file(path)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn the failures of reading safetensors into a `CheckpointError`."""
+    try:
+        yield
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not a safetensors file, or damaged; fetch it again ({first_line(error)})"
@@ -228,13 +288,12 @@ def listing(faults: list[str]) -> str:
     return f"{len(faults)} tensors do not fit: {', '.join(faults[:_LISTED])}{more}"
 
 
-def infer_config(tensors: Mapping[str, Tensor]) -> UniWeTokConfig | None:
+def infer_config(found: Shapes) -> UniWeTokConfig | None:
     """Read the configuration off the names and shapes of raw weights, or None if that fails.
 
     ``heads`` leaves no trace in the weights and is assumed to be the width divided by 64, as in the
     paper's model; ``groups`` is assumed to give groups of 8 bits, and ``siglu`` to be on.
     """
-    found = shapes(tensors)
     try:
         channels, in_channels = found["encoder.conv_in.weight"][:2]
         levels = _count(found, "encoder.down.{}.downsample.weight")

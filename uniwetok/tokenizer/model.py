@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from huggingface_hub import snapshot_download
@@ -240,16 +240,10 @@ class UniWeTok(nn.Module):
         """
         weights_path, config_path = checkpoint.locate(path)
         tensors = checkpoint.read_tensors(weights_path)
-        source: Literal["given", "file", "inferred"] = "given"
-        if config is None and config_path is not None:
-            config, source = checkpoint.read_config(config_path), "file"
+        source: checkpoint.ConfigSource = "given"
         if config is None:
-            config, source = checkpoint.infer_config(tensors), "inferred"
-        if config is None:
-            raise CheckpointError(
-                f"{weights_path}: no UniWeTok sizes can be inferred from these weights; "
-                f"pass config=UniWeTokConfig(...) if they are one's"
-            )
+            found = checkpoint.shapes(tensors)
+            config, source = checkpoint.find_config(weights_path, config_path, found)
         model = cls._without_storage(config)
         expected = checkpoint.shapes(model.state_dict())
         weights, from_ema, ignored = checkpoint.select(tensors, expected, ema=ema)
@@ -272,7 +266,7 @@ class UniWeTok(nn.Module):
     @classmethod
     def _fitting_config(cls, tensors: dict[str, Tensor], config: UniWeTokConfig) -> str:
         """Say with which configuration, if any, the weights would fit."""
-        inferred = checkpoint.infer_config(tensors)
+        inferred = checkpoint.infer_config(checkpoint.shapes(tensors))
         if inferred is None or inferred.differences(config) == {}:
             return "The file is incomplete, or not a UniWeTok's"
         expected = checkpoint.shapes(cls._without_storage(inferred).state_dict())

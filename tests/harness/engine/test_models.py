@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
-from harness.engine.models import ModelChoice
+from harness.engine.models import ModelChoice, describe
+from harness.interfaces import Argument
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import MODELS
 
@@ -14,20 +19,35 @@ from harness.interfaces.registry import MODELS
 class Configurable:
     """A model with an optional argument and options."""
 
-    def __init__(self, argument: str | None = None, dtype: str = "float32", ema: str = "true"):
-        self.given = (argument, dtype, ema)
+    def __init__(
+        self,
+        where: Annotated[Path | None, Argument] = None,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+        ema: bool = True,
+        steps: Annotated[int, Field(ge=1, description="Noisy steps.")] = 50,
+    ) -> None:
+        if steps == 13:
+            raise ValueError("steps=13 bring bad luck")
+        if steps == 14:
+            raise KeyError("14\nand more")
+        self.given = (where, dtype, ema, steps)
 
 
+@dataclass(eq=False)
 class Demanding:
-    """A model that cannot do without its argument."""
+    """A model that cannot do without its argument, nor without an option."""
 
-    def __init__(self, argument: str) -> None:
-        self.argument = argument
+    folder: Annotated[Path, Argument, Field(description="Where the weights lie.")]
+    scale: float
 
 
 def takes_anything(**options: str) -> dict[str, str]:
     """A factory that checks its options itself."""
     return options
+
+
+def untyped(a: Nowhere = 1) -> None:  # type: ignore[name-defined]  # noqa: F821
+    """A factory whose annotation means nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +57,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
         "configurable": Configurable,
         "demanding": Demanding,
         "anything": takes_anything,
+        "untyped": untyped,
     }
     monkeypatch.setattr(MODELS, "_registered", factories)
 
@@ -71,13 +92,13 @@ def test_colon_without_an_argument_is_refused() -> None:
 
 
 def test_argument_and_options_reach_the_factory() -> None:
-    model: Any = ModelChoice.parse("configurable:file?ema=false").build()
-    assert model.given == ("file", "float32", "false")
+    model: Any = ModelChoice.parse("configurable:file?ema=false&steps=7").build()
+    assert model.given == (Path("file"), "float32", False, 7)
 
 
 def test_absent_argument_is_not_passed() -> None:
     model: Any = ModelChoice.parse("configurable").build()
-    assert model.given == (None, "float32", "true")
+    assert model.given == (None, "float32", True, 50)
 
 
 def test_unknown_option_suggests_the_known_ones() -> None:
@@ -88,8 +109,30 @@ def test_unknown_option_suggests_the_known_ones() -> None:
 
 
 def test_argument_is_not_an_option() -> None:
-    with pytest.raises(UserError, match="has no option 'argument'"):
-        ModelChoice.parse("configurable?argument=x").build()
+    with pytest.raises(UserError, match="has no option 'where'"):
+        ModelChoice.parse("configurable?where=x").build()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("configurable?dtype=int8", "configurable: dtype=int8 must be 'float32' or 'bfloat16'"),
+        ("configurable?steps=0", "configurable: steps=0 must be greater than or equal to 1"),
+        ("configurable?steps=few", "configurable: steps=few must be a valid integer"),
+        ("configurable?ema=maybe", "configurable: ema=maybe must be a valid boolean"),
+        ("configurable?steps=13", "model 'configurable': steps=13 bring bad luck"),
+        ("configurable?steps=14", "model 'configurable': KeyError: '14\\nand more'"),
+        ("webp:many", "webp:many: bytes must be a valid integer"),
+        ("webp:0", "webp:0: bytes must be greater than or equal to 1"),
+        ("demanding?scale=1", "model 'demanding' needs 'folder': --model demanding:FOLDER (Where"),
+        ("demanding:here", "model 'demanding' needs 'scale': --model demanding?scale=…"),
+        ("untyped?a=1", "model 'untyped': its options have no types: NameError"),
+    ],
+)
+def test_impossible_options_are_one_line(text: str, line: str) -> None:
+    with pytest.raises(UserError, match="^" + re.escape(line)) as error:
+        ModelChoice.parse(text).build()
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_argument_where_none_is_taken_is_refused() -> None:
@@ -109,3 +152,21 @@ def test_factory_with_open_options_gets_them_all() -> None:
 def test_unknown_model_suggests() -> None:
     with pytest.raises(UserError, match="unknown model 'webpp': did you mean 'webp'"):
         ModelChoice.parse("webpp").build()
+
+
+def test_what_is_shown_of_a_model() -> None:
+    assert describe("configurable") == {
+        "written": "configurable[:WHERE][?dtype=…&ema=…&steps=…]",
+        "options": {
+            "where": {"type": "Path", "default": None},
+            "dtype": {"type": "float32 or bfloat16", "default": "float32"},
+            "ema": {"type": "bool", "default": True},
+            "steps": {"type": "int, at least 1", "default": 50, "description": "Noisy steps."},
+        },
+        "offers": [],
+        "tasks that fit": [],
+    }
+    assert describe("identity")["written"] == "identity"
+    assert describe("images")["written"] == "images:FOLDER"
+    assert describe("webp")["offers"] == ["VisualTokenizer"]
+    assert "imagenet-recon" in describe("webp")["tasks that fit"]

@@ -3,7 +3,9 @@
 import json
 import os
 from pathlib import Path
+from typing import Annotated
 
+from harness.interfaces import Argument
 from harness.interfaces.registry import MODELS
 from harness.interfaces.types import ModelCard
 
@@ -13,15 +15,15 @@ class ToyChat:
     """Replies by the first key that stands in a question; 'yes' to all others.
 
     Args:
-        argument: A JSON file of replies by parts of questions. The reply '<exit once>' ends
+        table: A JSON file of replies by parts of questions. The reply '<exit once>' ends
             the process the first time, '<raise>' raises, null is None.
     """
 
-    def __init__(self, argument: str) -> None:
-        self._replies = json.loads(Path(argument).read_text())
+    def __init__(self, table: Annotated[Path, Argument]) -> None:
+        self._replies = json.loads(table.read_text())
         self.card = ModelCard(name="toy-chat", config={"replies": self._replies})
-        self._log = Path(argument).with_suffix(".log")
-        self._broken = Path(argument).with_suffix(".broken")
+        self._log = table.with_suffix(".log")
+        self._broken = table.with_suffix(".broken")
 
     def load(self, device: str) -> None:
         self._note("load")

@@ -46,7 +46,7 @@ def test_ranks_are_those_computed_by_hand(
     assert result.code == 0, result.err
     (record,) = result.records
     assert record["model"] == "uniwetok:table16"
-    model = UniWeTokPlugin(str(model_folder))
+    model = UniWeTokPlugin(model_folder)
     model.load("cpu")
     vectors = np.load(tmp_path / "vectors.npz")["vectors"].astype(np.float64)
     rows = rows_of(tmp_path / "runs")
@@ -73,7 +73,7 @@ def test_heads_belong_to_the_models_identity(tmp_path: Path, model_folder: Path)
         shutil.copytree(model_folder, folder)
     (bare / "distillation.safetensors").unlink()
     save_model(other, seed=0, pre=False)
-    digests = {UniWeTokPlugin(str(path)).card.digest for path in (model_folder, bare, other)}
+    digests = {UniWeTokPlugin(path).card.digest for path in (model_folder, bare, other)}
     assert len(digests) == 3
 
 

@@ -71,7 +71,7 @@ def test_released_sizes_are_inferred(name):
     """Of 16x codes of 32 bits, and the paper's, from names and shapes alone."""
     with torch.device("meta"):
         tensors = BitDance(PRESETS[name]).state_dict()
-    inferred = checkpoint.infer_config(tensors)
+    inferred = checkpoint.infer_config(shapes(tensors))
     assert inferred is not None
     assert inferred.differences(PRESETS[name]) == {}
     assert inferred.heads == PRESETS[name].heads

@@ -22,7 +22,7 @@ from uniwetok.presets import get_ar
 
 @pytest.fixture(scope="module")
 def nano() -> UniWeTokARNano:
-    model = UniWeTokARNano(steps="12")
+    model = UniWeTokARNano(steps=12)
     model.load("cpu")
     return model
 

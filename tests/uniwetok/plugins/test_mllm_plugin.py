@@ -104,14 +104,14 @@ def test_the_image_tokenizer_may_be_elsewhere(folder: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("uniwetok-gen", "needs a folder with a multimodal model"),
+        ("uniwetok-gen", "needs 'folder': --model uniwetok-gen:FOLDER"),
         ("uniwetok-gen:{folder}", "size 1024x1024 is not supported"),
         ("uniwetok-gen:{folder}?height=64&width=70", "the nearest is 64x64"),
         ("uniwetok-gen:{folder}?cfg=-1", "cfg=-1 must be"),
         ("uniwetok-gen:{folder}?steps=0", "steps=0 must be"),
         ("uniwetok-gen:{folder}?height=x", "height=x must be"),
         ("uniwetok-edit:{folder}?image_cfg=inf", "image_cfg=inf must be"),
-        ("uniwetok-chat:{folder}?dtype=int8", "dtype=int8 is not one of"),
+        ("uniwetok-chat:{folder}?dtype=int8", "dtype=int8 must be 'float32' or"),
         ("uniwetok-chat:{folder}?cfg=2", "has no option 'cfg'"),
         ("uniwetok-chat:nowhere", "nowhere: no such folder"),
     ],

@@ -63,7 +63,7 @@ def test_batch_size_and_threads_move_no_bit(
 
 
 def test_payload_bytes_are_group_indices(checkpoint: Path) -> None:
-    plugin = UniWeTokPlugin(str(checkpoint))
+    plugin = UniWeTokPlugin(checkpoint)
     plugin.load("cpu")
     images = torch.rand(2, 3, 96, 130, generator=torch.Generator().manual_seed(0)) * 2 - 1
     codes = plugin.encode(images)
