@@ -48,6 +48,7 @@ PLUGINS = {
         "dpg": "tasks.dpg.settings:DpgSettings",
         "edit": "tasks.gedit.settings:GEditSettings",
         "vqa": "tasks.vqa.protocol:VqaSettings",
+        "text-to-image": "tasks.shared.benchmark:PromptSettings",
     },
     "protocols": {"tasks": "tasks:PROTOCOLS"},
     "checks": {"lmms-eval": "tasks.vqa.check:find"},

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.interfaces import registry
@@ -39,8 +41,19 @@ COMMANDS = [
 ]
 
 
+CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+FILES = {
+    **PLUGINS,
+    **dict(re.findall(r"`([\w.]+\.json)`:\n\n```json\n(.*?)```", CONTRIBUTING, re.DOTALL)),
+}
+OWN_DATA = {"sums", "walls"}
+"""Tasks of the examples that bring their data."""
+
+
 def test_every_example_has_its_command() -> None:
-    assert len(PLUGINS) == len(COMMANDS) == 4
+    assert len(PLUGINS) >= len(COMMANDS)
+    named = {word for command in COMMANDS for word in shlex.split(command)}
+    assert set(PLUGINS) <= named
 
 
 @pytest.mark.usefixtures("fresh_registries")
@@ -53,10 +66,10 @@ def test_contributing_example_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, text in PLUGINS.items():
+    for name, text in FILES.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     words = shlex.split(command.replace("path/to/faces", str(photo_folder)))[1:]
-    if "sums" not in words and "--data" not in words:
+    if not OWN_DATA & {*words} and "--data" not in words:
         words += ["--data", str(photo_folder)]
     result = uwt_eval(*words, "--json")
     assert result.code == 0, result.err
@@ -65,6 +78,30 @@ def test_contributing_example_runs(
         assert any(value is not None for value in measured)
     if "sums" in words:
         assert result.records[0]["metrics"]["accuracy"]["value"] == pytest.approx(0.91)
+    if "walls" in words:
+        _check_walls(words, result.records[0], uwt_eval, tmp_path)
+
+
+def _check_walls(
+    words: list[str], record: dict[str, Any], uwt_eval: CommandLine, folder: Path
+) -> None:
+    """Two files give a figure with its interval over prompts, pictures, and resuming."""
+    cell = record["metrics"]["paint"]
+    greys = np.array([255, 128, 0])
+    assert cell["value"] == pytest.approx(np.mean(1 - abs(204 - greys) / 255))
+    assert (cell["n"], cell["method"]) == (12, "bootstrap over prompts")
+    assert cell["ci_low"] == pytest.approx(0.2)
+    assert cell["ci_high"] == pytest.approx(0.8)
+    (root,) = (folder / "runs").glob("walls-*")
+    assert {"grid.png", "gallery.html", "record.json"} <= {path.name for path in root.iterdir()}
+    assert len(list((root / "images").glob("*/*.png"))) == 12
+    made = {path: path.stat().st_mtime_ns for path in folder.rglob("outputs/**/*.parquet")}
+    again = uwt_eval(*words, "--json").records[0]
+    assert len(made) > 0
+    assert made == {path: path.stat().st_mtime_ns for path in made}, "drawn again"
+    assert again["metrics"] == record["metrics"]
+    elsewhere = uwt_eval("run", "walls", "--images", root / "images", "--json").records[0]
+    assert elsewhere["metrics"] == record["metrics"]
 
 
 def test_readme_library_example_runs() -> None:

@@ -12,9 +12,10 @@ from harness.engine.plan import read_run_file
 from harness.interfaces.types import Status
 from tasks.dpg.questions import Item, exchange_rows
 from tasks.dpg.settings import DpgSettings
-from tasks.gallery import Card, Shot, write_gallery
+from tasks.gallery import Verdict
 from tasks.shared.jsonl import write_objects
 from tasks.shared.pictures import open_rgb, sheet
+from tasks.shared.text_to_image import write_prompt_gallery
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,8 +73,7 @@ def conclude(root: Path, rows: pd.DataFrame, title: str, prompts: Mapping[str, s
     if "answers" in rows:
         model = DpgSettings.of(read_run_file(root).protocol.settings).vqa.model
         write_objects(root / ANSWERS, _lines(rows, model))
-    records: Any = rows.to_dict("records")
-    write_gallery(root, title, [_card(root, row, prompts) for row in records])
+    write_prompt_gallery(root, title, rows, prompts, lambda sample: f"{sample}.png", _verdict)
 
 
 def fine_categories(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -109,19 +109,10 @@ def _lines(rows: pd.DataFrame, model: str) -> Iterator[dict[str, Any]]:
             }
 
 
-def _card(root: Path, row: Mapping[str, Any], prompts: Mapping[str, str]) -> Card:
-    failed = row["status"] != Status.OK
-    judged = not failed and row.get("dpg") is not None and row["dpg"] == row["dpg"]
-    if judged:
-        verdict = f"{100 * row['dpg']:.0f} of 100"
-        words = "\n".join(f"{a['question']} {a['answer']}" for a in json.loads(row["answers"]))
-    else:
-        verdict, words = (row["status"] if failed else "not judged"), row["error"]
-    return Card(
-        id=row["id"],
-        title=prompts[row["id"].rpartition("/")[0]],
-        pictures=[Shot(root / "images" / f"{row['id']}.png")],
-        verdict=verdict,
-        good=row["dpg"] == 1 if judged else None,
-        words=words,
-    )
+def _verdict(row: Mapping[str, Any]) -> Verdict | None:
+    """Nothing where the picture was not asked about, or its prompt does not count."""
+    score = row.get("dpg")
+    if score is None or score != score:
+        return None
+    words = "\n".join(f"{a['question']} {a['answer']}" for a in json.loads(row["answers"]))
+    return Verdict(f"{100 * score:.0f} of 100", score == 1, words)

@@ -13,7 +13,7 @@ import numpy as np
 from harness.data import assets
 from harness.interfaces import Code, ImageFiles, offers
 from harness.interfaces.errors import SampleFailure, Unavailable, UserError
-from harness.interfaces.types import Sample, Status, digest_of
+from harness.interfaces.types import Status, digest_of
 from tasks.dpg.questions import Item, check_parents, read_questions, stray_categories
 from tasks.dpg.settings import DpgSettings
 from tasks.shared.text_to_image import Drawing, Prompt, TextToImageData
@@ -30,9 +30,10 @@ _QUARTER = "#"
 """Between a grid's name and the number of a quarter in a code's payload."""
 
 
-def item_digest(item: Item) -> str:
-    """SHA-256 of a prompt and all that is asked about it."""
-    return digest_of([item.id, item.text, [question.row for question in item.questions]])
+def as_prompt(item: Item) -> Prompt[Item]:
+    """A prompt, known by its text and all that is asked about it."""
+    digest = digest_of([item.id, item.text, [question.row for question in item.questions]])
+    return Prompt(item.id, item.text, item, digest)
 
 
 class DpgData(TextToImageData[Item]):
@@ -49,9 +50,8 @@ class DpgData(TextToImageData[Item]):
     def __init__(
         self, items: Sequence[Item], settings: DpgSettings, label: str, notice: str, title: str
     ) -> None:
-        prompts = [Prompt(item.id, item.text, item, item_digest(item)) for item in items]
-        super().__init__(prompts, settings.images_per_prompt, label, notice)
-        self._title = title
+        prompts = list(map(as_prompt, items))
+        super().__init__(prompts, settings.images_per_prompt, label, notice, title)
 
     def find(self, model: ImageFiles, drawing: Drawing[Item]) -> Code:
         """A quarter of the grid `ITEM.png`, pictures row by row without a gap."""
@@ -81,17 +81,12 @@ class DpgData(TextToImageData[Item]):
             quarters.append(grid[top : top + code.height, left : left + code.width].copy())
         return quarters
 
-    def picture_path(self, sample: Sample) -> str:
-        """`ITEM/0000.png` below the run's images."""
-        return f"{sample.id}.png"
-
     def conclude(self, root: Path, rows: pd.DataFrame) -> None:
         """Write grids, questions, answers and the gallery."""
         from tasks.dpg.conclusion import conclude, write_grids
 
         write_grids(root, rows, {name: each.about for name, each in self._prompts.items()})
-        prompts = {name: each.text for name, each in self._prompts.items()}
-        conclude(root, rows, self._title, prompts)
+        conclude(root, rows, self.title, self.texts)
 
 
 def about(items: Sequence[Item]) -> str:

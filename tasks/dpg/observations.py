@@ -17,12 +17,13 @@ from typing import Any
 from harness.data.digests import DigestCache
 from harness.interfaces import ObservedRows
 from harness.interfaces.errors import UserError
-from harness.interfaces.types import Sample, Status, digest_of
+from harness.interfaces.types import Status
 from tasks.dpg.answers import EXTRACTOR, Answered, empty_answer, to_columns
-from tasks.dpg.data import about, item_digest
+from tasks.dpg.data import about, as_prompt
 from tasks.dpg.questions import Item, check_parents, read_questions
 from tasks.dpg.settings import DpgSettings, ElsewhereVqa
 from tasks.shared.jsonl import read_objects
+from tasks.shared.text_to_image import samples_of
 
 _FIELDS = ("item_id", "crop", "proposition_id", "answer")
 Answers = dict[tuple[str, int], dict[int, str]]
@@ -45,14 +46,7 @@ def read_observations(path: Path, questions: Path, settings: DpgSettings) -> Obs
     ]
     problems = [_problem(picture) for picture in pictures]
     return ObservedRows(
-        samples=[
-            Sample(
-                id=f"{each.item.id}/{each.number:04d}",
-                index=index,
-                sha256=digest_of([item_digest(each.item), each.number]),
-            )
-            for index, each in enumerate(pictures)
-        ],
+        samples=samples_of((as_prompt(each.item), each.number) for each in pictures),
         statuses=[status for status, _ in problems],
         errors=[error for _, error in problems],
         columns={

@@ -5,37 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.engine import protocols
 from harness.interfaces.types import Protocol, TaskSpec
-from tasks import PROTOCOLS
+from tasks.shared.task import FiledTask
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.interfaces import ObservedRows
     from tasks.dpg.data import DpgData
-    from tasks.dpg.settings import DpgSettings
 
 
-class DpgTask:
+class DpgTask(FiledTask):
     """DPG-Bench.
 
     Args:
         spec: The task's description.
     """
 
-    def __init__(self, spec: TaskSpec) -> None:
-        self.spec = spec
-
-    def protocol(self, name: str) -> Protocol:
-        """A named protocol or a protocol file, checked."""
-        return protocols.load(name, PROTOCOLS, self.spec)
-
     def open(self, data: str | None, protocol: Protocol) -> DpgData:
         """The questions at `data`; without them the published prompts, or the small file."""
         from tasks.dpg.data import open_data
 
-        return open_data(data, _settings(protocol), self.spec.title)
+        return open_data(data, self.settings(protocol), self.spec.title)
 
     def read_observations(
         self, path: Path, protocol: Protocol, questions: Path | None
@@ -49,7 +40,7 @@ class DpgTask:
                 "answers need their questions: give --questions with DPG-Bench's dpg_bench.csv or "
                 "the questions.jsonl of a run"
             )
-        return read_observations(path, questions, _settings(protocol))
+        return read_observations(path, questions, self.settings(protocol))
 
     def conclude(self, root: Path, rows: pd.DataFrame) -> None:
         """Write the fine categories' scores, and the gallery where pictures were given."""
@@ -60,12 +51,6 @@ class DpgTask:
             conclude(root, rows, self.spec.title, {name: name for name in names})
         else:
             write_categories(root, rows)
-
-
-def _settings(protocol: Protocol) -> DpgSettings:
-    from tasks.dpg.settings import DpgSettings
-
-    return DpgSettings.of(protocol.settings)
 
 
 DPG = DpgTask(

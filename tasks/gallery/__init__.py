@@ -11,7 +11,7 @@ write_gallery(root, "GenEval", [card])
 ```
 """
 
-from tasks.gallery.cards import Box, Card, Shot
+from tasks.gallery.cards import Box, Card, Shot, Verdict, card_of
 from tasks.gallery.write import write_gallery
 
-__all__ = ["Box", "Card", "Shot", "write_gallery"]
+__all__ = ["Box", "Card", "Shot", "Verdict", "card_of", "write_gallery"]

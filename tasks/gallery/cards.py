@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from harness.interfaces.types import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +56,50 @@ class Card:
     """What the judge said, or the reason; may have several lines."""
     group: str = ""
     """What the page can be narrowed to: a kind of task, a category."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a sample was judged."""
+
+    text: str
+    """A few words or figures."""
+    good: bool | None
+    words: str = ""
+    group: str = ""
+    boxes: Sequence[Box] = ()
+    """What was found in its first picture."""
+
+
+def card_of(
+    row: Mapping[str, Any],
+    title: str,
+    pictures: Sequence[Shot],
+    judge: Callable[[Mapping[str, Any]], Verdict | None],
+    group: str = "",
+) -> Card:
+    """The card of a sample, judged or with the reason why it was not.
+
+    Args:
+        row: Of `samples.parquet`: id, status, error and what was observed.
+        title: The prompt or instruction.
+        pictures: The sample's.
+        judge: Reads the verdict of a sample without failure; None where nothing judged it.
+        group: Of a sample without a verdict.
+    """
+    failed = row["status"] != Status.OK
+    verdict = None if failed else judge(row)
+    if verdict is None:
+        said = str(row["status"]) if failed else "not judged"
+        verdict = Verdict(said, None, row["error"], group)
+    elif verdict.boxes:
+        pictures = [replace(pictures[0], boxes=verdict.boxes), *pictures[1:]]
+    return Card(
+        id=row["id"],
+        title=title,
+        pictures=pictures,
+        verdict=verdict.text,
+        good=verdict.good,
+        words=verdict.words,
+        group=verdict.group,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 from harness.data.store import Store
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Status
-from tasks.gallery import Card, Shot, write_gallery
+from tasks.gallery import Card, Shot, Verdict, card_of, write_gallery
 from tasks.gedit.cells import Usage, read_usage
 from tasks.gedit.edits import GROUPS, edited_path, source_path
 
@@ -101,20 +102,15 @@ def _cards(root: Path, rows: pd.DataFrame, instructions: Mapping[str, str]) -> I
     for cells in rows.to_dict("records"):
         row = {str(column): cell for column, cell in cells.items()}
         name = row["id"]
-        ok = row["status"] == Status.OK
-        yield Card(
-            id=name,
-            title=instructions[name],
-            pictures=list(_shots(root, name, row)),
-            verdict=(
-                f"SC {row['sc']:.3g} · PQ {row['pq']:.3g} · O {row['overall']:.3f}"
-                if ok
-                else f"{row['status']}: {row['error']}"
-            ),
-            good=row["overall"] >= GOOD if ok else None,
-            words=_words(row.get("replies")),
-            group=name.partition("/")[0],
-        )
+        group = name.partition("/")[0]
+        card = card_of(row, instructions[name], list(_shots(root, name, row)), _verdict, group)
+        # The judge's words say more of a reply that could not be read than the error does.
+        yield replace(card, words="\n".join(filter(None, (card.words, _words(row.get("replies"))))))
+
+
+def _verdict(row: Mapping[str, Any]) -> Verdict:
+    text = f"SC {row['sc']:.3g} · PQ {row['pq']:.3g} · O {row['overall']:.3f}"
+    return Verdict(text, row["overall"] >= GOOD, group=row["id"].partition("/")[0])
 
 
 def _shots(root: Path, name: str, row: Mapping[str, Any]) -> Iterator[Shot]:

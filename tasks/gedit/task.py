@@ -5,21 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.engine import protocols
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import Protocol, TaskSpec
-from tasks import PROTOCOLS
 from tasks.gedit.edits import LAYOUT
+from tasks.shared.task import FiledTask
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.interfaces import ObservedRows
     from tasks.gedit.data import GEditData
-    from tasks.gedit.settings import GEditSettings
 
 
-class GEditTask:
+class GEditTask(FiledTask):
     """GEdit-Bench in one language.
 
     Args:
@@ -28,12 +26,8 @@ class GEditTask:
     """
 
     def __init__(self, spec: TaskSpec, language: str | None) -> None:
-        self.spec = spec
+        super().__init__(spec)
         self._language = language
-
-    def protocol(self, name: str) -> Protocol:
-        """A named protocol or a protocol file, checked."""
-        return protocols.load(name, PROTOCOLS, self.spec)
 
     def open(self, data: str | None, protocol: Protocol) -> GEditData:
         """The edits at `data`, at the configured place, or from the hub."""
@@ -44,7 +38,7 @@ class GEditTask:
             raise UserError("task 'gedit' only scores files: run gedit-en or gedit-cn")
         source = open_gedit(data, self._language)
         label = f"GEdit-Bench {self._language}"
-        return GEditData(source, _settings(protocol), self.spec.title, label)
+        return GEditData(source, self.settings(protocol), self.spec.title, label)
 
     def read_observations(
         self, path: Path, protocol: Protocol, questions: Path | None
@@ -52,9 +46,8 @@ class GEditTask:
         """Score a file of a judge's replies, or of scores."""
         from tasks.gedit.observed import read_observations
 
-        if questions is not None:
-            raise UserError(f"task {self.spec.name!r} has no --questions: they stand in the file")
-        return read_observations(path, _settings(protocol), self._language)
+        self.refuse_questions(questions)
+        return read_observations(path, self.settings(protocol), self._language)
 
     def conclude(self, root: Path, rows: pd.DataFrame) -> None:
         """Write the groups' figures and the gallery of a file's judgements."""
@@ -62,12 +55,6 @@ class GEditTask:
 
         instructions = dict(zip(rows["id"], rows["instruction"], strict=True))
         conclude(root, rows, self.spec.title, instructions)
-
-
-def _settings(protocol: Protocol) -> GEditSettings:
-    from tasks.gedit.settings import GEditSettings
-
-    return GEditSettings.of(protocol.settings)
 
 
 def _spec(name: str, title: str, dataset: str, *groups: str) -> TaskSpec:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.engine import protocols
 from harness.interfaces.types import Protocol, TaskSpec
-from tasks import PROTOCOLS
+from tasks.shared.task import FiledTask
 
 if TYPE_CHECKING:
     from tasks.gen.data import GenData
+    from tasks.gen.protocol import GenSettings
 
 
-class GenTask:
+class GenTask(FiledTask):
     """Draw images of every class; compare them with a reference set.
 
     Args:
@@ -21,21 +21,16 @@ class GenTask:
     """
 
     def __init__(self, spec: TaskSpec, setting: str) -> None:
-        self.spec = spec
+        super().__init__(spec)
         self._setting = setting
-
-    def protocol(self, name: str) -> Protocol:
-        """A named protocol or a protocol file, checked."""
-        return protocols.load(name, PROTOCOLS, self.spec)
 
     def open(self, data: str | None, protocol: Protocol) -> GenData:
         """The reference at `data` or at the configured place; without one, only the images."""
         from harness.data.settings import read_settings
         from harness.sets.reference import open_reference
         from tasks.gen.data import GenData
-        from tasks.gen.protocol import GenSettings
 
-        settings = GenSettings.of(protocol.settings)
+        settings: GenSettings = self.settings(protocol)
         notices = []
         if settings.class_names:
             notices.append(

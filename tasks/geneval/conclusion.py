@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from harness.engine.plan import read_run_file
 from harness.interfaces.types import Status
-from tasks.gallery import Box, Card, Shot, write_gallery
+from tasks.gallery import Box, Verdict
 from tasks.geneval.evaluator import Detection, select
+from tasks.geneval.prompts import filename
 from tasks.geneval.settings import GenEvalSettings, Rules
 from tasks.geneval.verdicts import EXTRACTOR
 from tasks.shared.jsonl import write_objects
+from tasks.shared.text_to_image import write_prompt_gallery
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,15 +40,17 @@ def conclude(root: Path, rows: pd.DataFrame, title: str, prompts: Mapping[str, s
             "weights": str(file.extractors[EXTRACTOR]["weights"]),
         }
         write_objects(root / DETECTIONS, _lines(rows, origin))
-    records: Any = rows.to_dict("records")
-    cards = [_card(root, row, prompts, settings.rules) for row in records]
-    write_gallery(root, title, cards)
+
+    def verdict(row: Mapping[str, Any]) -> Verdict | None:
+        return _verdict(row, settings.rules) if "correct" in row else None
+
+    write_prompt_gallery(root, title, rows, prompts, filename, verdict)
 
 
 def _lines(rows: pd.DataFrame, origin: dict[str, str]) -> Iterator[dict[str, Any]]:
     for row in rows[rows["status"] == Status.OK].to_dict("records"):
         yield {
-            "filename": _filename(row["id"]),
+            "filename": filename(row["id"]),
             "metadata": json.loads(row["metadata"]),
             **origin,
             "detections": json.loads(row["detections"]),
@@ -55,34 +59,10 @@ def _lines(rows: pd.DataFrame, origin: dict[str, str]) -> Iterator[dict[str, Any
         }
 
 
-def _filename(sample: str) -> str:
-    prompt, _, number = sample.rpartition("/")
-    return f"{prompt}/samples/{number}.png"
-
-
-def _card(root: Path, row: Mapping[str, Any], prompts: Mapping[str, str], rules: Rules) -> Card:
-    path = root / "images" / _filename(row["id"])
-    title = prompts[row["id"].rpartition("/")[0]]
-    if row["status"] != Status.OK or "correct" not in row:
-        failed = row["status"] != Status.OK
-        return Card(
-            id=row["id"],
-            title=title,
-            pictures=[Shot(path)],
-            verdict=row["status"] if failed else "not judged",
-            good=None,
-            words=row["error"],
-        )
-    right = bool(row["correct"])
-    return Card(
-        id=row["id"],
-        title=title,
-        pictures=[Shot(path, boxes=_boxes(row, rules))],
-        verdict="right" if right else f"wrong: {row['reason'].splitlines()[0]}",
-        good=right,
-        words=row["reason"],
-        group=row["tag"],
-    )
+def _verdict(row: Mapping[str, Any], rules: Rules) -> Verdict:
+    right, reason = bool(row["correct"]), row["reason"]
+    text = "right" if right else f"wrong: {reason.splitlines()[0]}"
+    return Verdict(text, right, reason, row["tag"], _boxes(row, rules))
 
 
 def _boxes(row: Mapping[str, Any], rules: Rules) -> list[Box]:

@@ -12,7 +12,7 @@ from harness.interfaces import Code, ImageFiles
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import Sample, digest_of
 from tasks.geneval.conclusion import conclude
-from tasks.geneval.prompts import Metadata, PromptFile
+from tasks.geneval.prompts import Metadata, PromptFile, filename
 from tasks.geneval.settings import GenEvalSettings
 from tasks.shared.text_to_image import Drawing, Prompt, TextToImageData, read_any
 
@@ -33,12 +33,8 @@ class GenEvalData(TextToImageData[Metadata]):
     """
 
     def __init__(self, file: PromptFile, settings: GenEvalSettings, title: str) -> None:
-        prompts = [
-            Prompt(f"{place:05d}", each.prompt, each, digest_of(each.source))
-            for place, each in enumerate(file.prompts)
-        ]
-        super().__init__(prompts, settings.images_per_prompt, file.label, file.notice)
-        self._title = title
+        prompts = [as_prompt(place, each) for place, each in enumerate(file.prompts)]
+        super().__init__(prompts, settings.images_per_prompt, file.label, file.notice, title)
 
     def find(self, model: ImageFiles, drawing: Drawing[Metadata]) -> Code:
         """The picture `PROMPT/samples/NUMBER.png`; raise `UserError` where there are too many."""
@@ -54,8 +50,7 @@ class GenEvalData(TextToImageData[Metadata]):
 
     def picture_path(self, sample: Sample) -> str:
         """`00000/samples/0000.png` below the run's images."""
-        prompt, _, number = sample.id.rpartition("/")
-        return f"{prompt}/samples/{number}.png"
+        return filename(sample.id)
 
     def conclude(self, root: Path, rows: pd.DataFrame) -> None:
         """Write each prompt's metadata beside its pictures, the detections, and the gallery."""
@@ -63,8 +58,12 @@ class GenEvalData(TextToImageData[Metadata]):
         for prompt in dict.fromkeys(rows["id"].str.rpartition("/")[0]):
             line = json.dumps(self._prompts[prompt].about.record) + "\n"
             store.write_text(f"images/{prompt}/metadata.jsonl", line)
-        prompts = {name: prompt.text for name, prompt in self._prompts.items()}
-        conclude(root, rows, self._title, prompts)
+        conclude(root, rows, self.title, self.texts)
+
+
+def as_prompt(place: int, metadata: Metadata) -> Prompt[Metadata]:
+    """A prompt, called by its place in the file."""
+    return Prompt(f"{place:05d}", metadata.prompt, metadata, digest_of(metadata.source))
 
 
 def _names(prompt: str, number: int) -> list[str]:

@@ -21,7 +21,8 @@ from typing import Any
 from harness.data.digests import DigestCache
 from harness.interfaces import ObservedRows
 from harness.interfaces.errors import SampleFailure, UserError
-from harness.interfaces.types import Sample, Status, digest_of
+from harness.interfaces.types import Status
+from tasks.geneval.data import as_prompt
 from tasks.geneval.evaluator import Detection, Verdict, evaluate
 from tasks.geneval.prompts import (
     Metadata,
@@ -33,6 +34,7 @@ from tasks.geneval.prompts import (
 from tasks.geneval.settings import Detector, ElsewhereDetector, GenEvalSettings
 from tasks.geneval.verdicts import EXTRACTOR, Judged, to_columns
 from tasks.shared.jsonl import read_objects
+from tasks.shared.text_to_image import samples_of
 
 _NAME = re.compile(r"(?:.*/)?(\d+)/samples/(\d+)\.\w+")
 _FIELDS = ("filename", "metadata", "detections")
@@ -84,21 +86,10 @@ def read_observations(path: Path, settings: GenEvalSettings) -> ObservedRows:
     if not lines:
         raise UserError(f"{path} has no pictures")
     prompts = _prompts(lines.values())
-    outcomes = [
-        _outcome(lines.get((prompt, number)), metadata, settings)
-        for prompt, metadata in prompts.items()
-        for number in range(settings.images_per_prompt)
-    ]
     places = [(p, n) for p in prompts for n in range(settings.images_per_prompt)]
+    outcomes = [_outcome(lines.get(place), prompts[place[0]], settings) for place in places]
     return ObservedRows(
-        samples=[
-            Sample(
-                id=f"{prompt:05d}/{number:04d}",
-                index=index,
-                sha256=digest_of([digest_of(prompts[prompt].source), number]),
-            )
-            for index, (prompt, number) in enumerate(places)
-        ],
+        samples=samples_of((as_prompt(place, prompts[place]), number) for place, number in places),
         statuses=[status for _, status, _ in outcomes],
         errors=[error for _, _, error in outcomes],
         columns={EXTRACTOR: to_columns([judged for judged, _, _ in outcomes])},

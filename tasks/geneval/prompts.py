@@ -140,6 +140,12 @@ def _clause(record: Mapping[str, Any], place: int, where: str) -> Clause:
     return Clause(str(name), count, colour, (position[0], position[1]))
 
 
+def filename(sample: str) -> str:
+    """A picture's place in the official layout: `00000/samples/0000.png` of the id '00000/0000'."""
+    prompt, _, number = sample.rpartition("/")
+    return f"{prompt}/samples/{number}.png"
+
+
 def check_class(name: object, where: str) -> None:
     """Raise `UserError` for a class that GenEval does not have."""
     if name not in _OBJECTS:

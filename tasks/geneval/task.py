@@ -5,19 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.engine import protocols
 from harness.interfaces.types import Protocol, TaskSpec
-from tasks import PROTOCOLS
+from tasks.shared.task import FiledTask
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.interfaces import ObservedRows
     from tasks.geneval.data import GenEvalData
-    from tasks.geneval.settings import GenEvalSettings
 
 
-class GenEvalTask:
+class GenEvalTask(FiledTask):
     """GenEval with one of its prompt files.
 
     Args:
@@ -26,30 +24,26 @@ class GenEvalTask:
     """
 
     def __init__(self, spec: TaskSpec, asset: str) -> None:
-        self.spec = spec
+        super().__init__(spec)
         self._asset = asset
-
-    def protocol(self, name: str) -> Protocol:
-        """A named protocol or a protocol file, checked."""
-        return protocols.load(name, PROTOCOLS, self.spec)
 
     def open(self, data: str | None, protocol: Protocol) -> GenEvalData:
         """The prompts at `data`, the published ones, or the small file that ships."""
         from tasks.geneval.data import GenEvalData
         from tasks.geneval.prompts import open_prompts
 
-        return GenEvalData(open_prompts(data, self._asset), _settings(protocol), self.spec.title)
+        return GenEvalData(
+            open_prompts(data, self._asset), self.settings(protocol), self.spec.title
+        )
 
     def read_observations(
         self, path: Path, protocol: Protocol, questions: Path | None
     ) -> ObservedRows:
         """Judge the pictures of a file of detections."""
-        from harness.interfaces.errors import UserError
         from tasks.geneval.observations import read_observations
 
-        if questions is not None:
-            raise UserError(f"task {self.spec.name!r} has no --questions: they stand in the file")
-        return read_observations(path, _settings(protocol))
+        self.refuse_questions(questions)
+        return read_observations(path, self.settings(protocol))
 
     def conclude(self, root: Path, rows: pd.DataFrame) -> None:
         """Write the gallery of a file's pictures, where they were given."""
@@ -64,12 +58,6 @@ class GenEvalTask:
                 for name, metadata in zip(names, rows["metadata"], strict=True)
             }
             conclude(root, rows, self.spec.title, prompts)
-
-
-def _settings(protocol: Protocol) -> GenEvalSettings:
-    from tasks.geneval.settings import GenEvalSettings
-
-    return GenEvalSettings.of(protocol.settings)
 
 
 _LAYOUT = "a file of GenEval's metadata, one JSON object a line"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.engine import protocols
 from harness.interfaces.types import Protocol, TaskSpec
-from tasks import PROTOCOLS
+from tasks.shared.task import FiledTask
 
 if TYPE_CHECKING:
     from tasks.recon.data import ReconData
@@ -27,7 +26,7 @@ DEFAULTS = ("uniwetok-nano", "webp", "jpeg", "avif")
 """The tokenizer that ships, and codecs at its rate."""
 
 
-class ReconTask:
+class ReconTask(FiledTask):
     """Encode and decode every image of a data set; compare with the original.
 
     Args:
@@ -37,23 +36,18 @@ class ReconTask:
     """
 
     def __init__(self, spec: TaskSpec, setting: str, subfolders: tuple[str, ...] = ()) -> None:
-        self.spec = spec
+        super().__init__(spec)
         self._setting = setting
         self._subfolders = subfolders
-
-    def protocol(self, name: str) -> Protocol:
-        """A named protocol or a protocol file, checked."""
-        return protocols.load(name, PROTOCOLS, self.spec)
 
     def open(self, data: str | None, protocol: Protocol) -> ReconData:
         """The images at `data`, at the configured place, or the embedded sample set."""
         from harness.data.settings import read_settings
         from harness.data.sources import open_source
         from tasks.recon.data import ReconData
-        from tasks.recon.protocol import ReconSettings
         from tasks.shared.sample_set import SampleSet
 
-        settings = ReconSettings.of(protocol.settings)
+        settings = self.settings(protocol)
         place = data or getattr(read_settings(), self._setting)
         if place is None:
             return ReconData(

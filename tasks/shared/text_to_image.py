@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -13,9 +13,11 @@ import numpy as np
 from harness.interfaces import Code, Columns, Extractor, ImageFiles, OnProgress, Picture, offers
 from harness.interfaces.errors import SampleFailure
 from harness.interfaces.types import Sample, Status, digest_of
+from tasks.gallery import Shot, Verdict, card_of, write_gallery
 from tasks.shared.pictures import labelled_grid
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
 T = TypeVar("T")
@@ -62,11 +64,15 @@ class TextToImageData(Generic[T]):
         each: Pictures of a prompt; a sample is one of them, called 'PROMPT/0000'.
         label: Name of the data for people.
         notice: What a user must know.
+        title: Heading of the gallery.
     """
 
-    def __init__(self, prompts: Sequence[Prompt[T]], each: int, label: str, notice: str) -> None:
+    def __init__(
+        self, prompts: Sequence[Prompt[T]], each: int, label: str, notice: str, title: str
+    ) -> None:
         self.label = label
         self.notice = notice
+        self.title = title
         self._prompts = {prompt.id: prompt for prompt in prompts}
         self._each = each
 
@@ -79,14 +85,7 @@ class TextToImageData(Generic[T]):
         few = -(-wanted // self._each)
         chosen = np.linspace(0, len(prompts) - 1, few).round().astype(int)
         places = [(prompts[int(i)], number) for i in chosen for number in range(self._each)]
-        return [
-            Sample(
-                id=f"{prompt.id}/{number:04d}",
-                index=index,
-                sha256=digest_of([prompt.digest, number]),
-            )
-            for index, (prompt, number) in enumerate(places[:wanted])
-        ]
+        return samples_of(places[:wanted])
 
     def load(self, sample: Sample) -> Drawing[T]:
         """What is to be drawn."""
@@ -110,7 +109,7 @@ class TextToImageData(Generic[T]):
 
     def find(self, model: ImageFiles, drawing: Drawing[T]) -> Code:
         """The picture in the benchmark's layout; raise `SampleFailure` where there is none."""
-        raise NotImplementedError
+        return model.read([f"{drawing.name}/{drawing.number:04d}.png"])[0]
 
     def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[np.ndarray]:
         """Decode to uint8 (H, W, 3), rounded to the nearest level; sizes may differ."""
@@ -130,10 +129,77 @@ class TextToImageData(Generic[T]):
         """The picture itself."""
         return rendered
 
+    def picture_path(self, sample: Sample) -> str:
+        """`PROMPT/0000.png` below the run's images."""
+        return f"{sample.id}.png"
+
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Write pictures above their prompts."""
         cells = [(picture.path, self.load(picture.sample).prompt) for picture in pictures]
         labelled_grid(cells).save(target)
+
+    def conclude(self, root: Path, rows: pd.DataFrame) -> None:
+        """Write a gallery of all pictures with the numbers that were observed of them."""
+        write_prompt_gallery(
+            root, self.title, rows, self.texts, lambda name: f"{name}.png", figures
+        )
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The prompts by id."""
+        return {name: prompt.text for name, prompt in self._prompts.items()}
+
+
+def samples_of(places: Iterable[tuple[Prompt[Any], int]]) -> list[Sample]:
+    """Pictures as samples: each a prompt, and which of its pictures it is."""
+    return [
+        Sample(
+            id=f"{prompt.id}/{number:04d}", index=index, sha256=digest_of([prompt.digest, number])
+        )
+        for index, (prompt, number) in enumerate(places)
+    ]
+
+
+def write_prompt_gallery(
+    root: Path,
+    title: str,
+    rows: pd.DataFrame,
+    prompts: Mapping[str, str],
+    path_of: Callable[[str], str],
+    judge: Callable[[Mapping[str, Any]], Verdict | None],
+) -> None:
+    """Write the gallery of pictures of prompts.
+
+    Args:
+        root: The run directory.
+        title: Heading of the page.
+        rows: Of `samples.parquet`.
+        prompts: Texts by id.
+        path_of: A picture's place below `images` by its sample's id.
+        judge: Reads a verdict from a row; None where the picture was not judged.
+    """
+    records: Any = rows.to_dict("records")
+    cards = [
+        card_of(
+            row,
+            prompts[row["id"].rpartition("/")[0]],
+            [Shot(root / "images" / path_of(row["id"]))],
+            judge,
+        )
+        for row in records
+    ]
+    write_gallery(root, title, cards)
+
+
+def figures(row: Mapping[str, Any]) -> Verdict | None:
+    """The numbers that were observed of a picture; they are neither right nor wrong."""
+    numbers = {
+        name: value
+        for name, value in row.items()
+        if isinstance(value, float) and value == value and name not in ("height", "width")
+    }
+    text = "   ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+    return Verdict(text, None) if text else None
 
 
 def render_images(model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[np.ndarray]:
@@ -175,8 +241,3 @@ def text_column(texts: Sequence[str]) -> np.ndarray:
     column = np.empty(len(texts), object)
     column[:] = texts
     return column
-
-
-def prompts_of(ids: np.ndarray) -> np.ndarray:
-    """The prompt of each picture by the pictures' ids, str (n,)."""
-    return np.array([str(name).rpartition("/")[0] for name in ids])

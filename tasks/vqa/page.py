@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.interfaces.types import Status
-from tasks.gallery import Card, Shot, write_gallery
+from tasks.gallery import Card, Shot, Verdict, card_of, write_gallery
 from tasks.gallery.thumbnails import SIDE
 from tasks.vqa.answers import Row
 from tasks.vqa.suites import Suite
@@ -110,24 +110,13 @@ def _card(root: Path, entry: dict[str, Any], state: tuple[str, bool | None]) -> 
     category, good = state
     names = [_name(entry["id"], number) for number in range(_PICTURES)]
     pictures = [Shot(root / name) for name in names if (root / name).is_file()]
-    if entry["status"] != Status.OK:
-        return Card(
-            id=entry["id"],
-            title=entry["error"],
-            pictures=pictures,
-            verdict=entry["status"],
-            good=None,
-            group=entry["status"],
-        )
-    taken = entry["prediction"]
-    verdict = f"reply {entry['reply']!r}, right answer {entry['answer']!r}"
-    words = "" if taken == entry["reply"].strip() else f"taken for: {taken!r}"
-    return Card(
-        id=entry["id"],
-        title=entry["question"],
-        pictures=pictures,
-        verdict=verdict,
-        good=good,
-        words=words,
-        group=category,
-    )
+
+    def verdict(entry: Mapping[str, Any]) -> Verdict:
+        text = f"reply {entry['reply']!r}, right answer {entry['answer']!r}"
+        taken = entry["prediction"]
+        words = "" if taken == entry["reply"].strip() else f"taken for: {taken!r}"
+        return Verdict(text, good, words, category)
+
+    failed = entry["status"] != Status.OK
+    title = entry["error"] if failed else entry["question"]
+    return card_of(entry, title, pictures, verdict, group=entry["status"])

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.engine import protocols
 from harness.interfaces.types import Protocol, Status, TaskSpec
-from tasks import PROTOCOLS
+from tasks.shared.task import FiledTask
 from tasks.vqa.protocol import VqaSettings, check_installed, installed_version, same_series
 from tasks.vqa.suites import SUITES, Suite
 
@@ -27,7 +26,7 @@ SUBMISSION = "vqav2-submission.json"
 """The file that VQAv2's evaluation server takes."""
 
 
-class VqaTask:
+class VqaTask(FiledTask):
     """One suite.
 
     Args:
@@ -40,7 +39,7 @@ class VqaTask:
         self, suite: Suite, metrics: Sequence[str], protocols: Sequence[str] = ("lmms",)
     ) -> None:
         self._suite = suite
-        self.spec = TaskSpec(
+        spec = TaskSpec(
             name=suite.name,
             version=1,
             title=f"{suite.title}: questions about pictures",
@@ -52,13 +51,14 @@ class VqaTask:
             protocols=tuple(protocols),
             groups=("vqa", "table12"),
         )
+        super().__init__(spec)
 
     def protocol(self, name: str) -> Protocol:
         """A named protocol or a protocol file, checked, for the lmms-eval that is installed.
 
         The digest holds the version that is installed where it is of the protocol's series.
         """
-        protocol = protocols.load(name, PROTOCOLS, self.spec)
+        protocol = super().protocol(name)
         settings = VqaSettings.of(protocol.settings)
         found = installed_version()
         if found and found != settings.lmms_eval and same_series(found, settings.lmms_eval):

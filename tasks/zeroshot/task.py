@@ -5,35 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.engine import protocols
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import Protocol, TaskSpec
-from tasks import PROTOCOLS
+from tasks.shared.task import FiledTask
 
 if TYPE_CHECKING:
     from tasks.zeroshot.data import ZeroShotData
 
 
-class ZeroShotTask:
+class ZeroShotTask(FiledTask):
     """Embed every image by the model's heads; rank the classes by their vectors.
 
     Args:
         spec: The task's description.
     """
 
-    def __init__(self, spec: TaskSpec) -> None:
-        self.spec = spec
-
-    def protocol(self, name: str) -> Protocol:
-        """A named protocol or a protocol file, checked."""
-        return protocols.load(name, PROTOCOLS, self.spec)
-
     def open(self, data: str | None, protocol: Protocol) -> ZeroShotData:
         """The images at `data` or at the configured place, one folder a class."""
         from harness.data.settings import read_settings
         from harness.data.sources import open_source
         from tasks.zeroshot.data import ZeroShotData
-        from tasks.zeroshot.protocol import ZeroShotSettings
 
         place = data or read_settings().imagenet
         if place is None:
@@ -42,7 +33,7 @@ class ZeroShotTask:
                 f"UWT_EVAL_IMAGENET to {self.spec.layout}"
             )
         source = open_source(place, self.spec.layout, ("val",))
-        settings = ZeroShotSettings.of(protocol.settings)
+        settings = self.settings(protocol)
         return ZeroShotData(source, settings, Path(place).name or str(place), self.spec.layout)
 
 
