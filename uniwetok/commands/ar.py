@@ -74,9 +74,10 @@ def ar(
             config = dataclasses.replace(config, data=dataclasses.replace(config.data, views=0))
         folder = out or Path("runs") / "train" / preset
         if dry_run:
-            from uniwetok.train.ar.plan import make_ar_plan
+            from uniwetok.train.ar.plan import measure
+            from uniwetok.train.engine.plan import make_plan
 
-            plan = make_ar_plan(config, world, seconds_per_step=seconds_per_step)
+            plan = make_plan(config, measure(config), world, seconds_per_step=seconds_per_step)
             print_plan(preset, plan, as_json=as_json)
             return
         check_device(device)

@@ -78,9 +78,10 @@ def mllm(
             config = replace(config, language_model=language_model)
         folder = out or Path("runs") / "train" / chosen.name
         if dry_run:
-            from uniwetok.train.mllm.plan import make_mllm_plan
+            from uniwetok.train.engine.plan import make_plan
+            from uniwetok.train.mllm.plan import measure
 
-            plan = make_mllm_plan(config, world, seconds_per_step=seconds_per_step)
+            plan = make_plan(config, measure(config), world, seconds_per_step=seconds_per_step)
             print_plan(chosen.name, plan, as_json=as_json)
             return
         if data is None:

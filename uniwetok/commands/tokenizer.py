@@ -67,8 +67,9 @@ def tokenizer(
         folder = out or Path("runs") / "train" / preset
         if dry_run:
             from uniwetok.train.engine.plan import make_plan
+            from uniwetok.train.tokenizer.plan import measure
 
-            plan = make_plan(config, world, seconds_per_step=seconds_per_step)
+            plan = make_plan(config, measure(config), world, seconds_per_step=seconds_per_step)
             print_plan(preset, plan, as_json=as_json)
             return
         if data is None:

@@ -1,11 +1,10 @@
-"""Sizes, work and memory of a training run's networks, found without their weights or a GPU.
+"""Measuring a recipe's networks without their weights or a GPU.
 
-The networks are built and run on tensors that have shapes but no data.
+They are built and run on tensors that have shapes but no data.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,117 +12,47 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F  # noqa: N812
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from uniwetok.losses.perceptual import Lpips, convolutions
-from uniwetok.losses.teachers import EfficientNetLiteTeacher
-from uniwetok.train import TrainingError
-from uniwetok.train.tokenizer.config import LITE_TEACHER, TokenizerTraining
-from uniwetok.train.tokenizer.networks import Discriminator, Generator
-
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-_LITE_SIZE = 224
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """What one run's networks are and cost; of one image where not said otherwise."""
+    """What one run's networks are and cost; by example, an image or a row of packed samples."""
 
     parameters: dict[str, int]
     """Of every network, the frozen ones too."""
+    held: dict[str, int]
+    """Float32 weights by optimiser; ``shard`` spreads those of the first, the others are whole."""
     trained: dict[str, int]
-    """Parameters that "generator" and "discriminator" train."""
+    """Those of them that are trained."""
     averaged: int
-    """Parameters that a moving average is kept of."""
+    """Parameters that a moving average is kept of, where one is kept; all of the first."""
+    frozen_bytes: int = 0
+    """Of the networks that are not trained."""
+    gathered: int = 0
+    """Parameters of the largest part that is gathered at a time where the first is sharded."""
+    tokens: int
+    """Of an example."""
     flops: dict[str, int]
-    """Of one step, forward and backward, by network; a multiplication with its addition is two."""
-    activation_bytes: int
-    """Kept of an image from the forward to the backward pass of the generator, on a GPU."""
-    copy_bytes: int
-    """Kept of the weights there: their copies in half precision."""
+    """Of one step, by network and pass; a multiplication with its addition is two."""
+    activations: dict[str, int]
+    """Bytes kept on a GPU from the forward to the backward pass."""
+    copy_bytes: int = 0
+    """Kept of the weights there, however many examples: their copies in half precision."""
+    packed: bool = False
+    """Whether examples are rows of packed samples, which are passed one by one."""
+    assumed: str = ""
+    """What the figures stand on beside the settings."""
 
 
-def measure(config: TokenizerTraining) -> Footprint:
-    """Build and run a configuration's networks at its resolution.
-
-    Raises:
-        TrainingError: the teacher is unknown.
-    """
-    teacher, size, width = _teacher(config)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        generator, discriminator = _networks(config, "cpu", width)
-        flops = _step_flops(config, generator, discriminator, width)
-        parameters = _parameters(generator, discriminator)
-        trained = {"generator": _trained(generator)}
-        if discriminator is not None:
-            trained["discriminator"] = _trained(discriminator)
-        averaged = sum(weight.numel() for weight in generator.averaged().values())
-    if teacher is not None:
-        parameters["teacher (frozen)"] = _count(teacher)
-        flops["teacher"] = _teacher_flops(teacher, size)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        one, two = (_kept_bytes(config, count, width) for count in (1, 2))
-    return Footprint(parameters, trained, averaged, flops, two - one, 2 * one - two)
-
-
-def _networks(
-    config: TokenizerTraining, device: str, width: int | None
-) -> tuple[Generator, Discriminator | None]:
-    with torch.device(device):
-        lpips = None
-        if config.loss.lpips_weight:
-            trunk = {}
-            for name, (inputs, outputs) in convolutions().items():
-                trunk[f"{name}.weight"] = torch.empty(outputs, inputs, 3, 3)
-                trunk[f"{name}.bias"] = torch.empty(outputs)
-            lpips = Lpips(trunk)
-            # Those it reads from a file lie on a device of their own.
-            for name, buffer in list(lpips.named_buffers()):
-                lpips.register_buffer(name, torch.empty(buffer.shape), persistent=False)
-        generator = Generator(config, lpips, width)
-        return generator, Discriminator(config) if config.loss.adversarial else None
-
-
-def _inputs(
-    config: TokenizerTraining, count: int, device: str, width: int | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Images, noise and the teacher's embeddings."""
-    side, grid = config.data.resolution, config.data.resolution // config.model.downsample
-    images = torch.empty(count, config.model.in_channels, side, side, device=device)
-    noise = torch.empty(count, config.model.latent_channels, grid, grid, device=device)
-    return images, noise, None if width is None else torch.empty(count, width, device=device)
-
-
-def _step_flops(
-    config: TokenizerTraining,
-    generator: Generator,
-    discriminator: Discriminator | None,
-    width: int | None,
-) -> dict[str, int]:
-    images, noise, target = _inputs(config, 1, "cpu", width)
-    judge = None if discriminator is None else discriminator.network
-    draws: Any = None
-    losses: list[Tensor] = []
-
-    def forward() -> None:
-        result = generator(images, noise, target, judge, draws)
-        total = result.terms.total
-        losses.append(total if result.prior is None else total + result.prior)
-
-    flops = {
-        "tokenizer and losses, forward": count_flops(forward),
-        "tokenizer and losses, backward": count_flops(
-            lambda: torch.autograd.backward(losses.pop())
-        ),
-    }
-    if discriminator is not None:
-        judged = discriminator
-        flops["discriminator"] = count_flops(
-            lambda: judged(images, torch.empty_like(images)).total.backward()
-        )
-    return flops
+def count(*modules: nn.Module) -> int:
+    """Count parameters."""
+    return sum(weight.numel() for module in modules for weight in module.parameters())
 
 
 def count_flops(run: Callable[[], object]) -> int:
@@ -139,21 +68,7 @@ def count_flops(run: Callable[[], object]) -> int:
     return flops
 
 
-def _kept_bytes(config: TokenizerTraining, count: int, width: int | None) -> int:
-    """Memory that the generator's forward pass leaves for its backward pass on a GPU."""
-    generator, discriminator = _networks(config, "cuda", width)
-    judge = None if discriminator is None else discriminator.network
-    modules = [generator] if discriminator is None else [generator, discriminator]
-    draws: Any = None
-
-    def run() -> None:
-        images, noise, target = _inputs(config, count, "cuda", width)
-        generator(images, noise, target, judge, draws)
-
-    return kept_bytes(modules, config.precision, run)
-
-
-def kept_bytes(modules: Sequence[nn.Module], precision: str, run: Callable[[], None]) -> int:
+def kept_bytes(modules: Sequence[nn.Module], precision: str, run: Callable[[], object]) -> int:
     """Count what a forward pass leaves for its backward pass on a GPU, weights aside.
 
     Args:
@@ -175,6 +90,7 @@ def kept_bytes(modules: Sequence[nn.Module], precision: str, run: Callable[[], N
         return tensor
 
     with (
+        _FusedAttention(),
         _autocast(_HALF.get(precision)),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
@@ -199,58 +115,32 @@ def _autocast(dtype: torch.dtype | None) -> Iterator[None]:
         torch.set_autocast_dtype("cuda", before[1])
 
 
-def _parameters(generator: Generator, discriminator: Discriminator | None) -> dict[str, int]:
-    parts: dict[str, nn.Module | None] = {
-        "encoder": generator.tokenizer.encoder,
-        "decoder": generator.tokenizer.decoder,
-        "distillation heads": generator.loss.distillation,
-        "prior": generator.prior,
-        "discriminator": discriminator,
-    }
-    counts = {name: _count(part) for name, part in parts.items() if part is not None}
-    if generator.loss.lpips is not None:
-        counts["LPIPS (frozen)"] = sum(b.numel() for b in generator.loss.lpips.buffers())
-    return counts
+class _FusedAttention(TorchFunctionMode):
+    """Attention as GPUs run it: of the square of the length nothing is kept.
+
+    Without a GPU, torch falls back to the plain products and keeps their scores.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        named = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
+        inputs = [named[name] for name in ("query", "key", "value")]
+        if torch.is_autocast_enabled("cuda"):
+            inputs = [tensor.to(torch.get_autocast_dtype("cuda")) for tensor in inputs]
+        return _Attend.apply(*inputs)
 
 
-def _count(module: nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
+class _Attend(torch.autograd.Function):
+    """What flash attention keeps: its inputs, its output and a logarithm for each query."""
 
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        output = query.new_empty(*query.shape[:-1], value.shape[-1])
+        normalisers = query.new_empty(query.shape[:-1], dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, output, normalisers)
+        return output
 
-def _trained(module: nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
-
-
-def _teacher(config: TokenizerTraining) -> tuple[nn.Module | None, int, int | None]:
-    """Image tower without weights, side of the images it takes and length of its embeddings."""
-    if config.loss.distillation is None:
-        return None, 0, None
-    with torch.device("meta"):
-        if config.teacher == LITE_TEACHER:
-            import timm
-
-            network = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-            return network.requires_grad_(False).eval(), _LITE_SIZE, EfficientNetLiteTeacher.width
-        import open_clip
-
-        card = open_clip.get_model_config(config.teacher)
-        if card is None:
-            raise TrainingError(
-                f"teacher={config.teacher}: open_clip knows no such model; see "
-                f"open_clip.list_models(), or take {LITE_TEACHER}"
-            )
-        # It warns that nothing was loaded, which is the intent.
-        logging.disable(logging.WARNING)
-        try:
-            tower = open_clip.create_model(config.teacher, device="meta").visual
-        finally:
-            logging.disable(logging.NOTSET)
-        return (
-            tower.requires_grad_(False).eval(),
-            card["vision_cfg"]["image_size"],
-            card["embed_dim"],
-        )
-
-
-def _teacher_flops(teacher: nn.Module, size: int) -> int:
-    return count_flops(lambda: teacher(torch.empty(1, 3, size, size, device="meta")))
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        raise NotImplementedError("only the forward pass is measured")

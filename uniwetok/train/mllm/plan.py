@@ -1,180 +1,98 @@
-"""What a run of the multimodal model will take, reckoned before it is started.
+"""What a run of the multimodal model takes, before it is started.
 
-Parameters are counted; memory and work follow from sizes by the formulas below, are labelled as
-estimates and were not measured.
+A row is run as samples of equal length, whose positions see no other sample's. All layers are
+alike: what one takes is the difference between models of two layers and of one.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.mllm.config import LANGUAGE_MODELS
 from uniwetok.mllm.model import MLLM
 from uniwetok.train import TrainingError
-from uniwetok.train.engine.plan import H100, UTILISATION, Gpu, Row, gib, sections_table
-from uniwetok.train.engine.settings import check_parts
-from uniwetok.train.engine.trainer import checkpoint_bytes
+from uniwetok.train.engine.footprint import Footprint, count, count_flops, kept_bytes
 from uniwetok.train.mllm.config import MLLMTraining
 
 if TYPE_CHECKING:
-    from rich.table import Table
     from transformers import PretrainedConfig
 
-_FLOAT, _HALF = 4, 2
-_HOUR = 3600
 _KNOWN = {"Qwen/Qwen3-8B": "qwen3-8b", "Qwen/Qwen3-14B": "bitdance-14b-16x"}
 """Language models whose sizes are known without their files."""
 _SPOKEN = 0.5
 """Share of a row's positions that predict text where text is trained: an assumption."""
-_LAYER_WIDTHS, _LAYER_INNER = 4, 4
-"""Tensors that a layer's backward pass keeps: norms and residuals of the model's width; gate, its
-activation, up and their product of the inner width. Queries, keys, values and their outcome come
-on top."""
-_BLOCK_WIDTHS = 17
-"""Likewise of a block of the diffusion head, in its width, its SwiGLU's three halves included."""
-_LOGIT_BYTES = 10
-"""A logit in half precision, in float32 and its gradient in float32."""
+_FLOAT, _HALF = 4, 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class MLLMPlan:
-    """A run's cost; memory and work are estimates from formulas."""
+@dataclass(frozen=True)
+class _Layout:
+    """What a row's positions do."""
 
-    world: int
-    """Processes, one a GPU."""
-    sharded: bool
-    """Whether weights, gradients and optimiser state are shared out (FSDP)."""
-    language_model: str
-    parameters: dict[str, int]
-    """Of every network."""
-    rows_per_step: int
-    row_tokens: int
-    """Positions of a row, at most."""
-    tokens: int
-    """Of the whole run, at most."""
-    predicted_text: float
-    """Share of the positions that are assumed to predict text; the others predict images."""
-    memory: dict[str, int]
-    """Bytes on one GPU from step to step."""
-    activations: dict[str, int]
-    """Bytes on one GPU that a row keeps for its backward pass."""
-    checkpoint: int
-    """Bytes of a checkpoint on disk."""
-    gpu: str
-    gpu_memory: int
-    flops: int
-    """Of one step over all GPUs."""
-    seconds_per_step: float
-    basis: str
-    """Where ``seconds_per_step`` comes from."""
-    hours: float
-    """Of the whole run."""
-
-    @property
-    def memory_total(self) -> int:
-        """Bytes on one GPU, activations included."""
-        return sum(self.memory.values()) + sum(self.activations.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields, and their totals, ready for JSON."""
-        return {
-            **vars(self),
-            "memory_total_estimate": self.memory_total,
-            "fits_estimate": self.memory_total <= self.gpu_memory,
-            "gpu_hours": self.hours * self.world,
-        }
-
-    def table(self, title: str) -> Table:
-        """Lay the plan out for a terminal."""
-        kind = "FSDP" if self.sharded else "copies"
-        heading = f"plan of {title} on {self.world} GPUs ({kind}), an estimate"
-        return sections_table(heading, self._sections())
-
-    def _sections(self) -> dict[str, list[Row]]:
-        fits = self.memory_total <= self.gpu_memory
-        remark = f"of {self.gpu}'s {gib(self.gpu_memory)}; kernels need some more"
-        if not fits:
-            remark = f"more than {self.gpu} has: raise --world, or lower data.row_tokens"
-        return {
-            f"parameters, {self.language_model}": [
-                (name, f"{count / 1e6:,.1f} M", "") for name, count in self.parameters.items()
-            ],
-            "data": [
-                ("rows a step", f"{self.rows_per_step:,}", ""),
-                ("tokens a row", f"{self.row_tokens:,}", "at most"),
-                ("tokens of the run", f"{self.tokens / 1e9:,.1f} B", "at most"),
-                ("share that predicts text", f"{self.predicted_text:.0%}", "assumed"),
-            ],
-            "memory a GPU": [
-                *((name, gib(size), "") for name, size in self.memory.items()),
-                *((name, gib(size), "estimate") for name, size in self.activations.items()),
-                ("together", gib(self.memory_total), remark),
-            ],
-            "disk": [("a checkpoint", gib(self.checkpoint), "two are kept")],
-            "time": [
-                ("a step", f"{self.seconds_per_step:,.3g} s", self.basis),
-                ("the run", f"{self.hours:,.1f} h", "steps alone"),
-                ("GPU hours", f"{self.hours * self.world:,.0f}", ""),
-            ],
-        }
+    samples: int
+    length: int
+    """Positions of a sample."""
+    spoken: int
+    """Positions of the row that predict text."""
+    drawn: int
+    """Image tokens of the row that are predicted."""
 
 
-def make_mllm_plan(
-    config: MLLMTraining,
-    world: int = 1,
-    *,
-    seconds_per_step: float | None = None,
-    gpu: Gpu = H100,
-    utilisation: float = UTILISATION,
-) -> MLLMPlan:
-    """Plan a run on codes that are there; encoding images is not reckoned.
-
-    Args:
-        config: the run.
-        world: processes, one a GPU.
-        seconds_per_step: as measured with this many GPUs; None reckons from the work.
-        gpu: what is reckoned with.
-        utilisation: share of its peak that is reached.
+def measure(config: MLLMTraining) -> Footprint:
+    """Build and run a configuration's model on one row, with images' codes that are there.
 
     Raises:
-        TrainingError: the rows do not divide, or the language model's sizes are not known.
+        TrainingError: the language model's sizes are not known, or do not fit.
     """
-    check_parts(config.batch_size, config.accumulation, world)
     sizes = _language_model(config)
-    model = _build(sizes, config)
-    parameters = _parameters(model)
+    layers = sizes.num_hidden_layers
+    whole = _build(sizes, config, layers, "meta")
+    parameters = _parameters(whole)
     total = sum(parameters.values())
-    spoken = _SPOKEN if _speaks(config) else 0.0
-    activations = _activations(sizes, config, spoken)
-    flops = _flops(parameters, sizes, config, spoken)
-    basis = "as measured"
-    if seconds_per_step is None:
-        peak = gpu.single_flops if config.precision == "float32" else gpu.half_flops
-        seconds_per_step = flops / (peak * utilisation * world)
-        basis = f"assumes {utilisation:.0%} of {gpu.name}'s {peak / 1e12:g} TFLOP/s; not measured"
-    return MLLMPlan(
-        world=world,
-        sharded=config.shard,
-        language_model=config.init or config.language_model,
+    layout = _layout(config)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        (forward, backward), (more, more_back) = (_flops(sizes, config, n, layout) for n in (1, 2))
+        flops = {
+            "forward": forward + (layers - 1) * (more - forward),
+            "backward": backward + (layers - 1) * (more_back - backward),
+        }
+        if config.gradient_checkpointing:
+            flops["layers, run again"] = layers * (more - forward)
+        activations = _activations(sizes, config, layout)
+    return Footprint(
         parameters=parameters,
-        rows_per_step=config.batch_size,
-        row_tokens=config.data.row_tokens,
-        tokens=config.data.row_tokens * config.batch_size * config.steps,
-        predicted_text=spoken,
-        memory=_memory(total, model, config, world),
-        activations=activations,
-        checkpoint=checkpoint_bytes(config, total),
-        gpu=gpu.name,
-        gpu_memory=gpu.memory,
+        held={"model": total},
+        trained={"model": total},
+        averaged=total,
+        gathered=count(whole.table),
+        tokens=config.data.row_tokens,
         flops=flops,
-        seconds_per_step=seconds_per_step,
-        basis=basis,
-        hours=seconds_per_step * config.steps / _HOUR,
+        activations=activations,
+        packed=True,
+        assumed=f"estimate: assumes samples of {layout.length:,} tokens, of which "
+        f"{layout.spoken / config.data.row_tokens:.0%} predict text",
+    )
+
+
+def _layout(config: MLLMTraining) -> _Layout:
+    """Assume samples of one image of the largest area, with as much text where text is trained."""
+    kinds, data = set(config.data.kinds), config.data
+    speaks = bool({"chat", "interleaved"} & kinds) or data.describe_share > 0
+    image = data.image_area // config.model.downsample**2
+    length = min(data.row_tokens, int(image / (1 - _SPOKEN)) if speaks else image)
+    samples = max(1, data.row_tokens // length)
+    spoken = int(_SPOKEN * length) if speaks else 0
+    # Whole steps of the diffusion head; images of conversations are read, not drawn.
+    drawn = 0 if kinds == {"chat"} else (length - spoken) // config.model.parallel_tokens
+    return _Layout(
+        samples, length, samples * spoken, samples * drawn * config.model.parallel_tokens
     )
 
 
@@ -198,7 +116,7 @@ def _language_model(config: MLLMTraining) -> PretrainedConfig:
     return read
 
 
-def _build(sizes: PretrainedConfig, config: MLLMTraining) -> MLLM:
+def _build(sizes: PretrainedConfig, config: MLLMTraining, layers: int, device: str) -> MLLM:
     from transformers import AutoModelForCausalLM
 
     if sizes.hidden_size != config.model.width:
@@ -206,9 +124,13 @@ def _build(sizes: PretrainedConfig, config: MLLMTraining) -> MLLM:
             f"this language model is {sizes.hidden_size} wide, the settings say model.width="
             f"{config.model.width}; --set model.width={sizes.hidden_size}"
         )
+    cut = copy.deepcopy(sizes)
+    cut.num_hidden_layers = layers
+    if getattr(cut, "layer_types", None):
+        cut.layer_types = cut.layer_types[:layers]
     models: Any = AutoModelForCausalLM  # Its methods have no types.
-    with torch.device("meta"):
-        return MLLM(models.from_config(sizes, attn_implementation="sdpa"), config.model)
+    with torch.device(device):
+        return MLLM(models.from_config(cut, attn_implementation="sdpa"), config.model)
 
 
 def _parameters(model: MLLM) -> dict[str, int]:
@@ -225,84 +147,75 @@ def _parameters(model: MLLM) -> dict[str, int]:
     return {
         "language model's layers": sum(weight.numel() for weight in weights) - of_tables,
         "language model's tables": of_tables,
-        "projector": _count(model.projector),
-        "diffusion head": _count(model.vision_head),
+        "projector": count(model.projector),
+        "diffusion head": count(model.vision_head),
     }
 
 
-def _memory(total: int, model: MLLM, config: MLLMTraining, world: int) -> dict[str, int]:
-    """What lies on a GPU from step to step, and the largest unit while it is gathered."""
-    shards = world if config.shard else 1
-    memory = {
-        "weights": _FLOAT * total // shards,
-        "gradients": _FLOAT * total // shards,
-        "Adam": 2 * _FLOAT * total // shards,
-    }
-    if config.ema_decay:
-        memory["moving average"] = _FLOAT * total // shards
-    if shards > 1:
-        table = _count(model.language_model.get_input_embeddings())
-        memory["largest gathered weights and gradients"] = 2 * _FLOAT * table
-    elif world > 1:
-        memory["gradients in transit"] = _FLOAT * total
-    return memory
-
-
-def _activations(sizes: PretrainedConfig, config: MLLMTraining, spoken: float) -> dict[str, int]:
-    """What one row keeps: a formula over the sizes, see this module's constants."""
-    tokens = config.data.row_tokens
-    size = _FLOAT if config.precision == "float32" else _HALF
-    width, layers = sizes.hidden_size, sizes.num_hidden_layers
-    head = getattr(sizes, "head_dim", None) or width // sizes.num_attention_heads
-    keys = getattr(sizes, "num_key_value_heads", None) or sizes.num_attention_heads
-    heads = 2 * head * (sizes.num_attention_heads + keys)
-    layer = size * tokens * (_LAYER_WIDTHS * width + _LAYER_INNER * sizes.intermediate_size + heads)
-    inputs = size * tokens * width
-    drawn = int((1 - spoken) * tokens) * config.model.loss_repeats
-    of_head = (
-        size
-        * config.model.diffusion_width
-        * (
-            _BLOCK_WIDTHS * config.model.diffusion_blocks
-            + 6 * config.model.diffusion_modulations
-            + 4
+def _pass(model: MLLM, layout: _Layout, device: str) -> Tensor:
+    """Give the sum of a row's losses; as `MLLM.forward`, but which position does what is known."""
+    config, positions = model.config, layout.samples * layout.length
+    with torch.device(device):
+        ids = torch.zeros(positions, dtype=torch.int64)
+        images = positions - layout.spoken
+        codes = torch.ones(images, config.latent_channels)
+        grid = torch.zeros(images, 2, dtype=torch.int64)
+        text = model.table(ids)
+        rows = text.index_put(
+            (torch.arange(images),), model.embed_codes(codes, grid).to(text.dtype)
         )
-    )
-    kept = {"inputs of all layers": layers * inputs, "one layer, run again": layer}
-    if not config.gradient_checkpointing:
-        kept = {"all layers": layers * layer}
-    return {
-        **kept,
-        "embeddings and last state": 4 * inputs,
-        "diffusion head": drawn * of_head,
-        "text logits": int(spoken * tokens) * sizes.vocab_size * _LOGIT_BYTES,
-    }
+        # Samples side by side see only themselves, as the masks of packed rows have it.
+        hidden = model.language_model.base_model(
+            inputs_embeds=rows.view(layout.samples, layout.length, config.width), use_cache=False
+        ).last_hidden_state.flatten(0, 1)
+        losses = [hidden.sum()]
+        if layout.spoken:
+            logits = model.logits(hidden[: layout.spoken]).float()
+            losses.append(F.cross_entropy(logits, ids[: layout.spoken]))
+        if layout.drawn:
+            shape = (layout.drawn // config.parallel_tokens, config.parallel_tokens, -1)
+            repeats = (config.loss_repeats, 1, 1)
+            conditions = model.conditions(hidden[: layout.drawn], grid[: layout.drawn])
+            targets = codes[: layout.drawn].view(shape).repeat(repeats)
+            losses.append(
+                model.vision_head.token_losses(
+                    targets, conditions.view(shape).repeat(repeats)
+                ).sum()
+            )
+        return torch.stack(losses).sum()
 
 
 def _flops(
-    parameters: dict[str, int], sizes: PretrainedConfig, config: MLLMTraining, spoken: float
-) -> int:
-    """Two a weight and token forward, twice that backward, and forward again where checkpointed.
-
-    Attention among positions is left out: it depends on the samples' lengths.
-    """
-    tokens = config.data.row_tokens * config.batch_size
-    passes = 8 if config.gradient_checkpointing else 6
-    table = sizes.vocab_size * sizes.hidden_size
-    drawn = (1 - spoken) * config.model.loss_repeats
-    return int(
-        tokens
-        * (
-            passes * parameters["language model's layers"]
-            + 6 * (spoken * table + parameters["projector"] + drawn * parameters["diffusion head"])
-        )
-    )
+    sizes: PretrainedConfig, config: MLLMTraining, layers: int, layout: _Layout
+) -> tuple[int, int]:
+    model = _build(sizes, config, layers, "cpu")
+    losses: list[Tensor] = []
+    forward = count_flops(lambda: losses.append(_pass(model, layout, "cpu")))
+    return forward, count_flops(lambda: torch.autograd.backward(losses.pop()))
 
 
-def _speaks(config: MLLMTraining) -> bool:
-    """Whether text is predicted at all: else rows are images and what they are drawn from."""
-    return bool({"chat", "interleaved"} & set(config.data.kinds)) or config.data.describe_share > 0
+def _activations(sizes: PretrainedConfig, config: MLLMTraining, layout: _Layout) -> dict[str, int]:
+    """Bytes that one row keeps, by the part that keeps them."""
 
+    def kept(layers: int, spoken: int, drawn: int) -> int:
+        model = _build(sizes, config, layers, "cuda")
+        part = _Layout(layout.samples, layout.length, spoken, drawn)
+        return kept_bytes([model], config.precision, lambda: _pass(model, part, "cuda"))
 
-def _count(module: nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
+    bare, spoken = kept(1, 0, 0), kept(1, layout.spoken, 0)
+    layer = kept(2, 0, 0) - bare
+    size = _FLOAT if config.precision == "float32" else _HALF
+    layers = sizes.num_hidden_layers
+    inputs = size * layout.samples * layout.length * config.model.width
+    # Backward begins with the logits' gradients, in float32 and in the precision of the pass.
+    gradients = layout.spoken * sizes.vocab_size * (_FLOAT + size)
+    return {
+        **(
+            {"inputs of all layers": layers * inputs, "one layer, run again": layer}
+            if config.gradient_checkpointing
+            else {"all layers": layers * layer}
+        ),
+        "embeddings and last state": bare - layer,
+        "diffusion head": kept(1, 0, layout.drawn) - bare,
+        "text logits": spoken - bare + gradients if layout.spoken else 0,
+    }

@@ -12,10 +12,16 @@ from tests.conftest import CommandLine
 from tests.uniwetok.train.mllm.tiny import tiny_run, write_language_model
 from uniwetok.presets import get_mllm
 from uniwetok.train import TrainingError
-from uniwetok.train.mllm.plan import make_mllm_plan
+from uniwetok.train.engine.plan import Plan, make_plan
+from uniwetok.train.mllm.config import MLLMTraining
+from uniwetok.train.mllm.plan import measure
 
 LAYERS = 8_190_735_360 - 2 * 151_936 * 4096
 """Qwen3-8B, without its two tables."""
+
+
+def planned(config: MLLMTraining, world: int = 1, seconds_per_step: float | None = None) -> Plan:
+    return make_plan(config, measure(config), world, seconds_per_step=seconds_per_step)
 
 
 def test_the_papers_size(uwt_eval: CommandLine) -> None:
@@ -34,34 +40,40 @@ def test_the_papers_size(uwt_eval: CommandLine) -> None:
     assert plan["tokens"] == 37_376 * 8 * 20_000
     assert plan["fits_estimate"] == (plan["memory_total_estimate"] <= plan["gpu_memory"])
     assert "not measured" in plan["basis"]
+    # Two a weight and token forward, twice that backward, and the layers once more; attention
+    # within samples of 1,024 tokens and the head's own products come on top.
+    weights = 8 * LAYERS + 6 * (counts["projector"] + counts["diffusion head"])
+    rows = 37_376 // 1024 * 1024 * 8
+    attention = 36 * 8 * 2 * 32 * 128 * 1024
+    assert plan["flops_per_step"] == pytest.approx((weights + attention) * rows, rel=0.02)
 
 
 def test_memory_follows_how_a_run_is_spread() -> None:
     config = get_mllm("pretrain").config
     plans = {
-        "8": make_mllm_plan(config, 8),
-        "4": make_mllm_plan(config, 4),
-        "copies": make_mllm_plan(dataclasses.replace(config, shard=False), 8),
-        "kept": make_mllm_plan(dataclasses.replace(config, gradient_checkpointing=False), 8),
-        "average": make_mllm_plan(dataclasses.replace(config, ema_decay=0.9), 8),
+        "8": planned(config, 8),
+        "4": planned(config, 4),
+        "copies": planned(dataclasses.replace(config, shard=False), 8),
+        "kept": planned(dataclasses.replace(config, gradient_checkpointing=False), 8),
+        "average": planned(dataclasses.replace(config, ema_decay=0.9), 8),
     }
     assert plans["4"].memory["weights"] == 2 * plans["8"].memory["weights"]
     assert plans["copies"].memory["weights"] == pytest.approx(8 * plans["8"].memory["weights"])
     assert plans["kept"].activations["all layers"] > 20 * sum(plans["8"].activations.values()) / 10
     assert plans["average"].memory["moving average"] == plans["8"].memory["weights"]
     assert plans["8"].activations["text logits"] > 0
-    assert make_mllm_plan(get_mllm("gen").config, 8).activations["text logits"] == 0
-    measured = make_mllm_plan(config, 8, seconds_per_step=36)
+    assert planned(get_mllm("gen").config, 8).activations["text logits"] == 0
+    measured = planned(config, 8, seconds_per_step=36)
     assert (measured.hours, measured.basis) == (1000, "as measured")
 
 
 def test_a_local_language_model_is_read(tmp_path: Path) -> None:
     run = tiny_run(write_language_model(tmp_path / "qwen"))
-    plan = make_mllm_plan(run)
+    plan = planned(run)
     assert plan.parameters["language model's tables"] == 2 * 556 * 32
     with pytest.raises(TrainingError, match=r"sizes cannot be read.*Qwen/Qwen3-8B"):
-        make_mllm_plan(dataclasses.replace(run, language_model="some/model"))
+        planned(dataclasses.replace(run, language_model="some/model"))
     with pytest.raises(TrainingError, match=r"--set model\.width=32"):
-        make_mllm_plan(dataclasses.replace(run, model=dataclasses.replace(run.model, width=64)))
+        planned(dataclasses.replace(run, model=dataclasses.replace(run.model, width=64)))
     with pytest.raises(TrainingError, match="does not divide among 3 processes"):
-        make_mllm_plan(run, 3)
+        planned(run, 3)
