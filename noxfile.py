@@ -7,7 +7,8 @@ import nox
 nox.options.sessions = ["tests", "lint", "types"]
 nox.options.reuse_existing_virtualenvs = True
 
-SOURCES = ["uniwetok", "harness", "tasks", "reports", "tests", "benchmarks", "noxfile.py"]
+PACKAGES = ["uwt_eval", "uniwetok", "harness", "tasks", "reports"]
+SOURCES = [*PACKAGES, "tests", "benchmarks", "noxfile.py"]
 
 
 @nox.session
@@ -29,7 +30,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Types: strict in the harness, plain elsewhere."""
     session.install(".[dev]")
-    session.run("mypy", "harness", "tasks", "reports", "uniwetok")
+    session.run("mypy", *PACKAGES)
 
 
 @nox.session

@@ -66,7 +66,7 @@ def measure() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "bare.py"
         bare.write_text(BARE, encoding="utf-8")
-        ours = [sys.executable, "-m", "harness"]
+        ours = [sys.executable, "-m", "uwt_eval"]
         commands = {
             "bare typer --help": [sys.executable, str(bare), "--help"],
             "bare typer show": [sys.executable, str(bare), "show"],

@@ -18,3 +18,15 @@ def install(site: Path, name: str, points: str, modules: Mapping[str, str]) -> P
         path.write_text(text)
     (info / "RECORD").write_text("".join(f"{module},,\n" for module in modules))
     return site
+
+
+def hostile(folder: Path) -> Path:
+    """A working directory with modules of many names, each of which raises when imported."""
+    packages = ("harness", "tasks", "reports", "uniwetok", "uwt_eval", "tests", "lmms_eval")
+    modules = ("numpy", "torch", "typer", "rich", "pydantic", "PIL", "filelock", "json", "pickle")
+    for name in packages:
+        (folder / name).mkdir(parents=True)
+    places = [f"{name}/__init__.py" for name in packages] + [f"{name}.py" for name in modules]
+    for place in places:
+        (folder / place).write_text(f"raise RuntimeError('{place} of the working directory')")
+    return folder

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
-PACKAGES = ("uniwetok", "harness", "tasks", "reports")
+PACKAGES = ("uwt_eval", "uniwetok", "harness", "tasks", "reports")
 MAY_IMPORT = {
     "harness": {"harness"},
     "tasks": {"tasks", "harness"},
     "reports": {"reports", "harness"},
     "uniwetok": {"uniwetok"},
+    "uwt_eval": {"uwt_eval", "harness", "tasks", "reports", "uniwetok"},
 }
 ADAPTERS = {REPOSITORY / "uniwetok" / name for name in ("plugins", "commands")}
 """Where `uniwetok` meets the harness: its plug-ins and commands."""
@@ -49,7 +50,7 @@ LAYERS = (
     {"engine"},
     {"sets", "doctor"},
     {"commands"},
-    {"cli", "plugins", "__main__"},
+    {"cli", "plugins"},
 )
 """Rooms of the harness, from the ground up: one imports what lies in it or below it."""
 

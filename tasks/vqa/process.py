@@ -83,7 +83,7 @@ class Evaluator:
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tasks.vqa.worker"],
+                [sys.executable, "-P", "-m", "tasks.vqa.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -21,7 +21,7 @@ FIX = 'pip install "filelock<4,>=3.16"'
 
 
 def uwt_eval(*words: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness", *words]
+    command = [sys.executable, "-m", "uwt_eval", *words]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
     )

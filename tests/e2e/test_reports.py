@@ -32,7 +32,7 @@ def codec_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["run", "imagenet-recon", "--model", "jpeg", "--model", "webp", "--limit", "8"]
     environment = os.environ | {"UWT_EVAL_CACHE": str(folder / "cache"), "UWT_EVAL_OFFLINE": "1"}
     subprocess.run(
-        [sys.executable, "-m", "harness", *words, "--metrics", "bpp,psnr,ssim", "--quiet"],
+        [sys.executable, "-m", "uwt_eval", *words, "--metrics", "bpp,psnr,ssim", "--quiet"],
         cwd=folder,
         env=environment,
         check=True,

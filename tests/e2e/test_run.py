@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import CommandLine
+from tests.strangers import hostile
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -154,7 +155,7 @@ def test_score_needs_neither_model_nor_data(
 def start(*arguments: object, environment: dict[str, str]) -> subprocess.Popen[str]:
     """Start the command line in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "harness", *map(str, arguments)],
+        [sys.executable, "-m", "uwt_eval", *map(str, arguments)],
         env={**os.environ, **environment},
         cwd=REPOSITORY,
         text=True,
@@ -187,12 +188,13 @@ def test_killed_run_resumes_to_the_same_record(tmp_path: Path) -> None:
 def test_two_processes_give_the_same_record(tmp_path: Path) -> None:
     command = ["run", "imagenet-recon", "-m", "jpeg", "--quiet", "--out"]
     assert start(*command, tmp_path / "one", environment={}).wait(120) == 0
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    torchrun = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--no-python"]
+    script = str(Path(sys.executable).parent / "uwt-eval")
     subprocess.run(
-        [*torchrun, "--nproc-per-node", "2", "-m", "harness", *command, str(tmp_path / "two")],
+        [*torchrun, "--nproc-per-node", "2", script, *command, str(tmp_path / "two")],
         check=True,
         timeout=180,
-        cwd=REPOSITORY,
+        cwd=hostile(tmp_path / "here"),
     )
     assert result_of(tmp_path / "two") == result_of(tmp_path / "one")
     (record,) = (tmp_path / "two").glob("*/record.json")

@@ -41,7 +41,7 @@ def beside(tmp_path: Path) -> Command:
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-P", "-m", "harness", *map(str, arguments)],
+            [sys.executable, "-m", "uwt_eval", *map(str, arguments)],
             env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
             cwd=tmp_path,
             capture_output=True,

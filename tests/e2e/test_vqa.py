@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.strangers import hostile
 from tests.tasks.vqa.copies import REPLIES, ROWS, write_copies
 
 pytest.importorskip("lmms_eval")
@@ -35,6 +36,7 @@ RESULTS = {
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("vqa")
     write_copies(folder / "copies")
+    hostile(folder / "here")
     (folder / "copies" / "mme" / "images" / "0-image.png").write_bytes(b"no picture")
     table = {**REPLIES, "hat in": "<exit once>", "dog in": None, "tie in": "n\x00o" + "o" * 5000}
     (folder / "replies.json").write_text(json.dumps(table))
@@ -43,11 +45,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(place: Path, *tasks: str) -> tuple[int, dict[str, Any], str]:
     """The command line in a process of its own, and its records by task."""
-    command = [sys.executable, "-m", "harness", "run", *tasks, "--plugin", str(TOY), "--json"]
+    command = [str(Path(sys.executable).parent / "uwt-eval"), "run", *tasks]
+    command += ["--plugin", str(TOY), "--json"]
     command += ["--model", f"toy-chat:{place / 'replies.json'}", "--data", str(place / "copies")]
     command += ["--out", str(place / "runs"), "--device", "cpu", "--max-failures", "1"]
     environment = {**os.environ, "HF_HOME": str(place / "hub")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, cwd=place / "here"
+    )
     records = json.loads(done.stdout) if done.stdout else []
     return done.returncode, {record["task"]: record for record in records}, done.stderr
 

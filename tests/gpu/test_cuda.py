@@ -87,7 +87,7 @@ def test_two_gpus_give_the_record_of_one(
         subprocess.run(
             [
                 *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-                *("--nproc-per-node", str(processes), "-m", "harness", "run", "imagenet-recon"),
+                *("--nproc-per-node", str(processes), "-m", "uwt_eval", "run", "imagenet-recon"),
                 *("--data", str(photo_folder), "-m", f"uniwetok:{checkpoint}", "--out", str(out)),
             ],
             check=True,

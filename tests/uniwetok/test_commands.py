@@ -136,7 +136,7 @@ def test_another_architecture_is_refused(uwt_eval: CommandLine, photo_folder: Pa
 
 def test_a_killed_run_loses_no_more_than_one_interval(photo_folder: Path, tmp_path: Path):
     def start(out: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "harness", *arguments(photo_folder, out, "steps=12")]
+        command = [sys.executable, "-m", "uwt_eval", *arguments(photo_folder, out, "steps=12")]
         return subprocess.Popen(
             [*command, "--device", "cpu", "--quiet"], env=os.environ | {"OMP_NUM_THREADS": "1"}
         )

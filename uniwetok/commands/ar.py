@@ -63,7 +63,7 @@ def ar(
     """Train the class-to-image model on a tokenizer's codes, which are made and kept first.
 
     The same command again goes on after the last checkpoint. Several GPUs or nodes:
-    `torchrun --nproc-per-node 8 -m harness train ar …`.
+    `torchrun --no-python --nproc-per-node 8 uwt-eval train ar …`.
     """
     with user_errors():
         from uniwetok.presets import get_ar

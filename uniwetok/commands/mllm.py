@@ -60,7 +60,7 @@ def mllm(
     """Train the multimodal model on packed sequences of text and a tokenizer's codes.
 
     The same command again goes on after the last checkpoint. Several GPUs or nodes:
-    `torchrun --nproc-per-node 8 -m harness train mllm …`.
+    `torchrun --no-python --nproc-per-node 8 uwt-eval train mllm …`.
     """
     with user_errors():
         from dataclasses import replace

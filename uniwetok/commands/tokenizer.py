@@ -52,7 +52,7 @@ def tokenizer(
 ) -> None:
     """Train the tokenizer; the same command again goes on after the last checkpoint.
 
-    Several GPUs or nodes: `torchrun --nproc-per-node 8 -m harness train tokenizer …`.
+    Several GPUs or nodes: `torchrun --no-python --nproc-per-node 8 uwt-eval train tokenizer …`.
     """
     with user_errors():
         from uniwetok.presets import get

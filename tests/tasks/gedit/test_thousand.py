@@ -23,7 +23,7 @@ AT_ONCE = 8
 def carried_out(bench: Bench, packages: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), str(packages)])}
     arguments = [*map(str, bench.arguments()), "--max-failures", "2000"]
-    command = [sys.executable, "-m", "harness", *arguments]
+    command = [sys.executable, "-m", "uwt_eval", *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
