@@ -14,7 +14,7 @@ from harness.interfaces.errors import SampleFailure
 from harness.interfaces.types import Sample, Status
 
 RESERVED = ("id", "status", "error")
-"""Columns of every part; an extractor's own have other names."""
+"""Columns of every stored table; an extractor's own have other names."""
 
 
 @dataclass
@@ -108,11 +108,11 @@ def observation_table(
     """Observations, a row a sample; failed ones have nulls for numbers, and keep their texts.
 
     Args:
-        ids: Of all samples.
-        statuses: Of all samples.
-        errors: Of all samples; empty where the status is ok.
-        columns: Cells of the samples at `places`.
-        places: Where those samples lie among all.
+        ids: One a sample.
+        statuses: One a sample.
+        errors: One a sample; empty where the status is ok.
+        columns: A cell for each of `places`.
+        places: Positions of the samples that were observed.
     """
     data: dict[str, Any] = {"id": list(ids), "status": list(statuses), "error": list(errors)}
     for name, values in columns.items():

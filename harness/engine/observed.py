@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from harness.interfaces.types import ResultRecord
 
 SOURCE = "observations"
-"""Name of the model where nothing but its observations is known."""
+"""Name of a model of which nothing but observations is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObservedRun:
-    """What such a run is called and what is asked of it."""
+    """The name of such a run, and what is asked of it."""
 
     task: str
     protocol: Protocol
@@ -43,7 +43,7 @@ class ObservedRun:
     metrics: Sequence[str]
     name: str
     seed: int = 0
-    """Of intervals, and of the model where it drew."""
+    """Seeds the intervals, and the model where it draws."""
     max_failures: int = 0
     """Failed samples up to which the result counts as complete."""
 
@@ -140,7 +140,7 @@ def score_file(
     """Score a file of observations made elsewhere, into a run directory below `out`.
 
     Args:
-        task: Name of the task that they are of.
+        task: Name of the task.
         observations: The file.
         protocol: Name or file; the task's first if None.
         questions: A second file that some benchmarks need.

@@ -34,6 +34,8 @@ class Merged:
     def __init__(self, file: RunFile, store: Store) -> None:
         self.file = file
         self._store = store
+        # Blocks are read in the order of the task, whichever process wrote them and when: means of
+        # batches, splits of the Inception Score and float64 sums all depend on the order of rows.
         self._blocks = list(enumerate(blocks(file.samples, file.block_size)))
         outputs = self._read("outputs", file.output_key)
         self.rows = pd.DataFrame(
@@ -95,6 +97,7 @@ class Merged:
             if column not in table.column_names:
                 table = table.append_column(column, pa.nulls(len(table), pa.string()))
             seen[column] = np.array(table[column].fill_null(default).to_pylist(), dtype=object)
+        # The first failure of a sample is the one that is told; later stages never saw it.
         lost = (self.rows["status"] == Status.OK).to_numpy() & (seen["status"] != Status.OK)
         for column, cells in seen.items():
             self.rows.loc[lost, column] = cells[lost]

@@ -70,6 +70,8 @@ class Worker:
         self.lanes = lanes
         self._stopping = threading.Event()
         self._cause: BaseException | None = None
+        # A block is worked on whole, by one lane, and written whole: a network sees the same
+        # batches, and gives the same bits, however the work is shared out.
         numbered = list(enumerate(blocks(plan.file.samples, plan.file.block_size)))
         self.share = world.share(numbered)
         n = len(plan.file.samples)
@@ -173,7 +175,7 @@ class Worker:
         items = [Item(sample, seed) for sample, seed in zip(block, file.seeds(block), strict=True)]
         with self.timings.stage("load"):
             self._collect(items, loading)
-        fresh = not self._has_outputs(index, block)
+        fresh = not self._has_outputs(index, block)  # Their key knows nothing of later stages.
         if fresh:
             with self.timings.stage("generate"):
                 self._generate(items)
@@ -286,6 +288,7 @@ class Worker:
                 for name in names:
                     parts[name].append(seen[name])
                 order += group
+        # Groups of one size were observed together; rows are stored in the order of the task.
         ranks = np.argsort([item.sample.index for item in order])
         return {name: _joined(columns, ranks) for name, columns in parts.items()}
 

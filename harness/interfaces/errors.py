@@ -24,7 +24,7 @@ class UserError(Exception):
 
 
 class SampleFailure(Exception):
-    """One sample cannot be gone on with; the run goes on and counts it.
+    """One sample failed; the run goes on and counts it.
 
     Args:
         status: What became of it.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.interfaces.types import digest_of
+from harness.interfaces.types import Stage, digest_of
 from tasks.vqa.local_data import LocalCopy
 from tasks.vqa.protocol import VqaSettings
 
@@ -60,8 +60,9 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """Of all that the rows depend on but the pictures' content on the hub."""
-        content = asdict(self) | {"settings": self.settings.model_dump()}
+        """SHA-256 of all that the rows depend on but the pictures' content on the hub."""
+        scoring = {name for name, at in self.settings.stages().items() if at is Stage.SCORE}
+        content = asdict(self) | {"settings": self.settings.model_dump(exclude=scoring)}
         for name in ("root", "device", "batch_size", "plugins", "model"):
             del content[name]
         return digest_of(content)

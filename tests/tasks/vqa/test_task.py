@@ -8,7 +8,9 @@ import pytest
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS, TASKS, expand_tasks
 from reports.paper import reference_rows
+from tasks import PROTOCOLS
 from tasks.vqa import protocol as versions
+from tasks.vqa.answers import Row, write_rows
 from tasks.vqa.scorers.literal import PERCEPTION
 from tasks.vqa.suites import SUITES
 from tasks.vqa.task import _SPLITS, MME, POPE, VQAV2
@@ -115,3 +117,43 @@ def test_a_suite_that_breaks_before_any_question_leaves_the_others(
     assert result.code == 3
     assert asked == ["mme", "mmmu"]
     assert "all questions: model_error: lmms-eval broke down: killed by signal 9" in result.err
+
+
+def test_another_headline_scores_the_same_replies(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tasks.vqa import process
+
+    asked: list[str] = []
+
+    def answer(job: Any, on_progress: Any) -> None:
+        asked.append(job.suite)
+        rows = [
+            Row(
+                id=f"{place:06d}",
+                question="Which?",
+                document={"question_id": place, "data_type": kind, "answer": "A"},
+                reply="A" if right else "B",
+                lmms_score=float(right),
+            )
+            for place, (kind, right) in enumerate([("image", 1), ("image", 0), ("video", 1)])
+        ]
+        write_rows(job.result, rows)
+
+    version(monkeypatch, "0.7.3")
+    monkeypatch.setattr(process.EVALUATOR, "carry_out", answer)
+    (tmp_path / "replies.json").write_text("{}")
+    text = (PROTOCOLS / "lmms.toml").read_text(encoding="utf-8")
+    (tmp_path / "all.toml").write_text(text.replace('headline = "image"', 'headline = ""'))
+    (tmp_path / "cut.toml").write_text(text.replace("reply_limit = 4096", "reply_limit = 8"))
+    command: list[Any] = ["run", "seedbench", "--plugin", TOY, "--model"]
+    command += [f"toy-chat:{tmp_path / 'replies.json'}", "--out", tmp_path / "runs", "--json"]
+    command += ["--device", "cpu", "--protocol"]
+    (images,) = uwt_eval(*command, "lmms").records
+    (every,) = uwt_eval(*command, tmp_path / "all.toml").records
+    assert asked == ["seedbench"]
+    assert images["metrics"]["accuracy"]["value"] == pytest.approx(1 / 2)
+    assert every["metrics"]["accuracy"]["value"] == pytest.approx(2 / 3)
+    assert images["run_id"] != every["run_id"]
+    uwt_eval(*command, tmp_path / "cut.toml")
+    assert asked == ["seedbench", "seedbench"], "another limit of replies is another run"
