@@ -17,7 +17,7 @@ PLUGINS = {
         "webp": "harness.baselines.codecs:WebP",
         "jpeg": "harness.baselines.codecs:Jpeg",
         "avif": "harness.baselines.codecs:Avif",
-        "identity": "harness.baselines.identity:Identity",
+        "identity": "harness.baselines.codecs:Identity",
         "images": "harness.baselines.folder:Images",
     },
     "extractors": {

@@ -1,4 +1,4 @@
-"""WebP, JPEG and AVIF at a byte budget: rivals of a tokenizer at its own rate.
+"""WebP, JPEG and AVIF at a byte budget, rivals of a tokenizer at its own rate; and the identity.
 
 For every image the highest quality that fits into the budget is found; where even the lowest does
 not fit, the image is scaled down before coding as far as needed, and scaled up after decoding.
@@ -14,7 +14,7 @@ import PIL
 from PIL import Image, features
 from pydantic import Field
 
-from harness.baselines.pixels import to_images, to_tensor
+from harness.data.pixel_values import to_images, to_tensor
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ModelCard
@@ -47,11 +47,9 @@ class Codec:
         bytes: Annotated[
             int,
             Argument,
-            Field(
-                ge=1,
-                description="Budget for 256x256 pixels; other sizes get the share of their 32x32 "
-                "tiles, as a tokenizer that downsamples by 32 would spend it.",
-            ),
+            Field(ge=1),
+            "Budget for 256x256 pixels; other sizes get the share of their 32x32 tiles, as a "
+            "tokenizer that downsamples by 32 would spend it.",
         ] = DEFAULT_BYTES,
     ) -> None:
         self.bytes = bytes
@@ -165,3 +163,29 @@ class Avif(Codec):
     feature = "avif"
     qualities = (0, 100)
     settings = {"speed": 6, "subsampling": "4:2:0", "max_threads": 1}  # noqa: RUF012
+
+
+class Identity:
+    """Stores each image as PNG, lossless: what every metric says of a perfect reconstruction."""
+
+    @property
+    def card(self) -> ModelCard:
+        """The Pillow version decides the rate."""
+        return ModelCard(name="identity", config={"pillow": PIL.__version__})
+
+    def load(self, device: str) -> None:
+        """Nothing to load."""
+
+    def encode(self, images: Tensor) -> list[Code]:
+        """Encode each image as PNG."""
+        codes = []
+        for image in to_images(images):
+            buffer = io.BytesIO()
+            image.save(buffer, format="png", optimize=True)
+            codes.append(Code(buffer.getvalue(), image.height, image.width))
+        return codes
+
+    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
+        """Decode the PNG files."""
+        del seeds
+        return to_tensor([Image.open(io.BytesIO(code.payload)) for code in codes])

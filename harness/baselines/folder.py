@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
-
-from harness.baselines.pixels import to_tensor
 from harness.data.digests import DigestCache
 from harness.data.images import DecodeRule, decode_image
+from harness.data.pixel_values import to_tensor
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import DecodeError, SampleFailure, UserError
 from harness.interfaces.types import ModelCard, Status, digest_of
@@ -32,9 +30,7 @@ class Images:
 
     def __init__(
         self,
-        folder: Annotated[
-            Path, Argument, Field(description="Images by their paths in the benchmark's layout.")
-        ],
+        folder: Annotated[Path, Argument, "Images by their paths in the benchmark's layout."],
     ) -> None:
         self._root = folder
         if not folder.is_dir():

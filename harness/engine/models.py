@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin
 from urllib.parse import parse_qsl
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError, create_model
 
 from harness.interfaces import INTERFACES, Argument, Model, offers
@@ -83,18 +83,14 @@ class ModelChoice:
         name = str(error["loc"][0])
         if error["type"] == "missing":
             form = f":{name.upper()}" if name == argument else f"?{name}=…"
-            about = (options.model_fields[name].description or "").rstrip(".")
-            return f"model {self.name!r} needs {name!r}: --model {self.name}{form}" + (
-                f" ({about})" if about else ""
-            )
+            about = description_of(options.model_fields[name]).rstrip(".")
+            line = f"model {self.name!r} needs {name!r}: --model {self.name}{form}"
+            return f"{line} ({about})" if about else line
         reason = error["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
         reason = reason.partition(", unable to parse")[0]
-        written = (
-            f"{self.name}:{self.argument}: {name}"
-            if name == argument
-            else (f"{self.name}: {name}={self.options[name]}")
-        )
-        return f"{written} {reason}"
+        if name == argument:
+            return f"{self.name}:{self.argument}: {name} {reason}"
+        return f"{self.name}: {name}={self.options[name]} {reason}"
 
 
 def options_of(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
@@ -132,6 +128,12 @@ def argument_of(options: type[BaseModel]) -> str | None:
     return next(iter(marked), None)
 
 
+def description_of(field: FieldInfo) -> str:
+    """What an option means: its `Field`'s description, or a text among its annotations."""
+    texts = (field.description, *field.metadata)
+    return next((text for text in texts if isinstance(text, str)), "")
+
+
 def describe(name: str) -> dict[str, Any]:
     """What `uwt-eval show` tells of a model: how it is written, its options, what it fits."""
     factory = MODELS.get(name)
@@ -153,12 +155,14 @@ def describe(name: str) -> dict[str, Any]:
 
 def _option(field: FieldInfo) -> dict[str, Any]:
     bounds = [f"at least {each.ge}" for each in field.metadata if isinstance(each, Ge)]
+    bounds += [f"at most {each.le}" for each in field.metadata if isinstance(each, Le)]
     facts: dict[str, Any] = {"type": ", ".join([_type_name(field.annotation), *bounds])}
     if not field.is_required():
         default = field.default
         plain = isinstance(default, bool | int | float | str | None)
         facts["default"] = default if plain else str(default)
-    return facts | ({"description": field.description} if field.description else {})
+    about = description_of(field)
+    return facts | ({"description": about} if about else {})
 
 
 def _type_name(annotation: Any) -> str:

@@ -36,7 +36,7 @@ class Code:
 class Argument:
     """Marks the parameter of a constructor that stands after the colon of `--model`.
 
-    `path: Annotated[Path, Argument]`; all other parameters are options.
+    `path: Annotated[Path, Argument, "What it is."]`; all other parameters are options.
     """
 
 

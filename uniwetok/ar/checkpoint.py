@@ -112,24 +112,6 @@ def faults(tensors: Mapping[str, Tensor], expected: files.Shapes) -> list[str]:
     return files.faults(tensors, expected) + surplus
 
 
-def find_config(
-    weights: Path, beside: Path | None, inferred: BitDanceConfig | None
-) -> tuple[BitDanceConfig, files.ConfigSource]:
-    """Read the configuration beside weights, or else take what was inferred from them.
-
-    Raises:
-        CheckpointError: it cannot be read, or nothing was inferred.
-    """
-    if beside is not None:
-        return read_config(beside), "file"
-    if inferred is None:
-        raise CheckpointError(
-            f"{weights}: no BitDance sizes can be inferred from these weights; "
-            f"pass config=BitDanceConfig(...) if they are one's"
-        )
-    return inferred, "inferred"
-
-
 def describe(path: str | Path, *, ema: bool = True) -> tuple[BitDanceConfig, int]:
     """Give the configuration and the number of parameters; no weights are read.
 
@@ -142,7 +124,8 @@ def describe(path: str | Path, *, ema: bool = True) -> tuple[BitDanceConfig, int
         found = files.read_shapes(weights)
     else:  # Mapped into memory.
         found = files.shapes(read_weights(weights, ema=ema)[0])
-    config, _ = find_config(weights, beside, infer_config(found))
+    inferred = infer_config(found)
+    config, _ = files.find_config(weights, beside, read_config, inferred, kind="BitDance")
     own = {name: each for name, each in found.items() if not name.startswith(_TOKENIZER_PREFIX)}
     return config, files.count(own)
 

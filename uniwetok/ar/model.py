@@ -113,16 +113,16 @@ class BitDance(Transformer):
         """
         weights_path, config_path = checkpoint.locate(path)
         tensors, averaged = checkpoint.read_weights(weights_path, ema=ema)
-        source: files.ConfigSource = "given"
         inferred = checkpoint.infer_config(files.shapes(tensors))
-        if config is None:
-            config, source = checkpoint.find_config(weights_path, config_path, inferred)
+        sizes, source = files.find_config(
+            weights_path, config_path, checkpoint.read_config, inferred, config, "BitDance"
+        )
         with torch.device("meta"):
-            model = cls(config)
+            model = cls(sizes)
         expected = files.shapes(model.state_dict())
         faults = checkpoint.faults(tensors, expected)
         if faults:
-            differences = inferred.differences(config) if inferred else {}
+            differences = inferred.differences(sizes) if inferred else {}
             changes = ", ".join(f"{name}={value}" for name, value in differences.items())
             hint = (
                 f"Its sizes are of a configuration with {changes}"

@@ -17,7 +17,15 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.types import Codebook, ModelCard, digest_of
 from uniwetok.ar.guidance import FirstToken, Guidance
 from uniwetok.nano import AR_WEIGHTS, GUIDANCE, SCHEDULE, STEPS, WEIGHTS
-from uniwetok.plugins.tokenizer import Averaged, DType, TokenizerPlugin, title, user_errors
+from uniwetok.plugins.tokenizer import (
+    Averaged,
+    DType,
+    TokenizerPlugin,
+    label,
+    title,
+    user_errors,
+    written,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,19 +36,14 @@ if TYPE_CHECKING:
 _TOKENIZER_FOLDER = "tokenizer"
 Scale = Annotated[
     float,
-    Field(
-        ge=0,
-        allow_inf_nan=False,
-        description="Weight of classifier-free guidance, at its largest; 1 is none.",
-    ),
+    Field(ge=0, allow_inf_nan=False),
+    "Weight of classifier-free guidance, at its largest; 1 is none.",
 ]
-Steps = Annotated[int, Field(ge=1, description="Noisy diffusion steps a token.")]
+Steps = Annotated[int, Field(ge=1), "Noisy diffusion steps a token."]
 Schedule = Annotated[
     str,
-    Field(
-        description="Of guidance: linear grows from none over the tokens, as released; constant; "
-        "interval:0.2-0.8 has it at these diffusion times alone."
-    ),
+    "Of guidance: linear grows from none over the tokens, as released; constant; interval:0.2-0.8 "
+    "has it at these diffusion times alone.",
 ]
 
 
@@ -55,33 +58,26 @@ class UniWeTokAR:
     path: Annotated[
         Path,
         Argument,
-        Field(
-            description="Weights of the model: a folder that training wrote, a .safetensors file "
-            "or a released checkpoint."
-        ),
+        "Weights of the model: a folder that training wrote, a .safetensors file or a released "
+        "checkpoint.",
     ]
     tokenizer: Annotated[
         Path | None,
-        Field(
-            description="Weights of the tokenizer whose codes it was trained on; the folder "
-            "'tokenizer' beside the model's weights where that is there."
-        ),
+        "Weights of the tokenizer whose codes it was trained on; the folder 'tokenizer' beside the "
+        "model's weights where that is there.",
     ] = None
     cfg: Scale = 3.2
     steps: Steps = 100
     schedule: Schedule = "linear"
     first_token: Annotated[
         FirstToken,
-        Field(
-            description="What the branch without class goes on from: a first token of its own, "
-            "as released, or the image's, shared."
-        ),
+        "What the branch without class goes on from: a first token of its own, as released, or the "
+        "image's, shared.",
     ] = "released"
     dtype: DType = "float32"
     ema: Averaged = True
     compile: Annotated[
-        bool,
-        Field(description="Compile the diffusion head, and replay it as a CUDA graph on a GPU."),
+        bool, "Compile the diffusion head, and replay it as a CUDA graph on a GPU."
     ] = False
 
     _name = "uniwetok-ar"
@@ -132,13 +128,13 @@ class UniWeTokAR:
         paths = [*ar_files.locate(self.path), *tokenizer_files.locate(self._tokenizer_files)]
         return ModelCard(
             name=self._name,
-            label=self._label,
+            label=label(self._title, {"cfg": self.cfg, "steps": self.steps, **self._options}),
             config={
                 "model": model.to_dict(),
                 "tokenizer": tokenizer.to_dict(),
                 "cfg": self.cfg,
                 "steps": self.steps,
-                **self._options,
+                **{name: written(value) for name, value in self._options.items()},
             },
             weights_sha256=digest_of([cache.of_file(path) for path in paths if path is not None]),
             parameters=self._described[1],
@@ -146,22 +142,9 @@ class UniWeTokAR:
         )
 
     @property
-    def _options(self) -> dict[str, str]:
-        """The other options, as they are written."""
+    def _options(self) -> dict[str, object]:
         names = ("schedule", "first_token", "dtype", "ema", "compile")
-        values = {name: getattr(self, name) for name in names}
-        return {
-            name: str(value).lower() if isinstance(value, bool) else value
-            for name, value in values.items()
-        }
-
-    @property
-    def _label(self) -> str:
-        usual = {"schedule": "linear", "first_token": "released", "dtype": "float32"}
-        usual |= {"ema": "true", "compile": "false"}
-        options = [f"cfg={self.cfg:g}", f"steps={self.steps}"]
-        options += [f"{key}={value}" for key, value in self._options.items() if value != usual[key]]
-        return f"{self._title}?{'&'.join(options)}"
+        return {name: getattr(self, name) for name in names}
 
     @property
     def _title(self) -> str:
@@ -254,10 +237,10 @@ class UniWeTokAR:
         from uniwetok.randomness import stream
         from uniwetok.tokenizer import quantizer
 
-        for label in classes:
-            if not 0 <= label < self.classes:
+        for number in classes:
+            if not 0 <= number < self.classes:
                 raise UserError(
-                    f"class {label} is none of the {self.classes} that model {self.card.title!r} "
+                    f"class {number} is none of the {self.classes} that model {self.card.title!r} "
                     f"has, 0..{self.classes - 1}"
                 )
         codes = sample(

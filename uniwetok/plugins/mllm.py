@@ -15,7 +15,7 @@ from harness.data.digests import DigestCache
 from harness.interfaces import Argument, Code, Question
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import Codebook, ModelCard, Status, digest_of
-from uniwetok.plugins.tokenizer import DType, TokenizerPlugin, user_errors
+from uniwetok.plugins.tokenizer import DType, TokenizerPlugin, label, user_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 
 
 Scale = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Steps = Annotated[int, Field(ge=1, description="Noisy diffusion steps for each step of an image.")]
+Steps = Annotated[int, Field(ge=1), "Noisy diffusion steps for each step of an image."]
 Side = Annotated[
-    int,
-    Field(ge=1, description="Of the images, in pixels; a multiple of 32, 64 or 128 by the model."),
+    int, Field(ge=1), "Of the images, in pixels; a multiple of 32, 64 or 128 by the model."
 ]
 
 
@@ -39,11 +38,11 @@ class _Multimodal:
     folder: Annotated[
         Path,
         Argument,
-        Field(description="A multimodal model, as training writes it or of the released format."),
+        "A multimodal model, as training writes it or of the released format.",
     ]
     tokenizer: Annotated[
         Path | None,
-        Field(description="Weights of the image tokenizer, where they are not in that folder."),
+        "Weights of the image tokenizer, where they are not in that folder.",
     ] = None
     dtype: DType = "float32"
 
@@ -63,11 +62,14 @@ class _Multimodal:
             path = image_tokenizer_path(self.folder, self.tokenizer)
             sizes, _ = tokenizer_files.describe(path)
             files = [*checkpoint.parts(self.folder), *tokenizer_files.locate(path)]
+        folder = self.folder.resolve()
+        # Training writes every run's weights into a folder of this name.
+        name = folder.parent.name if folder.name == "model" else folder.name
         cache = DigestCache()
         codebook = Codebook(groups=sizes.groups, bits_per_group=sizes.bits_per_group)
         return ModelCard(
             name=self._name,
-            label=self._label,
+            label=label(f"{self._name}:{name}", {**self._options, "dtype": self.dtype}),
             config={
                 "model": config.to_dict(),
                 "tokenizer": sizes.to_dict(),
@@ -80,20 +82,8 @@ class _Multimodal:
         )
 
     @property
-    def _options(self) -> dict[str, float | int]:
+    def _options(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in self._drawn_by}
-
-    @property
-    def _label(self) -> str:
-        path = self.folder.resolve()
-        # Training writes every run's weights into a folder of this name.
-        name = path.parent.name if path.name == "model" else path.name
-        options = [
-            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in self._options.items()
-        ]
-        options += [f"dtype={self.dtype}"] if self.dtype != "float32" else []
-        return f"{self._name}:{name}" + ("?" + "&".join(options) if options else "")
 
     @functools.cached_property
     def _assistant(self) -> Assistant:
@@ -122,7 +112,7 @@ class _Multimodal:
 class UniWeTokGen(_Multimodal):
     """Draws prompts with a multimodal model."""
 
-    cfg: Annotated[Scale, Field(description="Weight of guidance by the prompt; 1 is none.")] = 7.5
+    cfg: Annotated[Scale, "Weight of guidance by the prompt; 1 is none."] = 7.5
     steps: Steps = 50
     height: Side = 1024
     width: Side = 1024
@@ -152,12 +142,8 @@ class UniWeTokEdit(_Multimodal):
     An edited image has the size of its source, made to fit the model.
     """
 
-    cfg: Annotated[
-        Scale, Field(description="Weight of guidance by the instruction; 1 is none.")
-    ] = 7.5
-    image_cfg: Annotated[
-        Scale, Field(description="Weight of guidance by the source image; 1 is none.")
-    ] = 1.0
+    cfg: Annotated[Scale, "Weight of guidance by the instruction; 1 is none."] = 7.5
+    image_cfg: Annotated[Scale, "Weight of guidance by the source image; 1 is none."] = 1.0
     steps: Steps = 50
 
     _name, _drawn_by = "uniwetok-edit", ("cfg", "image_cfg", "steps")

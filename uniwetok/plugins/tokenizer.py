@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
 
 from harness.data.digests import DigestCache
 from harness.interfaces import Argument, Code
@@ -25,10 +23,8 @@ if TYPE_CHECKING:
     from uniwetok.losses.heads import HeadsCard
     from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 
-DType = Annotated[Literal["float32", "bfloat16"], Field(description="Precision of all networks.")]
-Averaged = Annotated[
-    bool, Field(description="Take averaged weights where a checkpoint has them, else the raw ones.")
-]
+DType = Annotated[Literal["float32", "bfloat16"], "Precision of all networks."]
+Averaged = Annotated[bool, "Take averaged weights where a checkpoint has them, else the raw ones."]
 
 
 class TokenizerPlugin:
@@ -69,9 +65,7 @@ class UniWeTokPlugin:
     """
 
     path: Annotated[
-        Path,
-        Argument,
-        Field(description="A Lightning checkpoint, a .safetensors file, or a folder with one."),
+        Path, Argument, "A Lightning checkpoint, a .safetensors file, or a folder with one."
     ]
     dtype: DType = "float32"
     ema: Averaged = True
@@ -96,19 +90,12 @@ class UniWeTokPlugin:
         files += self._head_files
         return ModelCard(
             name=self._name,
-            label=self._label,
+            label=label(self._title, {"dtype": self.dtype, "ema": self.ema}),
             config={**config.to_dict(), "dtype": self.dtype, "ema": self.ema},
             weights_sha256=digest_of([cache.of_file(path) for path in files]),
             parameters=parameters,
             codebook=Codebook(groups=config.groups, bits_per_group=config.bits_per_group),
         )
-
-    @property
-    def _label(self) -> str:
-        options = [f"dtype={self.dtype}"] if self.dtype != "float32" else []
-        options += [] if self.ema else ["ema=false"]
-        query = "?" + "&".join(options) if options else ""
-        return f"{self._title}{query}"
 
     @property
     def _title(self) -> str:
@@ -193,6 +180,31 @@ class NanoPlugin(UniWeTokPlugin):
     @property
     def _title(self) -> str:
         return self._name
+
+
+_USUAL = {
+    "schedule": "linear",
+    "first_token": "released",
+    "dtype": "float32",
+    "ema": True,
+    "compile": False,
+}
+"""Options that a label leaves out."""
+
+
+def written(value: object) -> object:
+    """An option's value as it is given on the command line."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def label(title: str, options: Mapping[str, object]) -> str:
+    """What tables call a model with these options, beside the usual ones."""
+    texts = [
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={written(value)}"
+        for name, value in options.items()
+        if name not in _USUAL or value != _USUAL[name]
+    ]
+    return f"{title}?{'&'.join(texts)}" if texts else title
 
 
 def title(name: str, path: Path) -> str:

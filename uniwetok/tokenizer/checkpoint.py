@@ -11,10 +11,10 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -34,6 +34,7 @@ _EMA_PREFIX = "model_ema."
 _ASSUMED_HEAD_DIM = 64
 _LISTED = 8
 
+C = TypeVar("C")
 Shapes = Mapping[str, tuple[int, ...]]
 ConfigSource = Literal["given", "file", "inferred"]
 
@@ -108,20 +109,26 @@ def read_config(path: Path) -> UniWeTokConfig:
 
 
 def find_config(
-    weights: Path, beside: Path | None, found: Shapes
-) -> tuple[UniWeTokConfig, ConfigSource]:
-    """Read the configuration beside weights, or else infer it from their names and shapes.
+    weights: Path,
+    beside: Path | None,
+    read: Callable[[Path], C],
+    inferred: C | None,
+    given: C | None = None,
+    kind: str = "UniWeTok",
+) -> tuple[C, ConfigSource]:
+    """Take a given configuration, or else the one beside the weights, or else the inferred one.
 
     Raises:
-        CheckpointError: it cannot be read, or not be inferred.
+        CheckpointError: it cannot be read, or nothing was inferred; ``kind`` is the model's.
     """
+    if given is not None:
+        return given, "given"
     if beside is not None:
-        return read_config(beside), "file"
-    inferred = infer_config(found)
+        return read(beside), "file"
     if inferred is None:
         raise CheckpointError(
-            f"{weights}: no UniWeTok sizes can be inferred from these weights; "
-            f"pass config=UniWeTokConfig(...) if they are one's"
+            f"{weights}: no {kind} sizes can be inferred from these weights; "
+            f"pass config={kind}Config(...) if they are one's"
         )
     return inferred, "inferred"
 
@@ -135,7 +142,7 @@ def describe(path: str | Path) -> tuple[UniWeTokConfig, int]:
     """
     weights, beside = locate(path)
     found = read_shapes(weights)
-    config, _ = find_config(weights, beside, found)
+    config, _ = find_config(weights, beside, read_config, infer_config(found))
     return config, count(found, ("encoder.", "decoder."))
 
 

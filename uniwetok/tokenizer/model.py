@@ -240,16 +240,16 @@ class UniWeTok(nn.Module):
         """
         weights_path, config_path = checkpoint.locate(path)
         tensors = checkpoint.read_tensors(weights_path)
-        source: checkpoint.ConfigSource = "given"
-        if config is None:
-            found = checkpoint.shapes(tensors)
-            config, source = checkpoint.find_config(weights_path, config_path, found)
-        model = cls._without_storage(config)
+        inferred = checkpoint.infer_config(checkpoint.shapes(tensors))
+        sizes, source = checkpoint.find_config(
+            weights_path, config_path, checkpoint.read_config, inferred, config
+        )
+        model = cls._without_storage(sizes)
         expected = checkpoint.shapes(model.state_dict())
         weights, from_ema, ignored = checkpoint.select(tensors, expected, ema=ema)
         faults = checkpoint.faults(weights, expected)
         if faults:
-            hint = cls._fitting_config(tensors, config)
+            hint = cls._fitting_config(tensors, sizes)
             raise CheckpointError(f"{weights_path}: {checkpoint.listing(faults)}. {hint}")
         model.load_state_dict(
             {name: value.to(torch.float32) for name, value in weights.items()}, assign=True

@@ -24,7 +24,7 @@ class Configurable:
         where: Annotated[Path | None, Argument] = None,
         dtype: Literal["float32", "bfloat16"] = "float32",
         ema: bool = True,
-        steps: Annotated[int, Field(ge=1, description="Noisy steps.")] = 50,
+        steps: Annotated[int, Field(ge=1, le=99, description="Noisy steps.")] = 50,
     ) -> None:
         if steps == 13:
             raise ValueError("steps=13 bring bad luck")
@@ -37,7 +37,7 @@ class Configurable:
 class Demanding:
     """A model that cannot do without its argument, nor without an option."""
 
-    folder: Annotated[Path, Argument, Field(description="Where the weights lie.")]
+    folder: Annotated[Path, Argument, "Where the weights lie."]
     scale: float
 
 
@@ -161,7 +161,11 @@ def test_what_is_shown_of_a_model() -> None:
             "where": {"type": "Path", "default": None},
             "dtype": {"type": "float32 or bfloat16", "default": "float32"},
             "ema": {"type": "bool", "default": True},
-            "steps": {"type": "int, at least 1", "default": 50, "description": "Noisy steps."},
+            "steps": {
+                "type": "int, at least 1, at most 99",
+                "default": 50,
+                "description": "Noisy steps.",
+            },
         },
         "offers": [],
         "tasks that fit": [],
