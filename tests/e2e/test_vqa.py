@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from tasks.vqa.process import EVALUATOR
+from tests.conftest import CommandLine
 from tests.strangers import hostile
 from tests.tasks.vqa.copies import REPLIES, ROWS, write_copies
+from tests.uniwetok.mllm import toys
+from uniwetok.mllm import Assistant
 
 pytest.importorskip("lmms_eval")
 
@@ -132,3 +136,21 @@ def test_pages_show_pictures(first: tuple[int, dict[str, Any], str], place: Path
         (folder,) = (place / "runs").glob(f"{task}-*")
         page = (folder / "gallery.html").read_text(encoding="utf-8")
         assert "data:image/jpeg" in page, task
+
+
+def test_only_the_process_that_answers_loads_the_model(
+    uwt_eval: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> Any:
+        raise AssertionError("the parent needs no weights")
+
+    write_copies(tmp_path / "copies")
+    model = f"uniwetok-chat:{toys.saved(tmp_path / 'model')}"
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr(Assistant, "from_pretrained", refuse)
+    given = ("--data", tmp_path / "copies", "--out", tmp_path / "runs", "--device", "cpu", "--json")
+    result = uwt_eval("run", "pope", "--model", model, *given)
+    EVALUATOR.close()
+    (record,) = result.records
+    assert (result.code, record["n_failed"]) == (0, 0), result.err
+    assert record["model"].startswith("uniwetok-chat:")
