@@ -1,39 +1,86 @@
-"""What the training commands have in common."""
+"""What the training commands share: their options, and the one body behind them."""
 
 from __future__ import annotations
 
+import functools
+import importlib
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
 
+from harness.commands.options import Json
 from harness.interfaces.errors import Unavailable, UserError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from uniwetok.train.engine.loop import Finished, Hooks
+    from uniwetok.train.engine.settings import RunSettings
 
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="KEY=VALUE over the preset; repeat.")
-]
-Out = Annotated[Path | None, typer.Option(help="Folder of the run (default: runs/train/PRESET).")]
-Limit = Annotated[int, typer.Option(help="Images of a validation.")]
-Device = Annotated[str, typer.Option(help="auto or cpu.")]
-WorldSize = Annotated[int, typer.Option("--world", help="GPUs that --dry-run plans for.")]
-StepSeconds = Annotated[
-    float | None, typer.Option(help="Of a measured step, for --dry-run to reckon hours from.")
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the plan: sizes, memory, work, hours.")
-]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+Limit = Annotated[int, typer.Option(help="Images of a validation.")]
+Codes = Annotated[
+    Path | None, typer.Option(help="Folder of the cache of codes (default: OUT/codes).")
+]
+OnBlock = Callable[[int, int], None]
+"""Takes how much is encoded before the first step, and how much there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of every training command."""
+
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run (default: runs/train/PRESET).")
+    ] = None
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE over the preset; repeat.")
+    ] = None
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto"
+    world: Annotated[int, typer.Option("--world", help="GPUs that --dry-run plans for.")] = 8
+    seconds_per_step: Annotated[
+        float | None, typer.Option(help="Of a measured step, for --dry-run to reckon hours from.")
+    ] = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan: sizes, memory, work, hours.")
+    ] = False
+    as_json: Json = False
+    quiet: Quiet = False
+
+
+def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `RunOptions` after its own, gathered as its last argument."""
+    hints = get_type_hints(RunOptions, include_extras=True)
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
+        for name, option in inspect.signature(RunOptions).parameters.items()
+    ]
+    own = inspect.signature(command).parameters.values()
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        run = RunOptions(**{name: given.pop(name) for name in hints})
+        command(**given, run=run)
+
+    parameters = [*(each for each in own if each.name != "run"), *shared]
+    annotations = get_type_hints(command, include_extras=True) | hints
+    # Typer reads both.
+    wrapped.__annotations__ = {each.name: annotations[each.name] for each in parameters}
+    wrapped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            each.replace(
+                kind=inspect.Parameter.KEYWORD_ONLY, annotation=wrapped.__annotations__[each.name]
+            )
+            for each in parameters
+        ]
+    )
+    return wrapped
 
 
 @dataclass(frozen=True)
@@ -48,14 +95,55 @@ class Validation:
     metrics: tuple[str, ...] | None = None
 
 
-def check_device(device: str) -> None:
-    """Refuse what training cannot run on."""
-    if device not in {"auto", "cpu"}:
-        raise UserError(f"--device {device}: use auto or cpu")
+def carry_out(
+    recipe: str,
+    preset: str,
+    config: RunSettings,
+    run: RunOptions,
+    train: Callable[[Path, Hooks, OnBlock], Finished],
+    *,
+    evaluation: Callable[[Path], str],
+    validation: Validation | None = None,
+) -> None:
+    """Plan a run, or train and say how to evaluate what came of it.
+
+    Args:
+        recipe: package below `uniwetok.train`, whose ``plan.measure`` looks at the networks.
+        preset: name, for the run's folder and the plan's title.
+        config: the run.
+        run: the command's options.
+        train: trains in a folder.
+        evaluation: the command that evaluates the model in a folder.
+        validation: along the way, where there is one.
+
+    Raises:
+        UserError: an option is impossible.
+    """
+    if run.dry_run:
+        from uniwetok.train.engine.plan import make_plan
+
+        footprint = importlib.import_module(f"uniwetok.train.{recipe}.plan").measure(config)
+        plan = make_plan(config, footprint, run.world, seconds_per_step=run.seconds_per_step)
+        if run.as_json:
+            print(json.dumps({"preset": preset, **plan.to_dict()}, indent=2))
+        else:
+            Console().print(plan.table(preset))
+        return
+    if run.device not in {"auto", "cpu"}:
+        raise UserError(f"--device {run.device}: use auto or cpu")
+    from accelerate import PartialState
+
+    out = run.out or Path("runs") / "train" / preset
+    is_main = PartialState(cpu=run.device == "cpu").is_main_process
+    quiet = run.quiet or run.as_json or not is_main
+    with _progress(config.steps, validation, out, run.device, quiet=quiet) as (hooks, on_block):
+        finished = train(out, hooks, on_block)
+    if is_main:
+        _print_finished(finished, evaluation(finished.model), as_json=run.as_json)
 
 
 @contextmanager
-def progress(
+def _progress(
     steps: int, validation: Validation | None, out: Path, device: str, *, quiet: bool
 ) -> Iterator[tuple[Hooks, Callable[[int, int], None]]]:
     """Show progress on a terminal, and validate with a task where there is one.
@@ -102,27 +190,7 @@ def progress(
         yield hooks, advance
 
 
-class PrintedPlan(Protocol):
-    """What a run will take, for people and machines."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields ready for JSON."""
-        ...
-
-    def table(self, title: str) -> Table:
-        """Lay the plan out for a terminal."""
-        ...
-
-
-def print_plan(preset: str, plan: PrintedPlan, *, as_json: bool) -> None:
-    """Print what a run will take."""
-    if as_json:
-        print(json.dumps({"preset": preset, **plan.to_dict()}, indent=2))
-    else:
-        Console().print(plan.table(preset))
-
-
-def print_finished(finished: Finished, next_step: str, *, as_json: bool) -> None:
+def _print_finished(finished: Finished, next_step: str, *, as_json: bool) -> None:
     """Print where the model is, and the command that evaluates it."""
     if as_json:
         facts: dict[str, Any] = {"steps": finished.steps, "model": str(finished.model)}

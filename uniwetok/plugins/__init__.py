@@ -17,7 +17,7 @@ PLUGINS = {
         "uniwetok-chat": "uniwetok.plugins.mllm:UniWeTokChat",
     },
     "commands": {
-        "train": "uniwetok.commands:app",
+        "train": "uniwetok.commands.train:app",
         "data": "uniwetok.commands.data:app",
         "chat": "uniwetok.commands.chat:chat",
         "generate": "uniwetok.commands.generate:generate",

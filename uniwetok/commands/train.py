@@ -1,0 +1,230 @@
+"""`uwt-eval train`: the paper's three models."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.interfaces.errors import UserError
+from uniwetok.commands.shared import (
+    Codes,
+    Limit,
+    OnBlock,
+    RunOptions,
+    Validation,
+    carry_out,
+    user_errors,
+    with_run_options,
+)
+
+if TYPE_CHECKING:
+    from uniwetok.tokenizer import UniWeTok
+    from uniwetok.train.engine.loop import Finished, Hooks
+
+app = typer.Typer(help="Train the paper's models.", no_args_is_help=True)
+
+
+@app.command()
+@with_run_options
+def tokenizer(
+    preset: Annotated[str, typer.Option(help="Named settings, see `uwt-eval list presets`.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="ImageFolder, or WebDataset shards: a folder, or DIR/{000..009}.tar."),
+    ] = None,
+    heldout: Annotated[
+        str | None, typer.Option(help="Images for pictures and validation, as --data of `run`.")
+    ] = None,
+    limit: Limit = 256,
+    *,
+    run: RunOptions,
+) -> None:
+    """Train the tokenizer; the same command again goes on after the last checkpoint.
+
+    Several GPUs or nodes: `torchrun --no-python --nproc-per-node 8 uwt-eval train tokenizer …`.
+    """
+    with user_errors():
+        from uniwetok.presets import get
+        from uniwetok.train.engine.overrides import override
+
+        chosen = get(preset)
+        config = override(chosen.config, run.settings or [])
+        given = {item.partition("=")[0].strip() for item in run.settings or []}
+        for name in chosen.needs:
+            if name not in given:
+                raise UserError(f"preset {preset} needs --set {name}=…, which has no default")
+
+        def train(out: Path, hooks: Hooks, _: OnBlock) -> Finished:
+            from harness.data.assets import locate
+            from uniwetok.train.data.opening import open_images
+            from uniwetok.train.tokenizer.run import train
+
+            if data is None:
+                raise UserError(f"--data is missing: preset {preset} trains on {chosen.data}")
+            return train(
+                config,
+                open_images(data),
+                out,
+                device=run.device,
+                vgg16=locate("vgg16") if config.loss.lpips_weight else None,
+                heldout=open_images(heldout) if heldout is not None else None,
+                hooks=hooks,
+            )
+
+        carry_out(
+            "tokenizer",
+            preset,
+            config,
+            run,
+            train,
+            evaluation=lambda model: f"uwt-eval run imagenet-recon -m uniwetok:{model}",
+            validation=Validation(
+                "imagenet-recon", lambda model: f"uniwetok:{model}", heldout, limit
+            ),
+        )
+
+
+@app.command()
+@with_run_options
+def ar(
+    preset: Annotated[str, typer.Option(help="uniwetok-b, uniwetok-l, uniwetok-h or nano-ar.")],
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="The tokenizer that codes come from: a folder or file.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="ImageFolder with a sub-folder a class, or shards.")
+    ] = None,
+    codes: Codes = None,
+    on_the_fly: Annotated[
+        bool, typer.Option("--on-the-fly", help="Encode each image anew, as --set data.views=0.")
+    ] = False,
+    reference: Annotated[
+        str | None, typer.Option(help="Reference of a validation's FID, as --data of `run`.")
+    ] = None,
+    limit: Limit = 256,
+    *,
+    run: RunOptions,
+) -> None:
+    """Train the class-to-image model on a tokenizer's codes, which are made and kept first.
+
+    The same command again goes on after the last checkpoint. Several GPUs or nodes:
+    `torchrun --no-python --nproc-per-node 8 uwt-eval train ar …`.
+    """
+    with user_errors():
+        from uniwetok.presets import get_ar
+        from uniwetok.train.engine.overrides import override
+
+        config = override(get_ar(preset).config, run.settings or [])
+        if on_the_fly:
+            config = dataclasses.replace(config, data=dataclasses.replace(config.data, views=0))
+
+        def train(out: Path, hooks: Hooks, on_block: OnBlock) -> Finished:
+            from uniwetok.train.ar.run import train_ar
+            from uniwetok.train.data.opening import open_images
+
+            if config.validate_every and tokenizer is None:
+                raise UserError("--tokenizer is missing: validation decodes samples with it")
+            return train_ar(
+                config,
+                open_images(data) if data is not None else None,
+                _load(tokenizer) if tokenizer is not None else None,
+                codes or out / "codes",
+                out,
+                device=run.device,
+                hooks=hooks,
+                on_block=on_block,
+            )
+
+        def model(folder: Path) -> str:
+            return f"uniwetok-ar:{folder}?tokenizer={tokenizer or 'PATH'}"
+
+        carry_out(
+            "ar",
+            preset,
+            config,
+            run,
+            train,
+            evaluation=lambda folder: f"uwt-eval run imagenet-gen -m {model(folder)}",
+            validation=Validation("imagenet-gen", model, reference, limit),
+        )
+
+
+@app.command()
+@with_run_options
+def mllm(
+    preset: Annotated[str, typer.Option(help="pretrain, gen, edit or chat.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Records: a .jsonl, a .tar, or a folder of either; docs/mllm-data.md."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="The image tokenizer, which stays frozen: folder or file.")
+    ] = None,
+    language_model: Annotated[
+        str | None,
+        typer.Option(help="Text model to start from: a folder, or a name on the Hub."),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder that a .jsonl names images in (default: its own).")
+    ] = None,
+    codes: Codes = None,
+    *,
+    run: RunOptions,
+) -> None:
+    """Train the multimodal model on packed sequences of text and a tokenizer's codes.
+
+    The same command again goes on after the last checkpoint. Several GPUs or nodes:
+    `torchrun --no-python --nproc-per-node 8 uwt-eval train mllm …`.
+    """
+    with user_errors():
+        from uniwetok.presets import get_mllm
+        from uniwetok.train.engine.overrides import override
+
+        chosen = get_mllm(preset)
+        config = override(chosen.config, run.settings or [])
+        if language_model is not None:
+            if config.init is not None:
+                raise UserError(
+                    f"--language-model {language_model} and init={config.init}: give one of them"
+                )
+            config = dataclasses.replace(config, language_model=language_model)
+
+        def train(out: Path, hooks: Hooks, on_block: OnBlock) -> Finished:
+            from uniwetok.train.mllm.data.source import open_records
+            from uniwetok.train.mllm.run import train_mllm
+
+            if data is None:
+                raise UserError(
+                    f"--data is missing: {chosen.name} trains on records of {chosen.data}"
+                )
+            return train_mllm(
+                config,
+                open_records(data, images),
+                tokenizer,
+                codes or out / "codes",
+                out,
+                device=run.device,
+                hooks=hooks,
+                on_block=on_block,
+            )
+
+        carry_out(
+            "mllm",
+            chosen.name,
+            config,
+            run,
+            train,
+            evaluation=lambda model: f"uwt-eval chat --model {model}",
+        )
+
+
+def _load(path: Path) -> UniWeTok:
+    from uniwetok.tokenizer import CheckpointError, UniWeTok
+
+    try:
+        return UniWeTok.from_checkpoint(path)
+    except CheckpointError as error:
+        raise UserError(f"--tokenizer {path}: {error}") from error
