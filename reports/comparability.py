@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from harness.interfaces.errors import UserError
@@ -53,18 +52,18 @@ def _protocol_differences(one: Loaded, other: Loaded) -> list[str]:
 def protocol_settings(loaded: Loaded) -> dict[str, Any] | None:
     """Settings behind a record: the run's own, or the named protocol's if its digest agrees."""
     record = loaded.record
-    if loaded.root is not None:
-        try:
-            content = json.loads((loaded.root / "run.json").read_text(encoding="utf-8"))
-            protocol = Protocol.model_validate(content["protocol"])
-        except (OSError, ValueError, KeyError, TypeError):
-            protocol = None
+    for protocol in (_own_protocol(loaded), _named_protocol(record.task, record.protocol)):
         if protocol is not None and protocol.digest == record.protocol_digest:
             return protocol.settings
-    named = _named_protocol(record.task, record.protocol)
-    if named is not None and named.digest == record.protocol_digest:
-        return named.settings
     return None
+
+
+def _own_protocol(loaded: Loaded) -> Protocol | None:
+    """The protocol in the run's own files; None for a record alone, or where they are damaged."""
+    try:
+        return Protocol.model_validate(loaded.run_file()["protocol"])
+    except (UserError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _named_protocol(task: str, name: str) -> Protocol | None:

@@ -11,9 +11,8 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.types import RunStatus
 from reports.comparability import differences, protocol_settings
 from reports.paired import PairedDifference, paired_differences
-from reports.records import Loaded, metric_names
-from reports.sample_values import clusters_of, values_of
-from reports.samples import Samples, read_samples
+from reports.records import Loaded, higher_is_better, metric_names, why_missing
+from reports.samples import Samples, clusters_of, read_samples, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ def compare(
     paired = paired_differences(
         values_a, values_b, weights, a.record.seed, clusters=clusters_of(shared, common[0])
     )
-    better = {name: _better(name, a, b) for name in metrics}
+    better = {name: higher_is_better(name, (a.record, b.record)) for name in metrics}
     chosen = _ranking_metric(by, shared, better)
     order: list[int] = []
     if chosen is not None:
@@ -165,13 +164,6 @@ def _common(a: Samples, b: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64
     return both[:, 0], both[:, 1]
 
 
-def _better(metric: str, *runs: Loaded) -> bool | None:
-    known = [
-        run.record.metrics[metric].higher_is_better for run in runs if metric in run.record.metrics
-    ]
-    return next((each for each in known if each is not None), None)
-
-
 def _ranking_metric(
     by: str | None, shared: list[str], better: dict[str, bool | None]
 ) -> str | None:
@@ -196,15 +188,8 @@ def _order(a: NDArray[np.float64], b: NDArray[np.float64], *, better: bool) -> l
 
 
 def _set_difference(metric: str, a: Loaded, b: Loaded) -> SetDifference:
+    why = [why_missing(run.record, metric) for run in (a, b)]
     cells = [run.record.metrics.get(metric) for run in (a, b)]
-    why = [
-        ""
-        if cell is not None and cell.value is not None
-        else "not asked for"
-        if cell is None
-        else cell.status
-        for cell in cells
-    ]
     reason = "; ".join(f"{name}: {each}" for name, each in zip("AB", why, strict=True) if each)
     if why[0] == why[1]:
         reason = why[0]

@@ -1,9 +1,11 @@
-"""Files for people and machines, written whole or not at all."""
+"""Files for people and machines: written whole or not at all, and lists read from TOML."""
 
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from harness.interfaces.errors import UserError
 
@@ -28,3 +30,26 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}): give another file") from error
+
+
+def read_list(path: Path, name: str, form: str) -> list[Any]:
+    """The one list, not empty, that a TOML file given as `--NAME` holds under its name.
+
+    Args:
+        path: The file.
+        name: Of the option and of the list.
+        form: How the list is written, for the message.
+
+    Raises:
+        UserError: The file cannot be read or holds something else.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--{name} {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"--{name} {path}: {error}") from error
+    found = content.get(name)
+    if content.keys() != {name} or not isinstance(found, list) or not found:
+        raise UserError(f"--{name} {path}: it must hold {form}")
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from harness.commands.console import label
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import COMPUTED, ResultRecord, Status, dotted
 from reports.comparability import protocol_settings
-from reports.escape import one_line
 from reports.records import Loaded
 from reports.templates import render
-from reports.terminal import heading, interval, number
+from reports.text import heading, interval, number, one_line
 
 MOST_FAILURES = 100
 """Failed samples that the page lists; the rest are counted."""
@@ -28,16 +26,16 @@ def run_page(loaded: Loaded) -> str:
         UserError: A file of the run cannot be read.
     """
     record = loaded.record
-    failures = _failures(loaded)
+    failures, run = _failures(loaded), loaded.run_file()
     return render(
         "run.html.j2",
         title=one_line(f"{record.model} on {record.task}"),
         record=record,
-        notice=_run_file(loaded).get("notice", ""),
+        notice=run.get("notice", ""),
         metrics=[_metric(record, name) for name in record.metrics],
         identity=_identity(record),
         settings=dotted(protocol_settings(loaded) or {}),
-        model=dotted(_run_file(loaded).get("model", {}).get("config", {})),
+        model=dotted(run.get("model", {}).get("config", {})),
         environment=dotted(record.provenance),
         grid=_picture(loaded.root / "grid.png") if loaded.root is not None else "",
         failures=failures[:MOST_FAILURES],
@@ -76,19 +74,6 @@ def _identity(record: ResultRecord) -> Mapping[str, str]:
         "schema_version",
     )
     return {field: str(getattr(record, field)) for field in fields}
-
-
-def _run_file(loaded: Loaded) -> dict[str, Any]:
-    if loaded.root is None:
-        return {}
-    path = loaded.root / "run.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: it holds no run")
-    return content
 
 
 def _failures(loaded: Loaded) -> list[dict[str, str]]:

@@ -1,26 +1,30 @@
-"""The pictures that runs keep for people, and whose they are."""
+"""The pictures that runs keep for people: whose they are, and two runs' side by side."""
 
 from __future__ import annotations
 
-import json
+import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
 
 from harness.interfaces.errors import UserError
+from reports.files import write_bytes
 from reports.records import Loaded
 
-if TYPE_CHECKING:
-    from PIL import Image
+_SIDE = 256
+_GAP = 6
+_LINE = 18
 
 
 def kept_pictures(loaded: Loaded) -> dict[str, Path]:
     """The outputs that a run kept as pictures, by sample id in task order."""
     if loaded.root is None:
         return {}
+    samples = loaded.run_file().get("samples", ())
     try:
-        samples = json.loads((loaded.root / "run.json").read_text(encoding="utf-8"))["samples"]
         ids = {int(sample["index"]): str(sample["id"]) for sample in samples}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{loaded.root}/run.json is damaged: {error}") from error
     files = sorted((loaded.root / "pictures").glob("*.png"))
     return {
@@ -30,10 +34,55 @@ def kept_pictures(loaded: Loaded) -> dict[str, Path]:
 
 def read_picture(path: Path) -> Image.Image:
     """The picture in RGB; raise `UserError` where it cannot be read."""
-    from PIL import Image
-
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (OSError, SyntaxError) as error:
         raise UserError(f"{path} is no readable picture: remove it or run again") from error
+
+
+def write_sheet(a: Loaded, b: Loaded, ordered: Sequence[str], target: Path) -> int:
+    """Write A and B side by side for every picture that both kept; how many samples it shows.
+
+    Args:
+        a: The first run.
+        b: The second run.
+        ordered: Sample ids, the one that lost most first.
+        target: The PNG.
+
+    Raises:
+        UserError: Both kept no picture of one sample, or a picture cannot be read.
+    """
+    left, right = kept_pictures(a), kept_pictures(b)
+    shown = [name for name in ordered if name in left and name in right]
+    if not shown:
+        raise UserError(
+            f"{a.record.run_id} and {b.record.run_id} kept no pictures of common samples: "
+            "leave --sheet out"
+        )
+    row = _SIDE + _LINE + _GAP
+    sheet = Image.new("RGB", (2 * _SIDE + 3 * _GAP, len(shown) * row + _LINE + _GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(12)
+    for place, run in enumerate((a, b)):
+        draw.text(
+            (_GAP + place * (_SIDE + _GAP), 2),
+            f"{'AB'[place]}: {run.record.model}"[:40],
+            "black",
+            font,
+        )
+    for index, name in enumerate(shown):
+        top = _LINE + index * row
+        for place, path in enumerate((left[name], right[name])):
+            sheet.paste(_thumbnail(path), (_GAP + place * (_SIDE + _GAP), top))
+        draw.text((_GAP, top + _SIDE + 2), f"{index + 1}. {name}"[:80], "black", font)
+    data = io.BytesIO()
+    sheet.save(data, format="PNG")
+    write_bytes(target, data.getvalue())
+    return len(shown)
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    picture = read_picture(path)
+    picture.thumbnail((_SIDE, _SIDE))
+    return picture

@@ -34,6 +34,23 @@ class Loaded:
         folder = self.path.parent
         return folder if self.path.name == RECORD and (folder / "run.json").is_file() else None
 
+    def run_file(self) -> dict[str, Any]:
+        """What the run's `run.json` holds; empty for a record alone.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        if self.root is None:
+            return {}
+        path = self.root / "run.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is damaged: {error}") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{path} is damaged: it holds no run")
+        return content
+
     @property
     def digest(self) -> str:
         """SHA-256 of the result; where and when it was computed moves nothing."""
@@ -170,3 +187,18 @@ def _check_numbers(record: ResultRecord, name: str) -> None:
 def metric_names(records: Sequence[ResultRecord]) -> list[str]:
     """Every metric of the records, in the order in which they first appear."""
     return list(dict.fromkeys(metric for record in records for metric in record.metrics))
+
+
+def higher_is_better(metric: str, records: Iterable[ResultRecord]) -> bool | None:
+    """The direction of a metric, as the first record that tells it says."""
+    cells = [record.metrics[metric] for record in records if metric in record.metrics]
+    known = (cell.higher_is_better for cell in cells if cell.higher_is_better is not None)
+    return next(known, None)
+
+
+def why_missing(record: ResultRecord, metric: str) -> str:
+    """Why a record has no value of a metric; empty where it has one."""
+    cell = record.metrics.get(metric)
+    if cell is None:
+        return "not asked for"
+    return cell.status if cell.value is None else ""

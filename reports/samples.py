@@ -1,7 +1,8 @@
-"""What a run measured of each sample, read without pandas."""
+"""What a run measured of each sample, and what each contributes to a metric; without pandas."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from harness.interfaces import ClusteredMetric, SampleMetric
 from harness.interfaces.errors import UserError
+from harness.interfaces.registry import METRICS
 from harness.interfaces.types import Status
+from harness.metrics.scores import SampleMean
+from harness.metrics.stats import averaging_weights
 from reports.records import Loaded
 
 FILE = "samples.parquet"
 Columns = dict[str, NDArray[Any]]
+Floats = NDArray[np.float64]
 _OWN = {"id", "status", "error"}
 """Columns that every task has."""
 
@@ -104,3 +110,40 @@ def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
         column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
     )
     return values
+
+
+def values_of(
+    metric: str, samples: Columns, settings: Mapping[str, Any]
+) -> tuple[Floats, Floats] | None:
+    """A metric's values and weights (n,), NaN where a sample does not count; None for whole sets.
+
+    A metric that is not installed is taken for the mean of the column of its own name.
+
+    Args:
+        metric: Its name in the record.
+        samples: Observed columns of n samples that finished.
+        settings: The protocol's.
+    """
+    averaging = settings.get("averaging", {})
+    plugin = METRICS.get(metric) if metric in METRICS else None
+    if isinstance(plugin, SampleMetric):
+        try:
+            return plugin.of_samples(samples, settings)
+        except KeyError:  # A column that this run did not observe.
+            return None
+    own = plugin is None or (isinstance(plugin, SampleMean) and plugin.column == metric)
+    if not own or metric not in samples or samples[metric].dtype == object:
+        return None
+    if metric == "psnr" and averaging.get("rule") == "global-mse":
+        return None
+    return samples[metric], averaging_weights(len(samples[metric]), averaging)
+
+
+def clusters_of(metrics: Iterable[str], samples: Columns) -> NDArray[np.int64] | None:
+    """The cluster of each sample, where a metric says that samples hang together."""
+    for metric in metrics:
+        plugin = METRICS.get(metric) if metric in METRICS else None
+        if isinstance(plugin, ClusteredMetric):
+            names = plugin.clusters_of(samples).astype(str)
+            return np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return None

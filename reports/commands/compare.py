@@ -45,7 +45,7 @@ def compare(
     )
     shown = 0
     if sheet is not None:
-        from reports.sheet import write_sheet
+        from reports.pictures import write_sheet
 
         shown = write_sheet(found.a, found.b, found.ordered, sheet)
     if as_json:
@@ -133,7 +133,7 @@ def _facts(found: Comparison) -> dict[str, Any]:
 
 def _both(a: str, b: str) -> str:
     """What two runs said, once where it is the same."""
-    from reports.escape import one_line
+    from reports.text import one_line
 
     lines = [one_line(text) for text in (a, b)]
     cut = [line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…" for line in lines]
@@ -145,8 +145,7 @@ def _show(console: Console, found: Comparison) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from reports.escape import one_line
-    from reports.terminal import heading, interval, number, signed
+    from reports.text import heading, interval, number, one_line, signed
 
     for line in found.incomparable:
         console.print(f"NOT COMPARABLE, forced: {line}", style="bold red", markup=False)

@@ -41,10 +41,10 @@ def gate(
 
     Without rules no metric of the baseline may get worse by more than the intervals allow.
     """
-    from reports.gate.baseline import update_baseline as write_baseline
     from reports.gate.outputs import to_json, to_junit, to_markdown
     from reports.gate.rules import parse_rule, read_rules
     from reports.gate.verdict import judge
+    from reports.gate.verdict import update_baseline as write_baseline
     from reports.records import load_records
 
     if update_baseline and (rule or rules or markdown or junit):

@@ -9,7 +9,7 @@ import typer
 
 from harness.commands.options import Json
 from harness.interfaces.errors import ExitCode
-from reports.commands.group import DefaultCommand
+from reports.commands import DefaultCommand
 
 app = typer.Typer(
     cls=DefaultCommand,

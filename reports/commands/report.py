@@ -10,7 +10,7 @@ import typer
 
 from harness.commands.options import Json
 from harness.interfaces.errors import ExitCode, UserError
-from reports.commands.group import DefaultCommand
+from reports.commands import DefaultCommand
 
 if TYPE_CHECKING:
     from reports.records import Loaded
@@ -53,7 +53,7 @@ def table(
             raise UserError("--out: give --format md, latex, csv or html with it")
         from rich.console import Console
 
-        from reports.tables.console import show
+        from reports.tables.formats import show
 
         console = Console(highlight=False)
         for filled in tables:
@@ -122,7 +122,7 @@ def figures(
 
 
 def _costs(given: list[str]) -> dict[str, float]:
-    from reports.figures.costs import tokens_of
+    from reports.figures.scatter import tokens_of
 
     costs = {}
     for text in given:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.figures import comparison, costs, grids, radar, rates
+from reports.figures import comparison, grids, radar, scatter
 from reports.figures.canvas import NothingToDraw, style, write_figure
 from reports.records import Loaded
 
@@ -20,7 +20,7 @@ class Material:
     """What figures are drawn from, beside the paper's printed figures."""
 
     records: Sequence[Loaded] = ()
-    costs: Mapping[str, float] | None = None
+    costs: Mapping[str, float] = field(default_factory=dict)
     """Training tokens by model."""
     details: Sequence[comparison.Detail] = ()
     """Rows of the comparison."""
@@ -37,8 +37,8 @@ def _radar(name: str) -> Callable[[Material], dict[str, Figure]]:
 
 
 FIGURES: Mapping[str, Callable[[Material], dict[str, Figure]]] = {
-    "rate-distortion": lambda material: {"": rates.draw(material.records)},
-    "training-cost": lambda material: {"": costs.draw(material.records, material.costs or {})},
+    "rate-distortion": lambda material: {"": scatter.draw_rates(material.records)},
+    "training-cost": lambda material: {"": scatter.draw_costs(material.records, material.costs)},
     **{name: _radar(name) for name in radar.RADARS},
     "radar-gedit-groups": lambda material: {"": radar.draw_groups(material.records)},
     "reconstructions": lambda material: grids.reconstructions(material.records),

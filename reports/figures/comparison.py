@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.registry import did_you_mean
 from reports.figures.canvas import NothingToDraw, new_figure, short
 from reports.figures.grids import ORIGINAL, show_picture
+from reports.files import read_list
 from reports.pictures import kept_pictures, read_picture
 from reports.records import Loaded
 
@@ -38,15 +38,7 @@ class Detail(BaseModel):
 
 def read_details(path: Path) -> list[Detail]:
     """The rows of a TOML file, `[[rows]]` with title, sample, task and crop."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--rows {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"--rows {path}: {error}") from error
-    rows = content.get("rows")
-    if content.keys() != {"rows"} or not isinstance(rows, list) or not rows:
-        raise UserError(f"--rows {path}: it must hold tables [[rows]] with title and sample")
+    rows = read_list(path, "rows", "tables [[rows]] with title and sample")
     return [_detail(path, number, row) for number, row in enumerate(rows, 1)]
 
 

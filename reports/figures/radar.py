@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from reports.figures.canvas import MEASURED, OWN, NothingToDraw, new_figure, short
 from reports.records import Loaded
@@ -13,7 +13,6 @@ from reports.tables.filled import Filled, Measure, Row, fill
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from matplotlib.projections.polar import PolarAxes
 
 OVERALL = "overall"
 _LEAST_AXES = 3
@@ -119,8 +118,11 @@ def _web(
     title: str, least: float, most: float, names: Sequence[str], lines: Sequence[Line]
 ) -> Figure:
     """The figure: an axis a name, a closed line a model; a gap where a value is missing."""
+    from matplotlib.projections.polar import PolarAxes
+
     figure = new_figure(5.6, 6.0)
-    axes = cast("PolarAxes", figure.add_subplot(projection="polar"))
+    axes = figure.add_subplot(projection="polar")
+    assert isinstance(axes, PolarAxes)
     angles = [2 * math.pi * index / len(names) for index in range(len(names))]
     axes.set_theta_offset(math.pi / 2)
     axes.set_theta_direction(-1)

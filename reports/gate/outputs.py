@@ -6,9 +6,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from harness.interfaces.types import ResultRecord
-from reports.escape import code, markdown, one_line
 from reports.gate.verdict import Check, Outcome, Verdict
-from reports.terminal import heading, number, signed
+from reports.text import code, heading, markdown, number, one_line, signed
 
 MOST_TABLES = 20
 """Runs up to which a summary has a table for each; of more, those that passed are counted."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from harness.interfaces.errors import UserError
+from reports.files import read_list
 
 _RULE = re.compile(
     r"\s*(?P<metric>[\w.-]+?)\s*"
@@ -71,15 +71,7 @@ def parse_rule(text: str) -> Rule:
 
 def read_rules(path: Path) -> list[Rule]:
     """Rules from a TOML file: `rules = ["psnr>=-0.05", "rfid<=+1%", "ssim"]`."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--rules {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"--rules {path}: {error}") from error
-    rules = content.get("rules")
-    if content.keys() != {"rules"} or not isinstance(rules, list) or not rules:
-        raise UserError(f'--rules {path}: it must hold one list, rules = ["psnr>=-0.05", …]')
+    rules = read_list(path, "rules", 'one list, rules = ["psnr>=-0.05", …]')
     if other := [rule for rule in rules if not isinstance(rule, str)]:
         raise UserError(f"--rules {path}: {other[0]!r} is no rule: {_HELP}")
     return unique(parse_rule(rule) for rule in rules)

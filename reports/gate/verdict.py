@@ -1,18 +1,21 @@
-"""What a gate decides: each rule on each run, and the exit code of them all."""
+"""What a gate decides: each rule on each run, the exit code of them all, and its baseline."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import did_you_mean
 from harness.interfaces.types import MetricValue, ResultRecord, RunStatus
 from reports.comparability import differences
+from reports.files import write_text
 from reports.gate.rules import Rule, unique
-from reports.records import Loaded, metric_names
+from reports.records import Loaded, load_records, metric_names, why_missing
 
 
 class Outcome(StrEnum):
@@ -160,9 +163,8 @@ def _default_rules(baseline: ResultRecord) -> list[Rule]:
 
 def _try(rule: Rule, run: ResultRecord, baseline: ResultRecord) -> Check:
     new, old = run.metrics.get(rule.metric), baseline.metrics.get(rule.metric)
-    for name, cell in (("run", new), ("baseline", old)):
-        if cell is None or cell.value is None:
-            why = "not asked for" if cell is None else cell.status
+    for name, record in (("run", run), ("baseline", baseline)):
+        if why := why_missing(record, rule.metric):
             detail = f"the {name} has no value: {why}"
             return Check(run, rule.text, Outcome.INCOMPLETE, rule.metric, detail=detail)
     if new is None or old is None or new.value is None or old.value is None:
@@ -201,3 +203,34 @@ def _from_intervals(metric: str, new: MetricValue, old: MetricValue) -> tuple[Ru
     how = "tolerance from the intervals" if halves else "no interval: it must not get worse"
     rule = Rule(metric, ">=", -tolerance) if better else Rule(metric, "<=", tolerance)
     return rule, how
+
+
+def update_baseline(path: Path, runs: Sequence[Loaded]) -> tuple[int, int]:
+    """Put the runs into the baseline file; how many were replaced and how many are new.
+
+    A record with the same task, model, protocol, dataset and seed is replaced, others stay.
+
+    Raises:
+        UserError: A run is incomplete, two runs are for one place, or the file cannot be written.
+    """
+    if path.is_dir():
+        raise UserError(f"--baseline {path} is a folder: --update-baseline writes a file")
+    kept: dict[object, ResultRecord] = {}
+    if path.exists():
+        kept = {key_of(loaded.record): loaded.record for loaded in load_records([path])}
+    before = set(kept)
+    fresh: dict[object, ResultRecord] = {}
+    for loaded in runs:
+        record = loaded.record
+        if record.status is RunStatus.INCOMPLETE:
+            raise UserError(
+                f"{record.run_id} is incomplete ({record.n_failed} of {record.n} samples failed): "
+                "no baseline is made of it"
+            )
+        if fresh.setdefault(key_of(record), record) is not record:
+            raise UserError(f"two runs are for one place in the baseline: {record.run_id}")
+    records = list((kept | fresh).values())
+    content = [record.model_dump(mode="json") for record in records]
+    whole = content[0] if len(content) == 1 else content
+    write_text(path, json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+    return len(before & set(fresh)), len(set(fresh) - before)

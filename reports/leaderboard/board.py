@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import did_you_mean
 from harness.interfaces.types import MetricValue, ResultRecord, RunStatus
-from reports.records import Loaded, metric_names
+from reports.records import Loaded, higher_is_better, metric_names, why_missing
+from reports.text import heading
 
 _HEADLINES = (
     *("gfid", "fid", "rfid", "top1", "geneval_overall", "dpg_overall", "gedit_overall"),
@@ -56,6 +58,17 @@ class Group:
         """The group's heading."""
         return f"{self.task} · protocol {self.protocol} · {self.dataset}, {self.n} samples"
 
+    @property
+    def headings(self) -> list[str]:
+        """The metrics' titles with their directions."""
+        return [heading(metric, better) for metric, better in self.better.items()]
+
+    @property
+    def ranking(self) -> str:
+        """Title of the metric that ranks; empty where none does."""
+        by = self.ranked_by
+        return "" if by is None else heading(by, self.better[by])
+
 
 def build(records: Sequence[Loaded], by: str | None = None) -> list[Group]:
     """Group and rank records; raise `UserError` where no record has the metric `by`."""
@@ -77,14 +90,7 @@ def _group(members: list[Loaded], by: str | None) -> Group:
     records = [loaded.record for loaded in members]
     first = records[0]
     better = {
-        name: next(
-            (
-                record.metrics[name].higher_is_better
-                for record in records
-                if name in record.metrics and record.metrics[name].higher_is_better is not None
-            ),
-            None,
-        )
+        name: higher_is_better(name, records)
         for name in metric_names(records)
         if any(record.value(name) is not None for record in records)
     }
@@ -114,7 +120,7 @@ def _entries(members: list[Loaded], metric: str | None, *, higher: bool) -> list
         if loaded.record.status is RunStatus.INCOMPLETE:
             why[index] = f"incomplete: {loaded.record.n_failed} samples failed"
         elif cell is None or cell.value is None:
-            why[index] = "not asked for" if cell is None else cell.status
+            why[index] = "not asked for" if metric is None else why_missing(loaded.record, metric)
         else:
             spans[index] = _span(cell, higher=higher)
     given = ranks(list(spans.values()))
@@ -151,7 +157,5 @@ def ranks(spans: Sequence[tuple[float, float]]) -> list[int]:
     Args:
         spans: Low and high end of each interval, greater being better.
     """
-    from bisect import bisect_right
-
     lows = sorted(low for low, _ in spans)
     return [1 + len(lows) - bisect_right(lows, high) for _, high in spans]

@@ -112,8 +112,7 @@ def _identity_problems(record: ResultRecord, file: RunFile) -> list[str]:
 def _sample_problems(loaded: Loaded, file: RunFile) -> list[str]:
     import numpy as np
 
-    from reports.sample_values import values_of
-    from reports.samples import read_samples
+    from reports.samples import read_samples, values_of
 
     record, rows = loaded.record, read_samples(loaded)
     if rows.ids != [sample.id for sample in file.samples]:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from harness.commands.console import NOTHING
 from harness.interfaces.types import ResultRecord
-from reports.escape import code, markdown, one_line
 from reports.leaderboard.board import Entry, Group
+from reports.records import why_missing
 from reports.templates import render
-from reports.terminal import heading, interval, number
+from reports.text import code, interval, markdown, number, one_line
 
 RULE = (
     "Rank = 1 + the number of entries whose 95% interval lies wholly on the better side of this "
@@ -45,7 +46,7 @@ def _date(value: object) -> str:
 
 def rank_text(entry: Entry) -> str:
     """'1', '2=' for a tie, or a dash."""
-    return "—" if entry.rank is None else f"{entry.rank}{'=' if entry.tied else ''}"
+    return NOTHING if entry.rank is None else f"{entry.rank}{'=' if entry.tied else ''}"
 
 
 def to_markdown(groups: Sequence[Group]) -> str:
@@ -54,17 +55,13 @@ def to_markdown(groups: Sequence[Group]) -> str:
     for group in groups:
         metrics = list(group.better)
         lines += [f"## {markdown(group.name)}", ""]
-        by = (
-            "nothing"
-            if group.ranked_by is None
-            else heading(group.ranked_by, group.better[group.ranked_by])
-        )
         lines += [
-            f"Ranked by {markdown(by)}; protocol {code(group.protocol_digest[:12])}, samples "
-            f"{code(group.dataset_digest[:12])}, task version {group.task_version}",
+            f"Ranked by {markdown(group.ranking or 'nothing')}; protocol "
+            f"{code(group.protocol_digest[:12])}, samples {code(group.dataset_digest[:12])}, "
+            f"task version {group.task_version}",
             "",
         ]
-        heads = [markdown(heading(metric, group.better[metric])) for metric in metrics]
+        heads = [markdown(heading) for heading in group.headings]
         lines.append(
             "| # | model | " + " | ".join([*heads, "failed", "run", "date", "code"]) + " |"
         )
@@ -73,7 +70,7 @@ def to_markdown(groups: Sequence[Group]) -> str:
         for entry in group.entries:
             if entry.why:
                 name = f"{markdown(entry.record.model)} ({code(entry.record.run_id)})"
-                lines += ["", f"— {name}: no rank, {markdown(entry.why)}"]
+                lines += ["", f"{NOTHING} {name}: no rank, {markdown(entry.why)}"]
         lines.append("")
     return "\n".join(lines)
 
@@ -95,7 +92,7 @@ def _row(entry: Entry, metrics: Sequence[str]) -> str:
 def _cell(metric: str, record: ResultRecord) -> str:
     cell = record.metrics.get(metric)
     if cell is None or cell.value is None:
-        return "—"
+        return NOTHING
     text = number(metric, cell.value)
     if cell.ci_low is None or cell.ci_high is None:
         return text
@@ -112,10 +109,8 @@ def to_html(groups: Sequence[Group]) -> str:
             "dataset_digest": group.dataset_digest,
             "task": group.task,
             "task_version": group.task_version,
-            "ranked_by": ""
-            if group.ranked_by is None
-            else heading(group.ranked_by, group.better[group.ranked_by]),
-            "metrics": [heading(metric, group.better[metric]) for metric in group.better],
+            "ranked_by": group.ranking,
+            "metrics": group.headings,
             "entries": [_html_entry(entry, list(group.better)) for entry in group.entries],
         }
         for group in groups
@@ -135,15 +130,15 @@ def _html_entry(entry: Entry, metrics: Sequence[str]) -> dict[str, Any]:
     for metric in metrics:
         cell = record.metrics.get(metric)
         if cell is None or cell.value is None:
-            why = "not asked for" if cell is None else cell.status
-            cells.append({"text": "—", "sort": "", "span": "", "why": why})
+            why = why_missing(record, metric)
+            cells.append({"text": NOTHING, "sort": "", "span": "", "why": why})
             continue
         span = interval(metric, cell.ci_low, cell.ci_high)
         cells.append(
             {
                 "text": number(metric, cell.value),
                 "sort": repr(cell.value),
-                "span": "" if span == "—" else span,
+                "span": "" if span == NOTHING else span,
                 "why": cell.note,
             }
         )

@@ -219,17 +219,6 @@ def _measured(
     ]
 
 
-def _protocol(record: ResultRecord) -> str:
-    """What results in one row share: a protocol, or that each is its own task's first one."""
-    own = TASKS.get(record.task).spec.protocols if record.task in TASKS else ()
-    return "" if record.protocol in own[:1] else record.protocol
-
-
-def _blocks(task: str, measures: Sequence[Measure]) -> set[str]:
-    """The blocks of columns that a task's results fill."""
-    return {each.table for each in measures} & {PLAIN, task, task.split("-")[0]}
-
-
 def _variant(record: ResultRecord) -> str:
     """What sets rows of one model apart: the protocol, where it is not its task's own."""
     own = record.task in TASKS and record.protocol == TASKS.get(record.task).spec.protocols[0]
@@ -251,7 +240,7 @@ def _bundle_row(
     reasons = {task: _reasons(table, record) for task, record in bundle.items()}
     cells = []
     for measure in measures:
-        task = next((t for t in bundle if measure.table in _blocks(t, measures)), None)
+        task = next((t for t in bundle if measure.table in {PLAIN, _block(t, measures)}), None)
         record = None if task is None else bundle[task]
         found = None if record is None else record.metrics.get(measure.metric)
         if task is None or found is None or found.value is None:

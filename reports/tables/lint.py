@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from reports.paper import load_table
 from reports.tables.filled import COMPARISONS, Measure, measures_of
-from reports.tables.lint_ablations import same_settings_other_results
 
+ABLATIONS = range(1, 8)
 ROUNDING = 0.005
 """Half of the last digit of figures with two decimals."""
 _COMPONENTS = (
@@ -38,7 +39,7 @@ class Finding:
 
 def lint() -> list[Finding]:
     """Every contradiction that can be computed; those without a note are the data's own fault."""
-    findings = [Finding(*found) for found in same_settings_other_results()]
+    findings = list(same_settings_other_results())
     for number in COMPARISONS:
         findings += lint_table(load_table(number))
     return findings
@@ -162,3 +163,56 @@ def _repeated_rows(table: Mapping[str, Any], measures: Sequence[Measure]) -> Ite
             text = f"all figures are those of the row in {seen[key] or 'the same section'}"
             yield Finding(table["table"], where, text, bool(row.get("note")))
         seen.setdefault(key, group)
+
+
+@dataclass(frozen=True, slots=True)
+class _Printed:
+    """One row of an ablation."""
+
+    table: int
+    method: str
+    preset: str
+    settings: Mapping[str, Any]
+    values: Mapping[str, float]
+    notes: str
+
+
+def same_settings_other_results(
+    load: Callable[[int], dict[str, Any]] = load_table,
+) -> Iterator[Finding]:
+    """Ablations whose settings agree wherever both are printed, and whose figures do not.
+
+    Args:
+        load: Reads a table by its number.
+    """
+    for one, other in itertools.combinations(_ablations(load), 2):
+        shared = one.settings.keys() & other.settings.keys()
+        if any(one.settings[key] != other.settings[key] for key in shared):
+            continue
+        differing = [
+            f"{metric} {value} and {other.values[metric]}"
+            for metric, value in one.values.items()
+            if other.values.get(metric, value) != value
+        ]
+        if differing:
+            where = f"Tab. {other.table}, {other.method}"
+            same = one.preset.removeprefix("table"), other.preset.removeprefix("table")
+            text = f"settings of {where} (Tab. {same[0]} = {same[1]}), but {', '.join(differing)}"
+            noted = f"Tab. {other.table}" in one.notes or f"Tab. {one.table}" in other.notes
+            yield Finding(one.table, one.method, text, noted)
+
+
+def _ablations(load: Callable[[int], dict[str, Any]]) -> list[_Printed]:
+    return [
+        _Printed(
+            table=number,
+            method=row["method"],
+            preset=row["preset"],
+            settings=load(int(row["preset"].removeprefix("table")))["settings"],
+            values=row["values"],
+            notes=" ".join(table.get("notes", ())),
+        )
+        for number in ABLATIONS
+        for table in (load(number),)
+        for row in table["rows"]
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.escape import code, csv_text, latex, markdown, one_line
+from reports.text import code, csv_text, latex, markdown, one_line
 
 
 def test_lines_and_control_characters_become_spaces() -> None:

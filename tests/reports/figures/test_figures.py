@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from harness.interfaces.errors import UserError
-from reports.figures import costs, grids, radar, rates
+from reports.figures import grids, radar, scatter
 from reports.figures.canvas import short, style
 from reports.figures.catalogue import FIGURES
 from reports.paper import load_table
@@ -77,7 +77,7 @@ def test_the_same_results_give_the_same_bytes(
 
 def test_printed_rates_follow_from_tokens_and_codebook() -> None:
     found = {
-        (row["method"], row["codebook"]): rates.printed_rate(row) for row in load_table(8)["rows"]
+        (row["method"], row["codebook"]): scatter.printed_rate(row) for row in load_table(8)["rows"]
     }
     assert found["UniWeTok", "2^128"] == 0.125
     assert found["LlamaGen", "16384"] == 256 * 14 / 65536
@@ -91,7 +91,7 @@ def texts(axes: Any) -> list[str]:
 
 def test_rates_show_what_was_measured(runs: Path) -> None:
     with style():
-        figure = rates.draw(load_records([runs]))
+        figure = scatter.draw_rates(load_records([runs]))
     left, right = figure.axes
     assert {"UniWeTok", "nano", "VQGAN", "IBQ 2^18"} <= set(texts(left))
     bars = [bar for bar in left.containers if bar.has_yerr]
@@ -104,26 +104,26 @@ def test_rates_show_what_was_measured(runs: Path) -> None:
 def test_a_measured_model_stands_at_its_cost_or_right_across(runs: Path) -> None:
     records = load_records([runs])
     with style():
-        placed = costs.draw(records, {"ar": 40e9}).axes[0]
-        across = costs.draw(records, {}).axes[0]
+        placed = scatter.draw_costs(records, {"ar": 40e9}).axes[0]
+        across = scatter.draw_costs(records, {}).axes[0]
     (bar,) = placed.containers
     assert bar.lines[0].get_xydata().tolist() == [[40.0, 2.6]]
     assert "ar (measured, ≠)" in texts(placed)
     assert not across.containers
     assert "ar (measured, ≠), cost not given" in texts(across)
     with pytest.raises(UserError, match="did you mean 'ar'"):
-        costs.draw(records, {"arr": 1e9})
+        scatter.draw_costs(records, {"arr": 1e9})
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("33B", 33e9), (" 2.5e9 ", 2.5e9), ("7 M", 7e6)])
 def test_tokens(text: str, tokens: float) -> None:
-    assert costs.tokens_of(text) == tokens
+    assert scatter.tokens_of(text) == tokens
 
 
 @pytest.mark.parametrize("text", ["", "B", "-3B", "0", "33G", "3_3", "nan"])
 def test_what_is_no_number_of_tokens(text: str) -> None:
     with pytest.raises(UserError, match="no number"):
-        costs.tokens_of(text)
+        scatter.tokens_of(text)
 
 
 @pytest.mark.parametrize("name", radar.RADARS)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from reports.paper import load_table
-from reports.tables.lint_ablations import same_settings_other_results
+from reports.tables.lint import same_settings_other_results
 
 
 def test_the_papers_two_contradictions_are_found_and_noted() -> None:
     found = list(same_settings_other_results())
-    assert all(noted for *_, noted in found)
-    texts = [text for *_, text, _ in found]
+    assert all(each.noted for each in found)
+    texts = [each.text for each in found]
     assert any("Tab. 16 = 27" in text and "gfid 2.35 and 2.38" in text for text in texts)
     assert sum("top1" in text for text in texts) == 3
 
@@ -25,9 +25,9 @@ def test_a_changed_figure_is_found_and_has_no_note() -> None:
         return table
 
     fresh = set(same_settings_other_results(changed)) - set(same_settings_other_results())
-    ((table, method, text, noted),) = fresh
-    assert (table, method, noted) == (6, "Batch Size 1024", False)
-    assert text.endswith("but rfid 1.75 and 1.0")
+    (found,) = fresh
+    assert (found.table, found.where, found.noted) == (6, "Batch Size 1024", False)
+    assert found.text.endswith("but rfid 1.75 and 1.0")
 
 
 def test_other_settings_may_have_other_results() -> None:
@@ -37,4 +37,4 @@ def test_other_settings_may_have_other_results() -> None:
             table["settings"] |= {"learning rate": 1.0}
         return table
 
-    assert not any("gfid" in text for *_, text, _ in same_settings_other_results(other))
+    assert not any("gfid" in each.text for each in same_settings_other_results(other))

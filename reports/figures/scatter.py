@@ -1,7 +1,8 @@
-"""Training cost against quality: tokens seen in training and FID, Table 9 and runs."""
+"""Quality against what it costs: bits per pixel (Tab. 8) and tokens seen in training (Tab. 9)."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,70 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TABLE = 9
+_RATE_TABLE, _COST_TABLE = 8, 9
+_PIXELS = 256 * 256
+_PANELS = (("rfid", "rFID ↓"), ("psnr", "PSNR (dB) ↑"))
 _UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _MARKS = {"continuous": "D", "discrete": "o"}
 
 
-def draw(records: Sequence[Loaded], costs: Mapping[str, float]) -> Figure:
+def draw_rates(records: Sequence[Loaded]) -> Figure:
+    """Both panels: what the paper prints and every measured run with a rate."""
+    own = _rows(_RATE_TABLE, records)
+    figure = new_figure(9.6, 4.3)
+    panels = figure.subplots(1, 2)
+    for axes, (metric, title) in zip(panels, _PANELS, strict=True):
+        points = _measured_rates(axes, own, metric) + _printed_rates(axes, metric)
+        axes.set(xlabel="bits per pixel", ylabel=title, title=title.split()[0])
+        axes.margins(x=0.18, y=0.1)
+        place_labels(axes, points)
+    marks = "■ measured, with 95% intervals; hollow: does not compare with the paper   " * bool(own)
+    printed = f"● printed in Tab. {_RATE_TABLE}, at tokens x log2(codebook) / 65,536 bits per pixel"
+    figure.supxlabel(f"{marks}{printed}", fontsize=7, color="#555555")
+    return figure
+
+
+def printed_rate(row: dict[str, Any]) -> float:
+    """Bits per pixel that follow from a printed row's tokens and codebook."""
+    tokens = math.prod(int(side) for side in str(row["tokens"]).split("x"))
+    power = re.fullmatch(r"2\^(\d+)", row["codebook"])
+    bits = int(power[1]) if power else math.log2(int(row["codebook"]))
+    return tokens * bits / _PIXELS
+
+
+def _printed_rates(axes: Axes, metric: str) -> list[Point]:
+    shown = [row for row in load_table(_RATE_TABLE)["rows"] if metric in row["values"]]
+    names = [row["method"] for row in shown]
+    points = []
+    for row in sorted(shown, key=lambda row: not row.get("ours")):
+        ours, name = bool(row.get("ours")), row["method"]
+        point = Point(
+            printed_rate(row),
+            row["values"][metric],
+            name if names.count(name) == 1 else f"{name} {row['codebook']}",
+            OWN if ours else PAPER,
+            needed=ours,
+        )
+        axes.plot(point.x, point.y, "*" if ours else "o", color=point.colour, ms=11 if ours else 4)
+        points.append(point)
+    return points
+
+
+def _measured_rates(axes: Axes, rows: Sequence[Row], metric: str) -> list[Point]:
+    points = []
+    for index, row in enumerate(rows):
+        record = row.records[0]
+        rate, cell = record.metrics.get("bpp"), record.metrics.get(metric)
+        if rate is None or cell is None or rate.value is None or cell.value is None:
+            continue
+        colour = MEASURED[index % len(MEASURED)]
+        spans = span_of(rate), span_of(cell)
+        point = Point(rate.value, cell.value, short(row.label), colour, True, *spans)
+        points.append(measured(axes, point, hollow=bool(row.reasons)))
+    return points
+
+
+def draw_costs(records: Sequence[Loaded], costs: Mapping[str, float]) -> Figure:
     """FID over training tokens; a measured run without a known cost is a line across.
 
     Args:
@@ -42,9 +101,7 @@ def draw(records: Sequence[Loaded], costs: Mapping[str, float]) -> Figure:
     Raises:
         UserError: A cost is of a model that is not measured.
     """
-    table = load_table(_TABLE)
-    rows = [row for section in fill(_TABLE, records).sections for row in section.rows]
-    own = [row for row in rows if row.measured and row.cells[0].value is not None]
+    own = [row for row in _rows(_COST_TABLE, records) if row.cells[0].value is not None]
     names = {row.label for row in own}
     if unknown := sorted(set(costs) - names):
         raise UserError(
@@ -54,7 +111,7 @@ def draw(records: Sequence[Loaded], costs: Mapping[str, float]) -> Figure:
     figure = new_figure(7.2, 4.6)
     axes = figure.subplots()
     axes.set_xscale("log")
-    points = _measured(axes, own, costs) + _printed(axes, table["rows"])
+    points = _measured_costs(axes, own, costs) + _printed_costs(axes)
     axes.set(xlabel="training tokens (billions)", ylabel="FID ↓", title="FID and training cost")
     axes.margins(x=0.12, y=0.08)
     ticks = [10, 20, 50, 100, 200, 500]
@@ -75,9 +132,9 @@ def tokens_of(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def _printed(axes: Axes, rows: Sequence[dict[str, Any]]) -> list[Point]:
+def _printed_costs(axes: Axes) -> list[Point]:
     points = []
-    for row in sorted(rows, key=lambda row: not row.get("ours")):
+    for row in sorted(load_table(_COST_TABLE)["rows"], key=lambda row: not row.get("ours")):
         value = row["values"].get("gfid")
         if value is None or not row.get("train_tokens"):
             continue
@@ -89,7 +146,7 @@ def _printed(axes: Axes, rows: Sequence[dict[str, Any]]) -> list[Point]:
     return points
 
 
-def _measured(axes: Axes, rows: Sequence[Row], costs: Mapping[str, float]) -> list[Point]:
+def _measured_costs(axes: Axes, rows: Sequence[Row], costs: Mapping[str, float]) -> list[Point]:
     points = []
     for index, row in enumerate(rows):
         cell, colour = row.cells[0], MEASURED[index % len(MEASURED)]
@@ -137,3 +194,9 @@ def _legend(axes: Axes, *, measured_too: bool) -> None:
     axes.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, fontsize=7
     )
+
+
+def _rows(table: int, records: Sequence[Loaded]) -> list[Row]:
+    """The measured rows of a table."""
+    sections = fill(table, records).sections
+    return [row for section in sections for row in section.rows if row.measured]
