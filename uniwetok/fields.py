@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from typing import Any, TypeVar
+from dataclasses import asdict, fields
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
+
+
+class Mapped:
+    """Base of the dataclasses that files hold as mappings of their fields."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from the mapping that ``to_dict`` gives.
+
+        Raises:
+            ValueError: a name is not a field, or a value is impossible.
+        """
+        return from_mapping(cls, values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
 
 
 def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:

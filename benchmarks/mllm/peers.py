@@ -76,7 +76,7 @@ def uncached_images(
     count = grid[0] * grid[1]
     for place in range(count):
         sequences = [
-            [assistant.builder.text_to_image(text, each)]
+            [assistant.builder.editing([], text, each)]
             for guided in (True, False)
             for text, each in zip(prompts if guided else [None] * len(prompts), codes, strict=True)
         ]

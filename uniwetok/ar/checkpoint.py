@@ -142,11 +142,11 @@ def infer_config(found: files.Shapes) -> BitDanceConfig | None:
         diffusion_width, latent_channels = found["head.net.input_proj.weight"]
         return BitDanceConfig(
             width=width,
-            layers=_count(found, "layers.{}.attention.wqkv.weight"),
+            layers=files.count(found, "layers.{}.attention.wqkv.weight"),
             heads=max(1, width // _ASSUMED_HEAD_DIM),
             diffusion_width=diffusion_width,
-            diffusion_blocks=_count(found, "head.net.res_blocks.{}.w1.weight"),
-            diffusion_modulations=_count(found, "head.net.ada_ln_blocks.{}.weight"),
+            diffusion_blocks=files.count(found, "head.net.res_blocks.{}.w1.weight"),
+            diffusion_modulations=files.count(found, "head.net.ada_ln_blocks.{}.weight"),
             latent_channels=latent_channels,
             grid=math.isqrt(tokens),
             classes=rows - 1,
@@ -155,11 +155,3 @@ def infer_config(found: files.Shapes) -> BitDanceConfig | None:
         )
     except (KeyError, ValueError, IndexError):
         return None
-
-
-def _count(names: files.Shapes, pattern: str) -> int:
-    """Count the consecutive indices, from 0, under which the pattern names a weight."""
-    count = 0
-    while pattern.format(count) in names:
-        count += 1
-    return count

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Protocol
 
-from uniwetok.fields import from_mapping
+from uniwetok.fields import Mapped, check_count
+from uniwetok.tokenizer.config import check_heads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,8 +15,31 @@ if TYPE_CHECKING:
 _PARALLEL_HEAD_DIM = 64
 
 
+class HeadSizes(Protocol):
+    """What a diffusion head reads of the configuration of the model around it."""
+
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def latent_channels(self) -> int: ...  # noqa: D102
+    @property
+    def parallel_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def diffusion_width(self) -> int: ...  # noqa: D102
+    @property
+    def diffusion_heads(self) -> int: ...  # noqa: D102
+    @property
+    def diffusion_blocks(self) -> int: ...  # noqa: D102
+    @property
+    def diffusion_modulations(self) -> int: ...  # noqa: D102
+    @property
+    def time_mean(self) -> float: ...  # noqa: D102
+    @property
+    def time_std(self) -> float: ...  # noqa: D102
+
+
 @dataclass(frozen=True, kw_only=True)
-class BitDanceConfig:
+class BitDanceConfig(Mapped):
     """Sizes and training objective of a BitDance; the defaults are UniWeTok-B's (paper, Tab. 9).
 
     Raises:
@@ -63,27 +87,14 @@ class BitDanceConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             if field.type == "int":
-                _check_count(field.name, getattr(self, field.name))
+                check_count(field.name, getattr(self, field.name))
             else:
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
         for name in ("label_dropout", "flip_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not a probability in 0..1")
-        if not math.isfinite(self.time_mean) or not 0 < self.time_std < math.inf:
-            raise ValueError(
-                f"time_mean={self.time_mean} and time_std={self.time_std} are no normal "
-                f"distribution: both must be finite, time_std above 0"
-            )
-        if self.width % (4 * self.heads):
-            raise ValueError(
-                f"heads={self.heads} does not split width {self.width} into heads whose size is a "
-                f"multiple of 4, as the two-dimensional rotary embedding needs"
-            )
-        if self.diffusion_blocks % self.diffusion_modulations:
-            raise ValueError(
-                f"diffusion_modulations={self.diffusion_modulations} does not divide "
-                f"diffusion_blocks={self.diffusion_blocks}"
-            )
+        check_head(self)
+        check_heads(self.width, self.heads)
         if self.patch**2 != self.parallel_tokens or self.grid % self.patch:
             raise ValueError(
                 f"parallel_tokens={self.parallel_tokens} is not the size of square patches that "
@@ -137,19 +148,6 @@ class BitDanceConfig:
             raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
         return PRESETS[name]
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BitDanceConfig:
-        """Build a configuration from the mapping that ``to_dict`` gives.
-
-        Raises:
-            ValueError: a name is not a field, or a value is impossible.
-        """
-        return from_mapping(cls, values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return asdict(self)
-
     def differences(self, other: BitDanceConfig) -> dict[str, Any]:
         """Return this configuration's values of the fields that shape weights and differ."""
         theirs = other.to_dict()
@@ -162,9 +160,26 @@ class BitDanceConfig:
         }
 
 
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+def check_head(config: HeadSizes) -> None:
+    """Require a diffusion head's modulations to divide its blocks, and a normal of its times.
+
+    Raises:
+        ValueError: they do not, or the normal is none.
+    """
+    if not math.isfinite(config.time_mean) or not 0 < config.time_std < math.inf:
+        raise ValueError(
+            f"time_mean={config.time_mean} and time_std={config.time_std} are no normal "
+            f"distribution: both must be finite, time_std above 0"
+        )
+    check_modulations(config.diffusion_blocks, config.diffusion_modulations)
+
+
+def check_modulations(blocks: int, modulations: int) -> None:
+    """Require a head's modulations to divide its blocks; raise ``ValueError`` if they do not."""
+    if blocks % modulations:
+        raise ValueError(
+            f"diffusion_modulations={modulations} does not divide diffusion_blocks={blocks}"
+        )
 
 
 _B: dict[str, Any] = {}

@@ -7,7 +7,7 @@ small transformer. Attribute names are the released ones.
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,35 +15,15 @@ from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.ar.layers import Linear, SwiGLU
 
+if TYPE_CHECKING:
+    from uniwetok.ar.config import HeadSizes
+
 _EPS = 1e-6
 _FREQUENCIES = 256
 _MAX_PERIOD = 10000.0
 _TIME_FACTOR = 1000.0
 LAST_STEP = 0.05
 """Smallest 1 - t by which velocities are divided, and length of the sampler's last step."""
-
-
-class HeadSizes(Protocol):
-    """What a head reads of the configuration of the model around it; see ``BitDanceConfig``."""
-
-    @property
-    def width(self) -> int: ...  # noqa: D102
-    @property
-    def latent_channels(self) -> int: ...  # noqa: D102
-    @property
-    def parallel_tokens(self) -> int: ...  # noqa: D102
-    @property
-    def diffusion_width(self) -> int: ...  # noqa: D102
-    @property
-    def diffusion_heads(self) -> int: ...  # noqa: D102
-    @property
-    def diffusion_blocks(self) -> int: ...  # noqa: D102
-    @property
-    def diffusion_modulations(self) -> int: ...  # noqa: D102
-    @property
-    def time_mean(self) -> float: ...  # noqa: D102
-    @property
-    def time_std(self) -> float: ...  # noqa: D102
 
 
 def time_features(time: Tensor, channels: int = _FREQUENCIES) -> Tensor:

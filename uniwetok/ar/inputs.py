@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from uniwetok.tokenizer.inputs import describe
+
 if TYPE_CHECKING:
     from uniwetok.ar.config import BitDanceConfig
 
@@ -20,9 +22,9 @@ def check_labels(labels: Tensor, config: BitDanceConfig) -> None:
         ValueError: another shape, or an index that is not a class's.
     """
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
-        raise TypeError(f"labels must be an int64 tensor, got {_describe(labels)}")
+        raise TypeError(f"labels must be an int64 tensor, got {describe(labels)}")
     if labels.ndim != 1 or not labels.numel():
-        raise ValueError(f"labels must be (batch,), got {_describe(labels)}")
+        raise ValueError(f"labels must be (batch,), got {describe(labels)}")
     outside = labels[(labels < 0) | (labels >= config.classes)]
     if outside.numel():
         raise ValueError(
@@ -41,11 +43,11 @@ def check_codes(codes: Tensor, labels: Tensor, config: BitDanceConfig) -> None:
         ValueError: another shape.
     """
     if not isinstance(codes, Tensor) or not codes.is_floating_point():
-        raise TypeError(f"codes must be a floating tensor of +1 and -1, got {_describe(codes)}")
+        raise TypeError(f"codes must be a floating tensor of +1 and -1, got {describe(codes)}")
     expected = (len(labels), config.latent_channels, config.grid, config.grid)
     if codes.shape != expected:
         raise ValueError(
-            f"codes of {len(labels)} labels must be {expected}, got {_describe(codes)}; the model "
+            f"codes of {len(labels)} labels must be {expected}, got {describe(codes)}; the model "
             f"and the tokenizer must agree in bits a token and tokens a side"
         )
 
@@ -71,19 +73,3 @@ def check_generators(
         raise ValueError(
             "noise is drawn on the CPU, to be the same on every device: pass torch.Generator()"
         )
-
-
-def check_steps(steps: int) -> None:
-    """Require at least one diffusion step.
-
-    Raises:
-        ValueError: not an integer of at least 1.
-    """
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be an integer >= 1, got {steps!r}")
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-    return type(value).__name__

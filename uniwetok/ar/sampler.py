@@ -13,6 +13,7 @@ from uniwetok.ar.graphs import CapturedSolver
 from uniwetok.ar.guidance import Guidance
 from uniwetok.ar.solver import Solver
 from uniwetok.ar.transformer import KeyValueCache, to_codes
+from uniwetok.fields import check_count
 from uniwetok.tokenizer.quantizer import quantize
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def sample(
     guidance = guidance or Guidance()
     inputs.check_labels(labels, config)
     inputs.check_generators(generators, len(labels), streams)
-    inputs.check_steps(steps)
+    check_count("steps", steps)
     guided = guidance.scale != 1
     if guided and not config.label_dropout:
         raise ValueError(

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
         AdversarialConfig,
         DistillationConfig,
         EntropyConfig,
+        MissingWeights,
         PriorConfig,
         TokenizerLossConfig,
         commitment_weight,
     )
-    from uniwetok.losses.errors import MissingWeights
     from uniwetok.losses.perceptual import Lpips
     from uniwetok.losses.prior import GenerativeAwarePrior
     from uniwetok.losses.teachers import EfficientNetLiteTeacher, OpenClipTeacher, Teacher
@@ -37,7 +37,7 @@ else:
             "EntropyConfig": "config",
             "GenerativeAwarePrior": "prior",
             "Lpips": "perceptual",
-            "MissingWeights": "errors",
+            "MissingWeights": "config",
             "OpenClipTeacher": "teachers",
             "PatchDiscriminator": "adversarial",
             "PriorConfig": "config",

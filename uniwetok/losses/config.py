@@ -6,13 +6,24 @@ autoencoder is released. Where neither says anything, the field's docstring give
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
+
+from uniwetok.ar.config import check_modulations
+from uniwetok.fields import check_count
+from uniwetok.tokenizer.config import check_heads
 
 TokenReduction = Literal["mean", "sum"]
 CodebookScope = Literal["pooled", "per_group"]
 DistillationHead = Literal["linear", "attention"]
 PriorObjective = Literal["x", "bitdance"]
+
+
+class MissingWeights(RuntimeError):
+    """Weights that a loss needs are not at hand; the one-line message says what to fetch.
+
+    Losses never download: a run on many machines should not stall or differ by what each one got.
+    """
 
 
 def commitment_weight(*, siglu: bool) -> float:
@@ -116,7 +127,8 @@ class DistillationConfig:
         _check_choice("head", self.head, get_args(DistillationHead))
         if not (self.pre or self.post):
             raise ValueError("pre=False and post=False distil nothing; set distillation=None")
-        _check_counts(self, "attention_heads", "mlp_ratio")
+        for name in ("attention_heads", "mlp_ratio"):
+            check_count(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,26 +177,11 @@ class PriorConfig:
     def __post_init__(self) -> None:
         _check_not_negative(self, "weight")
         _check_choice("objective", self.objective, get_args(PriorObjective))
-        _check_counts(
-            self,
-            "repeats",
-            "width",
-            "heads",
-            "layers",
-            "diffusion_width",
-            "diffusion_blocks",
-            "diffusion_modulations",
-        )
-        if self.width % (4 * self.heads):
-            raise ValueError(
-                f"heads={self.heads} does not split width={self.width} into heads whose size is a "
-                f"multiple of 4, as the two-dimensional rotary embedding needs"
-            )
-        if self.diffusion_blocks % self.diffusion_modulations:
-            raise ValueError(
-                f"diffusion_modulations={self.diffusion_modulations} does not divide "
-                f"diffusion_blocks={self.diffusion_blocks}"
-            )
+        for each in fields(self):
+            if each.type == "int":
+                check_count(each.name, getattr(self, each.name))
+        check_heads(self.width, self.heads)
+        check_modulations(self.diffusion_blocks, self.diffusion_modulations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,13 +213,6 @@ def _check_not_negative(config: object, *names: str) -> None:
         value = getattr(config, name)
         if not value >= 0:
             raise ValueError(f"{name}={value} must not be negative; 0 switches the term off")
-
-
-def _check_counts(config: object, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

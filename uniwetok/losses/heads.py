@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from uniwetok.fields import check_count
 from uniwetok.files import write_json
 from uniwetok.losses.config import DistillationConfig
 from uniwetok.losses.distillation import PrePostDistillation
@@ -57,8 +58,7 @@ class HeadsCard:
                 f"unknown {sorted(values.keys() - names)}"
             )
         for name in ("width", "channels"):
-            if type(values[name]) is not int or values[name] < 1:
-                raise ValueError(f"{name} must be an integer >= 1, got {values[name]!r}")
+            check_count(name, values[name])
         if not isinstance(values["teacher"], str) or not isinstance(values["tag"], str | None):
             raise TypeError("teacher must be a string, tag a string or null")
         return cls(**{**values, "config": DistillationConfig(**values["config"])})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from uniwetok.losses.errors import MissingWeights
+from uniwetok.losses.config import MissingWeights
 from uniwetok.losses.numerics import full_precision
 from uniwetok.tokenizer.checkpoint import read_tensors
 

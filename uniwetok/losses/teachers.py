@@ -11,7 +11,7 @@ from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from uniwetok.losses.errors import MissingWeights
+from uniwetok.losses.config import MissingWeights
 from uniwetok.tokenizer.checkpoint import first_line, read_tensors
 
 PAPER_TEACHER = "ViT-SO400M-16-SigLIP2-384"

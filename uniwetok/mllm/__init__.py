@@ -10,14 +10,11 @@ if TYPE_CHECKING:
     from uniwetok.mllm.assistant import Assistant
     from uniwetok.mllm.batch import Batch, collate
     from uniwetok.mllm.chat import Replies, Reply, Sampling
-    from uniwetok.mllm.config import LANGUAGE_MODELS, PRESETS, MLLMConfig
+    from uniwetok.mllm.config import LANGUAGE_MODELS, PRESETS, MLLMConfig, MLLMError
     from uniwetok.mllm.drawing import Drawing, draw
-    from uniwetok.mllm.errors import MLLMError
-    from uniwetok.mllm.guidance import Guidance
     from uniwetok.mllm.layout import SequenceBuilder, TokenSequence
     from uniwetok.mllm.model import MLLM
-    from uniwetok.mllm.segments import Turn
-    from uniwetok.mllm.special_tokens import add_special_tokens, check_tokenizer
+    from uniwetok.mllm.segments import Turn, add_special_tokens, check_tokenizer
 else:
     __getattr__, __dir__ = lazy(
         __name__,
@@ -28,17 +25,16 @@ else:
             "Assistant": "assistant",
             "Batch": "batch",
             "Drawing": "drawing",
-            "Guidance": "guidance",
             "MLLMConfig": "config",
-            "MLLMError": "errors",
+            "MLLMError": "config",
             "Replies": "chat",
             "Reply": "chat",
             "Sampling": "chat",
             "SequenceBuilder": "layout",
             "TokenSequence": "layout",
             "Turn": "segments",
-            "add_special_tokens": "special_tokens",
-            "check_tokenizer": "special_tokens",
+            "add_special_tokens": "segments",
+            "check_tokenizer": "segments",
             "collate": "batch",
             "draw": "drawing",
         },
@@ -51,7 +47,6 @@ __all__ = [
     "Assistant",
     "Batch",
     "Drawing",
-    "Guidance",
     "MLLMConfig",
     "MLLMError",
     "Replies",

@@ -11,8 +11,8 @@ import torch
 from uniwetok.files import write_json
 from uniwetok.mllm import checkpoint, pictures
 from uniwetok.mllm.chat import Replies, Reply, Sampling
-from uniwetok.mllm.drawing import draw
-from uniwetok.mllm.errors import MLLMError
+from uniwetok.mllm.config import MLLMError
+from uniwetok.mllm.drawing import Drawing, OnStep, draw
 from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.mllm.model import MLLM
 from uniwetok.mllm.segments import Turn
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
-
-    from uniwetok.mllm.drawing import Drawing, OnStep
 
 
 class Assistant:

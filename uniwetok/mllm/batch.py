@@ -1,4 +1,4 @@
-"""Batches: several sequences packed into each row, none of which sees another."""
+"""Batches: several sequences packed into each row, none of which sees another, and their masks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import Literal, Self
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from torch.nn.utils.rnn import pad_sequence
 
-from uniwetok.mllm.errors import MLLMError
+from uniwetok.mllm.config import MLLMError
 from uniwetok.mllm.layout import NO_TARGET, TokenSequence
 
 _PADDING = -1
+MASKED = ("sdpa", "eager", "flex_attention")
+"""Implementations that take the masks of packed sequences. The last needs no memory in proportion
+to the square of the length, and is for training alone."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,3 +124,47 @@ def collate(
         generated=torch.cat([each.generated for each in every]),
         condition_index=torch.cat([each.condition_positions + start for each, start in placed]),
     )
+
+
+def check_attention(implementation: str) -> None:
+    """Require an implementation that takes masks of packed sequences.
+
+    Raises:
+        MLLMError: it is another.
+    """
+    if implementation not in MASKED:
+        raise MLLMError(
+            f"attention {implementation!r} takes no mask of packed sequences: load the language "
+            f"model with attn_implementation='sdpa'"
+        )
+
+
+def packed_mask(batch: Batch, implementation: str) -> Tensor | BlockMask:
+    """Give which positions of a batch see which: (rows, 1, length, length) bool, or in blocks."""
+    if implementation != "flex_attention":
+        return batch.seen()
+
+    def seen(row: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        same = batch.samples[row, query] == batch.samples[row, key]
+        return same & (batch.blocks[row, query] >= batch.blocks[row, key])
+
+    rows, length = batch.ids.shape
+    return create_block_mask(seen, rows, None, length, length, device=batch.ids.device)
+
+
+def fitted_mask(
+    seen: Tensor | BlockMask | None, implementation: str, dtype: torch.dtype
+) -> Tensor | BlockMask | None:
+    """Turn a mask into the kind that the implementation takes: for eager, what is added to logits.
+
+    Raises:
+        MLLMError: the implementation takes no such mask.
+    """
+    if not isinstance(seen, Tensor):
+        return seen
+    if implementation == "flex_attention":
+        raise MLLMError("flex_attention is for training: load with attention='sdpa' to answer")
+    if implementation == "eager":
+        zeros = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+        return zeros.masked_fill_(~seen, torch.finfo(dtype).min)
+    return seen

@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from uniwetok.mllm.batch import collate
-from uniwetok.mllm.errors import MLLMError
-from uniwetok.mllm.special_tokens import IM_END
+from uniwetok.mllm.config import MLLMError
+from uniwetok.mllm.segments import IM_END, Turn
 from uniwetok.randomness import stream
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from uniwetok.mllm.layout import SequenceBuilder
     from uniwetok.mllm.model import MLLM
-    from uniwetok.mllm.segments import Turn
 
 _INCOMPLETE = "\ufffd"
 """What a decoder gives for the first bytes of a character."""

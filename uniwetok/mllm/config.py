@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from uniwetok.fields import from_mapping
+from uniwetok.ar.config import check_head
+from uniwetok.fields import Mapped, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +18,12 @@ PARALLEL = (1, 4, 16, 64)
 size but 512x512, 1024x1024 and the like; they are those of a released model of 16 pixels."""
 
 
+class MLLMError(ValueError):
+    """What was asked cannot be done; the one-line message says why and what to do."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class MLLMConfig:
+class MLLMConfig(Mapped):
     """Sizes and training objective around a language model; the defaults fit Qwen3-8B (paper).
 
     Raises:
@@ -60,17 +65,13 @@ class MLLMConfig:
             value = getattr(self, field.name)
             if field.type == "float":
                 object.__setattr__(self, field.name, float(value))
-            elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{field.name} must be an integer >= 1, got {value!r}")
+            else:
+                check_count(field.name, value)
         if not 0 <= self.flip_rate <= 1:
             raise ValueError(f"flip_rate={self.flip_rate} is not a probability in 0..1")
         if not 0 <= self.text_weight < math.inf:
             raise ValueError(f"text_weight={self.text_weight} must be a finite number >= 0")
-        if not math.isfinite(self.time_mean) or not 0 < self.time_std < math.inf:
-            raise ValueError(
-                f"time_mean={self.time_mean} and time_std={self.time_std} are no normal "
-                f"distribution: both must be finite, time_std above 0"
-            )
+        check_head(self)
         if self.width % 4:
             raise ValueError(f"width={self.width} must be a multiple of 4 for sines and cosines")
         if self.parallel_tokens not in PARALLEL:
@@ -79,11 +80,6 @@ class MLLMConfig:
             raise ValueError(
                 f"diffusion_width={self.diffusion_width} must be a multiple of {_HEAD_DIM}, the "
                 f"size of the diffusion head's attention heads"
-            )
-        if self.diffusion_blocks % self.diffusion_modulations:
-            raise ValueError(
-                f"diffusion_modulations={self.diffusion_modulations} does not divide "
-                f"diffusion_blocks={self.diffusion_blocks}"
             )
         if self.max_side % self.multiple:
             raise ValueError(f"max_side={self.max_side} is not a multiple of {self.multiple}")
@@ -107,19 +103,6 @@ class MLLMConfig:
     def diffusion_heads(self) -> int:
         """Attention heads of the diffusion head (released: of 128 channels)."""
         return self.diffusion_width // _HEAD_DIM
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> MLLMConfig:
-        """Build a configuration from the mapping that ``to_dict`` gives.
-
-        Raises:
-            ValueError: a name is not a field, or a value is impossible.
-        """
-        return from_mapping(cls, values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return asdict(self)
 
 
 PRESETS: Mapping[str, MLLMConfig] = {

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from uniwetok.ar.diffusion_head import Denoiser, DiffusionHead, HeadSizes, PatchBlock
+from uniwetok.ar.config import HeadSizes
+from uniwetok.ar.diffusion_head import Denoiser, DiffusionHead, PatchBlock
 from uniwetok.ar.layers import Linear
 
 _MAX_PERIOD = 10000.0

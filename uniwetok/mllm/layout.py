@@ -24,25 +24,30 @@ import torch
 from torch import Tensor
 
 from uniwetok.ar.transformer import patch_order
-from uniwetok.mllm import special_tokens as special
-from uniwetok.mllm.errors import MLLMError
+from uniwetok.mllm.config import MLLMConfig, MLLMError
 from uniwetok.mllm.segments import (
+    IMAGE_PAD,
+    VISION_END,
+    VISION_START,
     Canvas,
     Image,
     Marker,
     Segment,
     Text,
     Turn,
+    check_tokenizer,
     conversation,
     drawing_context,
+    query_token,
     reply_opening,
+    resolution_token,
+    special_tokens,
     turn_end,
 )
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from uniwetok.mllm.config import MLLMConfig
 
 NO_TARGET = -100
 """Where a position predicts no text."""
@@ -85,21 +90,13 @@ class SequenceBuilder:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: MLLMConfig) -> None:
-        special.check_tokenizer(tokenizer, config)
+        check_tokenizer(tokenizer, config)
         self.tokenizer = tokenizer
         self.config = config
         known = tokenizer.get_vocab()
-        self.special_ids = {name: int(known[name]) for name in special.special_tokens(config)}
+        self.special_ids = {name: int(known[name]) for name in special_tokens(config)}
         # Sets the tokenizer to plain text once and for all: doing so is not safe among threads.
         self.encode("")
-
-    def understanding(self, turns: Sequence[Turn]) -> TokenSequence:
-        """Lay out a conversation; the loss is on what the assistant says and on its end."""
-        return self.build(conversation(turns))
-
-    def text_to_image(self, prompt: str | None, codes: Tensor) -> TokenSequence:
-        """Lay out a caption and its image; without a prompt, the null branch of guidance."""
-        return self.editing([], prompt, codes)
 
     def editing(
         self, sources: Sequence[Tensor], instruction: str | None, codes: Tensor
@@ -162,12 +159,12 @@ class SequenceBuilder:
             The position of the last resolution token, the first that predicts.
         """
         check_grid(rows, columns, self.config)
-        draft.add(self.special_ids[special.VISION_START])
-        draft.add(self.special_ids[special.resolution_token(rows)])
-        draft.add(self.special_ids[special.resolution_token(columns)])
+        draft.add(self.special_ids[VISION_START])
+        draft.add(self.special_ids[resolution_token(rows)])
+        draft.add(self.special_ids[resolution_token(columns)])
         first = len(draft.ids) - 1
         for place in range(1, self.config.parallel_tokens if generated else 1):
-            draft.add(self.special_ids[special.query_token(place)], joins=True)
+            draft.add(self.special_ids[query_token(place)], joins=True)
         return first
 
     def _add_image(self, draft: _Draft, image: Image) -> None:
@@ -189,8 +186,8 @@ class SequenceBuilder:
             draft.conditions.extend(range(first, first + count))
         step = self.config.parallel_tokens if image.generated else 1
         for place in range(count):
-            draft.add(self.special_ids[special.IMAGE_PAD], joins=place % step > 0)
-        draft.add(self.special_ids[special.VISION_END])
+            draft.add(self.special_ids[IMAGE_PAD], joins=place % step > 0)
+        draft.add(self.special_ids[VISION_END])
 
 
 @dataclass

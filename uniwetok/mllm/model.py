@@ -12,19 +12,16 @@ from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.ar.model import flip_bits
 from uniwetok.mllm import checkpoint
-from uniwetok.mllm.errors import MLLMError
+from uniwetok.mllm.batch import MASKED, Batch, check_attention, fitted_mask, packed_mask
+from uniwetok.mllm.config import MLLMConfig, MLLMError
 from uniwetok.mllm.head import Projector, VisionHead, grid_embedding
 from uniwetok.mllm.layout import NO_TARGET
-from uniwetok.mllm.masks import MASKED, check_attention, fitted_mask, packed_mask
-from uniwetok.mllm.special_tokens import add_special_tokens
+from uniwetok.mllm.segments import add_special_tokens
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
     from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
     from transformers.modeling_outputs import BaseModelOutputWithPast
-
-    from uniwetok.mllm.batch import Batch
-    from uniwetok.mllm.config import MLLMConfig
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,10 +11,9 @@ import torch
 from PIL import Image as PilImage
 from torch import Tensor
 
-from uniwetok.mllm.errors import MLLMError
+from uniwetok.mllm.config import MLLMConfig, MLLMError
 
 if TYPE_CHECKING:
-    from uniwetok.mllm.config import MLLMConfig
     from uniwetok.tokenizer import UniWeTok
 
 _LEAST_TOKENS = 2

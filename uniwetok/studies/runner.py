@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from uniwetok.files import write_json
-from uniwetok.losses.errors import MissingWeights
+from uniwetok.losses.config import MissingWeights
 from uniwetok.losses.teachers import EfficientNetLiteTeacher
 from uniwetok.randomness import stream
 from uniwetok.studies.measure import Side, measure

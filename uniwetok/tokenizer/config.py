@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from uniwetok.fields import from_mapping
+from uniwetok.fields import Mapped, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ _RELEASED_BITS_PER_GROUP = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniWeTokConfig:
+class UniWeTokConfig(Mapped):
     """Sizes of a UniWeTok autoencoder; the defaults are the paper's (Tab. 14-33).
 
     Raises:
@@ -74,10 +74,10 @@ class UniWeTokConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "channel_multipliers", tuple(self.channel_multipliers))
         for name in ("in_channels", "out_channels", "channels", "latent_channels", "groups"):
-            self._check_integer(name, getattr(self, name), minimum=1)
+            check_count(name, getattr(self, name))
         for name in ("num_res_blocks", "attention_blocks", "register_tokens"):
-            self._check_integer(name, getattr(self, name), minimum=0)
-        self._check_integer("heads", self.heads, minimum=1)
+            check_count(name, getattr(self, name), least=0)
+        check_count("heads", self.heads)
         if not isinstance(self.siglu, bool):
             raise ValueError(f"siglu must be True or False, got {self.siglu!r}")
         self._check_widths()
@@ -85,17 +85,14 @@ class UniWeTokConfig:
             raise ValueError(
                 f"groups={self.groups} does not divide latent_channels={self.latent_channels}"
             )
-        if self.attention_blocks and self.width % (4 * self.heads):
-            raise ValueError(
-                f"heads={self.heads} does not split width {self.width} into heads whose size is a "
-                f"multiple of 4, as the two-dimensional rotary embedding needs"
-            )
+        if self.attention_blocks:
+            check_heads(self.width, self.heads)
 
     def _check_widths(self) -> None:
         if not self.channel_multipliers:
             raise ValueError("channel_multipliers is empty: give one multiplier a level")
         for multiplier in self.channel_multipliers:
-            self._check_integer("channel_multipliers", multiplier, minimum=1)
+            check_count("channel_multipliers", multiplier)
         for width in self.widths:
             if width % NORM_GROUPS:
                 raise ValueError(
@@ -113,11 +110,6 @@ class UniWeTokConfig:
                 "bottleneck='single' widens in residual blocks and num_res_blocks=0 has none; "
                 "use bottleneck='double'"
             )
-
-    @staticmethod
-    def _check_integer(name: str, value: object, minimum: int) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise ValueError(f"{name} must be an integer >= {minimum}, got {value!r}")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -140,11 +132,6 @@ class UniWeTokConfig:
         return 2 * self.downsample
 
     @property
-    def bits_per_token(self) -> int:
-        """Bits of one token (paper: 128)."""
-        return self.latent_channels
-
-    @property
     def bits_per_group(self) -> int:
         """Bits of one group of a token (paper, d' = 8)."""
         return self.latent_channels // self.groups
@@ -153,15 +140,6 @@ class UniWeTokConfig:
     def bytes_per_token(self) -> int:
         """Bytes of one packed token, the last one padded with zero bits (paper: 16)."""
         return -(-self.latent_channels // 8)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> UniWeTokConfig:
-        """Build a configuration from the mapping that ``to_dict`` gives.
-
-        Raises:
-            ValueError: a name is not a field, or a value is impossible.
-        """
-        return from_mapping(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""
@@ -223,3 +201,18 @@ def default_groups(latent_channels: int) -> int:
     """Number of groups when nothing names it: groups of 8 bits, or one if 8 does not divide."""
     full, rest = divmod(latent_channels, _RELEASED_BITS_PER_GROUP)
     return 1 if rest else full
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Require heads of a size that two-dimensional rotary positions can turn.
+
+    Half of a head's channels turn with the row, half with the column, and they turn in pairs.
+
+    Raises:
+        ValueError: they are of another size.
+    """
+    if width % (4 * heads):
+        raise ValueError(
+            f"heads={heads} does not split width {width} into heads whose size is a multiple of 4, "
+            f"as the two-dimensional rotary embedding needs"
+        )

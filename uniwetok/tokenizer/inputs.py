@@ -25,12 +25,12 @@ def check_images(x: Tensor, config: UniWeTokConfig) -> None:
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise TypeError(
-            f"images must be a floating tensor in [-1, 1], got {_describe(x)}; "
+            f"images must be a floating tensor in [-1, 1], got {describe(x)}; "
             f"convert 8-bit images with x / 127.5 - 1"
         )
     channels, least = config.in_channels, config.min_image_size
     if x.ndim != 4 or x.shape[1] != channels or not x.shape[0]:
-        raise ValueError(f"images must be (batch, {channels}, H, W), got {_describe(x)}")
+        raise ValueError(f"images must be (batch, {channels}, H, W), got {describe(x)}")
     if min(x.shape[2:]) < least:
         raise ValueError(
             f"an image of {x.shape[2]}x{x.shape[3]} is too small: both sides need at least {least} "
@@ -48,12 +48,12 @@ def check_codes(codes: Tensor, config: UniWeTokConfig) -> None:
     """
     if not isinstance(codes, Tensor) or not codes.is_floating_point():
         raise TypeError(
-            f"codes must be a floating tensor of +1 and -1, got {_describe(codes)}; "
+            f"codes must be a floating tensor of +1 and -1, got {describe(codes)}; "
             f"bytes become codes with unpack()"
         )
     bits = config.latent_channels
     if codes.ndim != 4 or codes.shape[1] != bits or not codes.numel():
-        raise ValueError(f"codes must be (batch, {bits}, h, w), got {_describe(codes)}")
+        raise ValueError(f"codes must be (batch, {bits}, h, w), got {describe(codes)}")
 
 
 def check_grid(grid: tuple[int, int], size: tuple[int, int] | None, config: UniWeTokConfig) -> None:
@@ -85,9 +85,9 @@ def check_noise(noise: Tensor, codes: Tensor) -> None:
         ValueError: another shape.
     """
     if not isinstance(noise, Tensor) or not noise.is_floating_point():
-        raise TypeError(f"noise must be a floating tensor, got {_describe(noise)}")
+        raise TypeError(f"noise must be a floating tensor, got {describe(noise)}")
     if noise.shape != codes.shape:
-        raise ValueError(f"noise is {_describe(noise)}; these codes need {tuple(codes.shape)}")
+        raise ValueError(f"noise is {describe(noise)}; these codes need {tuple(codes.shape)}")
 
 
 def draw_noise(codes: Tensor, generator: Generators | None) -> Tensor:
@@ -132,7 +132,8 @@ def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
     return x[:, :, top : top + height, left : left + width]
 
 
-def _describe(value: object) -> str:
+def describe(value: object) -> str:
+    """Give a tensor's shape and dtype, or another value's type, for messages."""
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     return type(value).__name__

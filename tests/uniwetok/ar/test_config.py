@@ -61,8 +61,8 @@ def test_dictionary_round_trip():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": 0}, "width must be an integer >= 1, got 0"),
-        ({"layers": 2.0}, "layers must be an integer >= 1, got 2.0"),
+        ({"width": 0}, "width=0 must be a whole number of at least 1"),
+        ({"layers": 2.0}, "layers=2.0 must be a whole number of at least 1"),
         ({"heads": 5}, "heads=5 does not split width 32"),
         ({"diffusion_modulations": 3}, "diffusion_modulations=3 does not divide"),
         ({"parallel_tokens": 2}, "parallel_tokens=2 is not the size of square patches"),

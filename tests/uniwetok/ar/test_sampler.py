@@ -219,7 +219,7 @@ def test_the_tokenizer_decodes_samples(serial):
         ({"labels": torch.tensor([1000])}, ValueError, "label 1000 is none of the 10 classes 0..9"),
         ({"labels": [1]}, TypeError, "labels must be an int64 tensor, got list"),
         ({"labels": torch.tensor([], dtype=torch.int64)}, ValueError, r"labels must be \(batch,\)"),
-        ({"steps": 0}, ValueError, "steps must be an integer >= 1, got 0"),
+        ({"steps": 0}, ValueError, "steps=0 must be a whole number of at least 1"),
         ({"generators": streams(1, 2)}, ValueError, "2 generators for 1 samples"),
         ({"generators": torch.Generator()}, ValueError, "a single generator for 1 samples"),
         ({"streams": "released"}, ValueError, "pass a single generator"),

@@ -93,7 +93,7 @@ def test_truncated_weights(folder):
         ({"width": 8}, r"26 tensors do not fit: pre\.query \(file \(1, 1, 32\), model"),
         ({"config": {"post": False}}, "tensors do not fit: .*not of these heads"),
         ({"width": 33}, "attention_heads=4 does not divide the teacher's width 33"),
-        ({"width": "32"}, "width must be an integer >= 1, got '32'"),
+        ({"width": "32"}, "width='32' must be a whole number of at least 1"),
         ({"teacher": None}, "teacher must be a string"),
         ({"depth": 1}, r"missing fields \[\], unknown \['depth'\]"),
         ({"config": {"head": "mlp"}}, "head='mlp' is unknown"),

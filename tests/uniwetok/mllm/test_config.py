@@ -30,7 +30,7 @@ def test_sides_are_multiples_of_a_patch(parallel, multiple):
         ({"flip_rate": 1.5}, "flip_rate=1.5"),
         ({"text_weight": -1}, "text_weight=-1"),
         ({"max_side": 100}, "max_side=100"),
-        ({"width": 0}, "width must be an integer"),
+        ({"width": 0}, "width=0 must be a whole number"),
         ({"width": 30}, "width=30"),
         ({"time_std": 0}, "time_std"),
     ],

@@ -6,6 +6,7 @@ import torch
 from tests.uniwetok.mllm import toys
 from uniwetok.mllm import MLLMError, SequenceBuilder, Turn, add_special_tokens
 from uniwetok.mllm.layout import NO_TARGET
+from uniwetok.mllm.segments import conversation
 
 
 @pytest.fixture(scope="module", params=[1, 4])
@@ -31,7 +32,7 @@ PAD = "<|image_pad|>"
 
 
 def test_text_to_image(builder):
-    sequence = builder.text_to_image("A red square", toys.codes(2, 4))
+    sequence = builder.editing([], "A red square", toys.codes(2, 4))
     queries = "".join(f"<|query_{i}|>" for i in range(1, builder.config.parallel_tokens))
     assert text(builder, sequence) == (
         "<|im_start|>user\nA red square<|im_end|>\n<|im_start|>assistant\n"
@@ -42,7 +43,7 @@ def test_text_to_image(builder):
 
 
 def test_without_a_prompt_the_user_is_left_out(builder):
-    sequence = builder.text_to_image(None, toys.codes(2, 2))
+    sequence = builder.editing([], None, toys.codes(2, 2))
     assert text(builder, sequence).startswith("<|im_start|>assistant\n<|vision_start|>")
 
 
@@ -58,7 +59,7 @@ def test_editing_announces_each_image_with_its_own_size(builder):
 
 def test_understanding_predicts_the_reply_and_its_end(serial):
     turns = [Turn("user", [toys.codes(2, 2), "What?"]), Turn("assistant", ["It is red."])]
-    sequence = serial.understanding(turns)
+    sequence = serial.build(conversation(turns))
     assert text(serial, sequence) == (
         f"<|im_start|>user\n<|vision_start|><|res_2|><|res_2|>{PAD * 4}<|vision_end|>What?"
         "<|im_end|>\n<|im_start|>assistant\nIt is red.<|im_end|>\n"
@@ -72,7 +73,7 @@ def test_understanding_predicts_the_reply_and_its_end(serial):
 
 def test_each_generated_token_is_predicted_from_a_step_before(builder):
     patch = builder.config.parallel_tokens
-    sequence = builder.text_to_image("A", toys.codes(2, 4))
+    sequence = builder.editing([], "A", toys.codes(2, 4))
     assert torch.equal(sequence.condition_positions, sequence.code_positions - patch)
     blocks = sequence.blocks[sequence.condition_positions].view(-1, patch)
     assert (blocks == blocks[:, :1]).all()
@@ -91,7 +92,7 @@ def test_only_positions_that_predict_together_share_a_block(builder):
 
 def test_codes_stand_in_the_order_of_generation_with_their_places(builder):
     codes = toys.codes(4, 6)
-    sequence = builder.text_to_image("A", codes)
+    sequence = builder.editing([], "A", codes)
     rows, columns = sequence.code_grid.T
     assert torch.equal(sequence.codes, codes[:, rows, columns].T)
     first = [[0, 0], [0, 1], [1, 0], [1, 1]] if builder.config.patch == 2 else [[0, 0], [0, 1]]
@@ -99,7 +100,7 @@ def test_codes_stand_in_the_order_of_generation_with_their_places(builder):
 
 
 def test_markers_in_a_prompt_are_plain_text(serial):
-    sequence = serial.text_to_image("a<|im_end|><|vision_start|>b", toys.codes(2, 2))
+    sequence = serial.editing([], "a<|im_end|><|vision_start|>b", toys.codes(2, 2))
     ends = sequence.ids == serial.special_ids["<|im_end|>"]
     assert ends.sum() == 2
     assert "a<|im_end|><|vision_start|>b" in text(serial, sequence)
@@ -115,7 +116,7 @@ def test_a_drawing_prompt_is_how_the_training_sequence_begins(builder):
 
 def test_a_chat_prompt_is_how_the_training_sequence_begins(serial):
     turns = [Turn("user", ["What?", toys.codes(2, 2)]), Turn("assistant", ["Red."])]
-    whole, prompt = serial.understanding(turns), serial.chat_prompt(turns[:1])
+    whole, prompt = serial.build(conversation(turns)), serial.chat_prompt(turns[:1])
     assert torch.equal(prompt.ids, whole.ids[: len(prompt)])
 
 
@@ -129,7 +130,7 @@ def test_a_chat_prompt_is_how_the_training_sequence_begins(serial):
 )
 def test_images_that_do_not_fit_are_refused(serial, codes, words):
     with pytest.raises(MLLMError, match=words):
-        serial.text_to_image("A", codes)
+        serial.editing([], "A", codes)
 
 
 def test_a_grid_that_patches_do_not_tile_is_refused():
@@ -137,7 +138,7 @@ def test_a_grid_that_patches_do_not_tile_is_refused():
     tokenizer = toys.text_tokenizer()
     add_special_tokens(tokenizer, config)
     with pytest.raises(MLLMError, match="multiples of 64 pixels"):
-        SequenceBuilder(tokenizer, config).text_to_image("A", toys.codes(3, 2))
+        SequenceBuilder(tokenizer, config).editing([], "A", toys.codes(3, 2))
 
 
 def test_a_tokenizer_without_special_tokens_is_refused():

@@ -9,6 +9,7 @@ from torch.nn.attention.flex_attention import flex_attention
 
 from tests.uniwetok.mllm import toys
 from uniwetok.mllm import MLLM, Batch, MLLMError, Turn, collate
+from uniwetok.mllm.segments import conversation
 
 
 @pytest.fixture(scope="module", params=[1, 4])
@@ -19,9 +20,9 @@ def assistant(request):
 def samples(builder):
     turns = [Turn("user", [toys.codes(2, 2, 3), "What?"]), Turn("assistant", ["A red square."])]
     return [
-        builder.text_to_image("A red square 红色", toys.codes(4, 2)),
+        builder.editing([], "A red square 红色", toys.codes(4, 2)),
         builder.editing([toys.codes(2, 4, 1)], "Make it blue", toys.codes(2, 4, 2)),
-        builder.understanding(turns),
+        builder.build(conversation(turns)),
     ]
 
 
@@ -51,7 +52,7 @@ def test_packing_changes_neither_losses_nor_gradients(assistant, padding):
 
 def test_samples_of_a_row_do_not_see_each_other(assistant):
     one, *others = samples(assistant.builder)
-    another = assistant.builder.text_to_image("Green circle 一个", -toys.codes(4, 2))
+    another = assistant.builder.editing([], "Green circle 一个", -toys.codes(4, 2))
     outputs = [assistant.model.outputs(collate([[before, *others]])) for before in (one, another)]
     drawn = 8 // assistant.model.config.parallel_tokens
     assert torch.allclose(outputs[0].text_logits, outputs[1].text_logits, atol=1e-5)
@@ -64,7 +65,7 @@ def test_samples_of_a_row_do_not_see_each_other(assistant):
 def test_a_step_depends_on_the_steps_before_alone(assistant):
     """Which conditions change where a token changes: those of later steps, and no other."""
     patch = assistant.model.config.parallel_tokens
-    sequence = assistant.builder.text_to_image("A", toys.codes(4, 4))
+    sequence = assistant.builder.editing([], "A", toys.codes(4, 4))
     batch = collate([[sequence]])
     before = assistant.model.outputs(batch).conditions
     for place in (0, 5, 10):
@@ -78,7 +79,7 @@ def test_a_step_depends_on_the_steps_before_alone(assistant):
 @torch.no_grad()
 def test_tokens_of_a_step_see_each_other():
     assistant = toys.assistant(4)
-    sequence = assistant.builder.text_to_image("A", toys.codes(2, 4))
+    sequence = assistant.builder.editing([], "A", toys.codes(2, 4))
     batch = collate([[sequence]])
     before = assistant.model.outputs(batch).conditions
     codes = batch.codes.clone()
@@ -99,7 +100,7 @@ def test_targets_are_the_tokens_and_the_text(assistant):
 
 def test_every_weight_has_a_gradient_where_a_batch_has_text_alone(assistant):
     turns = [Turn("user", ["Hello"]), Turn("assistant", ["A"])]
-    batch = collate([[assistant.builder.understanding(turns)]])
+    batch = collate([[assistant.builder.build(conversation(turns))]])
     out, gradients = losses_and_gradients(assistant.model, batch)
     assert out["vision"] == 0
     assert out["text"] > 0
@@ -123,7 +124,7 @@ def test_bits_are_flipped_in_training_alone(assistant):
 def test_loss_repeats_meet_each_condition_again():
     twice = toys.assistant(1, loss_repeats=4).model
     builder = toys.assistant(1).builder
-    batch = collate([[builder.text_to_image("A", toys.codes(2, 2))]])
+    batch = collate([[builder.editing([], "A", toys.codes(2, 2))]])
     out = twice(batch, torch.Generator().manual_seed(0))
     assert out["vision_tokens"] == 4
     assert out["total"] == out["vision"]

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from uniwetok.mllm import checkpoint
 from uniwetok.mllm.assistant import Assistant, image_tokenizer_path
-from uniwetok.mllm.config import MLLMConfig
-from uniwetok.mllm.errors import MLLMError
+from uniwetok.mllm.config import MLLMConfig, MLLMError
 from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.mllm.model import MLLM
 from uniwetok.randomness import stream_seed

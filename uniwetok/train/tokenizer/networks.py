@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from uniwetok.losses.adversarial import DiscriminatorLoss, DiscriminatorTerms, PatchDiscriminator
-from uniwetok.losses.errors import MissingWeights
+from uniwetok.losses.config import MissingWeights
 from uniwetok.losses.heads import load_heads
 from uniwetok.losses.perceptual import Lpips
 from uniwetok.losses.prior import GenerativeAwarePrior

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.uniwetok.mllm import toys
 from uniwetok.mllm import SequenceBuilder
-from uniwetok.mllm.special_tokens import add_special_tokens
+from uniwetok.mllm.segments import add_special_tokens
 from uniwetok.train.engine.settings import OptimizerConfig
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.config import SequenceData
