@@ -175,7 +175,7 @@ def test_bad_requests_are_refused(serial):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "steps must be"),
+        ({"steps": 0}, "steps=0 must be"),
         ({"height": 64}, "both, or neither"),
         ({"cfg": -1}, "guidance by text must be"),
         ({"image_cfg": float("nan")}, "guidance by image must be"),
