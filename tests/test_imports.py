@@ -66,8 +66,13 @@ MODULES = {module_of(path): path for path in FILES}
 def imports_of(module: str) -> set[str]:
     """Our modules that one imports, those for type checking too."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
+    path = MODULES[module]
+    # What a package imports when first asked for it stands in its stub.
+    files = [path, *path.parent.glob("__init__.pyi")] if path.name == "__init__.py" else [path]
+    for node in (n for f in files for n in ast.walk(ast.parse(f.read_text(encoding="utf-8")))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            found |= {f"{module}.{node.module}"} & set(MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module:
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= (inner & set(MODULES)) or ({node.module} & set(MODULES))
         elif isinstance(node, ast.Import):

@@ -18,7 +18,7 @@ def test_every_public_name_is_there(name):
 
 def test_unknown_names_are_refused():
     package = importlib.import_module("uniwetok.losses")
-    with pytest.raises(AttributeError, match=r"module 'uniwetok.losses' has no attribute 'Nope'"):
+    with pytest.raises(AttributeError, match=r"uniwetok\.losses attribute Nope"):
         package.Nope  # noqa: B018
 
 
