@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from uniwetok.ar.config import BitDanceConfig
-from uniwetok.presets.preset import IMAGENET
+from uniwetok.presets.preset import IMAGENET, BasePreset
 from uniwetok.train.ar.config import ARTraining
 from uniwetok.train.codes.config import CodesConfig
-from uniwetok.train.engine.overrides import to_dict
 from uniwetok.train.engine.settings import OptimizerConfig
 
 _OPEN = (
@@ -23,27 +22,12 @@ _TOKENIZER = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ARPreset:
-    """A training run of the class-to-image model under a name."""
+class ARPreset(BasePreset[ARTraining]):
+    """A training run of the class-to-image model."""
 
-    name: str
-    """What `--preset` takes."""
-    title: str
-    """What it trains, in one line."""
-    config: ARTraining
-    """All settings."""
     source: str = "Tab. 9"
-    """Where the paper describes it."""
     data: str = IMAGENET
-    """Images it was trained on, in the paper's words."""
     notes: tuple[str, ...] = (_OPEN, _TOKENIZER)
-    """What the paper leaves open, and what is done about it here."""
-    needs: tuple[str, ...] = ()
-    """Settings that have no default."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON-ready values."""
-        return to_dict(self.config)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that a publication would name."""

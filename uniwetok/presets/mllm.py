@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from uniwetok.mllm.config import MLLMConfig
-from uniwetok.train.engine.overrides import to_dict
+from uniwetok.presets.preset import BasePreset
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.config import SequenceData
 
@@ -19,27 +19,11 @@ _INIT = "Starts from the pretrained model: --set init=runs/train/mllm-pretrain/m
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLLMPreset:
-    """A training run of the multimodal model under a name."""
+class MLLMPreset(BasePreset[MLLMTraining]):
+    """A training run of the multimodal model; `--preset` takes its name also without "mllm-"."""
 
-    name: str
-    """What `--preset` takes; also without "mllm-"."""
-    title: str
-    """What it trains, in one line."""
-    config: MLLMTraining
-    """All settings."""
-    data: str
-    """Records it is trained on."""
     source: str = "Section 4.2"
-    """Where the paper describes it."""
     notes: tuple[str, ...] = _OPEN
-    """What the paper leaves open, and what is done about it here."""
-    needs: tuple[str, ...] = ()
-    """Settings that have no default."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON-ready values."""
-        return to_dict(self.config)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that a publication would name."""

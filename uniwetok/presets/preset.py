@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from uniwetok.losses.config import PriorConfig
 from uniwetok.train.engine.overrides import to_dict
 from uniwetok.train.tokenizer.config import TokenizerTraining
 
+C = TypeVar("C")
 IMAGENET = "IN-1K training set"
 DATACOMP = "DataComp-1B"
 NOTHING = "-"
@@ -16,8 +17,8 @@ NOTHING = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preset:
-    """A training run under a name."""
+class BasePreset(Generic[C]):
+    """A training run under a name, whatever it trains."""
 
     name: str
     """What `--preset` takes."""
@@ -26,8 +27,8 @@ class Preset:
     source: str
     """Where the paper describes it."""
     data: str
-    """Images it was trained on, in the paper's words; for people, `--data` says where they are."""
-    config: TokenizerTraining
+    """What it was trained on, in the paper's words; for people, `--data` says where it is."""
+    config: C
     """All settings."""
     notes: tuple[str, ...] = ()
     """What the paper leaves open or contradicts, and what is done about it here."""
@@ -37,6 +38,11 @@ class Preset:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-ready values."""
         return to_dict(self.config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset(BasePreset[TokenizerTraining]):
+    """A training run of the tokenizer."""
 
     def settings(self) -> dict[str, Any]:
         """Return the settings in the words and order of the paper's tables (Tab. 14-33)."""
