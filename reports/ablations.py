@@ -32,7 +32,7 @@ class AblationTable:
     """One table, whose rows are the checkpoints that training writes to `DIR/PRESET/model`.
 
     Args:
-        number: Of the table.
+        number: The table's, 1 to 7.
     """
 
     def __init__(self, number: int) -> None:

@@ -37,7 +37,7 @@ def read_list(path: Path, name: str, form: str) -> list[Any]:
 
     Args:
         path: The file.
-        name: Of the option and of the list.
+        name: Name of the option and of the list.
         form: How the list is written, for the message.
 
     Raises:

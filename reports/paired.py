@@ -66,9 +66,13 @@ def paired_differences(
     right = np.stack([b[name] for name in names], axis=1)
     usable = np.isfinite(left) & np.isfinite(right)
     weight = np.where(usable, np.stack([weights[name] for name in names], axis=1), 0.0)
+    # A weighted mean is a quotient of two sums, and so is each resample's. Pairs without a value on
+    # both sides have weight 0 and stay in the draws, as in the runs' own intervals.
     change = np.where(usable, right - np.where(usable, left, 0.0), 0.0) * weight
     columns = np.concatenate([change, weight], axis=1)
     if clusters is not None:
+        # Summed first, so that a cluster is drawn as one: its samples vary together, and drawing
+        # them apart would make the interval too narrow.
         columns = np.stack([np.bincount(clusters, column) for column in columns.T], axis=1)
     draws = _draw(columns, seed, resamples)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -130,5 +134,6 @@ def _difference(
 
 def _p_value(drawn: Floats) -> float:
     """Twice the smaller share of draws on one side of 0; the value itself counts as a draw."""
+    # Plus one above and below: finitely many draws cannot show a p-value of 0.
     below, above = int((drawn <= 0).sum()), int((drawn >= 0).sum())
     return min(1.0, 2 * (min(below, above) + 1) / (len(drawn) + 1))

@@ -140,7 +140,7 @@ def values_of(
 
 
 def clusters_of(metrics: Iterable[str], samples: Columns) -> NDArray[np.int64] | None:
-    """The cluster of each sample, where a metric says that samples hang together."""
+    """The cluster of each sample, where a metric says which samples are not independent."""
     for metric in metrics:
         plugin = METRICS.get(metric) if metric in METRICS else None
         if isinstance(plugin, ClusteredMetric):

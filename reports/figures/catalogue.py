@@ -54,7 +54,7 @@ def draw(
     """Draw figures into a folder.
 
     Args:
-        names: Of the figures; all if empty, and then those that cannot be drawn are left out.
+        names: Figures to draw; all if empty, leaving out those that cannot be drawn.
         material: What to draw.
         folder: Where the files go.
         formats: 'png', 'svg' or both.

@@ -194,6 +194,8 @@ def _from_intervals(metric: str, new: MetricValue, old: MetricValue) -> tuple[Ru
             f"rule {metric!r}: neither direction of {metric} is better, give a bound such as "
             f"{metric}<=+0"
         )
+    # Independent errors add as squares. The runs share their samples, whose values mostly rise and
+    # fall together, so that this is rather too wide than too narrow.
     halves = [
         (cell.ci_high - cell.ci_low) / 2
         for cell in (new, old)

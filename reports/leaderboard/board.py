@@ -157,5 +157,6 @@ def ranks(spans: Sequence[tuple[float, float]]) -> list[int]:
     Args:
         spans: Low and high end of each interval, greater being better.
     """
+    # An interval lies wholly above another where its low end is above the other's high end.
     lows = sorted(low for low, _ in spans)
     return [1 + len(lows) - bisect_right(lows, high) for _, high in spans]

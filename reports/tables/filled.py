@@ -72,7 +72,7 @@ class Row:
     reasons: tuple[str, ...] = ()
     """Why a measured row does not compare with the paper's; empty where it does."""
     number: int = 0
-    """Of a measured row within its table, from 1."""
+    """Number of a measured row within its table, from 1."""
 
     @property
     def protocols(self) -> str:

@@ -200,6 +200,7 @@ class Denoiser(nn.Module):
                 nn.init.zeros_(module.bias)
         for name in ("0.weight", "2.weight"):
             nn.init.normal_(self.time_embed.mlp.get_parameter(name), std=0.02)
+        # adaLN-zero: with gates at 0 every block starts as the identity, and the output as 0.
         zero = [*self.ada_ln_blocks, self.final_layer.ada_ln_modulation, self.final_layer.linear]
         for layer in zero:
             nn.init.zeros_(layer.weight)
@@ -265,9 +266,11 @@ class DiffusionHead(nn.Module):
         self, target: Tensor, condition: Tensor, generator: torch.Generator | None
     ) -> Tensor:
         """Predict the velocity at logit-normal times, less the true one."""
+        # Logit-normal times, most of them about 0.3: rather noise than bits, but not noise alone.
         normal = torch.randn(len(target), generator=generator, device=target.device)
         time = (normal * self.time_std + self.time_mean).sigmoid()
         error = self._error(target, condition, time, generator)
+        # v = (x - z) / (1 - t), so an error in x weighs 1 / (1 - t); bounded, for that diverges.
         remaining = (1 - time).clamp(min=LAST_STEP).view(-1, *[1] * (target.ndim - 1))
         return error / remaining
 
@@ -275,6 +278,7 @@ class DiffusionHead(nn.Module):
         self, target: Tensor, condition: Tensor, time: Tensor, generator: torch.Generator | None
     ) -> Tensor:
         """Predict bits from their mixture with fresh noise at the given times, less the bits."""
+        # The linear path from noise (t = 0) to bits (t = 1). Tokens of one row share their time.
         noise = torch.randn(target.shape, generator=generator, device=target.device)
         t = time.view(-1, *[1] * (target.ndim - 1))
         noisy = (1 - t) * noise + t * target

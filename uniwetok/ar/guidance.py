@@ -86,6 +86,7 @@ class Guidance:
             time: diffusion time in 0..1.
         """
         if self.schedule == "linear":
+            # Rises with the part of the image that is drawn.
             return 1 + (self.scale - 1) * step / steps
         low, high = self.interval
         if self.schedule == "interval" and not low <= time <= high:

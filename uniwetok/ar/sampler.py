@@ -86,6 +86,8 @@ def sample(
     drawn: list[Tensor] = []
     for step in range(config.steps):
         weights = [guidance.weight(step, config.steps, time) for time in solver.times]
+        # Released: where the first step is unguided, the null rows draw a first token of their own
+        # and keep it in their context; later tokens are always those of the image.
         apart = guided and not step and set(weights) == {1} and guidance.first_token == "released"
         shape = (2 * batch if apart else batch, config.parallel_tokens, config.latent_channels)
         noise = _draw_noise(generators, steps + 1, shape, batch).to(model.device)
@@ -98,6 +100,7 @@ def sample(
 
 def _start(model: BitDance, rows: Tensor, table: Tensor) -> tuple[Tensor, KeyValueCache]:
     """Run the class tokens of each different class once, and copy them to the rows."""
+    # A batch often has one class many times, and with guidance half of its rows are the null class.
     config = model.config
     classes, of_row = torch.unique(rows, return_inverse=True)
     prefix = KeyValueCache(config, len(classes), config.prefix, model.norm.weight)

@@ -82,6 +82,8 @@ class Solver:
         guided = drawn < len(condition)
         embedded = self.net.cond_embed(condition)
         z = predicted = noise[0]
+        # What depends on the condition alone is computed once, what depends on the time too once
+        # a chunk; only the denoiser's own layers run at each time.
         for first in range(0, len(self.times), _CHUNK):
             # In chunks: a matrix product over many times reads the weights once, but all times
             # together would take memory in proportion to the steps.
@@ -92,6 +94,7 @@ class Solver:
                 rows = len(condition) if guided and not unguided[step] else drawn
                 state = z.repeat(rows // drawn, 1, 1).to(self._dtype)
                 modulation = [part[index, :rows] for part in modulations]
+                # In float32 from here on: the state sums over a hundred small steps.
                 predicted = self._denoise(state, modulation).float()
                 if rows > drawn:
                     predicted = _guide(predicted.chunk(rows // drawn), weights[step])
@@ -100,6 +103,9 @@ class Solver:
         return predicted
 
     def _step(self, z: Tensor, predicted: Tensor, time: float, noise: Tensor) -> Tensor:
+        # Euler-Maruyama of dz = (v + (1 - t) s) dt + sqrt(2 (1 - t)) dw. For z = (1 - t) e + t x,
+        # v = x - e and the score is s = -e / (1 - t) = (t v - z) / (1 - t), so the drift is
+        # v + t v - z. The noise vanishes as t nears 1, where bits are decided.
         velocity = (predicted - z) / (1 - time)
         drift = (1 + time) * velocity - z
         noise_scale = math.sqrt(2 * (1 - time) * self.step_size)

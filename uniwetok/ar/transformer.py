@@ -198,6 +198,7 @@ class Transformer(Trunk):
             (rows, parallel_tokens, width), the conditioning of the first step.
         """
         x = self._prefix(labels)
+        # The only step that needs a mask: later ones see all that the cache holds.
         x = self.run(x, table[: x.shape[1]], self._mask(x.shape[1]), cache)
         return self._predictions(x[:, -self.config.parallel_tokens :], 0)
 
@@ -241,6 +242,9 @@ class Transformer(Trunk):
 
     def _mask(self, length: int) -> Tensor:
         """Causal mask (length, length) whose predictions' tokens see each other."""
+        # Positions come in groups of one prediction: the last class token with the queries
+        # predicts the first patch, and each patch predicts the next. Tokens of a group are drawn
+        # in one step, so in training too they must see each other: block-causal from there on.
         group = torch.arange(length, device=self.norm.weight.device)
         group = (group - (self.config.class_tokens - 1)).clamp(min=0) // self.config.parallel_tokens
         causal = torch.ones(length, length, dtype=torch.bool, device=group.device).tril()
@@ -264,6 +268,9 @@ def generation_order(config: BitDanceConfig) -> Tensor:
 
 def patch_order(rows: int, columns: int, patch: int) -> Tensor:
     """Raster index of each token of a grid, patch by patch, (rows * columns,) int64.
+
+    Tokens that are predicted together must follow each other in the sequence and be neighbours in
+    the image, whose dependence the diffusion head models; hence patches rather than raster runs.
 
     Args:
         rows: a multiple of ``patch``.

@@ -127,6 +127,8 @@ class LeCam(nn.Module):
             with torch.no_grad():
                 for average, logits in ((self.real_average, real), (self.fake_average, fake)):
                     average.lerp_(logits.mean().to(average.dtype), 1 - self.decay)
+        # As released, not the paper's plain squares: only logits that beat the other side's average
+        # are pulled back, which keeps the discriminator from growing ever surer.
         above = F.relu(real - self.fake_average).square().mean()
         below = F.relu(self.real_average - fake).square().mean()
         return above + below

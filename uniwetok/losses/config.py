@@ -44,14 +44,14 @@ class EntropyConfig:
     """
 
     weight: float = 0.1
-    """Of ``token_weight * token - codebook_weight * codebook`` in the total. Paper: no value.
-    Released: 0.1."""
+    """Weight of ``token_weight * token - codebook_weight * codebook`` in the total. Paper: no
+    value. Released: 0.1."""
     token_weight: float = 1.0
-    """Of the token entropy, which is minimised. Paper: silent. Released: 1."""
+    """Weight of the token entropy, which is minimised. Paper: silent. Released: 1."""
     codebook_weight: float = 1.0
-    """Of the codebook entropy, which is maximised. Paper: silent. Released: 1."""
+    """Weight of the codebook entropy, which is maximised. Paper: silent. Released: 1."""
     temperature: float = 0.01
-    """Of the softmax over a group's codes. Paper: silent. Released: 0.01."""
+    """Temperature of the softmax over a group's codes. Paper: silent. Released: 0.01."""
     token_reduction: TokenReduction = "mean"
     """How a token's groups are combined. Paper: Eq. 3 sums them, which is 16 times as much with 16
     groups. Released: their mean. Default: the mean, to which the released weights belong."""
@@ -81,13 +81,13 @@ class AdversarialConfig:
     """
 
     generator_weight: float = 0.1
-    """Of the tokenizer's adversarial loss, from the first step on. Paper: silent. Released: the
-    constant 0.1, which also disables the adaptive weight that the code still contains."""
+    """Weight of the tokenizer's adversarial loss, from the first step on. Paper: silent. Released:
+    the constant 0.1, which disables the adaptive weight that the code still contains."""
     lecam_weight: float = 0.05
-    """Of the LeCAM regulariser in the discriminator's loss. Paper: silent. Released: 0.05."""
+    """Weight of LeCAM in the discriminator's loss. Paper: silent. Released: 0.05."""
     lecam_decay: float = 0.999
-    """Of the moving averages of the mean logits. Paper: silent. Released: 0.999, from 0, without
-    correction of that start."""
+    """Decay of the moving averages of the mean logits. Paper: silent. Released: 0.999, starting
+    at 0 without bias correction."""
 
     def __post_init__(self) -> None:
         _check_not_negative(self, "generator_weight", "lecam_weight")
@@ -118,7 +118,8 @@ class DistillationConfig:
     "distill head: linear" (ImageNet) and later ones "attention" (DataComp); neither is described.
     Default: as in the ImageNet tables, mean over tokens and a linear map."""
     attention_heads: int = 16
-    """Of the attention head. Paper: silent. Default 16, as in the teacher's own pooling."""
+    """Attention heads of the attention pooling. Paper: silent. Default 16, as in the teacher's
+    own pooling."""
     mlp_ratio: int = 4
     """Hidden width of the attention head's MLP. Paper: silent. Default 4, the common choice."""
 
@@ -193,7 +194,8 @@ class TokenizerLossConfig:
     """
 
     lpips_weight: float = 1.0
-    """Of LPIPS-VGG; 0 leaves it out and needs no VGG weights. Paper: no value. Released: 1."""
+    """Weight of LPIPS-VGG; 0 leaves it out and needs no VGG weights. Paper: no value.
+    Released: 1."""
     commitment_weight: float = 0.0
     """Weight alpha of the commitment loss; see the function of this name for models without SigLu.
     Paper: 0 with SigLu. Released: 0.25, for WeTok without SigLu."""

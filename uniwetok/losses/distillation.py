@@ -89,9 +89,9 @@ class DistillationTerms:
     """Parts of the distillation loss; scalars in [0, 2] with gradients."""
 
     pre: Tensor | None
-    """Of the latents; None where it is switched off."""
+    """Cosine loss of the latents; None where it is switched off."""
     post: Tensor | None
-    """Of the codes; None where it is switched off."""
+    """Cosine loss of the codes; None where it is switched off."""
     total: Tensor
     """pre + eta * post (paper, Eq. 6)."""
 

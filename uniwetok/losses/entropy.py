@@ -129,6 +129,8 @@ def codebook_entropy(
     if reduce_across_processes and dist.is_available() and dist.is_initialized():
         reduced: Tensor = _SumOverProcesses.apply(torch.cat([sums.flatten(), tokens]))
         sums, tokens = reduced[:-1].view_as(sums), reduced[-1:]
+    # Entropy of the mean, not the mean of entropies: it is high where all codes are used alike,
+    # however surely each token chooses its own.
     means = sums / tokens
     if scope == "pooled":
         means = means.mean(0, keepdim=True)
@@ -147,6 +149,8 @@ def _check(latents: Tensor, groups: int) -> None:
 
 def _bit_entropies(latents: Tensor, scale: float) -> Tensor:
     """Sum the entropies of Bernoulli variables with logits ``scale * latents``."""
+    # H = softplus(-|l|) + |l| sigmoid(-|l|): of the same sign everywhere, no cancelling, and no
+    # log(0) where a bit is as good as decided.
     logits = (latents * scale).abs()
     return (F.softplus(-logits) + logits * torch.sigmoid(-logits)).sum()
 
@@ -156,6 +160,8 @@ def _code_sums(latents: Tensor, groups: int, scale: float) -> Tensor:
     batch, channels = latents.shape[:2]
     logits = latents.reshape(batch, groups, channels // groups, -1) * scale
     logits = logits.permute(1, 2, 0, 3).flatten(2)
+    # Bits are independent given a token, so a code's probability is a product of two halves'; the
+    # sum over tokens of outer products is one matrix product, 2^d entries from 2^(d/2) each.
     half = logits.shape[1] // 2
     lower, upper = _joint(logits[:, :half]), _joint(logits[:, half:])
     return (upper @ lower.mT).flatten(1)

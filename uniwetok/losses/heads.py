@@ -35,9 +35,9 @@ class HeadsCard:
     teacher: str
     """Name of the teacher: a model of open_clip, or "efficientnet-lite0"."""
     tag: str | None
-    """Of the teacher's pretrained weights, where it has several."""
+    """Name of the teacher's pretrained weights, where it has several."""
     width: int
-    """Of the teacher's embeddings."""
+    """Length of the teacher's embeddings."""
     channels: int
     """Bits of a token."""
     config: DistillationConfig

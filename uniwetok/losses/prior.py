@@ -88,6 +88,8 @@ class GenerativeAwarePrior(nn.Module):
                 f"of at least two tokens"
             )
         tokens = full_precision(codes).flatten(2).mT
+        # Both ways carry gradients unless detached: as targets, tokens become easier to predict; as
+        # context, more telling of those to come.
         target = tokens if self.query is not None else tokens[:, 1:]
         target = target.detach() if self.config.detach_target else target
         context = tokens.detach() if self.config.detach_context else tokens
@@ -118,6 +120,7 @@ class GenerativeAwarePrior(nn.Module):
         length = x.shape[1]
         head_dim = self.config.width // self.config.heads
         table = rotary_table(centers, grid, head_dim, prefix, torch.float32, x.device)[:length]
+        # Plainly causal: tokens are predicted one by one, each from those before it.
         causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         x = self.trunk.norm(self.trunk.run(x, table, causal))
         return x + self._positions(grid)[-length:]

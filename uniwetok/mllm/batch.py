@@ -59,6 +59,8 @@ class Batch:
 
         Memory grows with the square of the length. Padding sees padding, so that no row is empty.
         """
+        # Causal by blocks rather than by positions: tokens that are predicted together share one
+        # block and see each other, also those after them.
         same = self.samples[:, :, None] == self.samples[:, None, :]
         return (same & (self.blocks[:, :, None] >= self.blocks[:, None, :]))[:, None]
 

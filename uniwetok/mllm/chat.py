@@ -36,9 +36,9 @@ class Sampling:
     stop: Sequence[str] = ()
     """Texts at which a reply ends; they are no part of it."""
     temperature: float = 0.0
-    """Of the softmax; 0 takes the likeliest token."""
+    """Temperature of the softmax; 0 takes the likeliest token."""
     top_p: float = 1.0
-    """Least probability that the tokens drawn from must have together, likeliest first."""
+    """Nucleus sampling: only the likeliest tokens that reach this probability together are drawn."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -131,7 +131,8 @@ class Replies:
             inputs = model.table(torch.tensor(tokens, device=model.device))[:, None]
             positions = positions[:, -1:] + 1
             known = torch.cat([known, known.new_ones(len(known), 1, 1, 1)], dim=-1)
-            # Without a mask the language model takes the faster way.
+            # A single new token without padding sees everything: without a mask the language model
+            # can take its fast attention kernel.
             seen = known if padded else None
 
     def _choose(self, logits: Tensor) -> list[int]:
@@ -143,6 +144,8 @@ class Replies:
         # On the CPU, where a row's stream gives the same numbers on every device.
         shares = (logits / self._sampling.temperature).softmax(-1).cpu()
         ordered, order = shares.sort(dim=-1, descending=True)
+        # A token is left out where those before it reach top_p by themselves, so that the one that
+        # crosses it stays and at least one token is always left.
         beyond = ordered.cumsum(-1) - ordered >= self._sampling.top_p
         shares = shares.masked_fill(beyond.gather(1, order.argsort(-1)), 0)
         return [

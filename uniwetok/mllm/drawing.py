@@ -51,10 +51,10 @@ class Drawing:
     """
 
     height: int | None = None
-    """Of the images in pixels, a multiple of ``MLLMConfig.multiple``. None takes that of the first
-    source, and 1024 where there are no sources."""
+    """Height of the images in pixels, a multiple of ``MLLMConfig.multiple``. None takes the first
+    source's, or 1024 without sources."""
     width: int | None = None
-    """As ``height``; both are given, or neither."""
+    """Width of the images, likewise; give both or neither."""
     cfg: float = 7.5
     """How strongly the text is followed (released: 7.5 for DPG, 13 for GenEval); 1 is no guidance
     and runs no null branch."""
@@ -179,7 +179,8 @@ def _draw(
     places = torch.stack([order // columns, order % columns], dim=1).to(model.device)
     cache = DynamicCache(config=model.language_model.config.get_text_config())
     hidden = model.run(model.embed(batch), batch.positions, batch.seen(), cache)
-    # From here on every token sees the whole prompt and image so far, but for the padding.
+    # The prompt needed a mask for its order; from here on a step sees all before it but the
+    # padding, and its own tokens, which are predicted together.
     seen = (batch.samples >= 0)[:, None, None]
     position = batch.positions[:, -1:] + 1
     solver = Solver(model.vision_head.net, drawing.steps)

@@ -36,7 +36,9 @@ def quantize_straight_through(latents: Tensor) -> Tensor:
     Returns:
         Tensor like ``latents``, exactly +1 or -1; NaN where a latent is not finite.
     """
-    # Not latents + (codes - latents), which rounds off the codes by an ulp.
+    # The sign has no useful gradient, so the backward pass takes it for the identity: the second
+    # summand is 0 in value and 1 in derivative. Not the usual latents + (codes - latents), which
+    # rounds the codes off by an ulp.
     return quantize(latents.detach()) + (latents - latents.detach())
 
 

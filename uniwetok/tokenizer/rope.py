@@ -56,8 +56,11 @@ def rotary_table(
     """
     rows, columns = grid
     half = head_dim // 2
+    # Each half of a head's channels is a one-dimensional rotary embedding of its own: the product
+    # of a query and a key then depends on the offset in columns and in rows alone.
     exponents = torch.arange(0, half, 2, dtype=dtype, device=device) / half
     frequencies = 1.0 / _BASE**exponents
+    # The released code adds 1 to image tokens, as register tokens stand at 0.
     row_angles = torch.outer(rule(rows, dtype, device) + 1.0, frequencies)
     column_angles = torch.outer(rule(columns, dtype, device) + 1.0, frequencies)
     angles = torch.cat(
@@ -81,6 +84,7 @@ def apply_rotary(x: Tensor, table: Tensor) -> Tensor:
     Returns:
         Tensor like ``x``.
     """
+    # In half precision the products would lose the low bits that tell neighbours apart.
     between = (1,) * (x.ndim - 3)
     cos, sin = table.view(table.shape[0], *between, table.shape[1], 2).unbind(-1)
     wide = x if x.dtype == torch.float64 else x.float()
