@@ -38,7 +38,7 @@ class Sampling:
     temperature: float = 0.0
     """Temperature of the softmax; 0 takes the likeliest token."""
     top_p: float = 1.0
-    """Nucleus sampling: only the likeliest tokens that reach this probability together are drawn."""
+    """Nucleus sampling: only the likeliest tokens that together reach this share are drawn from."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
