@@ -17,6 +17,7 @@ from uniwetok.commands.shared import Quiet, user_errors
 
 if TYPE_CHECKING:
     from harness.interfaces import OnProgress
+    from uniwetok.studies.mllm.report import MiniMLLMResult
     from uniwetok.studies.photos import Crops
     from uniwetok.studies.report import MiniResult
     from uniwetok.studies.runner import Job
@@ -64,12 +65,8 @@ def mini_ablations(
             _print_plan(arms, settings, seeds, workers, as_json=as_json)
             return
         result = _run(arms, settings, data, out, seeds, workers, quiet=quiet or as_json)
-    if as_json:
-        print(json.dumps(result.to_dict(), indent=2))
-        return
-    console = Console()
-    console.print(result.render())
-    console.print(f"CPU time of all trainings and measurements: {result.cpu_seconds / 60:.1f} min")
+    minutes = f"CPU time of all trainings and measurements: {result.cpu_seconds / 60:.1f} min"
+    _print_result(result, minutes, as_json=as_json)
 
 
 @app.command("mini-mllm")
@@ -110,12 +107,17 @@ def mini_mllm(
                 shown[name](done, total)
 
             result = prove(settings, out, seed=seed, on_step=on_step)
+    _print_result(result, f"pictures: {out / 'pictures'}", as_json=as_json)
+
+
+def _print_result(result: MiniResult | MiniMLLMResult, last: str, *, as_json: bool) -> None:
+    """Print a study's result for machines, or for people with one more line."""
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
         return
     console = Console()
     console.print(result.render())
-    console.print(f"pictures: {out / 'pictures'}", soft_wrap=True)
+    console.print(last, soft_wrap=True)
 
 
 def _arms(only: list[str]) -> list[Arm]:

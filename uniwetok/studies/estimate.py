@@ -12,9 +12,8 @@ from torch import Tensor
 
 from uniwetok.randomness import stream
 from uniwetok.studies.measure import Side, fresh_prior_loss, measure
-from uniwetok.studies.runner import as_batch, embed
+from uniwetok.studies.runner import StoredTeacher, as_batch, embed
 from uniwetok.studies.settings import SIZE, Arm, MiniSettings
-from uniwetok.studies.teacher import StoredTeacher
 from uniwetok.train.tokenizer.trainer import TokenizerTrainer
 
 _IMAGES = 32
@@ -26,9 +25,9 @@ class Estimate:
     """CPU time, from a few steps."""
 
     arm_seconds: dict[str, float]
-    """Of one seed of each arm."""
+    """CPU time of one seed of each arm."""
     cpu_seconds: float
-    """Of all seeds of all arms and of the teacher."""
+    """CPU time of all seeds of all arms and of the teacher."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""

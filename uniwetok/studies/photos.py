@@ -55,7 +55,7 @@ class Crops:
     photo: Tensor
     """int64 (crops,): number of the photo that each was cut from."""
     names: tuple[str, ...]
-    """Of the photos."""
+    """Names of the photos."""
     skipped: tuple[str, ...]
     """Photos that could not be used, a line each."""
 

@@ -11,10 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from uniwetok.studies.claims import CLAIMS, Claim
+from uniwetok.studies.claims import CLAIMS, Claim, Interval, interval
 from uniwetok.studies.runner import Measured
 from uniwetok.studies.settings import ARMS, MiniSettings
-from uniwetok.studies.statistics import Interval, interval
 
 _COLUMNS = {
     "psnr": ("PSNR", 2),
@@ -71,7 +70,7 @@ class MiniResult:
 
     @property
     def cpu_seconds(self) -> float:
-        """Of all trainings and measurements, also those of earlier commands."""
+        """CPU time of all trainings and measurements, also those of earlier commands."""
         return sum(measured.cpu_seconds for measured in self.measured)
 
     def to_dict(self) -> dict[str, Any]:

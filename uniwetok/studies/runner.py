@@ -23,7 +23,6 @@ from uniwetok.randomness import stream
 from uniwetok.studies.measure import Side, measure
 from uniwetok.studies.photos import Crops
 from uniwetok.studies.settings import Arm, MiniSettings
-from uniwetok.studies.teacher import StoredTeacher
 from uniwetok.train import TrainingError
 from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.data.stream import Batch
@@ -63,8 +62,38 @@ class Measured:
     metrics: dict[str, float]
     """By the names of `METRICS`."""
     cpu_seconds: float
-    """Of the job's process, over all its threads."""
+    """CPU time of the job's process, over all its threads."""
     wall_seconds: float
+
+
+class StoredTeacher:
+    """Looks up the embedding of each image by the image's content.
+
+    The teacher is by far the dearest part of a step: it sees each crop once, for all arms.
+    """
+
+    def __init__(self, images: Tensor, embeddings: Tensor) -> None:
+        """Take what the teacher said.
+
+        Args:
+            images: (count, 3, H, W), exactly as they will be asked for.
+            embeddings: (count, width) float32 of Euclidean length 1.
+        """
+        self.width = embeddings.shape[1]
+        self._embeddings = embeddings
+        self._rows = {_key(image): row for row, image in enumerate(images)}
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embed images; see `Teacher.embed`.
+
+        Raises:
+            KeyError: an image is none of the stored ones.
+        """
+        return self._embeddings[torch.tensor([self._rows[_key(image)] for image in images])]
+
+
+def _key(image: Tensor) -> bytes:
+    return image.numpy().tobytes()
 
 
 def run_job(job: Job, images: Tensor, embeddings: Tensor, crops: Crops) -> Measured:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from uniwetok.fields import check_count
 from uniwetok.presets import get
 from uniwetok.train import TrainingError
 from uniwetok.train.engine.overrides import override
@@ -42,6 +43,19 @@ SMALL_PRIOR = (
 """What makes the Generative-Aware Prior small, where an arm has one."""
 
 
+def require_counts(settings: object, *names: str) -> None:
+    """Require whole numbers of at least 1 in a study's settings.
+
+    Raises:
+        TrainingError: one is something else; the message names the field and its value.
+    """
+    for name in names:
+        try:
+            check_count(name, getattr(settings, name))
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class MiniSettings:
     """How much is trained and measured.
@@ -51,7 +65,7 @@ class MiniSettings:
     """
 
     steps: int = 500
-    """Of each arm's training."""
+    """Training steps of each arm."""
     batch_size: int = 8
     """Images of a step."""
     crops: int = 1728
@@ -59,12 +73,10 @@ class MiniSettings:
     heldout: float = 0.3
     """Share of the photos that is kept from training; each seed draws others."""
     prior_steps: int = 300
-    """Of the fresh prior that is trained on the frozen codes of the arms compared by it."""
+    """Training steps of the fresh prior on the frozen codes of the arms compared by it."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "crops", "prior_steps"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name}={getattr(self, name)} must be at least 1")
+        require_counts(self, "steps", "batch_size", "crops", "prior_steps")
         if not 0 < self.heldout < 1:
             raise TrainingError(f"heldout={self.heldout} must be between 0 and 1")
 
@@ -74,7 +86,7 @@ class Arm:
     """One tokenizer that is trained with every seed."""
 
     name: str
-    """Of its results' files."""
+    """Name of its results' files."""
     title: str
     """What it has, in a few words."""
     preset: str

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from uniwetok.studies.measure import Side, bit_entropy, fresh_prior_loss, measure, top1
-from uniwetok.studies.runner import batches
+from uniwetok.studies.runner import StoredTeacher, batches
 from uniwetok.studies.settings import ARMS, MiniSettings
-from uniwetok.studies.teacher import StoredTeacher
 from uniwetok.tokenizer.model import UniWeTok
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import CommandLine
+from uniwetok.nano import WEIGHTS
 from uniwetok.studies.mllm import proof
 from uniwetok.studies.mllm.measure import CAPTIONS, EMPTY, Neighbours, Share, ceiling
 from uniwetok.studies.mllm.proof import prove
 from uniwetok.studies.mllm.records import write_records
-from uniwetok.studies.mllm.settings import NANO_WEIGHTS, MiniMLLMSettings
+from uniwetok.studies.mllm.settings import MiniMLLMSettings
 from uniwetok.studies.mllm.shapes import COLOURS, SHAPES, SIDE, EasyVqa, Question, Shape, _told
 from uniwetok.tokenizer import UniWeTok
 from uniwetok.train import TrainingError
@@ -81,7 +82,7 @@ def test_records_pass_the_check(data: EasyVqa, tmp_path: Path) -> None:
 
 def test_neighbours_name_pictures(data: EasyVqa) -> None:
     shapes = list(data.pictures.values())
-    neighbours = Neighbours(shapes, UniWeTok.from_checkpoint(NANO_WEIGHTS))
+    neighbours = Neighbours(shapes, UniWeTok.from_checkpoint(WEIGHTS))
     assert neighbours.name(neighbours.rebuilt) == [shape.caption for shape in shapes]
     assert set(neighbours.name([shape.removed() for shape in shapes])) == {EMPTY}
     assert len(CAPTIONS) == len(COLOURS) * len(SHAPES) == 24

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from uniwetok.studies.statistics import interval
+from uniwetok.studies.claims import interval
 
 
 def test_students_interval_of_three() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -52,6 +52,14 @@ class Share:
     """What ``chance`` is of."""
     lead: tuple[float, float] | None = None
     """Interval at 95 % of the share less ``chance``, where this was measured on the same trials."""
+
+    @classmethod
+    def of(
+        cls, task: str, name: str, found: Iterable[str], wanted: Iterable[str], **more: Any
+    ) -> Share:
+        """Count the answers that are as wanted; the other fields are given as they are."""
+        right = [a == b for a, b in zip(found, wanted, strict=True)]
+        return cls(task=task, name=name, right=sum(right), trials=len(right), **more)
 
     @property
     def value(self) -> float:
@@ -192,11 +200,11 @@ def drawings(
     names = neighbours.name(pictures)
     parts = ((0, "caption", CAPTIONS), (1, "colour", COLOURS), (2, "shape", SHAPES))
     shares = [
-        Share(
-            task="drawings",
-            name=part,
-            right=sum(_part(n, at) == _part(p, at) for n, p in zip(names, prompts, strict=True)),
-            trials=len(prompts),
+        Share.of(
+            "drawings",
+            part,
+            (_part(name, at) for name in names),
+            (_part(prompt, at) for prompt in prompts),
             chance=1 / len(classes),
             against="a picture that knows nothing of its caption",
         )
@@ -239,13 +247,12 @@ def edits(
                 [stream_seed(seed, task, row) for row in batch],
                 Drawing(cfg=_EDIT_GUIDANCE, steps=_STEPS),
             )
-        right = sum(a == b for a, b in zip(neighbours.name(pictures), wanted, strict=True))
         shares.append(
-            Share(
-                task="edits",
-                name=task,
-                right=right,
-                trials=len(chosen),
+            Share.of(
+                "edits",
+                task,
+                neighbours.name(pictures),
+                wanted,
                 chance=1 / (len(CAPTIONS) + 1),
                 against="one of the 24 captions or nothing, drawn blindly",
             )
@@ -259,11 +266,11 @@ def ceiling(neighbours: Neighbours) -> Share:
     """Name held-out pictures as the tokenizer shows them: as well as drawings could be named."""
     names = neighbours.name(neighbours.rebuilt, own=True)
     wanted = [shape.caption for shape in neighbours.shapes]
-    return Share(
-        task="real pictures",
-        name="caption",
-        right=sum(a == b for a, b in zip(names, wanted, strict=True)),
-        trials=len(wanted),
+    return Share.of(
+        "real pictures",
+        "caption",
+        names,
+        wanted,
         chance=1 / len(CAPTIONS),
         against="a picture that knows nothing of its caption",
     )

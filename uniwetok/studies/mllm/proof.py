@@ -12,9 +12,8 @@ from pathlib import Path
 from uniwetok.files import write_json
 from uniwetok.mllm import Assistant
 from uniwetok.studies.mllm import measure
-from uniwetok.studies.mllm.grids import write_pictures
 from uniwetok.studies.mllm.records import write_language_model, write_records
-from uniwetok.studies.mllm.report import MiniMLLMResult
+from uniwetok.studies.mllm.report import MiniMLLMResult, write_pictures
 from uniwetok.studies.mllm.settings import MiniMLLMSettings
 from uniwetok.studies.mllm.shapes import EasyVqa
 from uniwetok.train import TrainingError

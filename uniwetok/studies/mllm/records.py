@@ -17,8 +17,8 @@ from uniwetok.studies.mllm.shapes import COLOURS, EasyVqa, Shape
 
 RECOLOUR, REMOVE = "paint it {colour}", "remove the {shape}"
 _BLIND_SHARE = 0.15
-"""Of the questions that are learned without their picture, so that the model without one is asked
-what it was trained for too."""
+"""Share of questions that are learned without their picture, so that the blind model is asked what
+it was trained for too."""
 _QUESTIONS_A_PICTURE = 3
 _VOCABULARY = 400
 

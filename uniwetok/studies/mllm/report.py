@@ -1,16 +1,27 @@
-"""The figures of the proof, for people and machines."""
+"""The figures and pictures of the proof, for people and machines."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from uniwetok.studies.mllm.measure import Share
+from uniwetok.studies.mllm.measure import Neighbours, Share
 from uniwetok.studies.mllm.settings import MiniMLLMSettings
+from uniwetok.studies.mllm.shapes import SHAPES
+from uniwetok.train.data.augment import to_model_range
+from uniwetok.train.engine.logs import write_grid, write_pairs
+
+Picture = NDArray[np.uint8]
+_SHOWN = 16
 
 
 @dataclass(frozen=True)
@@ -63,3 +74,34 @@ class MiniMLLMResult:
         stages = ", ".join(f"{name} {value / 60:.1f}" for name, value in self.seconds.items())
         total = sum(self.seconds.values()) / 60
         return Group(table, Text(), *lines, Text(f"CPU minutes: {stages}; together {total:.1f}"))
+
+
+def write_pictures(
+    folder: Path,
+    captions: Sequence[Picture],
+    edits: Sequence[tuple[Picture, str, Picture]],
+    neighbours: Neighbours,
+) -> None:
+    """Write one PNG each of drawings, edits and reconstructions.
+
+    Args:
+        folder: of the PNGs.
+        captions: one picture for each caption, colour by colour.
+        edits: source, instruction and outcome.
+        neighbours: held-out pictures and what the tokenizer makes of them.
+    """
+    rows = len(captions) // len(SHAPES)
+    by_shape = [
+        captions[row * len(SHAPES) + shape] for shape in range(len(SHAPES)) for row in range(rows)
+    ]
+    write_grid(folder / "drawings.png", _images(by_shape), columns=rows)
+    sources, _, outcomes = zip(*edits, strict=True)
+    write_pairs(folder / "edits.png", _images(sources), _images(outcomes))
+    shown = [shape.pixels for shape in neighbours.shapes[:_SHOWN]]
+    write_pairs(
+        folder / "reconstructions.png", _images(shown), _images(neighbours.rebuilt[:_SHOWN])
+    )
+
+
+def _images(pictures: Sequence[Picture]) -> torch.Tensor:
+    return to_model_range(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2))

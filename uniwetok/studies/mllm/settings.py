@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import uniwetok.nano
 from uniwetok.losses.config import EntropyConfig, TokenizerLossConfig
 from uniwetok.mllm.config import MLLMConfig
+from uniwetok.nano import WEIGHTS
 from uniwetok.presets import get
 from uniwetok.studies.mllm.shapes import SIDE
-from uniwetok.train import TrainingError
+from uniwetok.studies.settings import require_counts
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.engine.settings import OptimizerConfig
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.config import SequenceData
 from uniwetok.train.tokenizer.config import TokenizerTraining
 
-NANO_WEIGHTS = Path(uniwetok.nano.__file__).parent / "weights"
 WIDTH = 192
 LANGUAGE_MODEL = {
     "hidden_size": WIDTH,
@@ -41,9 +40,9 @@ class MiniMLLMSettings:
     """
 
     tokenizer_steps: int = 1500
-    """Of the image tokenizer's training."""
+    """Training steps of the image tokenizer."""
     steps: int = 3000
-    """Of the multimodal model's training."""
+    """Training steps of the multimodal model."""
     questions: int = 1200
     """Held-out questions that are asked."""
     drawings: int = 10
@@ -52,9 +51,7 @@ class MiniMLLMSettings:
     """Held-out pictures that are recoloured, and as many whose shape is removed."""
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not isinstance(value, int) or value < 1:
-                raise TrainingError(f"{name}={value!r} must be a whole number of at least 1")
+        require_counts(self, *vars(self))
 
     def tokenizer(self, seed: int) -> TokenizerTraining:
         """Give the finetuning of uniwetok-nano: 64 pixels become 2x2 tokens of 128 bits.
@@ -80,7 +77,7 @@ class MiniMLLMSettings:
             data=DataConfig(resolution=SIDE, workers=0),
             batch_size=4,
             steps=self.tokenizer_steps,
-            init=str(NANO_WEIGHTS),
+            init=str(WEIGHTS),
             ema_decay=0.99,
             precision="float32",
             seed=seed,
