@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
+from uniwetok.tokenizer import layers
+
 _FEW_ROWS = range(2, 5)
 _INIT_STD = 0.02
 _ONEDNN: bool = torch.backends.mkldnn.is_available() and hasattr(  # type: ignore[no-untyped-call]
@@ -81,19 +83,11 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return out
 
 
-class SwiGLU(nn.Module):
-    """SwiGLU: a gate and a value from ``w1``, projected by ``w2``."""
+class SwiGLU(layers.SwiGLU):
+    """SwiGLU of these linear layers."""
 
-    def __init__(self, in_channels: int, hidden: int, channels: int, bias: bool = True) -> None:
-        super().__init__()
-        self.w1 = Linear(in_channels, 2 * hidden, bias=bias)
-        self.w2 = Linear(hidden, channels, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., in_channels) to (..., channels)."""
-        gate, value = self.w1(x).chunk(2, dim=-1)
-        out: Tensor = self.w2(F.silu(gate) * value)
-        return out
+    def __init__(self, in_channels: int, hidden: int, channels: int) -> None:
+        super().__init__(in_channels, hidden, channels, linear=Linear)
 
 
 @torch.no_grad()

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.ar.layers import Linear, SwiGLU
-from uniwetok.tokenizer.rope import apply_rotary, rotary_table
+from uniwetok.tokenizer.layers import TransformerBlock
+from uniwetok.tokenizer.rope import rotary_table
 
 if TYPE_CHECKING:
     from uniwetok.ar.config import BitDanceConfig
 
 _EPS = 1e-6
-_FEED_FORWARD_MULTIPLE = 256
 
 
 class KeyValueCache:
@@ -58,72 +57,6 @@ class KeyValueCache:
         self.filled = other.filled
 
 
-class CausalAttention(nn.Module):
-    """Self-attention with rotary positions, over the new tokens and those in a cache."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.wqkv = Linear(width, 3 * width, bias=False)
-        self.wo = Linear(width, width, bias=False)
-
-    def forward(
-        self,
-        x: Tensor,
-        table: Tensor,
-        mask: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-        layer: int = 0,
-    ) -> Tensor:
-        """Attend.
-
-        Args:
-            x: (batch, tokens, width), the new tokens.
-            table: rotary table of the new tokens.
-            mask: (tokens, tokens) bool, True where a token sees another; None lets every new token
-                see all new and cached ones.
-            cache: holds earlier tokens and takes the new ones; None without earlier tokens.
-            layer: index of this layer in the cache.
-        """
-        qkv: Tensor = self.wqkv(x)
-        qkv = qkv.view(*qkv.shape[:2], 3, self.heads, -1)
-        query, key = apply_rotary(qkv[:, :, :2], table).unbind(2)
-        query, key, value = (part.transpose(1, 2) for part in (query, key, qkv[:, :, 2]))
-        if cache is not None:
-            key, value = cache.extend(layer, key, value)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        out: Tensor = self.wo(attended.transpose(1, 2).flatten(2))
-        return out
-
-
-class CausalBlock(nn.Module):
-    """Pre-norm transformer block: causal attention, then SwiGLU.
-
-    The hidden width is 8/3 of the width, rounded up to a multiple of 256.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.attention = CausalAttention(width, heads)
-        hidden = -(-(8 * width // 3) // _FEED_FORWARD_MULTIPLE) * _FEED_FORWARD_MULTIPLE
-        self.feed_forward = SwiGLU(width, hidden, width, bias=False)
-        self.attention_norm = nn.RMSNorm(width, eps=_EPS)
-        self.ffn_norm = nn.RMSNorm(width, eps=_EPS)
-
-    def forward(
-        self,
-        x: Tensor,
-        table: Tensor,
-        mask: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-        layer: int = 0,
-    ) -> Tensor:
-        """Map tokens (batch, tokens, width) to the same shape; see ``CausalAttention``."""
-        x = x + self.attention(self.attention_norm(x), table, mask, cache, layer)
-        out: Tensor = x + self.feed_forward(self.ffn_norm(x))
-        return out
-
-
 class Trunk(nn.Module):
     """What turns tokens into conditions of the diffusion head, whatever is generated and how."""
 
@@ -132,7 +65,7 @@ class Trunk(nn.Module):
         self.proj_in = SwiGLU(config.latent_channels, config.width * 3 // 2, config.width)
         self.emb_norm = nn.RMSNorm(config.width, eps=_EPS)
         self.layers = nn.ModuleList(
-            CausalBlock(config.width, config.heads) for _ in range(config.layers)
+            TransformerBlock(config.width, config.heads, Linear) for _ in range(config.layers)
         )
         self.norm = nn.RMSNorm(config.width, eps=_EPS)
         self.pos_for_diff = nn.Embedding(config.tokens, config.width)
@@ -140,7 +73,7 @@ class Trunk(nn.Module):
     def run(
         self, x: Tensor, table: Tensor, mask: Tensor | None, cache: KeyValueCache | None = None
     ) -> Tensor:
-        """Run the blocks on tokens (batch, tokens, width); see ``CausalAttention``."""
+        """Run the blocks on tokens (batch, tokens, width); see ``Attention``."""
         x = self.emb_norm(x)
         for layer, block in enumerate(self.layers):
             x = block(x, table, mask, cache, layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from uniwetok.losses.config import (
@@ -70,21 +71,8 @@ def _table(
     )
 
 
-def _web(
-    *,
-    head: DistillationHead = "attention",
-    attention_blocks: int = 16,
-    num_res_blocks: int = 2,
-    batch_size: int = 1024,
-) -> TokenizerTraining:
-    """What Tab. 28-33 have in common."""
-    return training(
-        head=head,
-        attention_blocks=attention_blocks,
-        num_res_blocks=num_res_blocks,
-        batch_size=batch_size,
-    )
-
+_web = partial(training, head="attention", batch_size=1024)
+"""What Tab. 28-33 have in common."""
 
 TABLES = (
     _table(

@@ -1,6 +1,8 @@
-"""Building blocks shared by encoder and decoder; attribute names are the released ones."""
+"""Building blocks of encoder, decoder and transformers; attribute names are the released ones."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,6 @@ from uniwetok.tokenizer.config import NORM_GROUPS, UniWeTokConfig
 from uniwetok.tokenizer.rope import PositionRule, apply_rotary, rotary_table
 
 _EPS = 1e-6
-_FEED_FORWARD_RATIO = 4
 _FEED_FORWARD_MULTIPLE = 256
 
 
@@ -45,58 +46,104 @@ class ResBlock(nn.Module):
         return h + (x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
-class Attention(nn.Module):
-    """Full self-attention with rotary positions, without biases and without QK-norm."""
+class Cache(Protocol):
+    """What holds the keys and values of earlier tokens, layer by layer."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a layer's new keys and values (rows, heads, new, head_dim); return all it holds."""
+        ...
+
+
+class Attention(nn.Module):
+    """Self-attention with rotary positions, without biases and without QK-norm."""
+
+    def __init__(self, width: int, heads: int, linear: type[nn.Linear] = nn.Linear) -> None:
         super().__init__()
         self.heads = heads
-        self.wqkv = nn.Linear(width, 3 * width, bias=False)
-        self.wo = nn.Linear(width, width, bias=False)
+        self.wqkv = linear(width, 3 * width, bias=False)
+        self.wo = linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, table: Tensor) -> Tensor:
-        """Attend over tokens (batch, tokens, width), rotated by ``rotary_table``'s table."""
+    def forward(
+        self,
+        x: Tensor,
+        table: Tensor,
+        mask: Tensor | None = None,
+        cache: Cache | None = None,
+        layer: int = 0,
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (batch, tokens, width), the new tokens.
+            table: rotary table of the new tokens.
+            mask: (tokens, tokens) bool, True where a token sees another; None lets every new token
+                see all new and cached ones.
+            cache: holds earlier tokens and takes the new ones; None without earlier tokens.
+            layer: index of this layer in the cache.
+        """
         qkv: Tensor = self.wqkv(x)
         qkv = qkv.view(*qkv.shape[:2], 3, self.heads, -1)
+        # Keys are rotated before they are cached: a token's place never changes.
         query, key = apply_rotary(qkv[:, :, :2], table).unbind(2)
-        value = qkv[:, :, 2]
-        attended = F.scaled_dot_product_attention(
-            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        )
+        query, key, value = (part.transpose(1, 2) for part in (query, key, qkv[:, :, 2]))
+        if cache is not None:
+            key, value = cache.extend(layer, key, value)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         out: Tensor = self.wo(attended.transpose(1, 2).flatten(2))
         return out
 
 
-class FeedForward(nn.Module):
-    """SwiGLU; its hidden width is 8/3 of the width, rounded up to a multiple of 256."""
+class SwiGLU(nn.Module):
+    """SwiGLU: a gate and a value from ``w1``, projected by ``w2``."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: int,
+        channels: int,
+        bias: bool = True,
+        linear: type[nn.Linear] = nn.Linear,
+    ) -> None:
         super().__init__()
-        hidden = 2 * _FEED_FORWARD_RATIO * width // 3
-        hidden = -(-hidden // _FEED_FORWARD_MULTIPLE) * _FEED_FORWARD_MULTIPLE
-        self.w1 = nn.Linear(width, 2 * hidden, bias=False)
-        self.w2 = nn.Linear(hidden, width, bias=False)
+        self.w1 = linear(in_channels, 2 * hidden, bias=bias)
+        self.w2 = linear(hidden, channels, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., width) to the same shape."""
+        """Map (..., in_channels) to (..., channels)."""
         gate, value = self.w1(x).chunk(2, dim=-1)
         out: Tensor = self.w2(F.silu(gate) * value)
         return out
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm transformer block: attention, then feed-forward."""
+    """Pre-norm transformer block: attention, then SwiGLU.
 
-    def __init__(self, width: int, heads: int) -> None:
+    The hidden width is 8/3 of the width, rounded up to a multiple of 256.
+
+    Args:
+        width: channels of a token.
+        heads: attention heads.
+        linear: kind of the linear layers.
+    """
+
+    def __init__(self, width: int, heads: int, linear: type[nn.Linear] = nn.Linear) -> None:
         super().__init__()
-        self.attention = Attention(width, heads)
-        self.feed_forward = FeedForward(width)
+        self.attention = Attention(width, heads, linear)
+        hidden = -(-(8 * width // 3) // _FEED_FORWARD_MULTIPLE) * _FEED_FORWARD_MULTIPLE
+        self.feed_forward = SwiGLU(width, hidden, width, bias=False, linear=linear)
         self.attention_norm = nn.RMSNorm(width, eps=_EPS)
         self.ffn_norm = nn.RMSNorm(width, eps=_EPS)
 
-    def forward(self, x: Tensor, table: Tensor) -> Tensor:
-        """Map tokens (batch, tokens, width) to the same shape."""
-        x = x + self.attention(self.attention_norm(x), table)
+    def forward(
+        self,
+        x: Tensor,
+        table: Tensor,
+        mask: Tensor | None = None,
+        cache: Cache | None = None,
+        layer: int = 0,
+    ) -> Tensor:
+        """Map tokens (batch, tokens, width) to the same shape; see ``Attention``."""
+        x = x + self.attention(self.attention_norm(x), table, mask, cache, layer)
         out: Tensor = x + self.feed_forward(self.ffn_norm(x))
         return out
 
