@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import ValidationError
 
 from harness.data.blocks import blocks
 from harness.data.store import Store
@@ -189,19 +186,3 @@ def write_result(store: Store, record: ResultRecord, merged: Merged) -> None:
     """Write `samples.parquet`, then `record.json`, each whole or not at all."""
     store.write("samples.parquet", lambda path: merged.rows.to_parquet(path, index=False))
     store.write_json("record.json", record.model_dump(mode="json"))
-
-
-def read_records(paths: list[Path]) -> list[ResultRecord]:
-    """Records at the given files or run directories; raise `UserError` for anything else."""
-    records = []
-    for path in paths:
-        file = path / "record.json" if path.is_dir() else path
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            found = content if isinstance(content, list) else [content]
-            records += [ResultRecord.model_validate(item) for item in found]
-        except (OSError, json.JSONDecodeError, ValidationError) as error:
-            raise UserError(
-                f"{file} is not a readable result record: {str(error).splitlines()[0]}"
-            ) from error
-    return records

@@ -47,8 +47,7 @@ class CodebookCounts:
         self._symbols = np.zeros((groups, n_embed), dtype=np.int64)
         self._key = np.min_scalar_type(n_embed - 1)
         self._distinct: NDArray[np.void] = np.empty(0, dtype=(np.void, groups * self._key.itemsize))
-        self._occurrences = np.empty(0, dtype=np.int64)
-        self._pending: list[tuple[NDArray[np.void], NDArray[np.int64]]] = []
+        self._pending: list[NDArray[np.void]] = []
 
     def add(self, symbols: Symbols) -> None:
         """Count tokens.
@@ -62,8 +61,8 @@ class CodebookCounts:
         keys = self._count(symbols)
         if len(keys) == 0:
             return
-        self._pending.append((keys, np.ones(len(keys), dtype=np.int64)))
-        if sum(len(keys) for keys, _ in self._pending) > max(_PENDING, len(self._distinct)):
+        self._pending.append(keys)
+        if sum(map(len, self._pending)) > max(_PENDING, len(self._distinct)):
             self._settle()
 
     def merge(self, other: CodebookCounts) -> None:
@@ -80,7 +79,7 @@ class CodebookCounts:
         self.tokens += other.tokens
         self._symbols += other._symbols
         other._settle()
-        self._pending.append((other._distinct, other._occurrences))
+        self._pending.append(other._distinct)
 
     @property
     def pooled_usage(self) -> float:
@@ -120,13 +119,6 @@ class CodebookCounts:
         self._check_not_empty()
         return np.array([_perplexity(counts) for counts in self._symbols])
 
-    @property
-    def joint_perplexity(self) -> float:
-        """exp(entropy) of whole tokens; between 1 and the number of distinct tokens."""
-        self._check_not_empty()
-        self._settle()
-        return _perplexity(self._occurrences)
-
     def _check_not_empty(self) -> None:
         if self.tokens == 0:
             raise ValueError("no tokens were added; codebook usage needs at least 1")
@@ -152,15 +144,12 @@ class CodebookCounts:
         return keys.view(self._distinct.dtype).ravel()
 
     def _settle(self) -> None:
-        """Count the pending tokens."""
+        """Keep each pending token once."""
         if self._pending:
-            pending, self._pending = self._pending, []
-            pieces, counts = zip(*pending, strict=True)
-            keys = np.concatenate([self._distinct, *pieces])
-            occurrences = np.concatenate([self._occurrences, *counts])
+            keys = np.concatenate([self._distinct, *self._pending])
+            self._pending = []
             order, starts = _sorted(keys)
             self._distinct = keys[order[starts]]
-            self._occurrences = np.add.reduceat(occurrences[order], starts)
 
 
 def whole_and_rests(
@@ -186,7 +175,7 @@ def whole_and_rests(
     whole.tokens = sum(counts.tokens for counts in empty)
     whole._symbols = np.sum([counts._symbols for counts in empty], axis=0)
     whole._distinct = keys[order[starts]]
-    whole._occurrences = np.diff(starts, append=len(keys))
+    occurrences = np.diff(starts, append=len(keys))
     ends = np.cumsum([len(piece) for piece in pieces])
 
     def rests() -> Iterator[CodebookCounts]:
@@ -194,8 +183,8 @@ def whole_and_rests(
             rest = CodebookCounts(whole.groups, n_embed)
             rest.tokens = whole.tokens - own.tokens
             rest._symbols = whole._symbols - own._symbols
-            left = whole._occurrences - np.bincount(taken, minlength=len(starts))
-            rest._distinct, rest._occurrences = whole._distinct[left > 0], left[left > 0]
+            left = occurrences - np.bincount(taken, minlength=len(starts))
+            rest._distinct = whole._distinct[left > 0]
             yield rest
 
     return whole, rests()
