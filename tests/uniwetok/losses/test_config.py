@@ -44,7 +44,7 @@ def test_configurations_are_frozen():
         (PriorConfig, {"weight": -0.1}, "weight=-0.1 must not be negative"),
         (PriorConfig, {"objective": "v"}, "objective='v' is unknown; choose one of x, bitdance"),
         (PriorConfig, {"repeats": 0}, "repeats=0 must be a whole number of at least 1"),
-        (PriorConfig, {"heads": 3}, "heads=3 does not split width=320"),
+        (PriorConfig, {"heads": 3}, "heads=3 does not split width 320"),
         (PriorConfig, {"diffusion_modulations": 3}, "diffusion_modulations=3 does not divide"),
         (TokenizerLossConfig, {"lpips_weight": -1}, "lpips_weight=-1"),
     ],
