@@ -142,11 +142,11 @@ def infer_config(found: files.Shapes) -> BitDanceConfig | None:
         diffusion_width, latent_channels = found["head.net.input_proj.weight"]
         return BitDanceConfig(
             width=width,
-            layers=files.count(found, "layers.{}.attention.wqkv.weight"),
+            layers=files.numbered(found, "layers.{}.attention.wqkv.weight"),
             heads=max(1, width // _ASSUMED_HEAD_DIM),
             diffusion_width=diffusion_width,
-            diffusion_blocks=files.count(found, "head.net.res_blocks.{}.w1.weight"),
-            diffusion_modulations=files.count(found, "head.net.ada_ln_blocks.{}.weight"),
+            diffusion_blocks=files.numbered(found, "head.net.res_blocks.{}.w1.weight"),
+            diffusion_modulations=files.numbered(found, "head.net.ada_ln_blocks.{}.weight"),
             latent_channels=latent_channels,
             grid=math.isqrt(tokens),
             classes=rows - 1,

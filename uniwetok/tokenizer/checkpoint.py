@@ -303,7 +303,7 @@ def infer_config(found: Shapes) -> UniWeTokConfig | None:
     """
     try:
         channels, in_channels = found["encoder.conv_in.weight"][:2]
-        levels = count(found, "encoder.down.{}.downsample.weight")
+        levels = numbered(found, "encoder.down.{}.downsample.weight")
         blocks = [f"encoder.down.{i + 1}.block.0" for i in range(levels)]
         single = any(f"{block}.nin_shortcut.weight" in found for block in blocks)
         strided = [f"encoder.down.{i}.downsample.weight" for i in range(levels)]
@@ -315,9 +315,9 @@ def infer_config(found: Shapes) -> UniWeTokConfig | None:
             out_channels=found["decoder.conv_out.weight"][0],
             channels=channels,
             channel_multipliers=(1, *(w // channels for w in widths)),
-            num_res_blocks=count(found, "encoder.down.0.block.{}.conv1.weight"),
+            num_res_blocks=numbered(found, "encoder.down.0.block.{}.conv1.weight"),
             latent_channels=latent_channels,
-            attention_blocks=count(found, "encoder.mid_attn_blocks.{}.attention.wqkv.weight"),
+            attention_blocks=numbered(found, "encoder.mid_attn_blocks.{}.attention.wqkv.weight"),
             heads=max(1, width // _ASSUMED_HEAD_DIM),
             register_tokens=found["encoder.register_token.weight"][0],
             groups=default_groups(latent_channels),
@@ -327,7 +327,7 @@ def infer_config(found: Shapes) -> UniWeTokConfig | None:
         return None
 
 
-def count(names: Shapes, pattern: str) -> int:
+def numbered(names: Shapes, pattern: str) -> int:
     """Count the consecutive indices, from 0, under which the pattern names a weight."""
     count = 0
     while pattern.format(count) in names:
