@@ -14,7 +14,7 @@ import PIL
 from PIL import Image, features
 from pydantic import Field
 
-from harness.data.pixel_values import to_images, to_tensor
+from harness.data.images import to_images, to_tensor
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ModelCard

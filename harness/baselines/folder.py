@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from harness.data.digests import DigestCache
-from harness.data.images import DecodeRule, decode_image
-from harness.data.pixel_values import to_tensor
+from harness.data.images import DecodeRule, decode_image, to_tensor
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import DecodeError, SampleFailure, UserError
 from harness.interfaces.types import ModelCard, Status, digest_of

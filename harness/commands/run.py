@@ -316,7 +316,7 @@ def _as_json(request: RunRequest) -> dict[str, Any]:
 def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
     from harness.data.store import Store
     from harness.engine.plan import make_plan
-    from harness.engine.sharing import twins
+    from harness.engine.runner import twins
     from harness.engine.work import Worker
     from harness.engine.world import World
     from harness.interfaces import Performed

@@ -1,15 +1,19 @@
-"""Bytes to RGB: one rule for every colour mode, named by the protocol."""
+"""Bytes to RGB by the protocol's rule, 8-bit RGB to the floats that models take, and back."""
 
 from __future__ import annotations
 
 import io
-from typing import Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Record
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DecodeRule(Record):
@@ -56,3 +60,22 @@ def to_rgb(image: Image.Image, rule: DecodeRule) -> Image.Image:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def to_float(images: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) in [-1, 1]: v / 127.5 - 1, rounded once."""
+    import torch
+
+    levels = torch.from_numpy(images.astype(np.float64) / 127.5 - 1.0)
+    return levels.float().permute(0, 3, 1, 2).contiguous()
+
+
+def to_images(images: Tensor) -> list[Image.Image]:
+    """float32 (B, 3, H, W) in [-1, 1] to RGB images, rounded to the nearest of 256 levels."""
+    levels = ((images + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    return [Image.fromarray(pixels) for pixels in levels.contiguous().cpu().numpy()]
+
+
+def to_tensor(images: Sequence[Image.Image]) -> Tensor:
+    """RGB images of one size to float32 (B, 3, H, W) in [-1, 1]."""
+    return to_float(np.stack([np.asarray(image.convert("RGB")) for image in images]))

@@ -1,4 +1,9 @@
-"""The samples of a source: which images, in which order, with which content."""
+"""The samples of a run: which images, in which order, with which content, in which blocks.
+
+Blocks are fixed runs of neighbours, the unit that is computed, written and resumed. They depend on
+the sample order alone, so a network sees the same batches whatever the number of processes and
+wherever a run was cut.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,21 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.data.digests import DigestCache
-from harness.data.sources import ImageSource
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Sample, digest_of
 
+if TYPE_CHECKING:
+    from harness.data.sources import ImageSource
+
+T = TypeVar("T")
+
+CPU_BLOCK = 4
+"""Samples a block on a CPU: seconds of work, so that little is lost when a run is killed."""
+GPU_BLOCK = 64
+"""Samples a block on a GPU: the largest batch one forward pass may get."""
 UNREADABLE = "unreadable"
 """Stands for the digest of an image whose bytes cannot be read."""
 
@@ -90,3 +104,15 @@ def _digest(source: ImageSource, image_id: str) -> str:
 def dataset_digest(samples: Sequence[Sample]) -> str:
     """SHA-256 over ids and contents in order: the digest of exactly what was evaluated."""
     return digest_of([[sample.id, sample.sha256] for sample in samples])
+
+
+def block_size(device: str) -> int:
+    """Samples a block on `device`."""
+    return CPU_BLOCK if device == "cpu" else GPU_BLOCK
+
+
+def blocks(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Cut items into runs of `size`; the last may be shorter."""
+    if size < 1:
+        raise ValueError(f"block size must be at least 1, got {size}")
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -6,6 +6,7 @@ RUN/run.lock                       held while a run works here
 RUN/outputs/000012-KEY.parquet     what the model produced for block 12
 RUN/observations/NAME/000012-KEY.parquet   what extractor NAME saw in block 12
 RUN/pictures/000003.png            reconstructions kept for the picture grid
+RUN/images/000012.npy              generated images of block 12, then all of them in samples.npz
 RUN/record.json samples.parquet grid.png   the result
 ```
 """
@@ -18,10 +19,12 @@ import json
 import os
 import shutil
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
@@ -32,6 +35,10 @@ _TEMPORARY = ".tmp-"
 _KEY_DIGITS = 16
 _WORK = ("*.parquet", "*.jsonl")
 """Files that a later run goes on with."""
+SAMPLES_FILE = "samples.npz"
+"""`arr_0`, uint8 (N, H, W, 3) in the order of the samples, as ADM's evaluation reads it, and where
+images are of classes `arr_1`, int64 (N,), as ADM's sampler writes it."""
+_IMAGES = "images"
 
 
 class Store:
@@ -160,3 +167,49 @@ def _clear_write_errors(target: Path) -> Iterator[None]:
                 f"cannot write {target} ({error.strerror}): give another --out"
             ) from error
         raise
+
+
+def has_images(store: Store, block: int) -> bool:
+    """Whether a block's images are kept, or all blocks' are."""
+    return (store.root / SAMPLES_FILE).is_file() or (store.root / _images_of(block)).is_file()
+
+
+def write_images(store: Store, block: int, images: Sequence[np.ndarray]) -> None:
+    """Keep a block's images, uint8 (H, W, 3) each."""
+    stacked = np.stack(images)
+    store.write(_images_of(block), lambda path: np.save(path, stacked, allow_pickle=False))
+
+
+def join_images(store: Store, blocks: int, classes: Sequence[int] | None = None) -> Path:
+    """Write all blocks' images as `samples.npz`, then remove them; do nothing where it is done.
+
+    Args:
+        store: the run's.
+        blocks: of images.
+        classes: one an image; None where they have none.
+    """
+    target = store.root / SAMPLES_FILE
+    if not target.is_file():
+        parts = [store.root / _images_of(block) for block in range(blocks)]
+        store.write(SAMPLES_FILE, lambda path: _write_npz(path, parts, classes))
+    shutil.rmtree(store.root / _IMAGES, ignore_errors=True)
+    return target
+
+
+def _images_of(block: int) -> str:
+    return f"{_IMAGES}/{block:06d}.npy"
+
+
+def _write_npz(path: Path, parts: Sequence[Path], classes: Sequence[int] | None) -> None:
+    """Write the images uncompressed, a part at a time: 50,000 images do not fit into memory."""
+    opened = [np.load(part, mmap_mode="r", allow_pickle=False) for part in parts]
+    shape = (sum(len(part) for part in opened), *opened[0].shape[1:])
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open("arr_0.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(member, header)
+            for part in opened:
+                member.write(np.ascontiguousarray(part).data)
+        if classes is not None:
+            with archive.open("arr_1.npy", "w") as member:
+                np.lib.format.write_array(member, np.asarray(classes, dtype=np.int64))

@@ -11,8 +11,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from harness.data.blocks import block_size
-from harness.data.manifest import dataset_digest
+from harness.data.manifest import block_size, dataset_digest
 from harness.engine.models import ModelChoice, require
 from harness.engine.world import World
 from harness.interfaces import (

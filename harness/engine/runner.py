@@ -1,25 +1,26 @@
-"""One run from request to record: plan, lock, work, merge, score, write."""
+"""One run from request to record: plan, lock, share, work, merge, score, write.
+
+Every protocol has a run directory and a record of its own. What a new one would make again, because
+only its scoring or observing differs, is linked from the run beside it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data.blocks import blocks
-from harness.data.image_files import join_images
-from harness.data.store import Store
+from harness.data.manifest import blocks
+from harness.data.store import SAMPLES_FILE, Store, join_images
 from harness.engine import provenance
-from harness.engine.lanes import reproducible
-from harness.engine.observed import performed_run, settle
-from harness.engine.plan import Plan, make_plan, read_run_file
+from harness.engine.plan import Plan, RunFile, make_plan, read_run_file
 from harness.engine.progress import Progress
 from harness.engine.score import Merged, score, write_result
-from harness.engine.sharing import share
 from harness.engine.work import Worker
-from harness.engine.world import World
+from harness.engine.world import World, reproducible
 from harness.interfaces import (
     ClassConditional,
     Concluding,
@@ -31,10 +32,12 @@ from harness.interfaces import (
 )
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.registry import TASKS
-from harness.interfaces.types import ResultRecord
+from harness.interfaces.types import ResultRecord, Stage
 
 _WAITING_LANES = 8
 """Least lanes on a CPU where they mostly wait for answers from elsewhere."""
+_OUTPUTS = ("outputs", "images", "pictures", SAMPLES_FILE)
+"""What `generate` leaves, with the pictures that are made of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,43 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
     return Finished(record, plan.root, plan.file.notice, first_errors(merged), facts["seconds"])
 
 
+def share(store: Store, file: RunFile) -> None:
+    """Link the outputs, and the observations where they are the same, into a run that is new."""
+    for root, twin in twins(store.root, file):
+        store.adopt(root, _OUTPUTS)
+        if twin.protocol.digests[Stage.OBSERVE] == file.protocol.digests[Stage.OBSERVE]:
+            store.adopt(root, ["observations"])
+            if twin.reference == file.reference:
+                store.adopt(root, [file.reference_file])
+
+
+def twins(root: Path, file: RunFile) -> Iterator[tuple[Path, RunFile]]:
+    """Runs beside `root` with the very same outputs; none where there is a run at `root` already.
+
+    Outputs are found by their keys, which hold task, model, samples, seed and what of the protocol
+    is about generating. The first block is looked for before a run's file is read.
+    """
+    if (root / "run.json").is_file():
+        return
+    cut = blocks(file.samples, file.block_size)
+    keys = [file.output_key(block) for block in cut]
+    for found in sorted(root.parent.glob(f"{file.task}-*/run.json")):
+        if not Store(found.parent).has_part("outputs", 0, keys[0], len(cut[0])):
+            continue
+        try:
+            twin = read_run_file(found.parent)
+        except UserError:
+            continue  # It was left by another version.
+        if keys == [twin.output_key(block) for block in blocks(twin.samples, twin.block_size)]:
+            yield found.parent, twin
+
+
 def _perform(task: Performed, request: RunRequest, world: World, progress: Progress) -> Finished:
     """Let another program do the work, then go on as with observations made elsewhere."""
     if world.size > 1:
         raise UserError(f"task {request.task!r} starts its own processes: run it without torchrun")
+    from harness.engine.observed import performed_run, settle
+
     started, clock = provenance.now(), time.perf_counter()
     run, model, device = performed_run(request)
     store = Store(request.out / run.name)

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.data.blocks import blocks
+from harness.data.manifest import blocks
 from harness.data.store import Store
 from harness.engine.items import RESERVED
 from harness.engine.plan import RunFile, metric
@@ -119,10 +119,12 @@ class Merged:
         )
 
     def _reference(self) -> ReferenceFeatures | None:
+        path = self._store.root / self.file.reference_file
+        if not (self.file.reference and path.is_file()):
+            return None
         from harness.metrics.sets.reference import ReferenceFeatures
 
-        path = self._store.root / self.file.reference_file
-        return ReferenceFeatures.read(path) if self.file.reference and path.is_file() else None
+        return ReferenceFeatures.read(path)
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:

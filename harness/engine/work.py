@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.blocks import blocks
-from harness.data.image_files import has_images, write_images
-from harness.data.store import Store
+from harness.data.manifest import blocks
+from harness.data.store import Store, has_images, write_images
 from harness.engine.items import Item, observation_rows, output_rows
 from harness.engine.plan import Plan
 from harness.engine.world import World

@@ -30,8 +30,7 @@ from harness.interfaces.observing import (
     ReferenceSet,
     SampleMetric,
 )
-from harness.interfaces.progress import OnProgress, Progress
-from harness.interfaces.runs import ObservedRows, RunRequest
+from harness.interfaces.runs import ObservedRows, OnProgress, Progress, RunRequest
 from harness.interfaces.tasks import (
     ClassConditional,
     Concluding,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.interfaces.types import Codebook, MetricValue
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +180,19 @@ class ClusteredMetric(SampleMetric, Protocol):
     def clusters_of(self, samples: Mapping[str, np.ndarray]) -> np.ndarray:
         """What a sample hangs together by, str (n,)."""
         ...
+
+
+class Once(Generic[T]):
+    """Builds something at its first use, such as a network or a client, once for all lanes."""
+
+    def __init__(self, build: Callable[[], T]) -> None:
+        self._build = build
+        self._built: T | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self) -> T:
+        """The one thing built; others wait while it is under way."""
+        with self._lock:
+            if self._built is None:
+                self._built = self._build()
+            return self._built

@@ -1,11 +1,12 @@
-"""What is asked of a run, and what a run made elsewhere brings."""
+"""What is asked of a run, how it tells its progress, and what a run made elsewhere brings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness.interfaces.observing import Columns
 from harness.interfaces.types import Sample, Status
@@ -48,3 +49,19 @@ class ObservedRows:
     """What a user must know before reading the numbers."""
     replies: Sequence[bytes] = ()
     """The model's outputs, one a sample, where they are texts."""
+
+
+OnProgress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+class Progress(Protocol):
+    """Shows how far work has come, where somebody is looking."""
+
+    def listing(self) -> AbstractContextManager[OnProgress]:
+        """Progress of reading the data for its digests."""
+        ...
+
+    def bar(self, name: str) -> AbstractContextManager[OnProgress]:
+        """Progress of one piece of work, told as (done, total)."""
+        ...

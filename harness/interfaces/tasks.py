@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.interfaces.models import Code, Model
 from harness.interfaces.observing import Columns, Extractor, ReferenceSet
-from harness.interfaces.progress import OnProgress, Progress
-from harness.interfaces.runs import ObservedRows, RunRequest
+from harness.interfaces.runs import ObservedRows, OnProgress, Progress, RunRequest
 
 if TYPE_CHECKING:
     import numpy as np

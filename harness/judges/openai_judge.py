@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from harness.data.settings import Settings, read_settings
 from harness.interfaces.errors import UserError
-from harness.interfaces.once import Once
+from harness.interfaces.observing import Once
 from harness.interfaces.types import digest_of
 from harness.judges import failures
 from harness.judges.cache import ReplyCache

@@ -15,16 +15,16 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from harness.data import assets
-from harness.data.blocks import GPU_BLOCK
+from harness.data.manifest import GPU_BLOCK
 from harness.data.settings import read_settings
 from harness.interfaces import Columns, GeneratedImages, ImagePairs
 from harness.interfaces.errors import Unavailable
-from harness.interfaces.once import Once
-from harness.metrics.feature_cache import FeatureCache
+from harness.interfaces.observing import Once
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.metrics.feature_cache import FeatureCache
     from harness.metrics.inception import InceptionFeatures, Output
     from harness.metrics.lpips import Lpips, Net
 
@@ -187,6 +187,8 @@ class _InceptionPass:
 
     def _open_cache(self) -> FeatureCache:
         import torch
+
+        from harness.metrics.feature_cache import FeatureCache
 
         on_gpu = self._device != "cpu"
         identity = {

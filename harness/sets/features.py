@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data import assets
-from harness.data.blocks import blocks
+from harness.data.manifest import blocks
 from harness.data.settings import read_settings
 from harness.data.store import Store
-from harness.engine.lanes import reproducible
+from harness.engine.world import reproducible
 from harness.interfaces import OnProgress
 from harness.interfaces.errors import DecodeError, UserError
 from harness.interfaces.types import digest_of

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from harness.data.blocks import blocks
-from harness.data.pixel_values import to_float
-from harness.engine.lanes import reproducible
+from harness.data.images import to_float
+from harness.data.manifest import blocks
+from harness.engine.world import reproducible
 from harness.interfaces import Columns, Extractor, ImagePairs, OnProgress
 from harness.interfaces.errors import DecodeError, UserError
 from harness.sets.images import ImageSet

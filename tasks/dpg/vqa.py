@@ -9,7 +9,7 @@ from harness.data.digests import DigestCache
 from harness.engine.models import ModelChoice, require
 from harness.interfaces import Question
 from harness.interfaces.errors import UserError
-from harness.interfaces.once import Once
+from harness.interfaces.observing import Once
 from harness.interfaces.types import digest_of
 from tasks.dpg.settings import PluginVqa, TransformersVqa
 from tasks.shared.networks import building, locate

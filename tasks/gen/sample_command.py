@@ -39,10 +39,9 @@ def sample(
     plugin: Plugins = None,
 ) -> None:
     """Draw images of classes and write them as one picture, each above its class's name."""
-    from harness.engine.lanes import reproducible
     from harness.engine.models import ModelChoice, require
     from harness.engine.plan import resolve_device, sample_seed
-    from harness.engine.world import World
+    from harness.engine.world import World, reproducible
     from tasks.shared.class_names import names_of
 
     for path in plugin or []:

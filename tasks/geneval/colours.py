@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from harness.data.digests import DigestCache
-from harness.interfaces.once import Once
+from harness.interfaces.observing import Once
 from tasks.geneval.settings import ColourModel
 from tasks.geneval.vocabulary import COLOUR_TEMPLATES, COLOURS
 from tasks.shared.networks import building, open_clip_weights

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.interfaces.errors import UserError
-from harness.interfaces.once import Once
+from harness.interfaces.observing import Once
 from tasks.geneval.settings import TransformersDetector
 from tasks.geneval.vocabulary import OBJECTS
 from tasks.shared.networks import building, locate, pinned

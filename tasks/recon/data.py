@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from harness.data.images import decode_image
+from harness.data.images import decode_image, to_float
 from harness.data.manifest import list_samples
-from harness.data.pixel_values import to_float
-from harness.data.sources import ImageSource
 from harness.interfaces import (
     Code,
     Columns,
@@ -31,6 +29,8 @@ from tasks.shared.pictures import reconstruction_grid
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from harness.data.sources import ImageSource
 
 _CAPTIONS = ("psnr", "ssim")
 """Observations that stand below a kept picture."""

@@ -43,13 +43,13 @@ class ReconTask(FiledTask):
     def open(self, data: str | None, protocol: Protocol) -> ReconData:
         """The images at `data`, at the configured place, or the embedded sample set."""
         from harness.data.settings import read_settings
-        from harness.data.sources import open_source
         from tasks.recon.data import ReconData
-        from tasks.shared.sample_set import SampleSet
 
         settings = self.settings(protocol)
         place = data or getattr(read_settings(), self._setting)
         if place is None:
+            from tasks.shared.sample_set import SampleSet
+
             return ReconData(
                 SampleSet(),
                 settings,
@@ -60,6 +60,8 @@ class ReconTask(FiledTask):
                     f"UWT_EVAL_{self._setting.upper()} to {self.spec.layout}"
                 ),
             )
+        from harness.data.sources import open_source
+
         source = open_source(place, self.spec.layout, self._subfolders)
         return ReconData(source, settings, label=Path(place).name or str(place), notice="")
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.data.images import decode_image
+from harness.data.images import decode_image, to_float
 from harness.data.manifest import list_samples
-from harness.data.pixel_values import to_float
 from harness.data.sources import ImageSource
 from harness.interfaces import (
     Code,

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.interfaces import Columns, Label, Observations
 from harness.interfaces.errors import Unavailable, UserError
-from harness.interfaces.once import Once
+from harness.interfaces.observing import Once
 from harness.interfaces.types import MetricValue
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from torch import Tensor
 
-from harness.data.blocks import CPU_BLOCK
+from harness.data.manifest import CPU_BLOCK
 from harness.data.store import Store
 from harness.engine import runner
 from harness.engine.plan import make_plan

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from harness.baselines.codecs import DEFAULT_BYTES, Avif, Codec, Jpeg, WebP
-from harness.data.pixel_values import to_images, to_tensor
+from harness.data.images import to_images, to_tensor
 from harness.engine.models import ModelChoice
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import MODELS

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.image_files import has_images, join_images, write_images
-from harness.data.store import Store
+from harness.data.store import Store, has_images, join_images, write_images
 from harness.metrics.feature_statistics import FeatureStatistics
 from harness.metrics.sets.reference import ReferenceFeatures
 from harness.sets.images import ArrayImages

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from harness.data.pixel_values import to_images, to_tensor
+from harness.data.images import to_images, to_tensor
 
 
 def test_all_256_levels_come_back() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from harness.data.blocks import CPU_BLOCK, blocks
+from harness.data.manifest import CPU_BLOCK, blocks
 from harness.engine.plan import Plan, make_plan, resolve_device
 from harness.engine.world import World
 from harness.interfaces.errors import UserError

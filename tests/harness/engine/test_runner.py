@@ -15,8 +15,8 @@ from rich.console import Console
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
-from harness.data.blocks import CPU_BLOCK
-from harness.data.pixel_values import to_float
+from harness.data.images import to_float
+from harness.data.manifest import CPU_BLOCK
 from harness.data.store import Store
 from harness.engine import runner
 from harness.engine.plan import sample_seed

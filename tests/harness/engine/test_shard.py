@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.blocks import CPU_BLOCK, GPU_BLOCK, block_size, blocks
+from harness.data.manifest import CPU_BLOCK, GPU_BLOCK, block_size, blocks
 from harness.engine.world import World
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from harness.data.pixel_values import to_float
+from harness.data.images import to_float
 from harness.interfaces.errors import DecodeError, UserError
 from tasks.recon.protocol import Geometry, ReconSettings
 from tasks.recon.task import COCO_RECON, COCO_RECON_NATIVE, IMAGENET_RECON, IMAGENET_RECON_NATIVE

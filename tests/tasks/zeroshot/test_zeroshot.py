@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.data.images import DecodeRule, decode_image
-from harness.data.pixel_values import to_float
+from harness.data.images import DecodeRule, decode_image, to_float
 from harness.data.store import Store
 from harness.engine.plan import make_plan
 from harness.engine.score import score, write_result
