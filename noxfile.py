@@ -1,6 +1,11 @@
-"""Sessions: `nox -s tests lint types bench mini gpu browser`. Each makes its own environment."""
+"""Sessions: `nox -s tests lint types tested lowest newest bench mini gpu browser`.
 
+Each makes its own environment.
+"""
+
+import re
 import shutil
+from pathlib import Path
 
 import nox
 
@@ -10,12 +15,80 @@ nox.options.reuse_existing_virtualenvs = True
 PACKAGES = ["uwt_eval", "uniwetok", "harness", "tasks", "reports"]
 SOURCES = [*PACKAGES, "tests", "benchmarks", "noxfile.py"]
 
+FAST = ["-m", "not gpu and not slow and not browser", "-n", "2"]
+
+# Every direct dependency at work: a run from images to a record, the metrics' networks, readers of
+# data, transformers and open_clip models, training, judges, lmms-eval, reports.
+SMOKE = [
+    "tests/test_versions.py",
+    "tests/e2e/test_network_metrics.py",
+    "tests/e2e/test_vqa.py",
+    "tests/harness/baselines",
+    "tests/harness/data/test_sources.py",
+    "tests/harness/engine/test_observed.py",
+    "tests/harness/engine/test_runner.py",
+    "tests/harness/judges",
+    "tests/harness/metrics/test_inception.py",
+    "tests/harness/metrics/test_inception_score.py",
+    "tests/harness/metrics/test_lpips.py",
+    "tests/harness/metrics/test_pixel.py",
+    "tests/harness/metrics/test_resize.py",
+    "tests/harness/metrics/test_stats.py",
+    "tests/reports/figures",
+    "tests/reports/tables",
+    "tests/tasks/geneval/test_detector.py",
+    "tests/tasks/vqa",
+    "tests/tasks/zeroshot",
+    "tests/uniwetok/losses/test_teachers.py",
+    "tests/uniwetok/mllm",
+    "tests/uniwetok/plugins",
+    "tests/uniwetok/tokenizer",
+    "tests/uniwetok/train/ar/test_run.py",
+    "tests/uniwetok/train/data",
+    "tests/uniwetok/train/engine",
+    "tests/uniwetok/train/mllm/test_run.py",
+]
+
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """All fast tests on CPU; arguments go to pytest."""
     session.install(".[dev,vqa]")
-    session.run("pytest", "-m", "not gpu and not slow and not browser", "-n", "2", *session.posargs)
+    session.run("pytest", *FAST, *session.posargs)
+
+
+@nox.session
+def tested(session: nox.Session) -> None:
+    """All fast tests with the newest versions; if green, write them to constraints/tested.txt."""
+    session.install("--upgrade", "--upgrade-strategy", "eager", ".[dev,vqa,mini]")
+    session.run("pytest", *FAST, *session.posargs)
+    frozen = session.run("python", "-m", "pip", "freeze", "--exclude", "uwt-eval", silent=True)
+    pins = [re.sub(r"\+\S+$", "", pin) for pin in str(frozen).splitlines()]  # torch==2.14.1+cpu
+    marked = [f"{pin}; sys_platform == 'linux'" if CUDA.match(pin) else pin for pin in pins]
+    Path("constraints/tested.txt").write_text("\n".join([HEADER, *marked, ""]))
+
+
+CUDA = re.compile("cuda-|nvidia-|triton=")
+HEADER = "# Versions with which all fast tests passed; written by `nox -s tested`."
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """A choice of tests with the lowest declared version of every direct dependency."""
+    _smoke(session, "lowest-direct")
+
+
+@nox.session
+def newest(session: nox.Session) -> None:
+    """The same with the newest versions, no pre-releases."""
+    _smoke(session, "highest")
+
+
+def _smoke(session: nox.Session, resolution: str) -> None:
+    session.install("uv>=0.6")
+    how = ["--upgrade", "--prerelease", "disallow", "--resolution", resolution]
+    session.run("uv", "pip", "install", *how, ".[dev,vqa]")
+    session.run("pytest", *FAST, *(session.posargs or SMOKE))
 
 
 @nox.session

@@ -34,7 +34,8 @@ class Progress:
             bars.MofNCompleteColumn(),
             RateColumn(),
             bars.TimeRemainingColumn(),
-            console=self._console,
+            # Before rich 14.1 even a disabled bar ends with an empty line.
+            console=self._console if self._shown else Console(quiet=True),
             disable=not self._shown,
             transient=True,
         )

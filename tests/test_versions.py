@@ -1,0 +1,53 @@
+"""The declared versions, the tested ones and what the document says of them agree."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+REPOSITORY = Path(__file__).parent.parent
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+NEEDED = list(map(Requirement, PROJECT["dependencies"]))
+EXTRAS = [Requirement(text) for part in PROJECT["optional-dependencies"].values() for text in part]
+
+
+def pins() -> dict[str, str]:
+    lines = (REPOSITORY / "constraints" / "tested.txt").read_text().splitlines()
+    found = [Requirement(line) for line in lines if not line.startswith("#")]
+    return {canonicalize_name(pin.name): str(pin.specifier) for pin in found}
+
+
+@pytest.mark.parametrize("requirement", NEEDED + EXTRAS, ids=str)
+def test_every_direct_dependency_has_a_tested_version_within_its_bounds(
+    requirement: Requirement,
+) -> None:
+    pin = pins()[canonicalize_name(requirement.name)]
+    assert pin.startswith("==")
+    assert requirement.specifier.contains(pin.removeprefix("=="))
+
+
+@pytest.mark.parametrize("requirement", NEEDED + EXTRAS, ids=str)
+def test_every_direct_dependency_has_a_bound(requirement: Requirement) -> None:
+    """Without a lowest version `nox -s lowest` would try one of ten years ago."""
+    assert str(requirement.specifier)
+
+
+@pytest.mark.parametrize("requirement", NEEDED, ids=str)
+def test_the_table_of_tries_names_the_declared_bound(requirement: Requirement) -> None:
+    table = (REPOSITORY / "docs" / "versions.md").read_text()
+    rows = re.findall(rf"^\| {re.escape(requirement.name)} \|.*\|$", table, re.MULTILINE)
+    declared = [row.split("|")[-2].strip() for row in rows]
+    assert [bound for bound in declared if bound] == [str(requirement.specifier)]
+
+
+def test_the_smoke_choice_is_there() -> None:
+    text = (REPOSITORY / "noxfile.py").read_text()
+    paths = re.findall(r'"(tests/[^"]+)"', text[text.index("SMOKE = ") :].partition("]")[0])
+    assert paths
+    for path in paths:
+        assert (REPOSITORY / path).exists(), path
