@@ -70,10 +70,30 @@ def to_float(images: np.ndarray) -> Tensor:
     return levels.float().permute(0, 3, 1, 2).contiguous()
 
 
+Rounding = Literal["round", "truncate", "half-up"]
+"""To the nearest level with ties to even; to the one below; the integer part of 127.5 x + 128."""
+
+
+def to_uint8(images: Tensor, rule: Rounding = "round") -> np.ndarray:
+    """float32 (..., 3, H, W) in [-1, 1], clamped, to uint8 (..., H, W, 3)."""
+    levels = images * 127.5 + 128 if rule == "half-up" else (images + 1) * 127.5
+    if rule == "round":
+        levels = levels.round()
+    # A cast to an unsigned integer truncates.
+    pixels: np.ndarray = levels.clamp(0, 255).byte().movedim(-3, -1).cpu().numpy()
+    return np.ascontiguousarray(pixels)
+
+
+def decoded(images: Tensor) -> Tensor:
+    """What a decoder gave as float32 in [-1, 1]; raise `ValueError` where it is not finite."""
+    if not bool(images.isfinite().all()):
+        raise ValueError("decode gave values that are not finite")
+    return images.float().clamp(-1, 1)
+
+
 def to_images(images: Tensor) -> list[Image.Image]:
     """float32 (B, 3, H, W) in [-1, 1] to RGB images, rounded to the nearest of 256 levels."""
-    levels = ((images + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
-    return [Image.fromarray(pixels) for pixels in levels.contiguous().cpu().numpy()]
+    return [Image.fromarray(pixels) for pixels in to_uint8(images)]
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:

@@ -175,10 +175,10 @@ class SampleMetric(Metric, Protocol):
 
 @runtime_checkable
 class ClusteredMetric(SampleMetric, Protocol):
-    """One whose samples hang together, as the pictures of one prompt do."""
+    """One whose samples are not independent, as the pictures of one prompt are not."""
 
     def clusters_of(self, samples: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What a sample hangs together by, str (n,)."""
+        """The cluster of each sample, str (n,): those of one cluster are resampled together."""
         ...
 
 

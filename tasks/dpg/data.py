@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SMALL_FILE = Path(__file__).with_name("small.csv")
 """Prompts and questions of the same shape, written for trying things out."""
 PROMPTS = 1065
-"""Of DPG-Bench."""
+"""How many prompts DPG-Bench has."""
 _ASSET = "dpg-prompts"
 _QUARTER = "#"
 """Between a grid's name and the number of a quarter in a code's payload."""

@@ -71,6 +71,8 @@ def _is_yes(answer: str) -> float:
 
 def _settle(questions: Sequence[Question], raw: Mapping[int, float]) -> dict[int, float]:
     """Answers that stay: yes where all that a question depends on, at any remove, is yes."""
+    # 'Is the cat black?' is meaningless without a cat, and so is what depends on its colour: a no
+    # anywhere above counts, also where an answer in between was yes. `above` ends circles.
     parents = {question.number: question.parents for question in questions}
     settled = {}
     for question in questions:
@@ -86,6 +88,8 @@ def _settle(questions: Sequence[Question], raw: Mapping[int, float]) -> dict[int
 
 def _settle_in_order(questions: Sequence[Question], raw: Mapping[int, float]) -> dict[int, float]:
     """The published script's way; `KeyError` where it meets a parent that is not there."""
+    # In file order and in place: a parent that comes later has not been set to no yet, so that its
+    # children escape. DPG-Bench's published numbers were made this way.
     settled = dict(raw)
     for question in questions:
         if any(settled[parent] == 0 for parent in question.parents):

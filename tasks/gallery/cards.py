@@ -90,8 +90,8 @@ def card_of(
     failed = row["status"] != Status.OK
     verdict = None if failed else judge(row)
     if verdict is None:
-        said = str(row["status"]) if failed else "not judged"
-        verdict = Verdict(said, None, row["error"], group)
+        said = f"{row['status']}: {row['error']}" if failed else "not judged"
+        verdict = Verdict(said, None, group=group)
     elif verdict.boxes:
         pictures = [replace(pictures[0], boxes=verdict.boxes), *pictures[1:]]
     return Card(

@@ -16,7 +16,7 @@ from tasks.gedit.viescore import KINDS, Kind, Mode, Verdict, judge
 from tasks.shared.text_to_image import text_column
 
 
-@dataclass(slots=True)
+@dataclass
 class Usage:
     """What replies cost, however long ago they were asked for."""
 
@@ -32,23 +32,21 @@ class Usage:
 
     def add(self, reply: JudgeReply) -> None:
         """Count a reply in."""
-        self.replies += 1
-        self.prompt_tokens += reply.prompt_tokens
-        self.completion_tokens += reply.completion_tokens
-        if reply.cost is not None:
-            self.cost += reply.cost
-            self.priced += 1
-        if reply.model:
-            self.models[reply.model] += 1
+        self.merge(
+            Usage(
+                replies=1,
+                prompt_tokens=reply.prompt_tokens,
+                completion_tokens=reply.completion_tokens,
+                cost=reply.cost or 0.0,
+                priced=int(reply.cost is not None),
+                models=Counter([reply.model] if reply.model else []),
+            )
+        )
 
     def merge(self, other: Usage) -> None:
         """Count another's in."""
-        self.replies += other.replies
-        self.prompt_tokens += other.prompt_tokens
-        self.completion_tokens += other.completion_tokens
-        self.cost += other.cost
-        self.priced += other.priced
-        self.models.update(other.models)
+        for name, count in vars(other).items():
+            setattr(self, name, getattr(self, name) + count)
 
 
 @dataclass(slots=True)
@@ -133,16 +131,7 @@ def _usage(judgings: Sequence[Judging]) -> str:
     total = Usage()
     for judging in judgings:
         total.merge(judging.usage)
-    return json.dumps(
-        {
-            "replies": total.replies,
-            "prompt_tokens": total.prompt_tokens,
-            "completion_tokens": total.completion_tokens,
-            "cost": total.cost,
-            "priced": total.priced,
-            "models": dict(total.models),
-        }
-    )
+    return json.dumps(vars(total))
 
 
 def read_usage(text: str) -> Usage:

@@ -104,8 +104,8 @@ def _cards(root: Path, rows: pd.DataFrame, instructions: Mapping[str, str]) -> I
         name = row["id"]
         group = name.partition("/")[0]
         card = card_of(row, instructions[name], list(_shots(root, name, row)), _verdict, group)
-        # The judge's words say more of a reply that could not be read than the error does.
-        yield replace(card, words="\n".join(filter(None, (card.words, _words(row.get("replies"))))))
+        # Also where a reply could not be read: its words say more than the error does.
+        yield replace(card, words=_words(row.get("replies")))
 
 
 def _verdict(row: Mapping[str, Any]) -> Verdict:

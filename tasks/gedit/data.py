@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from tasks.gedit.judging import EditPair
 from tasks.gedit.settings import GEditSettings
 from tasks.gedit.source import GIVEN, JUDGED, GEditSource
 from tasks.shared.pictures import labelled_grid
-from tasks.shared.text_to_image import render_images, text_column
+from tasks.shared.text_to_image import PictureData, text_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ class Original:
     """uint8 (H, W, 3), at the size that models edit."""
 
 
-class GEditData:
+class GEditData(PictureData):
     """The edits of one language.
 
     Args:
@@ -96,11 +96,6 @@ class GEditData:
         except DecodeError as error:
             raise DecodeError(f"{column}: {error}") from error
 
-    def batch_key(self, item: Original) -> Hashable:
-        """Any sizes may share a batch; so the judge is asked about a whole block at a time."""
-        del item
-        return "all"
-
     def generate(self, model: Any, inputs: Sequence[Original], seeds: Sequence[int]) -> list[Code]:
         """Edit every original, or find the edit where it was made elsewhere."""
         if offers(model, "ImageFiles"):
@@ -110,10 +105,6 @@ class GEditData:
             [item.edit.instruction for item in inputs], [item.given for item in inputs], seeds
         )
         return edited
-
-    def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[np.ndarray]:
-        """Decode to uint8 (H, W, 3), rounded to the nearest level; sizes may differ."""
-        return render_images(model, codes, seeds)
 
     def observe(
         self,
@@ -130,10 +121,6 @@ class GEditData:
         return {
             name: {**known, **extractor.observe(pairs)} for name, extractor in extractors.items()
         }
-
-    def picture(self, rendered: np.ndarray) -> np.ndarray:
-        """The edit itself."""
-        return rendered
 
     def picture_path(self, sample: Sample) -> str:
         """The published layout."""

@@ -19,7 +19,7 @@ class InputSize(Record):
     area: int = Field(ge=1)
     """Pixels to aim at."""
     multiple: int = Field(ge=1)
-    """Of both sides."""
+    """What both sides are multiples of, in pixels."""
     kernel: Literal["pil-bicubic"]
 
     def of_original(self, width: int, height: int) -> tuple[int, int]:

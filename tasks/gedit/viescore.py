@@ -107,8 +107,10 @@ def _verdict(sc: Sequence[Any], pq: Sequence[Any]) -> Verdict:
     for kind, scores in zip(KINDS, (sc, pq), strict=True):
         if not scores or not all(map(_is_number, scores)):
             return Verdict(problem=f"{kind} reply has scores that are no numbers")
+    # VIEScore takes the worst of a judge's aspects: a good background does not pay for an
+    # instruction that was not followed. The product under the root is the same idea once more.
     least = min(sc), min(pq)
-    if least[0] * least[1] < 0:
+    if least[0] * least[1] < 0:  # No root; two negative ones pass, as in the script.
         return Verdict(problem="a score is negative")
     return Verdict(float(least[0]), float(least[1]))
 

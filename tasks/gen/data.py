@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.data.images import decoded, to_uint8
 from harness.interfaces import (
     ClassToImage,
     Code,
@@ -19,8 +20,7 @@ from harness.interfaces import (
 )
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import Sample, digest_of
-from tasks.gen.protocol import GenSettings
-from tasks.shared.class_names import own_names
+from tasks.gen.protocol import GenSettings, own_names
 from tasks.shared.pictures import labelled_grid
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from harness.sets.reference import Reference
 
 _OUTPUTS: tuple[Any, ...] = ("pool3", "spatial")
-"""Of the Inception network, that generated images and reference are compared by."""
+"""Taps of the Inception network by which generated images and reference are compared."""
 
 
 class GenData:
@@ -110,10 +110,7 @@ class GenData:
         self, model: ClassToImage, codes: Sequence[Code], seeds: Sequence[int]
     ) -> list[Tensor]:
         """Decode to float32 (3, H, W), clamped to [-1, 1]."""
-        images = model.decode(codes, seeds)
-        if not bool(images.isfinite().all()):
-            raise ValueError("decode gave values that are not finite")
-        return list(images.float().clamp(-1, 1))
+        return list(decoded(model.decode(codes, seeds)))
 
     def observe(
         self,
@@ -125,13 +122,13 @@ class GenData:
         del inputs
         import torch
 
-        pixels = np.stack([self._settings.to_uint8(image) for image in rendered])
+        pixels = np.stack([self.picture(image) for image in rendered])
         images = GeneratedImages(torch.stack(list(rendered)), pixels)
         return {name: extractor.observe(images) for name, extractor in extractors.items()}
 
     def picture(self, rendered: Tensor) -> np.ndarray:
         """An image by the protocol's rule, as `samples.npz` holds it."""
-        return self._settings.to_uint8(rendered)
+        return to_uint8(rendered, self._settings.uint8)
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Write images beside the names of their classes."""

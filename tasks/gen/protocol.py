@@ -1,26 +1,44 @@
-"""The settings of a class-to-image protocol, typed, and the pixel rule they name."""
+"""The settings of a class-to-image protocol, typed, and the names of classes."""
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-import numpy as np
 from pydantic import model_validator
 
 from harness.data.images import DecodeRule
 from harness.interfaces.types import Stage
 from harness.metrics.settings import Positive, SetMeasures, TappedInception
-from tasks.shared.class_names import imagenet_names
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from harness.interfaces import ClassToImage
+
+
+@functools.cache
+def imagenet_names() -> tuple[str, ...]:
+    """The 1,000 names that open_clip gives the classes, in the order of every classifier."""
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+
+    return tuple(IMAGENET_CLASSNAMES)
+
+
+def own_names(model: ClassToImage) -> tuple[str, ...]:
+    """What a model itself calls its classes, in order; nothing where it offers no names."""
+    return tuple(getattr(model, "class_names", ()))
+
+
+def names_of(model: ClassToImage) -> tuple[str, ...]:
+    """A model's own names, or ImageNet's for one of as many classes; nothing for any other."""
+    names = own_names(model)
+    return names or (imagenet_names() if model.classes == len(imagenet_names()) else ())
 
 
 class GenSettings(SetMeasures):
     """What a class-to-image task reads of a protocol."""
 
     decode: Annotated[DecodeRule, Stage.OBSERVE]
-    """Of a reference that is a folder of image files."""
+    """How a reference that is a folder of image files is decoded."""
     classes: Annotated[Positive, Stage.GENERATE]
     """Classes that are drawn, from 0."""
     class_names: Annotated[tuple[str, ...], Stage.GENERATE] = ()
@@ -59,9 +77,3 @@ class GenSettings(SetMeasures):
             return divmod(index, self.samples_per_class)
         number, label = divmod(index, self.classes)
         return label, number
-
-    def to_uint8(self, image: Tensor) -> np.ndarray:
-        """float32 (3, H, W) in [-1, 1] to uint8 (H, W, 3)."""
-        levels = (image * 127.5 + 128).clamp(0, 255)
-        pixels: np.ndarray = levels.byte().permute(1, 2, 0).cpu().numpy()
-        return np.ascontiguousarray(pixels)

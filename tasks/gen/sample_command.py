@@ -42,7 +42,7 @@ def sample(
     from harness.engine.models import ModelChoice, require
     from harness.engine.plan import resolve_device, sample_seed
     from harness.engine.world import World, reproducible
-    from tasks.shared.class_names import names_of
+    from tasks.gen.protocol import names_of
 
     for path in plugin or []:
         load_plugin(path)
@@ -96,10 +96,10 @@ def _label(text: str, model: ClassToImage, names: Sequence[str]) -> int:
 
 def _draw(model: ClassToImage, label: int, seed: int) -> np.ndarray:
     """One image as people see it, uint8 (H, W, 3)."""
+    from harness.data.images import to_uint8
+
     (image,) = model.decode(model.sample([label], [seed]), [seed])
-    levels = ((image.float() + 1) * 127.5).round().clamp(0, 255)
-    pixels: np.ndarray = levels.byte().permute(1, 2, 0).cpu().numpy()
-    return pixels
+    return to_uint8(image.float())
 
 
 def _write(out: Path, titles: list[str], images: list[np.ndarray]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _DIGITS = (4, 5, 1)
-"""Of a picture's number in its name: as documented, as the official script writes, or plain."""
+"""Digits of a picture's number in its name: as documented, as the official script writes, plain."""
 
 
 class GenEvalData(TextToImageData[Metadata]):

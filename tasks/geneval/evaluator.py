@@ -58,12 +58,16 @@ def evaluate(
         rules: Thresholds.
         colour_of: Colour of a detection by its place in `detections`.
     """
+    # Counting is judged at 0.9 in place of 0.3: a weak second detection of an object would make
+    # 'three' of two, while for 'is there one' it does no harm.
     found = select(detections, metadata.tag, rules)
     reasons: list[str] = []
     matched: list[list[int] | None] = []
     for clause in metadata.include:
+        # Only the best `count` are looked at: more are wrong only where `exclude` says so.
         places = found.get(clause.name, [])[: clause.count]
         problem = _problem(clause, places, matched, detections, rules, colour_of)
+        # A later clause may lie 'left of' this one; what was not found has no place.
         matched.append(None if problem else places)
         reasons += [problem] if problem else []
     for clause in metadata.exclude:
@@ -115,7 +119,7 @@ def select(detections: Sequence[Detection], tag: str, rules: Rules) -> dict[str,
     scores = np.array([detection.score for detection in detections], np.float32)
     selected: dict[str, list[int]] = {}
     for place in np.argsort(scores, kind="stable")[::-1]:
-        if not scores[place] > threshold:
+        if not scores[place] > threshold:  # Strictly above, as published.
             break
         selected.setdefault(detections[place].name, []).append(int(place))
     return {
@@ -128,6 +132,8 @@ def _apart(places: list[int], detections: Sequence[Detection], most: float) -> l
     """Without detections that overlap a better one by `most` or more; all of them where it is 1."""
     if most == 1:
         return places
+    # Greedy, best first: each detection is compared with those that were kept, not with those that
+    # were dropped, so that a chain of overlapping boxes does not lose its far end.
     kept: list[int] = []
     for place in places:
         box = detections[place].box
@@ -159,7 +165,7 @@ def relations(a: Sequence[float], b: Sequence[float], margin: float) -> set[str]
     offset = centres[0] - centres[1]
     reduced = np.sign(offset) * np.maximum(np.abs(offset) - np.float32(margin) * sizes, 0)
     if (np.abs(reduced) < _STILL).all():
-        return set()
+        return set()  # Too near each other for any of the words.
     x, y = reduced / np.linalg.norm(offset)
     true = {
         "left of": x < -_DIRECTION,

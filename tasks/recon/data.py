@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from harness.data.images import decode_image, to_float
+from harness.data.images import decode_image, decoded, to_float, to_uint8
 from harness.data.manifest import list_samples
 from harness.interfaces import (
     Code,
@@ -94,9 +94,7 @@ class ReconData:
                 f"decode gave shape {tuple(images.shape)} for {len(codes)} codes of "
                 f"{height}x{width}"
             )
-        if not bool(images.isfinite().all()):
-            raise ValueError("decode gave values that are not finite")
-        return list(images.float().clamp(-1, 1))
+        return list(decoded(images))
 
     def observe(
         self,
@@ -115,7 +113,7 @@ class ReconData:
         originals = np.stack(inputs)
         reconstruction = torch.stack(list(rendered))
         reference = to_float(originals).to(reconstruction.device)
-        reconstruction_uint8 = settings.to_uint8(reconstruction)
+        reconstruction_uint8 = to_uint8(reconstruction, settings.uint8)
         if settings.network_input == "uint8":
             reconstruction = to_float(reconstruction_uint8).to(reference.device)
         return ImagePairs(
@@ -124,16 +122,14 @@ class ReconData:
             reference_uint8=(
                 originals
                 if settings.reference_uint8 == "as-decoded"
-                else settings.to_uint8(reference)
+                else to_uint8(reference, settings.uint8)
             ),
             reconstruction_uint8=reconstruction_uint8,
         )
 
     def picture(self, rendered: Tensor) -> np.ndarray:
         """A reconstruction as people see it: rounded to uint8 (H, W, 3)."""
-        levels = ((rendered + 1) * 127.5).round()
-        pixels: np.ndarray = levels.clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-        return pixels
+        return to_uint8(rendered)
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Write original, reconstruction and error side by side, captioned with `_CAPTIONS`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from PIL import Image
@@ -12,9 +12,6 @@ from harness.data.images import DecodeRule
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Record, Stage
 from harness.metrics.settings import PairMeasures, Positive, SetMeasures, TappedInception
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class Geometry(Record):
@@ -106,12 +103,3 @@ class ReconSettings(PairMeasures, SetMeasures):
     network_input: Annotated[Literal["float", "uint8"], Stage.OBSERVE]
     """Whether networks see the float reconstruction or its 8-bit version."""
     inception: ReconInception | None = None
-
-    def to_uint8(self, images: Tensor) -> np.ndarray:
-        """float32 (B, 3, H, W) in [-1, 1] to uint8 (B, H, W, 3) by the protocol's rule."""
-        levels = (images + 1) / 2 * 255
-        if self.uint8 == "round":
-            levels = levels.round()
-        # Truncation is what a cast to an unsigned integer does.
-        pixels: np.ndarray = levels.clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-        return np.ascontiguousarray(pixels)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from harness.data.images import decoded, to_uint8
 from harness.interfaces import Code, Columns, Extractor, ImageFiles, OnProgress, Picture, offers
 from harness.interfaces.errors import SampleFailure
 from harness.interfaces.types import Sample, Status, digest_of
@@ -18,7 +19,6 @@ from tasks.shared.pictures import labelled_grid
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -53,10 +53,34 @@ class Prompt(Generic[T]):
     text: str
     about: T
     digest: str
-    """Of everything that is known of the prompt."""
+    """SHA-256 of everything that is known of the prompt."""
 
 
-class TextToImageData(Generic[T]):
+class PictureData:
+    """Stages of tasks whose outputs are pictures of any sizes."""
+
+    def batch_key(self, item: Any) -> Hashable:
+        """Any inputs may share a batch."""
+        del item
+        return "all"
+
+    def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[np.ndarray]:
+        """Decode to uint8 (H, W, 3), rounded to the nearest level; images of one size at a time."""
+        sizes: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for place, code in enumerate(codes):
+            sizes[code.height, code.width].append(place)
+        images: dict[int, np.ndarray] = {}
+        for places in sizes.values():
+            drawn = model.decode([codes[i] for i in places], [seeds[i] for i in places])
+            images |= zip(places, to_uint8(decoded(drawn)), strict=True)
+        return [images[place] for place in range(len(codes))]
+
+    def picture(self, rendered: np.ndarray) -> np.ndarray:
+        """The picture itself."""
+        return rendered
+
+
+class TextToImageData(PictureData, Generic[T]):
     """Prompts of which a model draws several pictures each.
 
     Args:
@@ -93,11 +117,6 @@ class TextToImageData(Generic[T]):
         entry = self._prompts[prompt]
         return Drawing(prompt, entry.text, int(number), entry.about)
 
-    def batch_key(self, item: Drawing[T]) -> Hashable:
-        """Any prompts may share a batch."""
-        del item
-        return "all"
-
     def generate(
         self, model: Any, inputs: Sequence[Drawing[T]], seeds: Sequence[int]
     ) -> list[Code]:
@@ -111,10 +130,6 @@ class TextToImageData(Generic[T]):
         """The picture in the benchmark's layout; raise `SampleFailure` where there is none."""
         return model.read([f"{drawing.name}/{drawing.number:04d}.png"])[0]
 
-    def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[np.ndarray]:
-        """Decode to uint8 (H, W, 3), rounded to the nearest level; sizes may differ."""
-        return render_images(model, codes, seeds)
-
     def observe(
         self,
         extractors: Mapping[str, Extractor],
@@ -124,10 +139,6 @@ class TextToImageData(Generic[T]):
         """Observe the pictures beside what was asked for."""
         drawn = DrawnImages(rendered, inputs)
         return {name: extractor.observe(drawn) for name, extractor in extractors.items()}
-
-    def picture(self, rendered: np.ndarray) -> np.ndarray:
-        """The picture itself."""
-        return rendered
 
     def picture_path(self, sample: Sample) -> str:
         """`PROMPT/0000.png` below the run's images."""
@@ -200,26 +211,6 @@ def figures(row: Mapping[str, Any]) -> Verdict | None:
     }
     text = "   ".join(f"{name} {value:.4g}" for name, value in numbers.items())
     return Verdict(text, None) if text else None
-
-
-def render_images(model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[np.ndarray]:
-    """Decode to uint8 (H, W, 3), rounded to the nearest level; images of one size at a time."""
-    sizes: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for place, code in enumerate(codes):
-        sizes[code.height, code.width].append(place)
-    images: dict[int, np.ndarray] = {}
-    for places in sizes.values():
-        decoded = model.decode([codes[i] for i in places], [seeds[i] for i in places])
-        images |= zip(places, to_uint8(decoded), strict=True)
-    return [images[place] for place in range(len(codes))]
-
-
-def to_uint8(images: Tensor) -> list[np.ndarray]:
-    """float32 (B, 3, H, W) in [-1, 1], clamped, to uint8 (H, W, 3) each, rounded to nearest."""
-    if not bool(images.isfinite().all()):
-        raise ValueError("decode gave values that are not finite")
-    levels = ((images.float() + 1) * 127.5).round().clamp(0, 255).byte()
-    return [np.ascontiguousarray(each) for each in levels.permute(0, 2, 3, 1).cpu().numpy()]
 
 
 def read_any(model: ImageFiles, names: Sequence[str]) -> Code:

@@ -26,7 +26,7 @@ class LocalCopy:
     root: str = ""
     """Folder that relative image paths start from."""
     split: str = ""
-    """Of `save_to_disk`, where it has another name than the task's."""
+    """The split, where `save_to_disk` wrote it under another name than the task's."""
     sizes: tuple[tuple[str, int, int], ...] = field(default=(), repr=False)
     """Name, bytes and time of every file: another copy is another job."""
 

@@ -64,6 +64,8 @@ def cluster_interval(
     """
     if len(sums) < 2:
         return NO_INTERVAL
+    # A resample is how often each cluster was drawn, so sums come from one matrix product and
+    # nothing is gathered row by row: 214,354 questions of VQAv2 take seconds.
     rng = np.random.default_rng(seed)
     names = (
         np.zeros(len(sums), int) if strata is None else np.unique(strata, return_inverse=True)[1]
@@ -73,7 +75,7 @@ def cluster_interval(
     drawn = []
     for start in range(0, RESAMPLES, step):
         total = np.zeros((min(step, RESAMPLES - start), sums.shape[1]))
-        for rows in members:
+        for rows in members:  # Each stratum keeps its size, as MME's kinds of questions do.
             even = np.full(len(rows), 1 / len(rows))
             total += rng.multinomial(len(rows), even, len(total)) @ sums[rows]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -158,7 +160,7 @@ class Accuracy(_Figure):
         return np.where(counted, samples["score"], np.nan), np.ones(len(counted))
 
     def clusters_of(self, samples: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Questions about one picture hang together."""
+        """The picture that a question is about: answers about one picture are not independent."""
         return samples["cluster"]
 
 

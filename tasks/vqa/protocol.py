@@ -17,7 +17,7 @@ EXTRA = 'pip install "uwt-eval[vqa]"'
 
 
 class Seeds(Record):
-    """Of lmms-eval's random number generators; MMMU's scorer draws from the first."""
+    """Seeds of lmms-eval's random number generators; MMMU's scorer draws from the first."""
 
     random: int
     numpy: int
@@ -34,7 +34,7 @@ class VqaSettings(ProtocolSettings):
     """The suite's name there."""
     decoding: Annotated[Literal["greedy"], Stage.GENERATE]
     max_new_tokens: Annotated[int, Field(ge=1), Stage.GENERATE]
-    """Of a reply, where lmms-eval's task file says nothing."""
+    """Longest reply in tokens, where lmms-eval's task file says nothing."""
     reply_limit: Annotated[int, Field(ge=1), Stage.GENERATE]
     """Characters at which a longer reply is cut."""
     seeds: Annotated[Seeds, Stage.GENERATE]

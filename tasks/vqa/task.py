@@ -176,7 +176,7 @@ _SPLITS = {
         ("seedbench", "pope", "scienceqa_img", "chartqa", "ai2d", "realworldqa", "mme"), "test"
     ),
 }
-"""Of which lmms-eval's tasks take their questions."""
+"""The split whose questions an lmms-eval task asks."""
 
 
 def _finished(job: Job) -> bool:

@@ -53,7 +53,7 @@ class FileClassifier(Record):
     path: str
     """The file; `folders` holds the name of each class's folder of images."""
     sha256: str
-    """Of the file."""
+    """SHA-256 of the file."""
 
 
 Classifier = OpenClipClassifier | LiteClassifier | FileClassifier
@@ -67,5 +67,5 @@ class ZeroShotSettings(ProtocolSettings):
     logits: Annotated[Literal["float64"], Stage.OBSERVE]
     """Precision of normalising and of comparing an embedding with the class vectors."""
     ties: Annotated[Literal["lower-index"], Stage.OBSERVE]
-    """Of classes with equal scores, the one with the lower index comes first."""
+    """The class with the lower index comes first where scores are equal."""
     classifier: Annotated[Classifier, Field(discriminator="source"), Stage.OBSERVE]

@@ -58,11 +58,13 @@ def find_option(reply: str, options: Sequence[str]) -> str:
     """
     for mark in _TRIMMED:
         reply = reply.strip(mark)
-    text = f" {reply} "
+    text = f" {reply} "  # So that a letter at either end has a space beside it too.
     texts = {chr(ord("A") + place): option for place, option in enumerate(options)}
     for form, last in (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} ")):
         found = [letter for letter in texts if form.format(letter) in text]
         if found:
+            # Models reason first and conclude last. 'B.' is sought again as ' B ', which does not
+            # occur then: all places are -1 and the first letter wins, as in the published code.
             return max(found, key=lambda letter: text.rfind(last.format(letter)))
     lower = text.lower()
     found = [letter for letter, option in texts.items() if option.lower() in lower]

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from harness.data.images import to_uint8
 from harness.interfaces import Code
 from harness.interfaces.registry import MODELS
 from harness.interfaces.types import ModelCard
@@ -77,9 +78,9 @@ def test_pixels_round_half_up() -> None:
     settings = GenSettings.of(IMAGENET_GEN.protocol("adm").settings)
     levels = torch.arange(256)
     exact = (levels / 127.5 - 1).view(1, 16, 16).expand(3, -1, -1)
-    assert (settings.to_uint8(exact)[..., 0].ravel() == levels.numpy()).all()
+    assert (to_uint8(exact, settings.uint8)[..., 0].ravel() == levels.numpy()).all()
     beyond = torch.tensor([-2.0, 2.0, 0.0]).view(3, 1, 1)
-    assert settings.to_uint8(beyond).ravel().tolist() == [0, 255, 128]
+    assert to_uint8(beyond, settings.uint8).ravel().tolist() == [0, 255, 128]
 
 
 def test_all_images_are_kept_in_order(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from harness.data.images import to_float
+from harness.data.images import to_float, to_uint8
 from harness.interfaces.errors import DecodeError, UserError
 from tasks.recon.protocol import Geometry, ReconSettings
 from tasks.recon.task import COCO_RECON, COCO_RECON_NATIVE, IMAGENET_RECON, IMAGENET_RECON_NATIVE
@@ -74,25 +74,25 @@ def test_95_grey_values_lose_a_level_under_wetok_and_none_under_exact() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
     wetok = ReconSettings.of(IMAGENET_RECON.protocol("wetok").settings)
     exact = ReconSettings.of(IMAGENET_RECON.protocol("exact").settings)
-    change = levels.astype(int) - wetok.to_uint8(to_float(levels)).astype(int)
+    change = levels.astype(int) - to_uint8(to_float(levels), wetok.uint8).astype(int)
     assert set(change.ravel()) == {0, 1}
     assert (change[..., 0] == 1).sum() == 95
-    np.testing.assert_array_equal(exact.to_uint8(to_float(levels)), levels)
+    np.testing.assert_array_equal(to_uint8(to_float(levels), exact.uint8), levels)
 
 
 def test_uint8_rules_differ_between_levels_and_agree_at_the_ends() -> None:
     between = torch.tensor([-1.0, 10.7 / 127.5 - 1, 10.2 / 127.5 - 1, 1.0]).expand(1, 3, 1, 4)
     truncate = ReconSettings.of({**SETTINGS, "uint8": "truncate"})
     rounded = ReconSettings.of({**SETTINGS, "uint8": "round"})
-    assert truncate.to_uint8(between)[0, 0, :, 0].tolist() == [0, 10, 10, 255]
-    assert rounded.to_uint8(between)[0, 0, :, 0].tolist() == [0, 11, 10, 255]
+    assert to_uint8(between, truncate.uint8)[0, 0, :, 0].tolist() == [0, 10, 10, 255]
+    assert to_uint8(between, rounded.uint8)[0, 0, :, 0].tolist() == [0, 11, 10, 255]
 
 
 def test_values_out_of_range_are_clamped_before_the_cast() -> None:
     wild = torch.tensor([-9.0, 9.0]).expand(1, 3, 1, 2)
     for name in ("wetok", "exact"):
         rule = ReconSettings.of(IMAGENET_RECON.protocol(name).settings)
-        assert rule.to_uint8(wild)[0, 0, :, 0].tolist() == [0, 255]
+        assert to_uint8(wild, rule.uint8)[0, 0, :, 0].tolist() == [0, 255]
 
 
 def test_to_float_is_rounded_once_and_channels_first() -> None:

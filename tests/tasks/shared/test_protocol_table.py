@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.shared.protocol_table import DOCUMENT, updated
+from tests.tasks.shared.protocol_table import DOCUMENT, updated
 
 
 def test_document_holds_the_present_tables() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
-    assert document == updated(document), "run python -m tasks.shared.protocol_table"
+    assert document == updated(document), "run python -m tests.tasks.shared.protocol_table"

@@ -1,4 +1,4 @@
-"""How protocols differ, from their files: `python -m tasks.shared.protocol_table`."""
+"""How protocols differ, from their files: `python -m tests.tasks.shared.protocol_table`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tasks.recon.task import COCO_RECON, IMAGENET_RECON, IMAGENET_RECON_NATIVE
 from tasks.vqa.task import VQAV2
 from tasks.zeroshot.task import IMAGENET_ZEROSHOT
 
-DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "protocols.md"
-BEGIN = "<!-- made by python -m tasks.shared.protocol_table -->"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "protocols.md"
+BEGIN = "<!-- made by python -m tests.tasks.shared.protocol_table -->"
 END = "<!-- end -->"
 _DIGEST_DIGITS = 12
 
