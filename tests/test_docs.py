@@ -56,6 +56,22 @@ def test_every_example_has_its_command() -> None:
     assert set(PLUGINS) <= named
 
 
+MOST_FILES = {"a model": 1, "a network metric": 2, "a text-to-image benchmark": 2}
+"""New files that an addition takes, as its worked example has them; none edits a file of ours."""
+TRIED_WITH = {"painter.py"}
+"""Of an example, what only tries it."""
+
+
+@pytest.mark.parametrize(
+    "section",
+    [each for each in CONTRIBUTING.split("\n## Add ") if each.partition("\n")[0] in MOST_FILES],
+    ids=lambda section: section.partition("\n")[0],
+)
+def test_an_addition_takes_as_few_files_as_promised(section: str) -> None:
+    named = {name for name in FILES if f"# {name}\n" in section or f"`{name}`:" in section}
+    assert 1 <= len(named - TRIED_WITH) <= MOST_FILES[section.partition("\n")[0]]
+
+
 @pytest.mark.usefixtures("fresh_registries")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_contributing_example_runs(
