@@ -281,7 +281,7 @@ def test_without_apt_the_command_says_what_to_do(
 
 
 def test_the_sample_set_is_what_is_kept_out() -> None:
-    manifest = REPOSITORY / "tasks" / "sample_set.json"
+    manifest = REPOSITORY / "tasks" / "shared" / "sample_set.json"
     assert set(SAMPLE_SET) == set(json.loads(manifest.read_text(encoding="utf-8"))["files"])
 
 
