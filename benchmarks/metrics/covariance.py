@@ -1,19 +1,17 @@
-"""Covariance of streamed features beside torchmetrics' FrechetInceptionDistance."""
+"""Covariance of features beside torchmetrics' FrechetInceptionDistance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from benchmarks.metrics.memory import MemoryComparison
 from benchmarks.metrics.rounds import Claim, Comparison
 from benchmarks.metrics.sizes import Sizes
-from harness.metrics.feature_statistics import BlockAccumulator
+from harness.metrics.features import FeatureSums
 
 Matrix = NDArray[np.float32]
 
@@ -33,47 +31,23 @@ class Given(torch.nn.Module):
         return features
 
 
-def streaming(sizes: Sizes, device: str) -> list[Comparison | MemoryComparison]:
-    """Batches of 64 to a covariance; the truth is that of the first rows in extended precision."""
+def of_features(sizes: Sizes, device: str) -> list[Comparison]:
+    """The peer takes batches of 64; the truth is that of the first rows in extended precision."""
     del device
     count, width = sizes.streamed, sizes.width
-    few, many = count // 2, 2 * count
     features = np.concatenate(list(_batches(count, width)))
-
-    def pieces() -> Iterator[Matrix]:
-        return (features[start : start + BATCH] for start in range(0, count, BATCH))
-
     return [
         Comparison(
             unit="1,000 features",
             items=count / 1000,
             variants={
-                "ours": lambda: [_accumulated(pieces(), width)],
-                "torchmetrics": lambda: [_updated(pieces(), width)],
+                "ours": lambda: [FeatureSums.from_features(features).statistics().covariance],
+                "torchmetrics": lambda: [_updated(features)],
             },
-            claims=[Claim(f"covariance, batches of {BATCH}", "ours", "torchmetrics", 4)],
+            claims=[Claim("covariance", "ours", "torchmetrics", 4)],
             truth=lambda: [_exact_rows(features)],
-        ),
-        MemoryComparison(f"covariance of {few:,} features", stream, stream_peer, (few, width)),
-        MemoryComparison(
-            f"covariance of {many:,} features, beyond that",
-            stream,
-            stream_peer,
-            (many, width),
-            less=(few, width),
-            goal=5,
-        ),
+        )
     ]
-
-
-def stream(count: int, width: int) -> Callable[[], Any]:
-    """Accumulate features that are made as they come."""
-    return lambda: _accumulated(_batches(count, width), width)
-
-
-def stream_peer(count: int, width: int) -> Callable[[], Any]:
-    """The same with torchmetrics."""
-    return lambda: _updated(_batches(count, width), width)
 
 
 def _batches(count: int, width: int) -> Iterator[Matrix]:
@@ -84,18 +58,10 @@ def _batches(count: int, width: int) -> Iterator[Matrix]:
         yield np.square(draws.standard_normal((rows, width), dtype=np.float32))
 
 
-def _accumulated(batches: Iterator[Matrix], width: int) -> NDArray[np.float64]:
-    accumulator, seen = BlockAccumulator(width), 0
-    for batch in batches:
-        accumulator.add(np.arange(seen, seen + len(batch)), batch)
-        seen += len(batch)
-    return accumulator.sums().statistics().covariance
-
-
-def _updated(batches: Iterator[Matrix], width: int) -> NDArray[np.float64]:
-    metric = FrechetInceptionDistance(feature=Given(width))
-    for batch in batches:
-        metric.update(torch.from_numpy(batch), real=True)
+def _updated(features: Matrix) -> NDArray[np.float64]:
+    metric = FrechetInceptionDistance(feature=Given(features.shape[1]))
+    for start in range(0, len(features), BATCH):
+        metric.update(torch.from_numpy(features[start : start + BATCH]), real=True)
     # The metric forms the covariance inside `compute`, with the distance.
     count = metric.real_features_num_samples
     mean = (metric.real_features_sum / count).unsqueeze(0)

@@ -10,7 +10,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 
 from benchmarks.metrics.rounds import Claim, Comparison
 from benchmarks.metrics.sizes import Sizes
-from harness.metrics.feature_statistics import FeatureStatistics
+from harness.metrics.features import FeatureStatistics
 from harness.metrics.frechet import frechet_distance, frechet_distance_from_features
 
 Matrix = NDArray[np.float64]

@@ -26,7 +26,7 @@ ROWS: dict[str, Builder] = {
     "inception": networks.inception,
     "frechet": frechet.from_statistics,
     "frechet-features": frechet.from_features,
-    "covariance": covariance.streaming,
+    "covariance": covariance.of_features,
     "ssim": pixels.ssim,
     "psnr": pixels.psnr,
     "precision-recall": manifolds.precision_recall,

@@ -25,7 +25,6 @@ from benchmarks.metrics.inputs import (
 )
 from benchmarks.metrics.rounds import Claim, Comparison, Outputs
 from benchmarks.metrics.sizes import Sizes
-from harness.metrics.arithmetic import exact_float32
 from harness.metrics.inception import (
     INPUT_RULES,
     InceptionFeatures,
@@ -33,8 +32,8 @@ from harness.metrics.inception import (
 )
 from harness.metrics.inception_network import SIDE
 from harness.metrics.lpips import Lpips, Net, random_trunk_state_dict
+from harness.metrics.networks import StateDict, exact_float32
 from harness.metrics.pixel import psnr, ssim
-from harness.metrics.weights import StateDict
 
 _NETS: tuple[Net, ...] = ("alex", "vgg")
 _GPU_BATCH = 32

@@ -31,9 +31,9 @@ def calibrate(
     from harness.engine.plan import resolve_device
     from harness.engine.progress import Progress
     from harness.engine.world import World
+    from harness.sets import FILES
     from harness.sets.calibration import calibrate as measure
     from harness.sets.images import open_images
-    from harness.sets.spec import FILES
 
     messages = Console(stderr=True)
     progress = Progress(messages, quiet=as_json)

@@ -41,7 +41,7 @@ def _groups() -> dict[str, str]:
 
 
 def _protocols() -> dict[str, str]:
-    from harness.sets.spec import FILES
+    from harness.sets import FILES
 
     users: dict[str, list[str]] = {}
     protocols = TASKS.ask(lambda task: tuple(task.spec.protocols)) | {FILES.name: FILES.protocols}

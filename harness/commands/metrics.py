@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from harness.commands.options import Json
+from harness.commands.options import Json, Plugins
 from harness.interfaces.errors import ExitCode
+from harness.interfaces.registry import load_plugin
 
 
 def metrics(
@@ -20,7 +21,9 @@ def metrics(
     names: Annotated[
         str | None,
         typer.Option(
-            "--metrics", help="Comma-separated: fid,sfid,kid,is,prc,psnr,ssim,lpips; all if absent."
+            "--metrics",
+            help="Comma-separated: fid,sfid,kid,is,prc,psnr,ssim,lpips and those of --plugin; all "
+            "that ship if absent.",
         ),
     ] = None,
     protocol: Annotated[
@@ -34,6 +37,7 @@ def metrics(
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Note FID∞ too: FID at infinitely many images.")
     ] = False,
+    plugin: Plugins = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
@@ -48,11 +52,12 @@ def metrics(
     from harness.engine.progress import Progress
     from harness.engine.world import World
     from harness.interfaces.types import RunStatus
+    from harness.sets import FILES
     from harness.sets.compare import Comparison, expand_metrics
-    from harness.sets.images import open_images
-    from harness.sets.reference import open_reference
-    from harness.sets.spec import FILES
+    from harness.sets.images import open_images, open_reference
 
+    for path in plugin or []:
+        load_plugin(path)
     keys = expand_metrics(names.split(",") if names else None)
     messages = Console(stderr=True)
     progress = Progress(messages, quiet=quiet or as_json)

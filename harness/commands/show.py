@@ -23,7 +23,7 @@ from harness.interfaces.types import TaskSpec
 
 def _protocols() -> dict[str, list[TaskSpec]]:
     """Protocols by name, each with the tasks that name it."""
-    from harness.sets.spec import FILES
+    from harness.sets import FILES
 
     found: dict[str, list[TaskSpec]] = {}
     for spec in [*TASKS.ask(lambda task: TaskSpec.model_validate(task.spec)).values(), FILES]:

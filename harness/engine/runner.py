@@ -6,7 +6,6 @@ only its scoring or observing differs, is linked from the run beside it.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from harness.interfaces import (
     Preflighted,
     RunRequest,
 )
-from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.errors import UserError
 from harness.interfaces.registry import TASKS
 from harness.interfaces.types import ResultRecord, Stage
 
@@ -168,11 +167,20 @@ def _work(plan: Plan, store: Store, world: World, progress: Progress) -> dict[st
 def _keep_reference(plan: Plan, store: Store, progress: Progress) -> None:
     """Keep what a generated set is compared with, so that it can be scored again without it."""
     data, name = plan.data, plan.file.reference_file
-    if isinstance(data, GenerativeTaskData) and plan.file.reference:
-        if (store.root / name).is_file():
-            return
-        with contextlib.suppress(Unavailable):  # The extractors' cells say so.
-            store.write(name, data.reference(plan.device, progress).write)
+    if not (isinstance(data, GenerativeTaskData) and plan.file.reference):
+        return
+    from harness.metrics.extractors import FeatureExtractor
+    from harness.metrics.features import ReferenceFeatures
+
+    wanted = {
+        extractor.output
+        for extractor in plan.extractors.values()
+        if isinstance(extractor, FeatureExtractor) and extractor.originals
+    }
+    path = store.root / name
+    # A run that metrics are added to lacks the features of their networks.
+    if wanted and not (path.is_file() and wanted <= ReferenceFeatures.outputs_in(path)):
+        store.write(name, data.reference(plan.extractors, plan.device, progress).write)
 
 
 def _pictures(plan: Plan, store: Store, merged: Merged) -> list[Picture]:

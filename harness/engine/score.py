@@ -19,7 +19,7 @@ from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.types import MetricValue, ResultRecord, RunStatus, Status
 
 if TYPE_CHECKING:
-    from harness.metrics.sets.reference import ReferenceFeatures
+    from harness.metrics.features import ReferenceFeatures
 
 WITHHOLD_ABOVE = 0.05
 """Share of failed samples above which metrics are withheld, unless --max-failures allows them."""
@@ -122,7 +122,7 @@ class Merged:
         path = self._store.root / self.file.reference_file
         if not (self.file.reference and path.is_file()):
             return None
-        from harness.metrics.sets.reference import ReferenceFeatures
+        from harness.metrics.features import ReferenceFeatures
 
         return ReferenceFeatures.read(path)
 

@@ -117,6 +117,8 @@ class Observations:
     """The run's seed; intervals resample with it."""
     small_sets: bool = False
     """Whether the user asked for metrics that need more samples than there are."""
+    extrapolate: bool = False
+    """Whether Fréchet distances are to note their limit at infinitely many samples (FID∞)."""
     reference: ReferenceSet | None = None
     """The set that a generated set is compared with; None where outputs have originals."""
 

@@ -102,8 +102,10 @@ class GenerativeTaskData(TaskData, Protocol):
     reference_digest: str
     """SHA-256 of the reference's content; empty without a reference."""
 
-    def reference(self, device: str, progress: Progress) -> ReferenceSet:
-        """The reference's features; raise `Unavailable` where their network's weights miss."""
+    def reference(
+        self, extractors: Mapping[str, Extractor], device: str, progress: Progress
+    ) -> ReferenceSet:
+        """What the reference offers to the metrics of these extractors' features."""
         ...
 
 

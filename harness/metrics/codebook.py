@@ -12,144 +12,55 @@ from numpy.typing import NDArray
 
 from harness.interfaces import Observations
 from harness.interfaces.types import Codebook
-from harness.metrics.resampling import GROUPS, deal_groups
+from harness.metrics.stats import GROUPS, deal_groups
 
 Symbols = NDArray[np.integer[Any]]
 
-# Distinct tokens are sorted again only after this many new ones, so adding stays linear.
-_PENDING = 1 << 20
 
-
+@dataclass(frozen=True, eq=False)
 class CodebookCounts:
-    """Counts of symbols for each group and of whole tokens; counts of disjoint sets merge.
+    """How often each group of a set of tokens had each symbol, and how many tokens differ.
 
-    A token is a tuple of `groups` symbols, each in [0, n_embed): for a binary quantiser of 128 bits
-    in groups of 8, ``groups`` is 16 and ``n_embed`` 256, and there are 2^128 tokens.
+    A token is a tuple of symbols: for a binary quantiser of 128 bits in groups of 8 it has 16
+    symbols in [0, 256), and there are 2^128 tokens.
     """
 
-    def __init__(self, groups: int, n_embed: int = 256) -> None:
-        """Start empty.
+    symbols: NDArray[np.int64]
+    """(groups, n_embed)."""
+    tokens: int
+    distinct_tokens: int
 
-        Args:
-            groups: symbols in a token.
-            n_embed: size of a group's codebook.
-
-        Raises:
-            ValueError: fewer than 1 group or 2 symbols.
-        """
-        if groups < 1 or n_embed < 2:
-            raise ValueError(
-                f"{groups} groups of {n_embed} symbols; give at least 1 group of 2 symbols"
-            )
-        self.groups = groups
-        self.n_embed = n_embed
-        self.tokens = 0
-        self._symbols = np.zeros((groups, n_embed), dtype=np.int64)
-        self._key = np.min_scalar_type(n_embed - 1)
-        self._distinct: NDArray[np.void] = np.empty(0, dtype=(np.void, groups * self._key.itemsize))
-        self._pending: list[NDArray[np.void]] = []
-
-    def add(self, symbols: Symbols) -> None:
-        """Count tokens.
-
-        Args:
-            symbols: integers (tokens, groups) in [0, n_embed).
-
-        Raises:
-            ValueError: wrong shape or dtype, or a symbol out of range.
-        """
-        keys = self._count(symbols)
-        if len(keys) == 0:
-            return
-        self._pending.append(keys)
-        if sum(map(len, self._pending)) > max(_PENDING, len(self._distinct)):
-            self._settle()
-
-    def merge(self, other: CodebookCounts) -> None:
-        """Add the counts of another set of tokens.
-
-        Raises:
-            ValueError: the codebooks differ.
-        """
-        if (self.groups, self.n_embed) != (other.groups, other.n_embed):
-            raise ValueError(
-                f"codebooks of {self.groups} x {self.n_embed} and {other.groups} x "
-                f"{other.n_embed} symbols do not merge; count them apart"
-            )
-        self.tokens += other.tokens
-        self._symbols += other._symbols
-        other._settle()
-        self._pending.append(other._distinct)
+    def __post_init__(self) -> None:
+        if self.tokens == 0:
+            raise ValueError("there are no tokens; codebook usage needs at least 1")
 
     @property
     def pooled_usage(self) -> float:
         """Share of the n_embed symbols that any group used: what WeTok prints as codebook usage."""
-        self._check_not_empty()
-        return float(np.mean(self._symbols.any(axis=0)))
+        return float(np.mean(self.symbols.any(axis=0)))
 
     @property
     def group_usage(self) -> NDArray[np.float64]:
         """Share of the n_embed symbols that each group used, (groups,)."""
-        self._check_not_empty()
-        usage: NDArray[np.float64] = np.mean(self._symbols > 0, axis=1)
+        usage: NDArray[np.float64] = np.mean(self.symbols > 0, axis=1)
         return usage
 
     @property
     def joint_usage(self) -> float:
         """Distinct tokens over the most there could be: min(n_embed^groups, tokens seen)."""
-        possible: int = self.n_embed**self.groups
+        groups, n_embed = self.symbols.shape
+        possible: int = n_embed**groups
         return self.distinct_tokens / min(possible, self.tokens)
-
-    @property
-    def distinct_tokens(self) -> int:
-        """Number of different tokens."""
-        self._check_not_empty()
-        self._settle()
-        return len(self._distinct)
 
     @property
     def pooled_perplexity(self) -> float:
         """exp(entropy) of the symbols pooled over groups; between 1 and n_embed."""
-        self._check_not_empty()
-        return _perplexity(self._symbols.sum(axis=0))
+        return _perplexity(self.symbols.sum(axis=0))
 
     @property
     def group_perplexity(self) -> NDArray[np.float64]:
         """exp(entropy) of each group's symbols, (groups,)."""
-        self._check_not_empty()
-        return np.array([_perplexity(counts) for counts in self._symbols])
-
-    def _check_not_empty(self) -> None:
-        if self.tokens == 0:
-            raise ValueError("no tokens were added; codebook usage needs at least 1")
-
-    def _count(self, symbols: Symbols) -> NDArray[np.void]:
-        """Count single symbols; the tokens as keys, to be counted by whoever asked."""
-        if symbols.ndim != 2 or symbols.shape[1] != self.groups or symbols.dtype.kind not in "iu":
-            raise ValueError(
-                f"symbols are {symbols.dtype} {symbols.shape}; give integers (tokens, "
-                f"{self.groups})"
-            )
-        if len(symbols) == 0:
-            return self._distinct[:0]
-        low, high = int(symbols.min()), int(symbols.max())
-        if low < 0 or high >= self.n_embed:
-            raise ValueError(
-                f"symbols span [{low}, {high}], outside [0, {self.n_embed - 1}]; check n_embed"
-            )
-        for group in range(self.groups):
-            self._symbols[group] += np.bincount(symbols[:, group], minlength=self.n_embed)
-        self.tokens += len(symbols)
-        keys = np.ascontiguousarray(symbols, dtype=self._key)
-        return keys.view(self._distinct.dtype).ravel()
-
-    def _settle(self) -> None:
-        """Keep each pending token once."""
-        if self._pending:
-            keys = np.concatenate([self._distinct, *self._pending])
-            self._pending = []
-            order, starts = _sorted(keys)
-            self._distinct = keys[order[starts]]
+        return np.array([_perplexity(counts) for counts in self.symbols])
 
 
 def whole_and_rests(
@@ -162,32 +73,45 @@ def whole_and_rests(
         n_embed: size of a group's codebook.
 
     Raises:
-        ValueError: as `CodebookCounts.add`.
+        ValueError: no tokens, a wrong shape or dtype, or a symbol out of range.
     """
-    empty = [CodebookCounts(part.shape[-1], n_embed) for part in parts]
-    pieces = [counts._count(part) for counts, part in zip(empty, parts, strict=True)]
-    keys = np.concatenate(pieces)
+    counted = [_symbol_counts(part, n_embed) for part in parts]
+    total = np.sum(counted, axis=0)
+    keys = np.concatenate([_keys(part, n_embed) for part in parts])
     order, starts = _sorted(keys)
     # Equal tokens have one number, so parts are taken out by counting numbers.
-    number = np.empty(len(keys), dtype=np.int64)
-    number[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(keys)))
-    whole = CodebookCounts(empty[0].groups, n_embed)
-    whole.tokens = sum(counts.tokens for counts in empty)
-    whole._symbols = np.sum([counts._symbols for counts in empty], axis=0)
-    whole._distinct = keys[order[starts]]
     occurrences = np.diff(starts, append=len(keys))
-    ends = np.cumsum([len(piece) for piece in pieces])
+    number = np.empty(len(keys), dtype=np.int64)
+    number[order] = np.repeat(np.arange(len(starts)), occurrences)
+    ends = np.cumsum([len(part) for part in parts])
 
     def rests() -> Iterator[CodebookCounts]:
-        for own, taken in zip(empty, np.split(number, ends[:-1]), strict=True):
-            rest = CodebookCounts(whole.groups, n_embed)
-            rest.tokens = whole.tokens - own.tokens
-            rest._symbols = whole._symbols - own._symbols
+        for own, taken in zip(counted, np.split(number, ends[:-1]), strict=True):
             left = occurrences - np.bincount(taken, minlength=len(starts))
-            rest._distinct = whole._distinct[left > 0]
-            yield rest
+            yield CodebookCounts(total - own, len(keys) - len(taken), int(np.count_nonzero(left)))
 
-    return whole, rests()
+    return CodebookCounts(total, len(keys), len(starts)), rests()
+
+
+def _symbol_counts(symbols: Symbols, n_embed: int) -> NDArray[np.int64]:
+    """How often each group has each symbol, (groups, n_embed)."""
+    if symbols.ndim != 2 or symbols.dtype.kind not in "iu":
+        raise ValueError(
+            f"symbols are {symbols.dtype} {symbols.shape}; give integers (tokens, groups)"
+        )
+    if len(symbols):
+        low, high = int(symbols.min()), int(symbols.max())
+        if low < 0 or high >= n_embed:
+            raise ValueError(
+                f"symbols span [{low}, {high}], outside [0, {n_embed - 1}]; check n_embed"
+            )
+    return np.stack([np.bincount(group, minlength=n_embed) for group in symbols.T])
+
+
+def _keys(symbols: Symbols, n_embed: int) -> NDArray[np.void]:
+    """Whole tokens as byte strings (tokens,)."""
+    small = np.ascontiguousarray(symbols, dtype=np.min_scalar_type(n_embed - 1))
+    return small.view((np.void, small.shape[1] * small.itemsize)).ravel()
 
 
 def _sorted(keys: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

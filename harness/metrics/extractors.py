@@ -1,39 +1,31 @@
-"""The extractors that come with the harness: pixel measures, LPIPS distances, Inception features.
+"""The extractors that come with the harness, and the base of those of other networks.
 
 Networks are built when they first observe; their weights are found, and digested, before that.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
-import threading
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from harness.data import assets
-from harness.data.manifest import GPU_BLOCK
 from harness.data.settings import read_settings
 from harness.interfaces import Columns, GeneratedImages, ImagePairs
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.observing import Once
+from harness.interfaces.types import canonical_json
+from harness.metrics.feature_scores import output_column, reference_column, tap
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from harness.metrics.feature_cache import FeatureCache
-    from harness.metrics.inception import InceptionFeatures, Output
+    from harness.metrics.feature_cache import SharedNetwork
     from harness.metrics.lpips import Lpips, Net
-
-    Features = dict[Output, np.ndarray]
-
-
-def _images(device: str) -> int:
-    """Images a network takes at a time: a CPU gains nothing from several, a GPU takes a block."""
-    return 1 if device == "cpu" else GPU_BLOCK
+    from harness.metrics.networks import FeatureNetwork
 
 
 class Pixels:
@@ -84,8 +76,9 @@ class LpipsDistance:
 
     def _build(self) -> Lpips:
         from harness.metrics.lpips import Lpips
+        from harness.metrics.networks import at_a_time
 
-        return Lpips(self._net, self._path, self._device, micro_batch=_images(self._device))
+        return Lpips(self._net, self._path, self._device, micro_batch=at_a_time(self._device))
 
     def observe(self, pairs: ImagePairs) -> Columns:
         """Column `lpips_alex` or `lpips_vgg`, (B,)."""
@@ -97,134 +90,82 @@ lpips_alex = functools.partial(LpipsDistance, "alex", "alexnet")
 lpips_vgg = functools.partial(LpipsDistance, "vgg", "vgg16")
 
 
-class _InceptionPass:
-    """One run of the Inception network over a block, shared by the extractors of its outputs.
+class FeatureExtractor(ABC):
+    """Base of extractors whose observations are features of a network.
 
-    The network computes all its outputs in any case; what an extractor asks for after another has
-    asked for the same pairs is read from the run before. Originals and reconstructions run apart,
-    so that the reconstructions' features have the same bits whether or not the originals' features
-    come from the cache, on a GPU too.
-    """
-
-    def __init__(self, rule: str, path: Path, device: str, cache: Path) -> None:
-        self._rule = rule
-        self._path = path
-        self._device = device
-        self._folder = cache
-        self._network = Once(self._build)
-        self._cache = Once(self._open_cache)
-        self._kept: set[Output] = set()
-        self._asked: set[Output] = set()
-        self._lane = threading.local()
-
-    def register(self, output: Output, *, reference: bool) -> None:
-        """Announce that an extractor will ask for an output, of the originals too or not."""
-        self._asked.add(output)
-        if reference:
-            self._kept.add(output)
-
-    def features(
-        self, pairs: ImagePairs | GeneratedImages, output: Output
-    ) -> tuple[np.ndarray | None, np.ndarray]:
-        """An output of originals (None if not announced or there are none) and of outputs.
-
-        Both are float32 (B, d).
-        """
-        lane = self._lane
-        if getattr(lane, "pairs", None) is not pairs:
-            lane.reference, lane.reconstruction = self._observe(pairs)
-            lane.pairs, lane.open = pairs, set(self._asked)
-        found = lane.reference.get(output), lane.reconstruction[output]
-        lane.open.discard(output)
-        if not lane.open:
-            # A block's images are not held until the next block comes.
-            lane.pairs = lane.reference = lane.reconstruction = None
-        return found
-
-    def _observe(self, pairs: ImagePairs | GeneratedImages) -> tuple[Features, Features]:
-        if isinstance(pairs, GeneratedImages):
-            scaled = self._network().scaling == "unit"
-            images = (pairs.images + 1) / 2 if scaled else _channels_first(pairs.images_uint8)
-            return {}, self._run(images, self._asked)
-        if self._network().scaling == "unit":
-            images, keyed = (pairs.reference + 1) / 2, pairs.reference
-            decoded = (pairs.reconstruction + 1) / 2
-        else:
-            images = keyed = _channels_first(pairs.reference_uint8)
-            decoded = _channels_first(pairs.reconstruction_uint8)
-        reference = self._reference(images, keyed) if self._kept else {}
-        return reference, self._run(decoded, self._asked)
-
-    def _reference(self, images: Tensor, keyed: Tensor) -> Features:
-        cache = self._cache()
-        key = cache.key(keyed)
-        found: Features = {}
-        for output in self._kept:
-            features = cache.load(key, output, len(images))
-            if features is None:
-                found = self._run(images, self._kept)
-                for name, rows in found.items():
-                    cache.save(key, name, rows)
-                return found
-            found[output] = features
-        return found
-
-    def _run(self, images: Tensor, outputs: Iterable[Output]) -> Features:
-        features = self._network()(images)
-        return {output: features[output].cpu().numpy() for output in outputs}
-
-    def _build(self) -> InceptionFeatures:
-        from harness.metrics.inception import INPUT_RULES, InceptionFeatures
-
-        rule = INPUT_RULES[self._rule]
-        return InceptionFeatures(
-            self._path,
-            rule.resize,
-            rule.scaling,
-            device=self._device,
-            micro_batch=max(8, _images(self._device)),
-        )
-
-    def _open_cache(self) -> FeatureCache:
-        import torch
-
-        from harness.metrics.feature_cache import FeatureCache
-
-        on_gpu = self._device != "cpu"
-        identity = {
-            "version": _INCEPTION_VERSION,
-            "weights": assets.find("inception").sha256,
-            "input": self._rule,
-            "device": self._device.partition(":")[0],
-            "processor": (
-                torch.cuda.get_device_name(torch.device(self._device))
-                if on_gpu
-                else f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
-            ),
-            "torch": torch.__version__,
-        }
-        return FeatureCache(self._folder, identity)
-
-
-def _channels_first(pixels: np.ndarray) -> Tensor:
-    import torch
-
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-
-
-_INCEPTION_VERSION = 1
-_PASSES: WeakValueDictionary[tuple[str, ...], _InceptionPass] = WeakValueDictionary()
-"""Runs that extractors share; each lives as long as one of its extractors."""
-
-
-class Inception:
-    """Features of the FID Inception network, of both sides of every pair.
+    A network is built when it first sees images, and shared by all extractors that name the same
+    one. Features of reference images are kept in the cache folder.
 
     Args:
         settings: The protocol's settings.
         device: Where the network runs.
-        output: Which of the network's outputs; the protocol's tap where None.
-        reference: Whether the originals' features are wanted too.
+
+    Raises:
+        Unavailable: The protocol has no such features, or weights are missing.
+    """
+
+    output: str
+    """Which output of the network is observed; names the columns."""
+    originals = True
+    """Whether the originals' features are wanted too, where images have originals."""
+
+    def __init__(self, settings: Mapping[str, Any], device: str) -> None:
+        self.settings = settings
+        self.device = device
+        self.shared = _share(self)
+        self.shared.register(self.output, originals=self.originals)
+
+    @property
+    @abstractmethod
+    def identity(self) -> Mapping[str, Any]:
+        """What the features depend on beside the protocol: a version, a digest of the weights."""
+
+    @property
+    def network_identity(self) -> Mapping[str, Any]:
+        """Everything that decides what the network gives; the key of its features in the cache."""
+        kind = type(self)
+        return {"network": f"{kind.__module__}.{kind.__qualname__}", **self.identity}
+
+    @abstractmethod
+    def build(self) -> FeatureNetwork:
+        """Make the network on the device."""
+
+    def observe(self, pairs: ImagePairs | GeneratedImages) -> Columns:
+        """The features' columns, float32 (B, d): of originals, if there are any, and of outputs."""
+        reference, rows = self.shared.features(pairs, self.output)
+        columns = {output_column(self.output): rows}
+        return (
+            columns if reference is None else {reference_column(self.output): reference, **columns}
+        )
+
+
+_SHARED: WeakValueDictionary[str, SharedNetwork] = WeakValueDictionary()
+"""Networks that extractors share; each lives as long as one of its extractors."""
+
+
+def _share(extractor: FeatureExtractor) -> SharedNetwork:
+    from harness.metrics.feature_cache import SharedNetwork
+
+    folder = read_settings().cache / "features"
+    identity = extractor.network_identity
+    key = canonical_json([identity, extractor.device, str(folder)])
+    shared = _SHARED.get(key)
+    if shared is None:
+        # Built by a twin: with the extractor itself, which holds the network, it would be a circle
+        # that keeps the network's memory until Python looks for circles.
+        build = copy.copy(extractor).build
+        shared = _SHARED[key] = SharedNetwork(build, identity, extractor.device, folder)
+    return shared
+
+
+class Inception(FeatureExtractor):
+    """Features of the FID Inception network.
+
+    Args:
+        settings: The protocol's settings.
+        device: Where the network runs.
+        output: Which of the network's outputs; the protocol's tap where empty.
+        originals: Whether the originals' features are wanted too.
 
     Raises:
         Unavailable: The protocol has no such features, or the weights are missing.
@@ -235,36 +176,40 @@ class Inception:
         settings: Mapping[str, Any],
         device: str,
         *,
-        output: Output | None = None,
-        reference: bool = True,
+        output: str = "",
+        originals: bool = True,
     ) -> None:
         if "inception" not in settings:
             raise Unavailable("the protocol has no Inception features", kind="not applicable")
-        rule = settings["inception"]["input"]
-        self._output: Output = output or settings["inception"]["tap"]
-        path = assets.locate("inception")
-        cache = read_settings().cache / "features"
-        key = (rule, str(path), assets.find("inception").sha256, device, str(cache))
-        shared = _PASSES.get(key)
-        if shared is None:
-            shared = _PASSES[key] = _InceptionPass(rule, path, device, cache)
-        shared.register(self._output, reference=reference)
-        self._pass = shared
+        self._rule = settings["inception"]["input"]
+        self._path = assets.locate("inception")
+        self.output = output or tap(settings)
+        self.originals = originals
+        super().__init__(settings, device)
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """Digest of the weights; input rule and tap are the protocol's."""
-        return {"version": _INCEPTION_VERSION, "weights": assets.find("inception").sha256}
+        return {"version": 1, "weights": assets.find("inception").sha256}
 
-    def observe(self, pairs: ImagePairs | GeneratedImages) -> Columns:
-        """Columns `reference_OUTPUT`, if wanted, and `reconstruction_OUTPUT`, float32 (B, d).
+    @property
+    def network_identity(self) -> Mapping[str, Any]:
+        """The weights and the rule that makes the input."""
+        return {**self.identity, "input": self._rule}
 
-        Generated images are in the place of reconstructions, without originals.
-        """
-        reference, reconstruction = self._pass.features(pairs, self._output)
-        columns = {f"reconstruction_{self._output}": reconstruction}
-        return columns if reference is None else {f"reference_{self._output}": reference} | columns
+    def build(self) -> FeatureNetwork:
+        """Load the network."""
+        from harness.metrics.inception import INPUT_RULES, InceptionFeatures
+        from harness.metrics.networks import at_a_time
+
+        # More than one on a CPU too: this network's bits do not depend on an image's neighbours.
+        return InceptionFeatures(
+            self._path,
+            *INPUT_RULES[self._rule],
+            device=self.device,
+            micro_batch=max(8, at_a_time(self.device)),
+        )
 
 
 inception_spatial = functools.partial(Inception, output="spatial")
-inception_logits = functools.partial(Inception, output="logits", reference=False)
+inception_logits = functools.partial(Inception, output="logits", originals=False)

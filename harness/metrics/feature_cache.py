@@ -1,4 +1,7 @@
-"""Features of reference images, kept on disk: they are the same for every model evaluated."""
+"""Features of images: one run of a network for all that read its outputs, and a cache on disk.
+
+The cache holds features of originals and references, which are the same for every model evaluated.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,26 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from harness.interfaces import GeneratedImages, ImagePairs
+from harness.interfaces.observing import Once
 from harness.interfaces.types import canonical_json
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from harness.metrics.networks import FeatureNetwork
+
+Rows = dict[str, NDArray[np.float32]]
+"""Features (B, d) by output."""
 
 LIMIT = 4 << 30
 """Bytes above which the files that were used longest ago are removed."""
@@ -54,6 +66,10 @@ class FeatureCache:
         digest.update(f"{content.dtype} {tuple(content.shape)} of {images.dtype}".encode())
         digest.update(content.cpu().contiguous().numpy().data)
         return digest.hexdigest()
+
+    def key_of(self, name: str) -> str:
+        """SHA-256 of the identity and of what names the images: a set's digest and places in it."""
+        return hashlib.sha256(self._identity + name.encode()).hexdigest()
 
     def load(self, key: str, output: str, rows: int) -> NDArray[np.float32] | None:
         """The block's features, float32 (rows, width), or None where there is no whole file."""
@@ -99,11 +115,121 @@ class FeatureCache:
 
 def _levels(images: Tensor) -> Tensor:
     """8-bit levels where they say the same as the floats, which are four times as much to hash."""
-    import torch
-
     if images.dtype == torch.uint8:
         return images
     levels = ((images.double() + 1) * 127.5).round().clamp(0, 255)
     if torch.equal((levels / 127.5 - 1).to(images.dtype), images):
         return levels.byte()
     return images
+
+
+class SharedNetwork:
+    """A network as the extractors of its outputs share it: built once, run once for a block.
+
+    A network computes all its outputs in any case: what an extractor asks for after another has
+    asked for the same images is read from the run before. Originals and outputs run apart, so that
+    the outputs' features have the same bits whether or not the originals' come from the cache, on a
+    GPU too.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], FeatureNetwork],
+        identity: Mapping[str, Any],
+        device: str,
+        folder: Path,
+    ) -> None:
+        self.network = Once(build)
+        self.cache = Once(lambda: FeatureCache(folder, {**identity, **_machine(device)}))
+        self._kept: set[str] = set()
+        self._asked: set[str] = set()
+        self._lane = threading.local()
+
+    def register(self, output: str, *, originals: bool) -> None:
+        """Announce that an extractor will ask for an output, of the originals too or not."""
+        self._asked.add(output)
+        if originals:
+            self._kept.add(output)
+
+    def features(
+        self, pairs: ImagePairs | GeneratedImages, output: str
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
+        """An output of originals (None if not announced or there are none) and of outputs.
+
+        Both are float32 (B, d).
+        """
+        lane = self._lane
+        if getattr(lane, "pairs", None) is not pairs:
+            lane.reference, lane.rows = self._observe(pairs)
+            lane.pairs, lane.open = pairs, set(self._asked)
+        found = lane.reference.get(output), lane.rows[output]
+        lane.open.discard(output)
+        if not lane.open:
+            # A block's images are not held until the next block comes.
+            lane.pairs = lane.reference = lane.rows = None
+        return found
+
+    def remembered(
+        self, key: str, outputs: Iterable[str], count: int, compute: Callable[[], Rows]
+    ) -> Rows:
+        """Features of `count` images under a key: from the cache, or computed and kept there."""
+        found: Rows = {}
+        for output in outputs:
+            rows = self.cache().load(key, output, count)
+            if rows is None:
+                found = compute()
+                for name, computed in found.items():
+                    self.cache().save(key, name, computed)
+                return found
+            found[output] = rows
+        return found
+
+    def run(self, prepared: Tensor, outputs: Iterable[str]) -> Rows:
+        """Run the network on prepared images."""
+        features = self.network().extract(prepared)
+        return {output: features[output].cpu().numpy() for output in outputs}
+
+    def _observe(self, pairs: ImagePairs | GeneratedImages) -> tuple[Rows, Rows]:
+        unit = self.network().scaling == "unit"
+        if isinstance(pairs, GeneratedImages):
+            images = _unit(pairs.images) if unit else _channels_first(pairs.images_uint8)
+            return {}, self._see(images, self._asked)
+        decoded = (
+            _unit(pairs.reconstruction) if unit else _channels_first(pairs.reconstruction_uint8)
+        )
+        reference: Rows = {}
+        if self._kept:
+            keyed = pairs.reference if unit else _channels_first(pairs.reference_uint8)
+            originals = _unit(keyed) if unit else keyed
+            reference = self.remembered(
+                self.cache().key(keyed),
+                self._kept,
+                len(keyed),
+                lambda: self._see(originals, self._kept),
+            )
+        return reference, self._see(decoded, self._asked)
+
+    def _see(self, images: Tensor, outputs: Iterable[str]) -> Rows:
+        return self.run(self.network().prepare(images), outputs)
+
+
+def _machine(device: str) -> dict[str, str]:
+    """What the last bits of features depend on beside network and images."""
+    return {
+        "device": device.partition(":")[0],
+        "processor": (
+            f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+            if device == "cpu"
+            else torch.cuda.get_device_name(torch.device(device))
+        ),
+        "torch": torch.__version__,
+    }
+
+
+def _unit(images: Tensor) -> Tensor:
+    """From [-1, 1] to [0, 1]."""
+    return (images + 1) / 2
+
+
+def _channels_first(pixels: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)

@@ -1,6 +1,8 @@
-"""The metrics of a task that compare sets of network features, not pairs of images.
+"""Metrics that compare sets of network features, not images one by one: FID and its kin.
 
-Reconstructions are compared with their originals, generated images with a reference set.
+Reconstructions are compared with their originals, generated images and sets of files with a
+reference. Numpy and the networks' code are imported where a score is computed; see
+`harness.metrics.scores`.
 """
 
 from __future__ import annotations
@@ -20,11 +22,63 @@ if TYPE_CHECKING:
 _KID = {"subsets": 100, "subset_size": 1000, "seed": 2020}
 _SCORE = {"rule": "single"}
 _MANIFOLDS = {"k": 3, "precision": "float32"}
+_MIN_SAMPLES = 2048
+
+
+def tap(settings: Mapping[str, Any]) -> str:
+    """The output of the Inception network that a protocol's distances compare."""
+    output: str = settings["inception"].get("tap", "pool3")
+    return output
+
+
+def reference_column(output: str) -> str:
+    """The stored column of the originals' features."""
+    return f"reference_{output}"
+
+
+def output_column(output: str) -> str:
+    """The stored column of the judged images' features.
+
+    Generated images have it too, though nothing was reconstructed: run directories have held their
+    features under this name since the first version, and must stay readable.
+    """
+    return f"reconstruction_{output}"
+
+
+class _FeatureMetric:
+    """What metrics of features share: which extractor's, and which output of its network.
+
+    Args:
+        label: How it is printed.
+        extractor: The extractor of the features.
+        output: The network's output; by default that of the extractor's name, and of the Inception
+            network the protocol's tap.
+    """
+
+    def __init__(self, label: Label, extractor: str = "inception", output: str = "") -> None:
+        self.label = label
+        self.needs: tuple[str, ...] = (extractor,)
+        self._output = output or ("" if extractor == "inception" else extractor)
+
+    def output(self, settings: Mapping[str, Any]) -> str:
+        """The network's output whose features are compared."""
+        return self._output or tap(settings)
+
+    def judged(self, observations: Observations, settings: Mapping[str, Any]) -> np.ndarray:
+        """Features of what is judged, float32 (n, d)."""
+        return _features(observations, output_column(self.output(settings)))
+
+    def reference(self, observations: Observations, settings: Mapping[str, Any]) -> np.ndarray:
+        """Features of originals or reference, float32 (n, d)."""
+        output, known = self.output(settings), observations.reference
+        if known is not None:
+            return known.rows(output)
+        return _features(observations, reference_column(output))
 
 
 def _features(observations: Observations, column: str) -> np.ndarray:
-    """A feature column, float32 (n, d), without broken rows; the sample of one is named."""
-    from harness.metrics.sets import nonfinite_row
+    """A feature column without broken rows; raise `Unavailable` naming the sample of one."""
+    from harness.metrics.checks import nonfinite_row
 
     rows = observations.features.get(column)
     if rows is None and observations.features:
@@ -37,149 +91,123 @@ def _features(observations: Observations, column: str) -> np.ndarray:
     return rows
 
 
-def _pair(observations: Observations, output: str) -> tuple[np.ndarray, np.ndarray]:
-    """Features of the reference and of what is judged."""
-    known = observations.reference
-    return (
-        _features(observations, f"reference_{output}") if known is None else known.rows(output),
-        _features(observations, f"reconstruction_{output}"),
-    )
-
-
-class ReconstructionFrechet:
-    """Fréchet distance to the originals or the reference: rFID, gFID, or sFID of another output.
-
-    Args:
-        extractor: The extractor of the features.
-        label: How it is printed.
-        output: The network's output; the protocol's tap where None.
-    """
+class FrechetDistance(_FeatureMetric):
+    """Fréchet distance to the originals or the reference: FID where the network is Inception."""
 
     higher_is_better: bool | None = False
-
-    def __init__(self, extractor: str, label: Label, output: str | None = None) -> None:
-        self.label = label
-        self.needs: tuple[str, ...] = (extractor,)
-        self._output = output
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The distance; withheld for too few images, where its bias would be its value."""
-        from harness.metrics.sets import FeatureSet, fid
+        from harness.metrics.features import FeatureSet
+        from harness.metrics.frechet import frechet_value
 
-        inception = settings["inception"]
-        output = self._output or inception["tap"]
         known = observations.reference
         if known is None:
-            reference = FeatureSet(_features(observations, f"reference_{output}"))
+            reference = FeatureSet(self.reference(observations, settings))
         else:
-            reference = known.distribution(output)
-        return fid(
+            reference = known.distribution(self.output(settings))
+        return frechet_value(
             reference,
-            FeatureSet(_features(observations, f"reconstruction_{output}")),
+            FeatureSet(self.judged(observations, settings)),
             seed=observations.seed,
-            min_samples=inception["min_samples"],
+            min_samples=settings.get("inception", {}).get("min_samples", _MIN_SAMPLES),
             small_sets=observations.small_sets,
             paired=known is None,
+            extrapolate=observations.extrapolate,
         )
 
 
-class ReconstructionKid:
-    """KID between originals and reconstructions.
+class KernelInceptionDistance(_FeatureMetric):
+    """KID to the originals or the reference.
 
-    Its estimator takes the sets for independent: an image that both subsets hold lies close to its
-    own reconstruction, which lowers the value, below 0 for good reconstructions.
+    Its estimator takes the sets for independent: an original that both subsets hold lies close to
+    its own reconstruction, which lowers the value, below 0 for good reconstructions.
     """
 
-    needs: tuple[str, ...] = ("inception",)
     higher_is_better: bool | None = False
-    label = Label("KID", 4)
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The distance; it has no bias from few images, so one subset's size is enough."""
-        from harness.metrics.sets import FeatureSet, kid
+        from harness.metrics.features import FeatureSet
+        from harness.metrics.kid import kid_value
 
-        reference, samples = _pair(observations, settings["inception"]["tap"])
         rule = settings.get("kid", _KID)
-        return kid(
-            FeatureSet(reference),
-            FeatureSet(samples),
+        return kid_value(
+            FeatureSet(self.reference(observations, settings)),
+            FeatureSet(self.judged(observations, settings)),
             min_samples=rule["subset_size"],
             small_sets=observations.small_sets,
             **rule,
         )
 
 
-class ReconstructionScore:
-    """Inception Score of the reconstructions."""
+class InceptionScoreOfImages(_FeatureMetric):
+    """Inception Score of the judged images; it needs no reference."""
 
-    needs: tuple[str, ...] = ("inception_logits",)
     higher_is_better: bool | None = True
-    label = Label("IS", 1)
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The score, by the protocol's rule of splits."""
-        from harness.metrics.sets import inception_score
+        from harness.metrics.inception_score import inception_score_value
 
-        logits = _features(observations, "reconstruction_logits")
         rule = settings.get("inception_score", _SCORE)["rule"]
-        return inception_score(logits, rule=rule, seed=observations.seed)
+        logits = self.judged(observations, settings)
+        return inception_score_value(logits, rule=rule, seed=observations.seed)
 
 
-class Manifold:
-    """Precision, recall, density or coverage of the reconstructions.
+class ManifoldFigure(_FeatureMetric):
+    """Precision, recall, density or coverage, which come out of one computation.
 
     Args:
-        figure: Which of the four; they come out of one computation.
+        figure: Which of the four.
         label: How it is printed.
+        extractor: The extractor of the features.
+        output: The network's output.
     """
 
-    needs: tuple[str, ...] = ("inception",)
     higher_is_better: bool | None = True
 
-    def __init__(self, figure: str, label: Label) -> None:
-        self.label = label
+    def __init__(
+        self, figure: str, label: Label, extractor: str = "inception", output: str = ""
+    ) -> None:
+        super().__init__(label, extractor, output)
         self._figure = figure
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The figure, under the protocol's number of neighbours and precision."""
+        return self._cells(observations, settings)[self._figure]
+
+    def _cells(
+        self, observations: Observations, settings: Mapping[str, Any]
+    ) -> Mapping[str, MetricValue]:
+        from harness.metrics.prdc import precision_recall_values
+
+        global _last
         rule = settings.get("prc", _MANIFOLDS)
-        tap = settings["inception"]["tap"]
-        return _MANIFOLD_CELLS.of(observations, tap, rule["k"], rule["precision"])[self._figure]
+        asked = self.output(settings), rule["k"], rule["precision"]
+        if _last is not None and _last[0]() is observations and _last[1] == asked:
+            return _last[2]
+        cells = precision_recall_values(
+            self.reference(observations, settings),
+            self.judged(observations, settings),
+            k=rule["k"],
+            precision=rule["precision"],
+            seed=observations.seed,
+        )
+        _last = weakref.ref(observations), asked, cells
+        return cells
 
 
-class _ManifoldCells:
-    """The four figures of the observations that were scored last."""
+_last: tuple[weakref.ref[Observations], tuple[Any, ...], Mapping[str, MetricValue]] | None = None
+"""The four figures of the observations that were scored last, and what was asked of them."""
 
-    def __init__(self) -> None:
-        self._observations: weakref.ref[Observations] | None = None
-        self._rule: tuple[str, int, str] | None = None
-        self._cells: dict[str, MetricValue] = {}
-
-    def of(
-        self, observations: Observations, tap: str, k: int, precision: Any
-    ) -> dict[str, MetricValue]:
-        from harness.metrics.sets import precision_recall
-
-        known = self._observations() if self._observations is not None else None
-        if known is not observations or self._rule != (tap, k, precision):
-            reference, samples = _pair(observations, tap)
-            self._cells = precision_recall(
-                reference, samples, k=k, precision=precision, seed=observations.seed
-            )
-            self._observations = weakref.ref(observations)
-            self._rule = (tap, k, precision)
-        return self._cells
-
-
-_MANIFOLD_CELLS = _ManifoldCells()
-
-RFID = ReconstructionFrechet("inception", Label("rFID", 2))
-GFID = ReconstructionFrechet("inception", Label("gFID", 2))
-FID = ReconstructionFrechet("inception", Label("FID", 2))
-SFID = ReconstructionFrechet("inception_spatial", Label("sFID", 2), "spatial")
-KID = ReconstructionKid()
-INCEPTION_SCORE = ReconstructionScore()
-PRECISION = Manifold("precision", Label("Prec."))
-RECALL = Manifold("recall", Label("Rec."))
-DENSITY = Manifold("density", Label("density"))
-COVERAGE = Manifold("coverage", Label("coverage"))
+FID = FrechetDistance(Label("FID", 2))
+RFID = FrechetDistance(Label("rFID", 2))
+GFID = FrechetDistance(Label("gFID", 2))
+SFID = FrechetDistance(Label("sFID", 2), "inception_spatial", "spatial")
+KID = KernelInceptionDistance(Label("KID", 4))
+INCEPTION_SCORE = InceptionScoreOfImages(Label("IS", 1), "inception_logits", "logits")
+PRECISION = ManifoldFigure("precision", Label("Prec."))
+RECALL = ManifoldFigure("recall", Label("Rec."))
+DENSITY = ManifoldFigure("density", Label("density"))
+COVERAGE = ManifoldFigure("coverage", Label("coverage"))

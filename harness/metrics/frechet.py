@@ -1,4 +1,8 @@
-"""Fréchet distance between Gaussians fitted to feature vectors (FID, sFID)."""
+"""Fréchet distance between Gaussians fitted to feature vectors (FID, sFID), with its interval.
+
+All in float64: the distance is a small difference of traces, and a covariance of 2,048 features has
+eigenvalues over ten orders of magnitude.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +13,34 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.linalg import lapack
 
+from harness.interfaces.types import MetricValue
+from harness.metrics import stats
 from harness.metrics.checks import Rows, check_rows, check_same_width
-from harness.metrics.feature_statistics import FeatureStatistics, FeatureSums
+from harness.metrics.features import (
+    FeatureSet,
+    FeatureStatistics,
+    FeatureSums,
+    check_width,
+    note_on_size,
+)
 
 Matrix = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# FID∞ rests on the full sets and on these shares of them.
+_LADDER = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def frechet_distance(first: FeatureStatistics, second: FeatureStatistics) -> float:
     """Squared Fréchet distance |μ1-μ2|² + tr(Σ1 + Σ2 - 2(Σ1Σ2)^½).
 
-    tr (Σ1Σ2)^½ is the sum of the square roots of the eigenvalues of LᵀΣ2L with Σ1 = LLᵀ. Where
-    rounding of small eigenvalues could move the distance by more than 1e-8 of itself, or a
-    covariance is singular, it is the sum of the singular values of L1ᵀL2 from pivoted Cholesky
-    factors instead: about three times as slow and accurate to 1e-12. No matrix square root is
-    formed, so no imaginary part has to be thrown away.
+    tr (Σ1Σ2)^½ is the sum of the square roots of the eigenvalues of LᵀΣ2L with Σ1 = LLᵀ: that
+    matrix has the eigenvalues of Σ1Σ2 and is symmetric, so they are real. The usual route takes
+    `scipy.linalg.sqrtm` of the product itself, which is not symmetric, so that rounding gives the
+    root imaginary parts, and which takes 15 times as long (benchmarks/RESULTS.md). Where rounding
+    of small eigenvalues could move the distance by more than 1e-8 of itself, or a covariance is
+    singular, it is the sum of the singular values of L1ᵀL2 from pivoted Cholesky factors instead:
+    about three times as slow and accurate to 1e-12.
 
     Args:
         first: statistics of one set.
@@ -53,7 +71,6 @@ def frechet_distance_from_features(first: Rows, second: Rows) -> float:
 
     With no more samples than columns in both sets, tr (Σ1Σ2)^½ is the nuclear norm of the matrix of
     inner products of the centred features: faster, and exact where both covariances are singular.
-    A resample is the same call with rows repeated (``features[drawn]``).
 
     Args:
         first: float32 or float64 (N, d), N at least 2.
@@ -130,6 +147,121 @@ def frechet_distance_at_infinity(sizes: Sequence[int], distances: Sequence[float
         )
     slope_and_intercept = np.polyfit(1 / np.asarray(sizes, dtype=float), distances, deg=1)
     return float(slope_and_intercept[1])
+
+
+def frechet_value(
+    reference: FeatureSet,
+    samples: FeatureSet,
+    *,
+    seed: int,
+    min_samples: int,
+    small_sets: bool,
+    paired: bool,
+    extrapolate: bool = False,
+) -> MetricValue:
+    """Fréchet distance (FID of pool3, sFID of spatial features) with a jackknife interval.
+
+    20 groups of rows are left out in turn, of both sets at once: for independent sets the groups'
+    effects have no covariance on average, so the variances add as they should, and for pairs the
+    covariance counts, because a pair's rows lie in the same group (why no bootstrap, says
+    `harness.metrics.stats`). A reference known by statistics stays fixed. What remains without
+    a group are the whole set's sums less the group's, so memory holds a few d x d matrices a side
+    and no second copy of the features, and time goes into 20 more distances.
+
+    Args:
+        reference: features (N, d) or statistics.
+        samples: features (M, d).
+        seed: seed of the groups and of the subsets for `extrapolate`.
+        min_samples: size below which the distance is withheld, for its bias would be its value.
+        small_sets: give it all the same, with a note.
+        paired: row i of both sets belongs together; N must equal M.
+        extrapolate: add FID∞ to the note, the distance at infinitely many samples, from growing
+            random subsets of both sets.
+
+    Returns:
+        the distance in squared feature units; the interval is cut at 0.
+
+    Raises:
+        Unavailable: too few rows.
+        ValueError: widths differ, pairs of unequal count, or a row that is not finite (named).
+    """
+    check_width(reference, samples)
+    counts = [count for count in (reference.n, samples.n) if count is not None]
+    note = note_on_size(min(counts), min_samples, small_sets)
+    if paired and len(set(counts)) > 1:
+        raise ValueError(f"{counts[0]} references and {counts[1]} samples; pairs need equal counts")
+    for name, side in (("reference", reference), ("samples", samples)):
+        if side.features is not None:
+            check_rows(side.features, name)
+    pair = _FrechetPair(reference, samples, seed)
+    value = pair.distance()
+    notes = [note, pair.at_infinity(value) if extrapolate else ""]
+    low, high, method = pair.interval(value)
+    return MetricValue(
+        value=value,
+        ci_low=None if low is None else min(value, max(low, 0.0)),
+        ci_high=high,
+        n=len(samples.rows),
+        method=method,
+        note="; ".join(filter(None, notes)),
+    )
+
+
+class _FrechetPair:
+    """Fréchet distances between two sets and between parts of them."""
+
+    def __init__(self, reference: FeatureSet, samples: FeatureSet, seed: int) -> None:
+        self._seed = seed
+        self._width = samples.width
+        self._stored = reference.statistics
+        self._known = [side.features for side in (reference, samples) if side.features is not None]
+        self._rows = [len(features) for features in self._known]
+        # Distances of sets with no more rows than columns come from the rows themselves.
+        summed = max(self._rows) > self._width
+        self._sums = [FeatureSums.from_features(each) for each in self._known] if summed else []
+
+    def distance(self, without: Sequence[Mask] = ()) -> float:
+        """The distance, without some rows of every set whose rows are known."""
+        if self._sums:
+            found = [] if self._stored is None else [self._stored]
+            for place, sums in enumerate(self._sums):
+                if without:
+                    sums -= FeatureSums.from_features(self._known[place][without[place]])
+                found.append(sums.statistics())
+            return frechet_distance(*found)
+        kept = self._known
+        if without:
+            kept = [rows[~mask] for rows, mask in zip(kept, without, strict=True)]
+        if self._stored is not None:
+            return frechet_distance_to_statistics(self._stored, kept[0])
+        return frechet_distance_from_features(*kept)
+
+    def interval(self, value: float) -> stats.Interval:
+        """The jackknife's interval; none where a covariance would not survive the loss."""
+        groups = min(stats.GROUPS, *self._rows)
+        if groups < 3:
+            return stats.NO_INTERVAL
+        dealt = [stats.deal_groups(rows, groups, self._seed) for rows in self._rows]
+        if len(self._known) == 2 and np.array_equal(self._known[0], self._known[1]):
+            # Computed, these would take four times as long as others: rounding decides them.
+            left_out = [0.0] * groups
+        else:
+            left_out = [self.distance([labels == g for labels in dealt]) for g in range(groups)]
+        sizes = np.sum([np.bincount(labels, minlength=groups) for labels in dealt], axis=0)
+        return stats.jackknife_interval(value, left_out, list(sizes / sizes.sum()))
+
+    def at_infinity(self, value: float) -> str:
+        """FID∞ in words; its line over 1/N holds only where covariances have full rank."""
+        n = min(self._rows)
+        if n * _LADDER[0] <= self._width:
+            return f"FID∞ needs more than {int(self._width / _LADDER[0])} images"
+        ranks = [np.random.default_rng(self._seed).permutation(rows) for rows in self._rows]
+        distances = [
+            self.distance([rank >= share * len(rank) for rank in ranks]) for share in _LADDER
+        ]
+        sizes = [round(share * n) for share in _LADDER]
+        limit = frechet_distance_at_infinity([*sizes, n], [*distances, value])
+        return f"FID∞ {limit:.4g} from {sizes[0]} to {n} images"
 
 
 def _eigenvalue_trace(sigma_1: Matrix, sigma_2: Matrix) -> tuple[float, float]:

@@ -9,10 +9,15 @@ from typing import Literal, NamedTuple
 import torch
 
 from harness.metrics import resize as resizes
-from harness.metrics.arithmetic import exact_float32
 from harness.metrics.checks import check_images, check_range
 from harness.metrics.inception_network import SIDE, FusedInception, reference_modules
-from harness.metrics.weights import Shapes, StateDict, random_state_dict, read_state_dict
+from harness.metrics.networks import (
+    Shapes,
+    StateDict,
+    exact_float32,
+    random_state_dict,
+    read_state_dict,
+)
 
 Resize = Literal["tf1-bilinear", "bilinear", "pil-bicubic"]
 Scaling = Literal["byte", "unit"]
@@ -90,7 +95,7 @@ class InceptionFeatures:
         state = read_state_dict(weights, inception_shapes(), "the 2015-12-05 FID InceptionV3")
         self.network = FusedInception(state).to(self.device).eval()
 
-    def __call__(self, images: torch.Tensor) -> dict[Output, torch.Tensor]:
+    def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Extract the features of images of one size: `prepare`, then `extract`."""
         return self.extract(self.prepare(images))
 
@@ -119,7 +124,7 @@ class InceptionFeatures:
                 )
             return (self._resized(images).clamp(0, 255) - 128) / 128
 
-    def extract(self, prepared: torch.Tensor) -> dict[Output, torch.Tensor]:
+    def extract(self, prepared: torch.Tensor) -> dict[str, torch.Tensor]:
         """Run the network.
 
         Args:
@@ -137,7 +142,7 @@ class InceptionFeatures:
             raise ValueError(
                 f"prepared images have shape {tuple(prepared.shape)}; pass the result of prepare()"
             )
-        pieces: dict[Output, list[torch.Tensor]] = {name: [] for name in self.outputs}
+        pieces: dict[str, list[torch.Tensor]] = {name: [] for name in self.outputs}
         with exact_float32():
             prepared = prepared.to(self.device)
             for piece in torch.split(prepared, self.micro_batch):

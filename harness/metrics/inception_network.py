@@ -66,7 +66,7 @@ class FusedInception(nn.Module):
     """The network from scaled 299x299 images to the three outputs that protocols read."""
 
     def __init__(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Fuse a checked state dict (see `harness.metrics.weights`)."""
+        """Fuse a checked state dict (see `harness.metrics.networks`)."""
         super().__init__()
         parts: Any = reference_modules()
         parts.load_state_dict(state, assign=True)

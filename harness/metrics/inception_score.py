@@ -1,12 +1,16 @@
-"""Inception Score from logits, streamed, under the split rules of the named protocols."""
+"""Inception Score from logits under the split rules of the named protocols, with its interval."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.interfaces.errors import Unavailable
+from harness.interfaces.types import MetricValue
+from harness.metrics import stats
 from harness.metrics.checks import Rows, check_rows
 
 SplitRule = Literal["torch-fidelity", "adm", "single"]
@@ -116,9 +120,7 @@ def split_rows(count: int, rule: SplitRule) -> list[NDArray[np.int64]]:
     raise ValueError(f"split rule {rule!r} is unknown; use 'torch-fidelity', 'adm' or 'single'")
 
 
-def inception_score(
-    logits: Rows, rule: SplitRule, rows: NDArray[np.integer[Any]] | None = None
-) -> InceptionScore:
+def inception_score(logits: Rows, rule: SplitRule) -> InceptionScore:
     """Inception Score in float64.
 
     ADM reports the mean only, on float32 probabilities; torch-fidelity 0.4 reports both.
@@ -126,7 +128,6 @@ def inception_score(
     Args:
         logits: float32 or float64 (N, classes), without bias for ``adm`` and ``torch-fidelity``.
         rule: how samples are split; see `split_rows`.
-        rows: integers, the samples of a resample in their order; all by default.
 
     Returns:
         mean and standard deviation over the splits.
@@ -135,11 +136,66 @@ def inception_score(
         ValueError: bad logits (see `check_rows`), an unknown rule, or too few samples.
     """
     check_rows(logits, "logits")
-    chosen = np.arange(len(logits)) if rows is None else rows
     scores = []
-    for split in split_rows(len(chosen), rule):
+    for split in split_rows(len(logits), rule):
         sums = MarginalSums(logits.shape[1])
         for start in range(0, len(split), _STREAM):
-            sums._add_checked(logits[chosen[split[start : start + _STREAM]]])
+            sums._add_checked(logits[split[start : start + _STREAM]])
         scores.append(sums.score())
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
+
+
+def inception_score_value(logits: Rows, *, rule: SplitRule, seed: int) -> MetricValue:
+    """Inception Score, its mean over splits, with a jackknife interval.
+
+    Splits are those of all rows; groups are dealt within each split and left out of all at once.
+
+    Args:
+        logits: float32 or float64 (N, classes).
+        rule: how samples are split; see `split_rows`.
+        seed: seed of the groups.
+
+    Returns:
+        the score, between 1 and the number of classes; the note gives the deviation over splits.
+
+    Raises:
+        Unavailable: no rows, or fewer than the rule has splits.
+        ValueError: an unknown rule, or a row that is not finite (named).
+    """
+    least = 10 if rule == "torch-fidelity" else 1
+    if len(logits) < least:
+        raise Unavailable(f"{len(logits)} images are fewer than {least}, one for each split")
+    result = inception_score(logits, rule)
+    splits = split_rows(len(logits), rule)
+    low, high, method = _score_interval(logits, splits, result.mean, seed)
+    return MetricValue(
+        value=result.mean,
+        ci_low=None if low is None else max(low, 1.0),
+        ci_high=high,
+        n=len(logits),
+        method=method,
+        note=f"±{result.std:.3g} over {len(splits)} splits" if len(splits) > 1 else "",
+    )
+
+
+def _score_interval(
+    logits: Rows, splits: Sequence[NDArray[np.int64]], value: float, seed: int
+) -> stats.Interval:
+    groups = min(stats.GROUPS, *map(len, splits))
+    if groups < 2:
+        return stats.NO_INTERVAL
+    scores = np.empty((groups, len(splits)))
+    sizes = np.zeros(groups)
+    for column, split in enumerate(splits):
+        dealt = stats.deal_groups(len(split), groups, seed)
+        sizes += np.bincount(dealt, minlength=groups)
+        parts = [MarginalSums(logits.shape[1]) for _ in range(groups)]
+        for group, part in enumerate(parts):
+            part.add(logits[split[dealt == group]])
+        for group in range(groups):
+            rest = MarginalSums(logits.shape[1])
+            for other, part in enumerate(parts):
+                if other != group:
+                    rest.merge(part)
+            scores[group, column] = rest.score()
+    return stats.jackknife_interval(value, list(scores.mean(axis=1)), list(sizes / sizes.sum()))

@@ -1,4 +1,4 @@
-"""Kernel Inception Distance as torch-fidelity 0.4 defines it."""
+"""Kernel Inception Distance as torch-fidelity 0.4 defines it, with its interval."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.interfaces.errors import Unavailable
+from harness.interfaces.types import MetricValue
 from harness.metrics.checks import Rows, check_rows, check_same_width
+from harness.metrics.features import FeatureSet, check_width, note_on_size
+from harness.metrics.stats import CONFIDENCE
 
 
 class KernelDistance(NamedTuple):
@@ -23,6 +27,8 @@ def kernel_inception_distance(
 ) -> KernelDistance:
     """Unbiased squared maximum mean discrepancy with the kernel (x·y/d + 1)³.
 
+    The estimator leaves out the kernel of a row with itself, which would add a bias that shrinks
+    with the subset; so unlike FID it is right on average for few images too, and may be negative.
     Subsets are drawn without replacement by ``RandomState(seed)``, first from `first`, then from
     `second`, as torch-fidelity draws them. Kernels are summed in float64: between near-identical
     sets torch-fidelity's float32 sums are off by 1e-4 of the value.
@@ -54,6 +60,60 @@ def kernel_inception_distance(
         y = second[draws.choice(len(second), subset_size, replace=False)]
         values[i] = _within(x) + _within(y) - 2 * float(_kernel(x, y).mean())
     return KernelDistance(float(values.mean()), float(values.std()))
+
+
+def kid_value(
+    reference: FeatureSet,
+    samples: FeatureSet,
+    *,
+    seed: int,
+    min_samples: int,
+    small_sets: bool,
+    subsets: int = 100,
+    subset_size: int = 1000,
+) -> MetricValue:
+    """Kernel Inception Distance, averaged over random subsets as torch-fidelity 0.4 does.
+
+    The standard error of the whole set's figure follows from the spread s over subsets of m of n
+    rows: s √(m/n), and s √(m / (n - m)) with the correction for subsets of one finite set, which
+    overlap. n is the smaller set's size.
+
+    Args:
+        reference: features (N, d).
+        samples: features (M, d).
+        seed: seed of the subsets, which move the value; torch-fidelity's is 2020.
+        min_samples: size below which KID is withheld; a subset's size is another such limit.
+        small_sets: give it all the same, with a note, below one subset from halves of the sets.
+        subsets: number of subsets.
+        subset_size: rows in a subset.
+
+    Raises:
+        Unavailable: too few rows, or a reference known by statistics alone.
+        ValueError: widths differ, or a row that is not finite (named).
+    """
+    from scipy.stats import norm
+
+    check_width(reference, samples)
+    first, second = reference.rows, samples.rows
+    n = min(len(first), len(second))
+    note = note_on_size(n, max(min_samples, subset_size), small_sets)
+    size = subset_size if n >= subset_size else n // 2
+    if size < 2:
+        raise Unavailable(f"{n} images are fewer than the 4 that two halves need", "withheld")
+    check_rows(first, "reference")
+    check_rows(second, "samples")
+    result = kernel_inception_distance(first, second, subsets=subsets, subset_size=size, seed=seed)
+    # With a single possible subset the spread is 0 and says nothing.
+    error = None if n == size else result.std * np.sqrt(size / (n - size))
+    half = None if error is None else float(norm.ppf((1 + CONFIDENCE) / 2)) * error
+    return MetricValue(
+        value=result.mean,
+        ci_low=None if half is None else result.mean - half,
+        ci_high=None if half is None else result.mean + half,
+        n=len(second),
+        method="" if half is None else f"spread of subsets of {size}, scaled to {n} images",
+        note=note,
+    )
 
 
 def _kernel(x: Rows, y: Rows) -> Rows:

@@ -12,9 +12,14 @@ import torch
 from torch import nn
 from torchvision.models import alexnet, vgg16
 
-from harness.metrics.arithmetic import exact_float32
 from harness.metrics.checks import check_images, check_range
-from harness.metrics.weights import Shapes, StateDict, random_state_dict, read_state_dict
+from harness.metrics.networks import (
+    Shapes,
+    StateDict,
+    exact_float32,
+    random_state_dict,
+    read_state_dict,
+)
 
 Net = Literal["alex", "vgg"]
 

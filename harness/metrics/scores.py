@@ -176,14 +176,13 @@ class CodebookUsage:
         _check_images(observations.samples)
         from harness.metrics import stats
         from harness.metrics.codebook import codebook_figures
-        from harness.metrics.resampling import jackknife_interval
 
         figures = codebook_figures(observations, observations.codebook)
         value = figures.whole[self._figure]
         interval = stats.NO_INTERVAL
         if figures.without:
             left_out = [figure[self._figure] for figure in figures.without]
-            interval = jackknife_interval(value, left_out, figures.shares)
+            interval = stats.jackknife_interval(value, left_out, figures.shares)
         return MetricValue(
             value=value,
             ci_low=None if interval.low is None else max(interval.low, 0.0),

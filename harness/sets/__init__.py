@@ -1,1 +1,29 @@
-"""Metrics between two sets of images given as files: what `uwt-eval metrics A B` does."""
+"""Metrics between two sets of images given as files: what `uwt-eval metrics A B` does.
+
+Described here as a task is, so that listings need not import what computes it.
+"""
+
+from __future__ import annotations
+
+from harness.interfaces.types import TaskSpec
+
+ALIASES = {
+    "prc": ("precision", "recall", "density", "coverage"),
+    "lpips": ("lpips_alex", "lpips_vgg"),
+}
+"""Short names for metrics that come together."""
+
+FILES = TaskSpec(
+    name="files",
+    version=1,
+    title="Metrics between two sets of images given as files",
+    kind="sets",
+    interface="",
+    dataset="any two sets of images",
+    layout="a folder, .zip, .tar or Hugging Face dataset folder of images, or an .npz file",
+    metrics=(
+        *("fid", "sfid", "kid", "is", "precision", "recall", "density", "coverage"),
+        *("psnr", "ssim", "lpips_alex", "lpips_vgg"),
+    ),
+    protocols=("torch-fidelity", "adm", "clean", "wetok", "exact"),
+)

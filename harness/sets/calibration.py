@@ -16,8 +16,7 @@ from PIL import Image, ImageFilter
 from harness.engine.progress import Progress
 from harness.interfaces.types import MetricValue, Protocol, digest_of
 from harness.sets.compare import Comparison
-from harness.sets.images import ImageSet
-from harness.sets.reference import Reference
+from harness.sets.images import ImageSet, Reference
 
 Damage = Callable[[Image.Image], Image.Image]
 

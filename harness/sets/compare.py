@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
 
 from harness.engine import provenance
 from harness.engine.progress import Progress
-from harness.interfaces import Extractor, Observations
+from harness.interfaces import Extractor, Metric, Observations
 from harness.interfaces.errors import Unavailable, UserError
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.registry import EXTRACTORS, METRICS, did_you_mean
 from harness.interfaces.types import MetricValue, Protocol, ResultRecord, RunStatus, digest_of
-from harness.metrics.extractors import Pixels, lpips_alex, lpips_vgg
-from harness.metrics.scores import LPIPS_ALEX, LPIPS_VGG, PSNR, SSIM
-from harness.metrics.sets import FeatureSet, fid, inception_score, kid, precision_recall
-from harness.sets.features import SetExtractor, SetFeatures
-from harness.sets.images import ImageSet
-from harness.sets.pairs import observe_pairs, why_not_paired
-from harness.sets.reference import Reference
-from harness.sets.spec import ALIASES, FEATURE_METRICS, FILES, PAIR_METRICS
-
-_OUTPUTS: Mapping[str, str] = {"sfid": "spatial", "is": "logits"}
-"""Network outputs that metrics read; pool3 where not named."""
-_DIRECTIONS = {"fid": False, "sfid": False, "kid": False, "is": True}
-_PAIRED = {"psnr": PSNR, "ssim": SSIM, "lpips_alex": LPIPS_ALEX, "lpips_vgg": LPIPS_VGG}
+from harness.metrics.extractors import FeatureExtractor
+from harness.metrics.feature_scores import (
+    FrechetDistance,
+    InceptionScoreOfImages,
+    output_column,
+)
+from harness.sets import ALIASES, FILES
+from harness.sets.images import ImageSet, Reference
+from harness.sets.observe import observe_pairs, observe_set, reference_features, why_not_paired
 
 
 def expand_metrics(names: Sequence[str] | None) -> tuple[str, ...]:
-    """Metric keys for the names a user gave ('prc', 'lpips' …); all where None."""
+    """Metric keys for the names a user gave ('prc', 'lpips' …); all that ship where None.
+
+    Raises:
+        UserError: A name of no metric, or of one that observes nothing of images.
+    """
     if names is None:
         return FILES.metrics
     keys: list[str] = []
     for name in names:
-        if name not in FILES.metrics and name not in ALIASES:
+        if name not in ALIASES and not (name in METRICS and METRICS.get(name).needs):
             hint = did_you_mean(name, [*FILES.metrics, *ALIASES])
             raise UserError(f"unknown metric {name!r}: {hint}")
         keys += ALIASES.get(name, (name,))
@@ -76,6 +76,7 @@ class Comparison:
         self.reference = reference
         self.samples = samples
         self._failures: dict[str, str] = {}
+        self._extractors: dict[str, Extractor | Unavailable] = {}
 
     def record(self, keys: Sequence[str], *, explicit: bool) -> ResultRecord:
         """Compute the metrics.
@@ -84,8 +85,9 @@ class Comparison:
             keys: Metric keys.
             explicit: Whether the user named them; a pair metric that cannot be is then an error.
         """
-        cells = self._feature_cells([key for key in keys if key in FEATURE_METRICS])
-        cells |= self._pair_cells([key for key in keys if key in PAIR_METRICS], explicit=explicit)
+        of_sets = [key for key in keys if all(map(_sees_sets, _metric(key).needs))]
+        cells = self._set_cells(of_sets)
+        cells |= self._pair_cells([key for key in keys if key not in of_sets], explicit=explicit)
         n_failed = len(self._failures)
         return ResultRecord(
             run_id=f"files-{self._digest()[:10]}",
@@ -114,85 +116,37 @@ class Comparison:
     def _digest(self) -> str:
         return digest_of([self.reference.digest, self.samples.digest, self._protocol.digest])
 
-    def _feature_cells(self, keys: Sequence[str]) -> dict[str, MetricValue]:
-        if not keys:
-            return {}
-        try:
-            extractor = SetExtractor(self._settings["inception"], self._device)
-        except Unavailable as reason:
-            return {key: self._absent(key, reason) for key in keys}
-        samples = self._extract(extractor, self.samples, keys)
-        images = self.reference.images
-        wanted = [key for key in keys if self._needs_reference_images(key)]
-        reference = (
-            self._extract(extractor, images, wanted) if images is not None and wanted else None
-        )
-        cells: dict[str, MetricValue] = {}
-        for key in keys:
-            if key not in cells:
-                cells |= self._guarded(key, partial(self._cell, key, reference, samples))
-        return {key: cells[key] for key in keys}
-
-    def _needs_reference_images(self, key: str) -> bool:
-        stored = {"fid": self.reference.pool, "sfid": self.reference.spatial}
-        return key != "is" and stored.get(key) is None
-
-    def _extract(
-        self, extractor: SetExtractor, images: ImageSet, keys: Sequence[str]
-    ) -> SetFeatures:
-        outputs: Any = tuple(dict.fromkeys(_OUTPUTS.get(key, "pool3") for key in keys))
-        with self._progress.bar(images.label) as on_progress:
-            features = extractor.extract(images, outputs, on_progress)
-        self._failures.update(
-            {f"{images.label}/{name}": text for name, text in features.failures.items()}
-        )
-        if not features.ids:
-            raise UserError(f"none of the {len(images.ids)} images of {images.label} can be read")
-        return features
-
-    def _cell(
-        self, key: str, reference: SetFeatures | None, samples: SetFeatures
-    ) -> dict[str, MetricValue]:
-        output = _OUTPUTS.get(key, "pool3")
-        generated = samples.outputs[output]
-        if key == "is":
-            rule = self._settings["inception_score"]["rule"]
-            cell = inception_score(generated, rule=rule, seed=self._seed)
-            return {key: _with_order_note(cell, rule, self.samples)}
-        known = self._reference_set(key, reference)
-        own = FeatureSet(features=generated)
-        if key in {"fid", "sfid"}:
-            cell = fid(
-                known,
-                own,
-                seed=self._seed,
-                min_samples=self._settings["inception"]["min_samples"],
-                small_sets=self._small_sets,
-                paired=False,
-                extrapolate=self._extrapolate,
+    def _set_cells(self, keys: Sequence[str]) -> dict[str, MetricValue]:
+        """Cells of metrics that compare features of the two sets."""
+        cells, ready = self._split(keys)
+        if not ready:
+            return cells
+        extractors = list(self._of(ready).values())
+        samples = self.samples
+        with self._progress.bar(samples.label) as on_progress:
+            seen = observe_set(samples, extractors, self._device, on_progress)
+        self._note(samples, seen.failures)
+        # What a metric reads of stored statistics need not be computed from images.
+        wanted = [key for key in ready if not self._knows(key)]
+        originals = [each for each in self._of(wanted).values() if each.originals]
+        with self._progress.bar(self.reference.label) as on_progress:
+            known, failures = reference_features(
+                self.reference, originals, self._device, on_progress
             )
-            return {key: cell}
-        if key == "kid":
-            rule = self._settings["kid"]
-            least = rule["subset_size"]  # Its estimator has no bias that shrinks with the set.
-            cell = kid(known, own, min_samples=least, small_sets=self._small_sets, **rule)
-            return {key: cell}
-        if known.features is None:
-            raise Unavailable("the reference holds statistics and no images")
-        prc = self._settings["prc"]
-        return precision_recall(
-            known.features, generated, k=prc["k"], precision=prc["precision"], seed=self._seed
+        if self.reference.images is not None:
+            self._note(self.reference.images, failures)
+        observed = Observations(
+            samples=pd.DataFrame({"id": seen.ids}),
+            features={output_column(output): rows for output, rows in seen.outputs.items()},
+            seed=self._seed,
+            small_sets=self._small_sets,
+            extrapolate=self._extrapolate,
+            reference=known,
         )
-
-    def _reference_set(self, key: str, reference: SetFeatures | None) -> FeatureSet:
-        stored = {"fid": self.reference.pool, "sfid": self.reference.spatial}.get(key)
-        if stored is not None:
-            return FeatureSet(statistics=stored)
-        if reference is None:
-            raise Unavailable("the reference holds statistics and no images")
-        return FeatureSet(features=reference.outputs[_OUTPUTS.get(key, "pool3")])
+        return cells | {key: self._cell(key, observed) for key in ready}
 
     def _pair_cells(self, keys: Sequence[str], *, explicit: bool) -> dict[str, MetricValue]:
+        """Cells of metrics that compare images one by one with those of the same name."""
         if not keys:
             return {}
         images = self.reference.images
@@ -205,65 +159,82 @@ class Comparison:
             if explicit:
                 raise UserError(f"{', '.join(keys)} need pairs of images: {reason}")
             absent = Unavailable(f"no pairs: {reason}", kind="not applicable")
-            return {key: self._absent(key, absent) for key in keys}
-        cells: dict[str, MetricValue] = {}
-        extractors: dict[str, Extractor] = {}
-        for key in keys:
-            try:
-                extractors.setdefault(_extractor_name(key), self._extractor(key))
-            except Unavailable as unavailable:
-                cells[key] = self._absent(key, unavailable)
-        ready = [key for key in keys if key not in cells]
+            return {key: _absent(key, absent) for key in keys}
+        cells, ready = self._split(keys)
         if not ready:
             return cells
+        needs = {need: self._extractor(need) for key in ready for need in _metric(key).needs}
+        extractors = {n: e for n, e in needs.items() if not isinstance(e, Unavailable)}
         with self._progress.bar("pairs") as on_progress:
             rows, failures = observe_pairs(
                 images, self.samples, extractors, self._device, on_progress
             )
         self._failures.update(failures)
         observed = Observations(samples=rows, seed=self._seed)
-        for key in ready:
-            cells |= self._guarded(key, partial(self._mean, key, observed))
-        return cells
+        return cells | {key: self._cell(key, observed) for key in ready}
 
-    def _mean(self, key: str, observed: Observations) -> dict[str, MetricValue]:
-        return {key: _PAIRED[key].score(observed, self._settings)}
-
-    def _extractor(self, key: str) -> Extractor:
-        factories: dict[str, Callable[..., Extractor]] = {
-            "lpips_alex": lpips_alex,
-            "lpips_vgg": lpips_vgg,
-        }
-        return factories.get(key, Pixels)(self._settings, self._device)
-
-    def _guarded(
-        self, key: str, compute: Callable[[], dict[str, MetricValue]]
-    ) -> dict[str, MetricValue]:
+    def _cell(self, key: str, observed: Observations) -> MetricValue:
+        metric = _metric(key)
         try:
-            cells = compute()
+            cell = metric.score(observed, self._settings)
         except Unavailable as reason:
-            return {key: self._absent(key, reason)}
-        return {
-            name: cell.model_copy(update={"higher_is_better": _direction(name)})
-            for name, cell in cells.items()
-        }
+            return _absent(key, reason)
+        if isinstance(metric, InceptionScoreOfImages):
+            cell = self._with_order_note(cell)
+        return cell.model_copy(update={"higher_is_better": metric.higher_is_better})
 
-    def _absent(self, key: str, reason: Unavailable) -> MetricValue:
-        return MetricValue.absent(reason.status, higher_is_better=_direction(key))
+    def _with_order_note(self, cell: MetricValue) -> MetricValue:
+        if self._settings["inception_score"]["rule"] != "adm" or not self.samples.class_sorted:
+            return cell
+        note = "samples lie class by class, so sequential splits see few classes each: shuffle them"
+        return cell.model_copy(update={"note": f"{cell.note}; {note}" if cell.note else note})
+
+    def _split(self, keys: Sequence[str]) -> tuple[dict[str, MetricValue], list[str]]:
+        """Cells of the metrics whose extractors cannot be made, and the other metrics."""
+        cells: dict[str, MetricValue] = {}
+        for key in keys:
+            for need in _metric(key).needs:
+                extractor = self._extractor(need)
+                if isinstance(extractor, Unavailable):
+                    cells[key] = _absent(key, extractor)
+        return cells, [key for key in keys if key not in cells]
+
+    def _extractor(self, name: str) -> Extractor | Unavailable:
+        if name not in self._extractors:
+            try:
+                self._extractors[name] = EXTRACTORS.get(name)(self._settings, self._device)
+            except Unavailable as reason:
+                self._extractors[name] = reason
+        return self._extractors[name]
+
+    def _of(self, keys: Iterable[str]) -> dict[str, FeatureExtractor]:
+        """The networks' extractors that metrics need."""
+        needs = {need: self._extractor(need) for key in keys for need in _metric(key).needs}
+        return {name: each for name, each in needs.items() if isinstance(each, FeatureExtractor)}
+
+    def _knows(self, key: str) -> bool:
+        """Whether the reference stores all that a metric reads of it."""
+        metric = METRICS.get(key)
+        return (
+            isinstance(metric, FrechetDistance)
+            and metric.output(self._settings) in self.reference.statistics
+        )
+
+    def _note(self, images: ImageSet, failures: Mapping[str, str]) -> None:
+        self._failures |= {f"{images.label}/{name}": text for name, text in failures.items()}
 
 
-def _direction(key: str) -> bool | None:
-    if key in _PAIRED:
-        return _PAIRED[key].higher_is_better
-    return _DIRECTIONS.get(key, True)
+def _metric(key: str) -> Metric:
+    metric: Metric = METRICS.get(key)
+    return metric
 
 
-def _extractor_name(key: str) -> str:
-    return key if key.startswith("lpips") else "pixels"
+def _sees_sets(extractor: str) -> bool:
+    """Whether an extractor gives features, known before it is made: its weights may be missing."""
+    factory = EXTRACTORS.get(extractor)
+    kind = getattr(factory, "func", factory)
+    return isinstance(kind, type) and issubclass(kind, FeatureExtractor)
 
 
-def _with_order_note(cell: MetricValue, rule: str, samples: ImageSet) -> MetricValue:
-    if rule != "adm" or not samples.class_sorted:
-        return cell
-    note = "samples lie class by class, so sequential splits see few classes each: shuffle them"
-    return cell.model_copy(update={"note": f"{cell.note}; {note}" if cell.note else note})
+def _absent(key: str, reason: Unavailable) -> MetricValue:
+    return MetricValue.absent(reason.status, higher_is_better=_metric(key).higher_is_better)

@@ -1,9 +1,10 @@
-"""A set of images: a folder, an archive, a data set or an `.npz` file, decoded by one rule."""
+"""Sets of images to judge, and references: folders, archives, data sets and `.npz` files."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from harness.data.sources import ImageSource, open_source
 from harness.interfaces import OnProgress
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import digest_of
+from harness.metrics.features import FeatureStatistics, load_statistics
 
 LAYOUT = "a folder, .zip, .tar or Hugging Face dataset folder of images, or an .npz file"
 _NPY_MAGIC_AND_VERSION = 8
@@ -160,3 +162,39 @@ def open_images(place: str, rule: DecodeRule, on_progress: OnProgress | None = N
         except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
             raise UserError(f"{path}: not a readable .npz file of images ({error})") from error
     return FileImages(open_source(place, LAYOUT), path.name or str(path), rule, on_progress)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is compared with: images, stored statistics, or both in one ADM file."""
+
+    label: str
+    digest: str
+    images: ImageSet | None
+    statistics: Mapping[str, FeatureStatistics] = field(default_factory=dict)
+    """By output of the Inception network."""
+
+
+def open_reference(
+    place: str, rule: DecodeRule, on_progress: OnProgress | None = None
+) -> Reference:
+    """Open a folder, archive, data set or `.npz`; raise `UserError` for anything else.
+
+    An `.npz` with `mu` and `sigma` (and `mu_s`, `sigma_s`), such as ADM's
+    `VIRTUAL_imagenet256_labeled.npz`, gives statistics, and images too where it has `arr_0`.
+    """
+    path = Path(place).expanduser()
+    names: set[str] = set()
+    if path.suffix == ".npz" and path.is_file():
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                names = set(file.files)
+            statistics = load_statistics(path) if "mu" in names else {}
+        except (ValueError, OSError, KeyError, EOFError) as error:
+            raise UserError(f"{path}: not a readable .npz reference ({error})") from error
+        if statistics:
+            images = open_images(place, rule) if "arr_0" in names else None
+            digest = images.digest if images is not None else DigestCache().of_file(path)
+            return Reference(path.name, digest, images, statistics)
+    images = open_images(place, rule, on_progress)
+    return Reference(images.label, images.digest, images)

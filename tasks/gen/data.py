@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,12 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.engine.progress import Progress
-    from harness.metrics.feature_statistics import FeatureStatistics
-    from harness.metrics.sets.reference import ReferenceFeatures
-    from harness.sets.reference import Reference
-
-_OUTPUTS: tuple[Any, ...] = ("pool3", "spatial")
-"""Taps of the Inception network by which generated images and reference are compared."""
+    from harness.metrics.features import ReferenceFeatures
+    from harness.sets.images import Reference
 
 
 class GenData:
@@ -40,23 +36,15 @@ class GenData:
 
     Args:
         settings: The protocol's.
-        inception: The protocol's settings of the network.
         reference: The reference set; None without one.
         notice: What a user must know.
     """
 
-    def __init__(
-        self,
-        settings: GenSettings,
-        inception: Mapping[str, Any],
-        reference: Reference | None,
-        notice: str,
-    ) -> None:
+    def __init__(self, settings: GenSettings, reference: Reference | None, notice: str) -> None:
         self.label = "no reference" if reference is None else reference.label
         self.notice = notice
         self.reference_digest = "" if reference is None else reference.digest
         self._settings = settings
-        self._inception = inception
         self._reference = reference
 
     def samples(self, limit: int | None, on_progress: OnProgress | None = None) -> list[Sample]:
@@ -139,29 +127,26 @@ class GenData:
         ]
         labelled_grid(cells).save(target)
 
-    def reference(self, device: str, progress: Progress) -> ReferenceFeatures:
+    def reference(
+        self, extractors: Mapping[str, Extractor], device: str, progress: Progress
+    ) -> ReferenceFeatures:
         """Statistics that the reference stores, and the features of its images."""
-        from harness.metrics.sets.reference import ReferenceFeatures
-        from harness.sets.features import SetExtractor
+        from harness.metrics.extractors import FeatureExtractor
+        from harness.sets.observe import reference_features
 
-        reference = self._reference
+        reference, tap = self._reference, self._settings.inception.tap
         assert reference is not None
-        stored: dict[str, FeatureStatistics | None] = {
-            "pool3": reference.pool,
-            "spatial": reference.spatial,
-        }
-        statistics = {name: known for name, known in stored.items() if known is not None}
-        if reference.images is None:
-            return ReferenceFeatures({}, statistics)
-        # Precision and recall compare pool3 itself; of what has statistics, nothing else is read.
-        wanted = [name for name in _OUTPUTS if name == "pool3" or name not in statistics]
+        # Precision and recall compare the tapped features; of others with statistics, nothing else
+        # is read.
+        wanted = [
+            each
+            for each in extractors.values()
+            if isinstance(each, FeatureExtractor)
+            and each.originals
+            and (each.output == tap or each.output not in reference.statistics)
+        ]
         with progress.bar(f"reference {reference.label}") as on_progress:
-            found = SetExtractor(self._inception, device).extract(
-                reference.images, wanted, on_progress
-            )
-        if not found.ids:
-            raise UserError(f"none of the images of {reference.label} can be read")
-        return ReferenceFeatures(found.outputs, statistics)
+            return reference_features(reference, wanted, device, on_progress)[0]
 
 
 def _label(sample: Sample) -> int:

@@ -27,7 +27,7 @@ class GenTask(FiledTask):
     def open(self, data: str | None, protocol: Protocol) -> GenData:
         """The reference at `data` or at the configured place; without one, only the images."""
         from harness.data.settings import read_settings
-        from harness.sets.reference import open_reference
+        from harness.sets.images import open_reference
         from tasks.gen.data import GenData
 
         settings: GenSettings = self.settings(protocol)
@@ -49,7 +49,7 @@ class GenTask(FiledTask):
                 f"generated anew then"
             )
         reference = None if place is None else open_reference(place, settings.decode)
-        return GenData(settings, protocol.settings["inception"], reference, "; ".join(notices))
+        return GenData(settings, reference, "; ".join(notices))
 
 
 IMAGENET_GEN = GenTask(

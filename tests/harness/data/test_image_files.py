@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.store import Store, has_images, join_images, write_images
-from harness.metrics.feature_statistics import FeatureStatistics
-from harness.metrics.sets.reference import ReferenceFeatures
+from harness.metrics.features import FeatureStatistics, ReferenceFeatures
 from harness.sets.images import ArrayImages
 
 

@@ -233,4 +233,4 @@ def test_several_outputs_take_one_run_of_the_network(seen: list[int]) -> None:
 def test_a_finished_block_is_let_go() -> None:
     pool3 = Inception(settings("wetok"), "cpu")
     pool3.observe(pairs(1))
-    assert pool3._pass._lane.pairs is None
+    assert pool3.shared._lane.pairs is None

@@ -1,4 +1,4 @@
-"""The metrics of reconstruction on stored features: values, intervals, and why there is none."""
+"""Metrics of sets on stored features: values, intervals, and why there is none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from harness.interfaces import Observations
 from harness.interfaces.errors import Unavailable
-from harness.metrics import sets as set_metrics
+from harness.metrics import prdc
 from harness.metrics.feature_scores import (
     COVERAGE,
     DENSITY,
@@ -85,7 +85,7 @@ def test_kid_follows_the_protocol_and_asks_for_one_subset_and_no_more() -> None:
         KID.score(features_of(999), INCEPTION)
 
 
-def test_inception_score_is_that_of_the_reconstructions() -> None:
+def test_inception_score_is_that_of_the_judged_images() -> None:
     logits = 3 * np.random.default_rng(0).normal(size=(300, 10)).astype(np.float32)
     observations = Observations(samples=pd.DataFrame(), features={"reconstruction_logits": logits})
     assert INCEPTION_SCORE.score(observations, {}).value == inception_score(logits, "single").mean
@@ -97,13 +97,13 @@ def test_precision_and_its_like_come_out_of_one_computation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[int] = []
-    compute = set_metrics.precision_recall
+    compute = prdc.precision_recall_values
 
     def counting(*args: Any, **settings: Any) -> Any:
         calls.append(1)
         return compute(*args, **settings)
 
-    monkeypatch.setattr(set_metrics, "precision_recall", counting)
+    monkeypatch.setattr(prdc, "precision_recall_values", counting)
     observations = features_of(100, shift=0.5)
     expected = precision_recall(*observations.features.values())
     for metric, name in zip((PRECISION, RECALL, DENSITY, COVERAGE), FIGURES, strict=True):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 
-from harness.metrics.feature_statistics import FeatureStatistics, FeatureSums
+from harness.metrics.features import FeatureStatistics, FeatureSums
 from harness.metrics.frechet import (
     frechet_distance,
     frechet_distance_at_infinity,

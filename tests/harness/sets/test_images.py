@@ -11,9 +11,8 @@ from PIL import Image
 
 from harness.data.images import DecodeRule
 from harness.interfaces.errors import DecodeError, UserError
-from harness.sets.images import ImageSet, open_images
-from harness.sets.pairs import why_not_paired
-from harness.sets.reference import open_reference
+from harness.sets.images import ImageSet, open_images, open_reference
+from harness.sets.observe import why_not_paired
 
 RULE = DecodeRule(exif="ignore", alpha="drop", sixteen_bit="clip")
 
@@ -151,6 +150,5 @@ def test_adm_reference_has_statistics_and_images(tmp_path: Path, pixels: np.ndar
     assert both.images is not None
     assert len(both.images.ids) == 5
     for reference in (only, both):
-        assert reference.pool is not None
-        assert reference.spatial is not None
-        np.testing.assert_array_equal(reference.pool.mean, mean)
+        assert set(reference.statistics) == {"pool3", "spatial"}
+        np.testing.assert_array_equal(reference.statistics["pool3"].mean, mean)

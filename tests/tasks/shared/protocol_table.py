@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.engine import protocols
 from harness.interfaces.types import TaskSpec, dotted
-from harness.sets.spec import FILES
+from harness.sets import FILES
 from tasks import PROTOCOLS
 from tasks.dpg.task import DPG
 from tasks.gedit.task import GEDIT_EN

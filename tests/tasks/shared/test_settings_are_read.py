@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from harness.engine import protocols
 from harness.interfaces.registry import FAMILIES, TASKS
-from harness.sets.spec import FILES
+from harness.sets import FILES
 from tasks import PROTOCOLS
 from tests.conftest import REPOSITORY
 

@@ -1,17 +1,96 @@
-"""State dicts of metric networks: read without executing pickles, checked, or made from a seed."""
+"""What metric networks share: arithmetic, state dicts, and any torch module as one of them."""
 
 from __future__ import annotations
 
 import math
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, Protocol
 
 import torch
 
+from harness.data.manifest import GPU_BLOCK
+
 Shapes = Mapping[str, torch.Size]
 StateDict = dict[str, torch.Tensor]
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Run a network in plain float32: no gradients, no TF32, no choice of kernels by timing."""
+    with (
+        torch.inference_mode(),
+        torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ),
+    ):
+        yield
+
+
+def at_a_time(device: str) -> int:
+    """Images a network takes at once: a CPU gains nothing from several, a GPU takes a block."""
+    return 1 if device == "cpu" else GPU_BLOCK
+
+
+class FeatureNetwork(Protocol):
+    """A network with what must be done to an image before it."""
+
+    @property
+    def scaling(self) -> Literal["byte", "unit"]:
+        """Whether `prepare` takes uint8 images, or float32 ones in [0, 1]."""
+        ...
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """The network's input of images of one size, (B, 3, H, W); inputs are all of one size."""
+        ...
+
+    def extract(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Features of prepared images, float32 (B, d) by output."""
+        ...
+
+
+class ModuleNetwork:
+    """A torch module that gives one vector an image.
+
+    On a CPU images pass one by one, so that an image's features never depend on its neighbours.
+
+    Args:
+        module: Takes prepared images; gives float (B, d). Put into evaluation mode.
+        prepare: From images, on the device, to the module's input.
+        output: What its features are called; the column of another extractor must differ.
+        device: Where it runs.
+        scaling: Whether `prepare` takes uint8 images, or float32 ones in [0, 1].
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        prepare: Callable[[torch.Tensor], torch.Tensor],
+        output: str,
+        device: str,
+        scaling: Literal["byte", "unit"] = "byte",
+    ) -> None:
+        self.scaling = scaling
+        self._module = module.to(device).eval()
+        self._prepare = prepare
+        self._output = output
+        self._device = device
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """The module's input, on its device."""
+        return self._prepare(images.to(self._device))
+
+    def extract(self, prepared: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The module's output under its one name, float32 (B, d)."""
+        with exact_float32():
+            pieces = torch.split(prepared.to(self._device), at_a_time(self._device))
+            rows = torch.cat([self._module(piece) for piece in pieces]).float()
+        if rows.ndim != 2:
+            raise ValueError(f"{self._output}: the module gives {tuple(rows.shape)}, not (B, d)")
+        return {self._output: rows}
 
 
 def read_state_dict(

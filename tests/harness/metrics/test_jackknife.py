@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.metrics.resampling import GROUPS, deal_groups, jackknife_interval
-from harness.metrics.sets import FeatureSet, fid
+from harness.metrics.features import FeatureSet
+from harness.metrics.frechet import frechet_value
+from harness.metrics.stats import GROUPS, deal_groups, jackknife_interval
 
 
 def interval_of_mean(values: np.ndarray, groups: int = GROUPS) -> tuple[float, float]:
@@ -66,7 +67,7 @@ def test_intervals_of_frechet_distances_match_the_delta_method(n: tuple[int, int
     for _ in range(150):
         first = random.normal(0, 1, (n[0], 1)).astype(np.float32)
         second = random.normal(1, 2, (n[1], 1)).astype(np.float32)
-        cell = fid(
+        cell = frechet_value(
             FeatureSet(first), FeatureSet(second), seed=0, min_samples=2, small_sets=False,
             paired=False,
         )  # fmt: skip

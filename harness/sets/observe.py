@@ -1,0 +1,226 @@
+"""What extractors see of sets of images: features of every image, measures of every pair."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from harness.data.images import to_float
+from harness.data.manifest import blocks
+from harness.engine.world import reproducible
+from harness.interfaces import Columns, Extractor, ImagePairs, OnProgress
+from harness.interfaces.errors import DecodeError, UserError
+from harness.metrics.extractors import FeatureExtractor
+from harness.metrics.feature_cache import Rows, SharedNetwork
+from harness.metrics.features import ReferenceFeatures
+from harness.sets.images import ImageSet, Reference
+
+Result = TypeVar("Result")
+
+BLOCK = 32
+"""Images a network sees together; fixed, because on a GPU it decides the last bits."""
+_PAIR_BLOCK = 8
+
+
+@dataclass(frozen=True)
+class SetFeatures:
+    """Features of the images that could be read, in the set's order."""
+
+    ids: list[str]
+    outputs: Mapping[str, np.ndarray]
+    """float32 (n, width) by output name."""
+    failures: Mapping[str, str]
+    """Why images could not be read, by id."""
+
+
+def reference_features(
+    reference: Reference,
+    extractors: Sequence[FeatureExtractor],
+    device: str,
+    on_progress: OnProgress | None = None,
+) -> tuple[ReferenceFeatures, Mapping[str, str]]:
+    """The reference's stored statistics and the features of its images, as far as there are any.
+
+    Returns:
+        What can be compared with, and why images could not be read, by id.
+
+    Raises:
+        UserError: No image can be read.
+    """
+    if reference.images is None or not extractors:
+        return ReferenceFeatures({}, reference.statistics), {}
+    found = observe_set(reference.images, extractors, device, on_progress)
+    return ReferenceFeatures(found.outputs, reference.statistics), found.failures
+
+
+def observe_set(
+    images: ImageSet,
+    extractors: Sequence[FeatureExtractor],
+    device: str,
+    on_progress: OnProgress | None = None,
+) -> SetFeatures:
+    """Features of all images by all extractors, computed where the cache has none.
+
+    Raises:
+        UserError: No image can be read, or features are not finite.
+    """
+    outputs: dict[SharedNetwork, list[str]] = {}
+    for extractor in extractors:
+        outputs.setdefault(extractor.shared, []).append(extractor.output)
+    failures: dict[str, str] = {}
+
+    def work(block: range) -> Rows:
+        found: Rows = {}
+        for shared, wanted in outputs.items():
+            found |= _features(images, block, shared, wanted, failures)
+        return found
+
+    parts = _in_lanes(work, len(images.ids), BLOCK, device, on_progress)
+    ids = [name for name in images.ids if name not in failures]
+    if not ids:
+        raise UserError(f"none of the {len(images.ids)} images of {images.label} can be read")
+    joined = {
+        output: np.concatenate([part[output] for part in parts if len(part[output])])
+        for output in parts[0]
+    }
+    # The order of the set, whichever lane was the first to fail.
+    failed = {name: failures[name] for name in images.ids if name in failures}
+    return SetFeatures(ids, joined, failed)
+
+
+def _features(
+    images: ImageSet,
+    block: range,
+    shared: SharedNetwork,
+    outputs: Sequence[str],
+    failures: dict[str, str],
+) -> Rows:
+    """Features of a block's readable images; notes the others in `failures`."""
+    import torch
+
+    def compute() -> Rows:
+        network = shared.network()
+        prepared = []
+        for index in block:
+            try:
+                pixels = torch.from_numpy(np.array(images.load(index))).permute(2, 0, 1)[None]
+            except DecodeError as error:
+                failures[images.ids[index]] = str(error)
+                continue
+            unit = network.scaling == "unit"
+            prepared.append(network.prepare(pixels.float() / 255 if unit else pixels))
+        if not prepared:
+            return {output: np.full((len(block), 1), np.nan, np.float32) for output in outputs}
+        readable = [images.ids[index] not in failures for index in block]
+        kept: Rows = {}
+        for output, rows in shared.run(torch.cat(prepared), outputs).items():
+            broken = ~np.isfinite(rows).all(axis=1)
+            if broken.any():
+                index = np.flatnonzero(readable)[int(broken.argmax())]
+                name = images.ids[block[int(index)]]
+                raise UserError(f"{images.label}: features of image {name!r} are not finite")
+            kept[output] = np.full((len(block), rows.shape[1]), np.nan, np.float32)
+            kept[output][readable] = rows
+        return kept
+
+    # In the cache an image that cannot be read is a row of NaN.
+    key = shared.cache().key_of(f"{images.digest} {block.start} {block.stop}")
+    found = shared.remembered(key, outputs, len(block), compute)
+    lost = np.isnan(found[outputs[0]]).all(axis=1)
+    for index in np.flatnonzero(lost):
+        name = images.ids[block[int(index)]]
+        if name not in failures:
+            failures[name] = _why_unreadable(images, block[int(index)])
+    return {output: rows[~lost] for output, rows in found.items()}
+
+
+def _why_unreadable(images: ImageSet, index: int) -> str:
+    try:
+        images.load(index)
+    except DecodeError as error:
+        return str(error)
+    return "could not be read when its features were kept: clear the cache"
+
+
+def why_not_paired(reference: ImageSet, samples: ImageSet) -> str | None:
+    """Why two sets do not pair by name, or None where they do."""
+    if len(reference.ids) != len(samples.ids):
+        return (
+            f"{reference.label} has {len(reference.ids)} images and {samples.label} "
+            f"{len(samples.ids)}"
+        )
+    known = set(samples.ids)
+    lacking = next((name for name in reference.ids if name not in known), None)
+    return None if lacking is None else f"{samples.label} has no image named {lacking!r}"
+
+
+def observe_pairs(
+    reference: ImageSet,
+    samples: ImageSet,
+    extractors: Mapping[str, Extractor],
+    device: str,
+    on_progress: OnProgress | None = None,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Observe every pair once with all extractors.
+
+    Returns:
+        One row a pair that could be read, in the reference's order, and why others could not.
+
+    Raises:
+        UserError: The images of a pair differ in size.
+    """
+    places = {name: index for index, name in enumerate(samples.ids)}
+    failures: dict[str, str] = {}
+
+    def work(block: range) -> list[dict[str, float | str]]:
+        loaded: dict[tuple[int, ...], list[tuple[int, np.ndarray, np.ndarray]]] = defaultdict(list)
+        for index in block:
+            name = reference.ids[index]
+            try:
+                first, second = reference.load(index), samples.load(places[name])
+            except DecodeError as error:
+                failures[name] = str(error)
+                continue
+            if first.shape != second.shape:
+                raise UserError(
+                    f"image {name!r} is {first.shape[1]}x{first.shape[0]} in {reference.label} and "
+                    f"{second.shape[1]}x{second.shape[0]} in {samples.label}: pairs need one size"
+                )
+            loaded[first.shape].append((index, first, second))
+        rows: dict[int, dict[str, float | str]] = {}
+        for group in loaded.values():
+            originals = np.stack([first for _, first, _ in group])
+            others = np.stack([second for _, _, second in group])
+            pairs = ImagePairs(to_float(originals), to_float(others), originals, others)
+            seen: list[Columns] = [item.observe(pairs) for item in extractors.values()]
+            for row, (index, _, _) in enumerate(group):
+                values = {name: float(c[name][row]) for c in seen for name in c}
+                rows[index] = {"id": reference.ids[index], **values}
+        return [rows[index] for index in sorted(rows)]
+
+    parts = _in_lanes(work, len(reference.ids), _PAIR_BLOCK, device, on_progress)
+    table = [row for part in parts for row in part]
+    return pd.DataFrame(table, columns=None if table else ["id"]), failures
+
+
+def _in_lanes(
+    work: Callable[[range], Result],
+    count: int,
+    size: int,
+    device: str,
+    on_progress: OnProgress | None,
+) -> list[Result]:
+    """Work on blocks of `count` places, several at a time on a CPU; results in order."""
+    results = []
+    with reproducible(device) as lanes, ThreadPoolExecutor(lanes) as pool:
+        for result in pool.map(work, blocks(range(count), size)):
+            results.append(result)
+            if on_progress is not None:
+                on_progress(min(len(results) * size, count), count)
+    return results
