@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+import torch
+
 from uniwetok.losses.config import AdversarialConfig, PriorConfig, TokenizerLossConfig
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.engine.settings import OptimizerConfig
 from uniwetok.train.tokenizer.config import TokenizerTraining
 
+needs_measuring = pytest.mark.skipif(
+    torch.version.cuda is not None and torch.__version__ < "2.10" and not torch.cuda.is_available(),
+    reason="torch before 2.10, built for CUDA, measures memory only where there is a GPU",
+)
 TINY = TokenizerTraining(
     model=UniWeTokConfig(
         channels=32,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from uniwetok.ar.model import BitDance
 from uniwetok.train.ar.config import ARTraining
-from uniwetok.train.engine.footprint import Footprint, count_flops, kept_bytes
+from uniwetok.train.engine.footprint import Footprint, count_flops, kept_bytes, without_data
 
 
 def measure(config: ARTraining) -> Footprint:
     """Build and run a configuration's model on codes that are there; encoding is not counted."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with without_data():
         model = BitDance(config.model)
         losses: list[torch.Tensor] = []
         flops = {

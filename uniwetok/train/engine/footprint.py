@@ -12,10 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
+
+from uniwetok.train import TrainingError
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -48,6 +51,22 @@ class Footprint:
     """Whether examples are rows of packed samples, which are passed one by one."""
     assumed: str = ""
     """What the figures stand on beside the settings."""
+
+
+def without_data() -> FakeTensorMode:
+    """Tensors that have shapes but no data, on a GPU as well, of which there need be none.
+
+    Raises:
+        TrainingError: there is none, and this torch asks its driver all the same.
+    """
+    # A `TorchVersion`, which compares by its numbers.
+    asks_the_driver = torch.version.cuda is not None and torch.__version__ < "2.10"
+    if asks_the_driver and not torch.cuda.is_available():
+        raise TrainingError(
+            f"torch {torch.__version__} measures a GPU's memory only where there is one: "
+            "plan there, or with torch 2.10 or later"
+        )
+    return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def count(*modules: nn.Module) -> int:

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.mllm.config import LANGUAGE_MODELS
 from uniwetok.mllm.model import MLLM
 from uniwetok.train import TrainingError
-from uniwetok.train.engine.footprint import Footprint, count, count_flops, kept_bytes
+from uniwetok.train.engine.footprint import Footprint, count, count_flops, kept_bytes, without_data
 from uniwetok.train.mllm.config import MLLMTraining
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def measure(config: MLLMTraining) -> Footprint:
     parameters = _parameters(whole)
     total = sum(parameters.values())
     layout = _layout(config)
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with without_data():
         (forward, backward), (more, more_back) = (_flops(sizes, config, n, layout) for n in (1, 2))
         flops = {
             "forward": forward + (layers - 1) * (more - forward),

@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from uniwetok.losses.perceptual import Lpips, convolutions
 from uniwetok.losses.teachers import EfficientNetLiteTeacher
 from uniwetok.train import TrainingError
-from uniwetok.train.engine.footprint import Footprint, count, count_flops, kept_bytes
+from uniwetok.train.engine.footprint import Footprint, count, count_flops, kept_bytes, without_data
 from uniwetok.train.tokenizer.config import LITE_TEACHER, TokenizerTraining
 from uniwetok.train.tokenizer.networks import Discriminator, Generator
 
@@ -29,7 +28,7 @@ def measure(config: TokenizerTraining) -> Footprint:
         TrainingError: the teacher is unknown.
     """
     teacher, size, width = _teacher(config)
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with without_data():
         generator, discriminator = _networks(config, "cpu", width)
         flops = _step_flops(config, generator, discriminator, width)
         parameters = _parameters(generator, discriminator)
@@ -44,7 +43,7 @@ def measure(config: TokenizerTraining) -> Footprint:
         flops["teacher"] = count_flops(
             lambda: teacher(torch.empty(1, 3, size, size, device="meta"))
         )
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with without_data():
         one, two = (_kept_bytes(config, images, width) for images in (1, 2))
     return Footprint(
         parameters=parameters,

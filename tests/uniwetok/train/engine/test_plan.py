@@ -11,8 +11,10 @@ from dataclasses import replace
 import pytest
 import torch
 from rich.console import Console
+from torch.torch_version import TorchVersion
 
 from tests.conftest import REPOSITORY
+from tests.uniwetok.train.tiny import needs_measuring
 from uniwetok import presets
 from uniwetok.losses.config import DistillationConfig, PriorConfig, TokenizerLossConfig
 from uniwetok.tokenizer.config import UniWeTokConfig
@@ -24,6 +26,7 @@ from uniwetok.train.tokenizer.config import LITE_TEACHER, TokenizerTraining
 from uniwetok.train.tokenizer.networks import Generator
 from uniwetok.train.tokenizer.plan import measure
 
+pytestmark = needs_measuring
 ALONE = TokenizerLossConfig(lpips_weight=0, adversarial=None, distillation=None)
 TINY = TokenizerTraining(
     model=UniWeTokConfig(channels=32, num_res_blocks=1, attention_blocks=1, heads=4),
@@ -235,3 +238,11 @@ def test_too_much_for_the_gpu_is_said(tiny: Plan, footprint: Footprint) -> None:
 def test_planning_leaves_autocast_as_it_was(tiny: Plan) -> None:
     assert not torch.is_autocast_enabled("cuda")
     assert torch.get_autocast_dtype("cuda") == torch.float16
+
+
+def test_a_torch_that_needs_a_gpu_to_measure_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "12.4")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.6.0+cu124"))
+    with pytest.raises(TrainingError, match=r"torch 2\.6\.0.* with torch 2\.10 or later"):
+        measure(TINY)

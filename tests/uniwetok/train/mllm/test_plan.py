@@ -10,12 +10,14 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.uniwetok.train.mllm.tiny import tiny_run, write_language_model
+from tests.uniwetok.train.tiny import needs_measuring
 from uniwetok.presets import get_mllm
 from uniwetok.train import TrainingError
 from uniwetok.train.engine.plan import Plan, make_plan
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.plan import measure
 
+pytestmark = needs_measuring
 LAYERS = 8_190_735_360 - 2 * 151_936 * 4096
 """Qwen3-8B, without its two tables."""
 
