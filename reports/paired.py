@@ -66,6 +66,9 @@ def paired_differences(
     right = np.stack([b[name] for name in names], axis=1)
     usable = np.isfinite(left) & np.isfinite(right)
     weight = np.where(usable, np.stack([weights[name] for name in names], axis=1), 0.0)
+    # Paired, since runs find the same samples hard: that spread is in both values of a sample and
+    # cancels in their difference. Two intervals drawn apart would each contain it and hide small
+    # changes.
     # A weighted mean is a quotient of two sums, and so is each resample's. Pairs without a value on
     # both sides have weight 0 and stay in the draws, as in the runs' own intervals.
     change = np.where(usable, right - np.where(usable, left, 0.0), 0.0) * weight

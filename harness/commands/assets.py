@@ -60,7 +60,7 @@ def list_assets(as_json: Json = False) -> None:
 def fetch(
     names: Annotated[list[str], typer.Argument(help="Assets, or 'all'.")],
 ) -> None:
-    """Download and verify weight files; files that are at hand are only verified."""
+    """Download and verify weight files; files already downloaded are only verified."""
     from harness.data.assets import ASSETS
     from harness.data.assets import fetch as fetch_one
 

@@ -190,7 +190,7 @@ def _table_runs(tables: dict[str, PublishedTable], checkpoints: Path) -> list[tu
 
 
 def _protocol_for(task: str, names: str | None) -> str | None:
-    """Of several protocols the first that the task accepts; a single one as it is."""
+    """The first of several comma-separated protocols that the task accepts; one alone as it is."""
     if names is None or "," not in names:
         return names
     refused: UserError | None = None

@@ -165,7 +165,7 @@ def locate(name: str) -> Path:
 
 
 def fetch(name: str, *, progress: bool = False) -> Path:
-    """Download and verify a file unless a verified one is at hand; raise `UserError` on failure."""
+    """Download and verify a file unless a verified one is there; raise `UserError` on failure."""
     import pooch
     import requests
 

@@ -71,7 +71,8 @@ def to_float(images: np.ndarray) -> Tensor:
 
 
 Rounding = Literal["round", "truncate", "half-up"]
-"""To the nearest level with ties to even; to the one below; the integer part of 127.5 x + 128."""
+"""Rounds to the nearest level with ties to even; to the one below; to the integer part of
+127.5 x + 128."""
 
 
 def to_uint8(images: Tensor, rule: Rounding = "round") -> np.ndarray:

@@ -34,7 +34,7 @@ from harness.interfaces.errors import UserError
 _TEMPORARY = ".tmp-"
 _KEY_DIGITS = 16
 _WORK = ("*.parquet", "*.jsonl")
-"""Files that a later run goes on with."""
+"""Files from which a later run resumes."""
 SAMPLES_FILE = "samples.npz"
 """`arr_0`, uint8 (N, H, W, 3) in the order of the samples, as ADM's evaluation reads it, and where
 images are of classes `arr_1`, int64 (N,), as ADM's sampler writes it."""
@@ -185,7 +185,7 @@ def join_images(store: Store, blocks: int, classes: Sequence[int] | None = None)
 
     Args:
         store: the run's.
-        blocks: of images.
+        blocks: Blocks of images, in order.
         classes: one an image; None where they have none.
     """
     target = store.root / SAMPLES_FILE

@@ -131,7 +131,7 @@ def twins(root: Path, file: RunFile) -> Iterator[tuple[Path, RunFile]]:
 
 
 def _perform(task: Performed, request: RunRequest, world: World, progress: Progress) -> Finished:
-    """Let another program do the work, then go on as with observations made elsewhere."""
+    """Let another program do the work, then score its observations like imported ones."""
     if world.size > 1:
         raise UserError(f"task {request.task!r} starts its own processes: run it without torchrun")
     from harness.engine.observed import performed_run, settle

@@ -187,7 +187,7 @@ class Interface(NamedTuple):
     methods: tuple[str, ...]
     """A model that has all of these offers it."""
     does: str
-    """What such a model does, in words that go on from its name."""
+    """What such a model does: the verb phrase that follows its name in a message."""
 
 
 INTERFACES: Final = {

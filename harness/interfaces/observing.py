@@ -46,7 +46,7 @@ Columns = Mapping[str, "np.ndarray"]
 """Named observations of B samples: shape (B,) for a number or a text a sample, (B, d) for features.
 
 Texts are `str` in an object array. Two names are reserved: 'status' and 'error', texts both, say
-which of the samples could not be observed, and why; their other cells are not looked at."""
+which of the samples could not be observed, and why; their other cells are ignored."""
 
 
 class Extractor(Protocol):

@@ -40,7 +40,7 @@ class ObservedRows:
     errors: Sequence[str]
     """One a sample, empty where its status is ok."""
     columns: Mapping[str, Columns]
-    """By extractor, rows of all samples; cells of failed ones are not looked at."""
+    """By extractor, rows of all samples; cells of failed ones are ignored."""
     identities: Mapping[str, Mapping[str, Any]]
     """By extractor, where its observations come from: digest of a file, version of a program."""
     label: str

@@ -171,7 +171,7 @@ class Performed(Protocol):
         root: Path,
         progress: Progress,
     ) -> ObservedRows:
-        """Do, or go on with, the work in the run directory; raise `UserError` where it cannot."""
+        """Do or resume the work in the run directory; raise `UserError` where it cannot."""
         ...
 
 

@@ -20,11 +20,11 @@ class JudgeSettings(Record):
     model: str
     """As the endpoint calls it; a dated snapshot where there is one."""
     max_tokens: int = Field(ge=1)
-    """Of one reply."""
+    """Longest reply, in tokens."""
     temperature: float | None = None
     """Not sent where None: the endpoint's own default holds."""
     jpeg_quality: int = Field(ge=1, le=100)
-    """Of the images that are sent."""
+    """JPEG quality of the images that are sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ _HOPELESS: dict[int, str] = {
 
 
 class Garbage(Exception):
-    """An answer that is none: no JSON, or without a choice."""
+    """An answer that cannot be used: no JSON, or without a choice."""
 
 
 def is_passing(error: BaseException) -> bool:

@@ -51,7 +51,7 @@ class OpenAIJudge:
         patience: With an endpoint that fails.
 
     Raises:
-        UserError: The endpoint's address is none.
+        UserError: The endpoint's address is not a URL.
     """
 
     def __init__(self, settings: JudgeSettings, patience: Patience | None = None) -> None:

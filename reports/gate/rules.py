@@ -28,7 +28,7 @@ class Rule:
     metric: str
     side: Literal["<=", ">="] | None = None
     amount: float = 0.0
-    """In the metric's unit, or percent of the baseline's absolute value."""
+    """The bound, in the metric's unit or in percent of the baseline's absolute value."""
     relative: bool = False
 
     @property

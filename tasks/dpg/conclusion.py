@@ -31,7 +31,7 @@ def write_grids(root: Path, rows: pd.DataFrame, items: Mapping[str, Item]) -> No
 
     Args:
         root: The run directory.
-        rows: Of `samples.parquet`.
+        rows: Rows of `samples.parquet`.
         items: Prompts by id.
     """
     store = Store(root)
@@ -65,7 +65,7 @@ def conclude(root: Path, rows: pd.DataFrame, title: str, prompts: Mapping[str, s
 
     Args:
         root: The run directory.
-        rows: Of `samples.parquet`.
+        rows: Rows of `samples.parquet`.
         title: Heading of the gallery.
         prompts: Texts by id.
     """
@@ -80,7 +80,7 @@ def fine_categories(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Score, of 100, and number of counted answers of each of the fine categories.
 
     Args:
-        rows: Of `samples.parquet`.
+        rows: Rows of `samples.parquet`.
     """
     seen = rows[rows["status"] == Status.OK]
     prompts = seen["id"].str.rpartition("/")[0]

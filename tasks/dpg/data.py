@@ -131,7 +131,7 @@ def open_data(data: str | None, settings: DpgSettings, title: str) -> DpgData:
 
 
 def _published() -> dict[str, str] | None:
-    """Texts of the published prompts by item, if they are at hand."""
+    """Texts of the published prompts by item, if they are downloaded."""
     try:
         path = assets.locate(_ASSET)
     except Unavailable:

@@ -81,11 +81,11 @@ def card_of(
     """The card of a sample, judged or with the reason why it was not.
 
     Args:
-        row: Of `samples.parquet`: id, status, error and what was observed.
+        row: A row of `samples.parquet`: id, status, error and what was observed.
         title: The prompt or instruction.
         pictures: The sample's.
         judge: Reads the verdict of a sample without failure; None where nothing judged it.
-        group: Of a sample without a verdict.
+        group: The group of a sample without a verdict.
     """
     failed = row["status"] != Status.OK
     verdict = None if failed else judge(row)

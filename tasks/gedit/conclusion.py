@@ -51,7 +51,7 @@ def conclude(
 
     Args:
         root: The run directory, with pictures below `images` or without.
-        rows: Of `samples.parquet`.
+        rows: Rows of `samples.parquet`.
         title: Heading of the gallery.
         instructions: By sample id.
     """

@@ -10,7 +10,7 @@ from typing import Any
 from harness.interfaces.errors import UserError
 
 LANGUAGES = ("en", "cn")
-"""As the data calls them."""
+"""Languages of the instructions, as the data names them."""
 GROUPS = (
     "background_change",
     "color_alter",

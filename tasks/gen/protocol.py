@@ -62,7 +62,7 @@ class GenSettings(SetMeasures):
 
     @property
     def described(self) -> str:
-        """Whose classes they are, in words."""
+        """The classes in words: the first and last name, or ImageNet's."""
         names = self.class_names
         return f"{names[0]!r} to {names[-1]!r}" if names else "ImageNet's"
 

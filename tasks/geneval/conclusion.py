@@ -28,7 +28,7 @@ def conclude(root: Path, rows: pd.DataFrame, title: str, prompts: Mapping[str, s
 
     Args:
         root: The run directory.
-        rows: Of `samples.parquet`.
+        rows: Rows of `samples.parquet`.
         title: Heading of the gallery.
         prompts: Texts by id.
     """

@@ -57,7 +57,7 @@ class PromptFile:
 
 
 def open_prompts(data: str | None, asset: str) -> PromptFile:
-    """The prompts at `data`, else the published ones if they are at hand, else the small file.
+    """The prompts at `data`, else the published ones if downloaded, else the small file.
 
     Args:
         data: A metadata file.

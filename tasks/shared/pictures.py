@@ -19,7 +19,7 @@ _HEADER = 16
 _LEAST_TILE = 128
 _TITLES = ("original", "reconstruction", f"error x{ERROR_GAIN}")
 _LONGEST = 400
-"""Letters of a text that are looked at; fewer fit onto a picture."""
+"""Letters that a text is cut to before it is laid out; fewer fit onto a picture."""
 _LAST_LATIN = 0x24F
 """Pillow's own font draws letters up to this one."""
 

@@ -184,7 +184,7 @@ def write_prompt_gallery(
     Args:
         root: The run directory.
         title: Heading of the page.
-        rows: Of `samples.parquet`.
+        rows: Rows of `samples.parquet`.
         prompts: Texts by id.
         path_of: A picture's place below `images` by its sample's id.
         judge: Reads a verdict from a row; None where the picture was not judged.

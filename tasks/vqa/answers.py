@@ -29,7 +29,7 @@ class Row:
 
     id: str
     question: str
-    """As the model was asked."""
+    """The text that the model was asked."""
     document: Mapping[str, Any]
     """The data set's row without its pictures."""
     reply: str = ""

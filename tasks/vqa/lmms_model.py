@@ -37,8 +37,8 @@ class HarnessModel(lmms):  # type: ignore[misc]
         plugin: A file that registers the model, as `--plugin`; or nothing.
         device: auto, cpu, cuda or cuda:N; lmms-eval's own choice where it gives one.
         batch_size: Most questions that are asked together.
-        asker: Instead of all of these, one that is at hand.
-        max_new_tokens: Of a reply, where a task file sets none.
+        asker: An `Asker` that exists already, instead of all of these.
+        max_new_tokens: Longest reply, where a task file sets none.
     """
 
     is_simple = True

@@ -50,8 +50,8 @@ def find_copy(place: Path, names: Sequence[str], subset: str, split: str) -> Loc
     Args:
         place: What the user gave.
         names: The suite's, and lmms-eval's for it.
-        subset: Of a data set with several, the one to use; may be empty.
-        split: Of which the questions are.
+        subset: The data set's configuration, where it has several; may be empty.
+        split: The split whose questions are asked.
 
     Raises:
         UserError: There is no such place, or no copy.

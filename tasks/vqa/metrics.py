@@ -136,7 +136,7 @@ class Accuracy(_Figure):
 
     Args:
         label: How it is printed.
-        category: Of which questions; the protocol's headline where None, all where empty.
+        category: Whose questions count; the protocol's headline where None, all where empty.
     """
 
     def __init__(self, label: Label, category: str | None = None) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CARDS = 200
 """Replies on a page; wrong ones of every category in turn, then right ones."""
 RIGHT = 40
-"""At most so many of them right ones, where there are enough wrong ones."""
+"""Most of these that are right replies, where there are enough wrong ones."""
 _FOLDER = "images"
 _PICTURES = 4
 """Pictures of one question that are kept."""

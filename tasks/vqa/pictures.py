@@ -44,7 +44,7 @@ def pending(
     """A `process_docs` for lmms-eval: its rows then hold pictures that are still to be opened.
 
     Args:
-        columns: Of the pictures; a text there is a path.
+        columns: Columns that hold pictures; a text there is a path.
         root: Folder that relative paths start from.
         by_id: Gives the stored pictures by `imageId`, where they lie apart from the questions.
     """

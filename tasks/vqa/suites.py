@@ -46,7 +46,7 @@ class Suite:
         size: Questions, in words.
         judge: Our scorer.
         result_keys: lmms-eval's result by our metric, and what lmms-eval's is multiplied by.
-        category: Of a row, for reports and for metrics that count one category.
+        category: Gives a row's category, for reports and for metrics that count one category.
         pair: Rows with equal answers are scored together; empty where each stands alone.
         images: Columns that hold pictures.
     """

@@ -164,7 +164,7 @@ def check_head(config: HeadSizes) -> None:
     """Require a diffusion head's modulations to divide its blocks, and a normal of its times.
 
     Raises:
-        ValueError: they do not, or the normal is none.
+        ValueError: they do not, or the mean or the deviation is impossible.
     """
     if not math.isfinite(config.time_mean) or not 0 < config.time_std < math.inf:
         raise ValueError(

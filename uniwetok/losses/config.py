@@ -20,7 +20,7 @@ PriorObjective = Literal["x", "bitdance"]
 
 
 class MissingWeights(RuntimeError):
-    """Weights that a loss needs are not at hand; the one-line message says what to fetch.
+    """Weights that a loss needs are missing; the one-line message says what to fetch.
 
     Losses never download: a run on many machines should not stall or differ by what each one got.
     """

@@ -28,7 +28,7 @@ Averaged = Annotated[bool, "Take averaged weights where a checkpoint has them, e
 
 
 class TokenizerPlugin:
-    """A network that is at hand, as the harness's `VisualTokenizer` sees it.
+    """A network in memory, as the harness's `VisualTokenizer` sees it.
 
     Args:
         network: In evaluation mode, on its device, in the precision it is to work in.

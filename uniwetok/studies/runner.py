@@ -60,7 +60,7 @@ class Measured:
     arm: str
     seed: int
     metrics: dict[str, float]
-    """By the names of `METRICS`."""
+    """Values by the names of `METRICS`."""
     cpu_seconds: float
     """CPU time of the job's process, over all its threads."""
     wall_seconds: float

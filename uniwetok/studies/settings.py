@@ -69,7 +69,7 @@ class MiniSettings:
     batch_size: int = 8
     """Images of a step."""
     crops: int = 1728
-    """In all, cut once and shared by all arms: the teacher sees each once."""
+    """Crops in all, cut once and shared by all arms: the teacher sees each once."""
     heldout: float = 0.3
     """Share of the photos that is kept from training; each seed draws others."""
     prior_steps: int = 300

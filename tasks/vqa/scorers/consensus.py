@@ -54,6 +54,8 @@ def without_marks(text: str) -> str:
     """Take punctuation out, or put a space where it joins words."""
     number = _COMMA_IN_NUMBER.search(text) is not None
     result = text
+    # As released: one such mark beside a space, or one number with a comma, and the mark goes
+    # everywhere without leaving a space.
     for mark in _MARKS:
         alone = f"{mark} " in text or f" {mark}" in text
         result = result.replace(mark, "" if alone or number else " ")
@@ -88,6 +90,8 @@ def consensus(reply: str, answers: Sequence[str], others: Sequence[Sequence[int]
         answers: Normalised, one a person.
         others: For each person the places of those that it is compared with.
     """
+    # Each person is left out in turn, as a person is scored against the other nine: machines and
+    # people are then on one scale (Antol et al. 2015).
     shares = [min(1.0, sum(answers[i] == reply for i in rest) / _PEOPLE) for rest in others]
     return float(statistics.mean(shares))
 

@@ -106,7 +106,7 @@ def _hooks(name: str, steps: int, on_step: OnStep) -> Hooks:
 
 
 def _check_same(out: Path, asked: dict[str, object]) -> None:
-    """Refuse to go on with what other settings began."""
+    """Refuse to resume what other settings began."""
     path = out / _ORIGIN_FILE
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != asked:
         raise TrainingError(f"{out} holds a proof with other settings; give another --out")

@@ -48,7 +48,7 @@ class ARTraining(ImageRunSettings):
     """Paper: 33 billion tokens, which is 400 epochs of ImageNet with 64 tokens an image. The
     released training takes 800 epochs."""
     ema_decay: float = 0.9999
-    """Of the moving average of the weights that is evaluated. Released: 0.9999."""
+    """Decay of the EMA of the weights, which is evaluated and exported. Released: 0.9999."""
     log_every: int = 100
     """Steps between lines of the log."""
     checkpoint_every: int = 2500

@@ -71,7 +71,9 @@ class ARTrainer(Trainer[ARTraining, CodeBatch]):
         parts = zip(batch.packed.tensor_split(count), batch.labels.tensor_split(count), strict=True)
         loss = torch.zeros((), device=device)
         for index, (packed, labels) in enumerate(parts):
+            # Parts may differ in size by one: weighed so, they sum to the whole batch's mean.
             share = len(labels) / len(batch)
+            # Numbered over all processes: two that pass once draw what one that passes twice does.
             address = (config.seed, "step", number, self.accelerator.process_index * count + index)
             grid = (config.model.grid, config.model.grid)
             codes = unpack_bytes(packed.to(device), grid, config.model.latent_channels)
@@ -82,8 +84,7 @@ class ARTrainer(Trainer[ARTraining, CodeBatch]):
                 self.accelerator.backward(share * part)
             loss = loss + share * part.detach()
         norm = self.update("model", number, loss)
-        if self.ema is not None:
-            self.ema.update()
+        self.average()
         self._means.add({"loss": loss, "gradient_norm": norm})
 
     def averaged_model(self) -> BitDance:

@@ -1,4 +1,4 @@
-"""Making the cache of codes: every view of every image, once; a killed build goes on."""
+"""Building the cache of codes: every view of every image, once; resumed after a kill."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def build_codes(
 
 
 def _start(folder: Path, origin: Origin, images: int) -> None:
-    """Make room for the codes, unless a build of the same was begun here.
+    """Make room for the codes, unless the same build was begun here.
 
     Raises:
         TrainingError: another build was begun here, or the disk is too full.

@@ -1,4 +1,4 @@
-"""The cache of codes: an array of packed bits and a header that says what they are of.
+"""The cache of codes: an array of packed bits and a header that says what was encoded, and how.
 
 ```
 FOLDER/codes.npy     uint8 (images, views, bytes), see `uniwetok.tokenizer.quantizer.pack`
@@ -37,7 +37,7 @@ class Origin:
     """What a cache's codes depend on."""
 
     version: int = _VERSION
-    """Of the format and of the views' arithmetic."""
+    """Version of the format and of the views' arithmetic."""
     tokenizer: str
     """Digest of the encoder, see `encoder_digest`."""
     data: str
@@ -47,7 +47,7 @@ class Origin:
     views: int
     """Random views of an image."""
     smallest_crop: float
-    """Of the random views."""
+    """Smallest side of a random view over the image's shorter side."""
     latent_channels: int
     """Bits of a token."""
     grid: int
@@ -135,7 +135,7 @@ def write_header(folder: Path, header: Header) -> None:
 
 
 def check_origin(folder: Path, found: Origin, wanted: dict[str, Any]) -> None:
-    """Refuse codes that were made otherwise.
+    """Refuse codes that were made from other inputs or settings.
 
     Args:
         folder: of the cache, for the error.

@@ -81,6 +81,7 @@ class CachedCodes:
     def _views(self, step: int, positions: np.ndarray) -> np.ndarray:
         """View of every position of a step, over all processes."""
         place, random_views = self._place, self._codes.header.origin.views
+        # Drawn for the whole step and then shared out: any number of processes sees the same views.
         draws = generator(place.seed, "views", step).random((2, len(positions)))
         progress = step / place.steps
         centered = draws[0] < self._config.center_share(progress)

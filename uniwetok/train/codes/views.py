@@ -14,7 +14,7 @@ from uniwetok.train.codes.config import CodesConfig
 from uniwetok.train.data.source import UnreadableImage
 
 _MOST_PIXELS = 2**27
-"""Of a resized image before its crop, see `uniwetok.train.data.augment`."""
+"""Pixels of a resized image before its crop, see `uniwetok.train.data.augment`."""
 
 
 def random_view(
@@ -74,7 +74,7 @@ class FreshViews:
 
     config: CodesConfig
     positions: int
-    """Of the whole run: steps times batch."""
+    """Positions of the whole run: steps times batch."""
 
     def __call__(
         self, image: Image.Image, size: tuple[int, int], rng: np.random.Generator, position: int

@@ -10,8 +10,8 @@ from uniwetok.train.data.config import Crop
 from uniwetok.train.data.source import UnreadableImage
 
 _MOST_PIXELS = 2**27
-"""Of a resized image before its crop: 400 MB. Only a strip hundreds of times longer than wide,
-which Pillow would otherwise blow up to any size, has more."""
+"""Pixels of a resized image before its crop: 400 MB. Only a strip hundreds of times longer than
+wide has more, which Pillow would otherwise blow up to any size."""
 
 
 def cut(

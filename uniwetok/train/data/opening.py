@@ -1,4 +1,4 @@
-"""From a path to images."""
+"""Opening a path as a source of images."""
 
 from __future__ import annotations
 

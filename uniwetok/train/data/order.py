@@ -1,4 +1,4 @@
-"""In which order images come: epoch after epoch, each a permutation of all."""
+"""The order of the images: epoch after epoch, each a permutation of all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from uniwetok.randomness import generator
 
 _KEPT_WINDOWS = 2
+"""A batch may begin in one window and end in the next."""
 
 
 class EpochOrder:

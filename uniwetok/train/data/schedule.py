@@ -21,7 +21,7 @@ class Place:
     batch_size: int
     """Examples of one step over all processes."""
     seed: int
-    """Of the order, and of what is drawn for each example."""
+    """Seed of the order, and of what is drawn for each example."""
     rank: int = 0
     """This process, 0 to ``world`` - 1."""
     world: int = 1
@@ -29,7 +29,7 @@ class Place:
     start: int = 0
     """The first step that is read."""
     steps: int = 1
-    """Of the whole run, for what changes towards its end."""
+    """Steps of the whole run, for augmentation that changes towards its end."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,9 @@ class Schedule:
         if len(self._sizes) == 1:
             each = int(self._counts[0])
             return Share((step * self._world + rank) * each, each, self._sizes[0])
+        # Buckets hold different numbers of images, so where a step starts depends on all draws
+        # before it. They are summed by block: a resumed run finds its place quickly, and every
+        # process draws for all ranks, so that none must ask another.
         block, row = divmod(step, _BLOCK)
         while len(self._firsts) <= block:
             taken = self._counts[self._draws(len(self._firsts) - 1)].sum()

@@ -28,7 +28,7 @@ class Footprint:
     """What one run's networks are and cost; by example, an image or a row of packed samples."""
 
     parameters: dict[str, int]
-    """Of every network, the frozen ones too."""
+    """Parameters by network, the frozen ones too."""
     held: dict[str, int]
     """Float32 weights by optimiser; ``shard`` spreads those of the first, the others are whole."""
     trained: dict[str, int]
@@ -36,13 +36,13 @@ class Footprint:
     averaged: int
     """Parameters that a moving average is kept of, where one is kept; all of the first."""
     frozen_bytes: int = 0
-    """Of the networks that are not trained."""
+    """Bytes of the networks that are not trained."""
     gathered: int = 0
     """Parameters of the largest part that is gathered at a time where the first is sharded."""
     tokens: int
-    """Of an example."""
+    """Tokens of an example."""
     flops: dict[str, int]
-    """Of one step, by network and pass; a multiplication with its addition is two."""
+    """Floating-point operations of one step, by network and pass; a multiply-add counts as two."""
     activations: dict[str, int]
     """Bytes kept on a GPU from the forward to the backward pass."""
     copy_bytes: int = 0

@@ -61,15 +61,15 @@ class Finished:
     model: Path
     """Folder with the averaged weights."""
     values: Mapping[str, float]
-    """Of the last line of the log."""
+    """Values of the log's last line, by name."""
 
 
 class Loop(Generic[B]):
     """Steps of one run, and what is written along the way.
 
     Args:
-        trainer: of the recipe; the settings that it was built with are not in conflict with those
-            in ``out``, see `check_same_run`.
+        trainer: the recipe's trainer; its settings agree with those in ``out``, see
+            `check_same_run`.
         open_stream: opens the batches of this process.
         out: the run's folder: configuration, checkpoints, logs, pictures and the model.
         picture: makes what is looked at along the way.
@@ -174,6 +174,7 @@ class Loop(Generic[B]):
         return values
 
     def _checkpoint(self, done: int) -> None:
+        # Nothing of the data or the random streams: both follow from the step's number alone.
         state = {"step": done, "unreadable": self._unreadable, "trainer": self._trainer.state()}
         if self._is_main:
             self._checkpoints.save(done, state)

@@ -42,7 +42,7 @@ def override(config: T, items: Iterable[str]) -> T:
 
     Works on any configuration that is a dataclass of the field types below. A key is a path of
     fields, such as `loss.entropy.weight`. `none` empties a field that may be empty, `default`
-    resets a part; setting a field inside a part that is none creates the part. Lists are separated
+    resets a part; setting a field inside an empty part creates the part. Lists are separated
     by commas, pairs by an x: `data.buckets=256x256,384x256`.
 
     Raises:

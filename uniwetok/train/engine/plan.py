@@ -52,21 +52,21 @@ class Plan:
     sharded: bool
     """Whether weights, gradients and optimiser state are shared out (FSDP)."""
     examples: str
-    """What a batch is of: "images", or "rows" of packed samples."""
+    """What a batch consists of: "images", or "rows" of packed samples."""
     parameters: dict[str, int]
-    """Of every network."""
+    """Parameters by network."""
     batch_size: int
     """Examples of one step."""
     examples_per_pass: int
-    """That one GPU holds at a time."""
+    """Examples that one GPU holds at a time."""
     tokens_per_step: int
-    """At most, where rows are packed."""
+    """Tokens of one step; at most so many, where rows are packed."""
     tokens: int
-    """Of the whole run."""
+    """Tokens of the whole run."""
     examples_seen: int
-    """In the whole run."""
+    """Examples of the whole run."""
     epochs: dict[str, float]
-    """That many images are, by data set."""
+    """Passes over each data set that ``examples_seen`` amounts to, by its name."""
     memory: dict[str, int]
     """Bytes on one GPU from step to step, exact."""
     activations: dict[str, int]
@@ -74,18 +74,18 @@ class Plan:
     checkpoint: int
     """Bytes of a checkpoint on disk."""
     gpu: str
-    """What is planned with."""
+    """Name of the GPU that is planned for."""
     gpu_memory: int
-    """Its bytes."""
+    """Memory of that GPU in bytes."""
     flops: dict[str, int]
-    """Of one step over all GPUs, by network."""
+    """Floating-point operations of one step over all GPUs, by network."""
     assumed: str
-    """What memory and work stand on beside the settings."""
+    """What memory and FLOPs assume beside the settings."""
     seconds_per_step: float
     basis: str
     """Where ``seconds_per_step`` comes from."""
     hours: float
-    """Of the whole run, steps alone."""
+    """Hours of the whole run's steps, without validations and checkpoints."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, and their totals, ready for JSON."""

@@ -75,18 +75,18 @@ class RunSettings:
     steps: int = 100_000
     """Steps of the whole run."""
     ema_decay: float = 0.0
-    """Of the moving average of the weights, which is what is evaluated and exported; updated every
-    step. 0 makes it the weights themselves."""
+    """Decay of the EMA of the weights, which is evaluated and exported; it is updated every step. 0
+    keeps no EMA: the weights themselves are exported."""
     precision: Precision = "bfloat16"
-    """Of the forward and backward passes; weights and optimisers stay in float32. Paper: silent.
-    Released: bfloat16."""
+    """Precision of the forward and backward passes; weights and optimisers stay in float32. Paper:
+    silent. Released: bfloat16."""
     shard: bool = False
     """Shard weights, gradients and optimiser state over the processes (FSDP) instead of copying
     them (DDP)."""
     init: str | None = None
     """Weights to start from, such as the previous stage's; None draws them anew."""
     seed: int = 0
-    """Of everything random: new weights, order of the data, crops, noise."""
+    """Seed of everything random: new weights, order of the data, crops, noise."""
     log_every: int = 50
     """Steps between lines of the log."""
     checkpoint_every: int = 1000

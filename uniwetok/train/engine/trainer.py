@@ -138,6 +138,7 @@ class Trainer(ABC, Generic[C, B]):
         """
         network, optimizer = self._trained[name]
         settings, accelerator = self.config.optimizer, self.accelerator
+        # The norm is to be that of the true gradients, not of float16's scaled ones.
         accelerator.unscale_gradients(optimizer)
         weights = list(network.parameters())
         gradients = [weight.grad for weight in weights if weight.grad is not None]
@@ -155,6 +156,13 @@ class Trainer(ABC, Generic[C, B]):
         optimizer.step()
         optimizer.zero_grad()
         return norm
+
+    def average(self) -> None:
+        """Move the EMA, where one is kept, towards the weights that a step ended with."""
+        # After the optimiser, once a step however many passes it took: the decay is one a step, and
+        # a step that was refused has moved neither weights nor averages.
+        if self.ema is not None:
+            self.ema.update()
 
     def averages(self) -> dict[str, float]:
         """Give the means of all terms, over the steps since the last call and over processes."""

@@ -49,8 +49,8 @@ class MLLMTraining(RunSettings):
     steps: int = 100_000
     """Neither paper nor release says how many."""
     ema_decay: float = 0.0
-    """Of a moving average of the weights, which is what is exported then; 0 keeps none. Released:
-    none for this model."""
+    """Decay of the EMA of the weights, which is exported then; 0 keeps none. Released: none for
+    this model."""
     attention: Attention = "auto"
     """Implementation of the language model's attention: ``auto`` is flex_attention on GPUs, whose
     masks of long rows take no memory, and sdpa on CPUs."""

@@ -42,6 +42,7 @@ class Objective(nn.Module):
             () share, and ``MLLM.forward``'s values, without gradient.
         """
         out = self.model(batch, generator)
+        # A step may predict no text, or no image: 0 tokens then weigh 0, not 0 / 0.
         shares = torch.stack([out["text_tokens"], out["vision_tokens"]]) / totals.clamp(min=1)
         loss = self.model.config.text_weight * shares[0] * out["text"] + shares[1] * out["vision"]
         return loss, {name: value.detach() for name, value in out.items()}

@@ -102,7 +102,7 @@ def _index(
 
 
 def _check_identity(out: Path, parts: Parts, index: SampleIndex, accelerator: Accelerator) -> None:
-    """Refuse to go on with other samples or another image tokenizer: rows would differ."""
+    """Refuse to resume with other samples or another image tokenizer: rows would differ."""
     digest = hashlib.sha256()
     for array in (index.tokens, index.kinds, index.images, index.sizes):
         digest.update(array.tobytes())

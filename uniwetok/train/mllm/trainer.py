@@ -79,8 +79,7 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
             loss = loss + world * share.detach()
             self._log(row, values)
         norm = self.update("model", number, loss)
-        if self.ema is not None:
-            self.ema.update()
+        self.average()
         tokens = torch.tensor([row.batch.tokens for row in batch.rows], dtype=torch.float32)
         filled = tokens.mean().to(device) / config.data.row_tokens
         self._means.add({"loss": loss, "gradient_norm": norm, "row_filled": filled})

@@ -1,1 +1,1 @@
-"""Training of the tokenizer."""
+"""Training recipe of the tokenizer: settings, networks, losses and step."""

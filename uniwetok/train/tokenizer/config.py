@@ -29,7 +29,7 @@ class TokenizerTraining(ImageRunSettings):
     prior: PriorConfig | None = field(default_factory=PriorConfig)
     """Generative-Aware Prior; None trains without (paper, Tab. 14, 15)."""
     teacher: str = PAPER_TEACHER
-    """Of the distillation: an open_clip model, or "efficientnet-lite0", a small stand-in."""
+    """Teacher of distillation: an open_clip model, or "efficientnet-lite0", a small stand-in."""
     data: DataConfig = field(default_factory=DataConfig)
     """Where images come from and how they are cut."""
     batch_size: int = 128
@@ -37,8 +37,8 @@ class TokenizerTraining(ImageRunSettings):
     steps: int = 250_250
     """Paper: 250,250, 25 epochs of ImageNet at 128."""
     ema_decay: float = 0.999
-    """Of the moving average of the weights that is evaluated, updated every step. Paper: on.
-    Released: 0.999."""
+    """Decay of the EMA of the weights, which is evaluated and exported. Paper: on. Released:
+    0.999."""
     validate_every: int = 10_000
     """Steps between validations; 0 makes none."""
 

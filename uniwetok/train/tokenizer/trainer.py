@@ -80,7 +80,7 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
         """Train the tokenizer, then the discriminator, on one batch of this process.
 
         Args:
-            batch: its images are looked at.
+            batch: images; labels are ignored.
             number: of the step, from 0.
 
         Raises:
@@ -108,8 +108,7 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
                 sums[name] += weight * value
             reconstructions.append(result.reconstruction)
         sums["gradient_norm"] = self.update("generator", number, sums["loss"])
-        if self.ema is not None:
-            self.ema.update()
+        self.average()
         if self.networks.discriminator is not None:
             # On the reconstructions that the generator was just judged by: no second pass.
             for index, (part, fake) in enumerate(zip(parts, reconstructions, strict=True)):

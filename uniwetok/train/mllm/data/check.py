@@ -41,17 +41,17 @@ class CheckReport:
     records: int = 0
     """Lines that were looked at."""
     offending: int = 0
-    """Those with something wrong."""
+    """Records with something wrong."""
     kinds: dict[str, int] = field(default_factory=dict)
     """Good records, by kind."""
     images: int = 0
-    """That good records name, each time counted."""
+    """Images that good records name, counted each time."""
     smallest: tuple[int, int] | None = None
     """Height and width of the image with the fewest pixels."""
     largest: tuple[int, int] | None = None
     """Height and width of the image with the most pixels."""
     findings: list[Finding] = field(default_factory=list)
-    """Of the first offending lines."""
+    """What is wrong with the first offending lines."""
     damage: tuple[str, ...] = ()
     """Shards that are damaged."""
 

@@ -77,7 +77,7 @@ class Layout:
     side: int
     """Pixels along a side of a token."""
     bits: int
-    """Of a token."""
+    """Bits of a token."""
 
     @classmethod
     def of(cls, index: SampleIndex, tokenizer: UniWeTok) -> Layout:

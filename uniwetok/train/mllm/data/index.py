@@ -59,7 +59,7 @@ class SampleIndex:
     homes: NDArray[np.int64]
     """(images, 2): a sample that names it, and its place among that sample's images."""
     digest: str
-    """Of all that it depends on."""
+    """SHA-256 of everything that the index depends on."""
     first_unreadable: str
     """Why a sample cannot be read; empty where all can."""
 
@@ -120,7 +120,7 @@ def index_samples(
     """Read what is kept in ``folder``, or look at all records and keep it there.
 
     Raises:
-        TrainingError: a record is none, or of a kind that is not trained on.
+        TrainingError: a record is malformed, or of a kind that is not trained on.
     """
     digest = _digest(source, builder, config, rule)
     kept = folder / _INDEX_FILE

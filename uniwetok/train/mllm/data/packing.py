@@ -1,4 +1,4 @@
-"""Which samples stand in which row: greedily packed in a shuffled order, epoch after epoch."""
+"""Packing of samples into rows: next-fit in a shuffled order, epoch after epoch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ def pack(lengths: NDArray[np.int32], limit: int) -> NDArray[np.int64]:
     """Fill rows in order, each until the next sample does not fit.
 
     Args:
-        lengths: of the samples, none above ``limit``.
-        limit: of a row.
+        lengths: tokens of the samples in order, none above ``limit``.
+        limit: tokens of a row.
 
     Returns:
         (rows + 1,): row r holds samples out[r] .. out[r + 1] - 1.
     """
+    # Next-fit leaves some of a row's end empty, but keeps the shuffled order: each row is a random
+    # draw of samples. Best-fit would choose them by length, long captions with short edits.
     ends = np.cumsum(lengths, dtype=np.int64)
     edges = [0]
     while edges[-1] < len(ends):
@@ -41,7 +43,7 @@ class PackedOrder:
             samples: numbers of those that fit into a row.
             tokens: lengths of all samples, by number.
             limit: positions of a row.
-            seed: of the order.
+            seed: seeds the order.
         """
         self._samples = samples
         self._tokens = tokens
@@ -64,6 +66,7 @@ class PackedOrder:
         return epoch + float(edges[positions - self._firsts[epoch]]) / len(self._samples)
 
     def _find(self, position: int) -> int:
+        # How many rows an epoch fills depends on its order, so every epoch before is packed once.
         while self._firsts[-1] <= position:
             _, edges = self._packed(len(self._firsts) - 1)
             self._firsts.append(self._firsts[-1] + len(edges) - 1)

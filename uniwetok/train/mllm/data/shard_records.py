@@ -66,7 +66,7 @@ class ShardRecords:
         return int(self._ends[-1])
 
     def record(self, index: int) -> Record:
-        """Read a record; raise `RecordError` where it is none."""
+        """Read a record; raise `RecordError` where it is malformed."""
         _, sample = self._locate(index)
         if _RECORD in sample.members:
             line = self._read(index, _RECORD)

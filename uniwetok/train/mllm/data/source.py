@@ -40,7 +40,7 @@ class RecordSource(Protocol):
         """Read a record.
 
         Raises:
-            RecordError: it is none.
+            RecordError: it is malformed.
         """
         ...
 
@@ -99,7 +99,7 @@ class JsonlRecords:
         return int(self._ends[-1])
 
     def record(self, index: int) -> Record:
-        """Read a record; raise `RecordError` where it is none."""
+        """Read a record; raise `RecordError` where it is malformed."""
         file, row = self._locate(index)
         start, stop = self._starts[file][row : row + 2]
         with self._paths[file].open("rb") as lines:

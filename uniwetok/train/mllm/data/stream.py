@@ -35,7 +35,7 @@ class Row:
     """Sequences packed into one row."""
 
     batch: Batch
-    """Of one row."""
+    """The row as a batch of one."""
     kinds: Tensor
     """(samples,) int64: places in `KINDS`."""
 
@@ -46,7 +46,7 @@ class PackedRows:
 
     rows: list[Row]
     images: int
-    """In all rows."""
+    """Images in all rows."""
     unreadable: int
     """Samples that are left out, for an image could not be read."""
 
