@@ -15,7 +15,7 @@ from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import ARTraining
 from uniwetok.train.ar.trainer import ARTrainer
-from uniwetok.train.codes.build import OnBlock, build_codes
+from uniwetok.train.codes.build import build_codes
 from uniwetok.train.codes.cache import (
     Codes,
     Origin,
@@ -25,6 +25,7 @@ from uniwetok.train.codes.cache import (
     open_codes,
 )
 from uniwetok.train.codes.stream import CachedCodes, CodeBatch, EncodedCodes
+from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.engine.checkpoints import check_same_run
 from uniwetok.train.engine.logs import write_grid

@@ -115,15 +115,23 @@ def list_members(file: BinaryIO) -> tuple[list[Member], str]:
         return _until_damage(_all_members(file), length)
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """Split a member's name into its sample's key and what follows, at the file name's first dot.
+
+    The key is empty where the file name begins with its dot: such a file belongs to no sample.
+    """
+    folder, slash, filename = name.removeprefix("./").rpartition("/")
+    stem, _, extension = filename.partition(".")
+    return (folder + slash + stem if stem else ""), extension
+
+
 def _images(file: BinaryIO, members: list[Member]) -> NDArray[np.void]:
     """Pair images with labels by key, as WebDataset does; one image a key."""
     images: dict[str, tuple[int, int]] = {}
     labels: dict[str, int] = {}
     for name, offset, size in members:
-        folder, slash, filename = name.removeprefix("./").rpartition("/")
-        stem, _, extension = filename.partition(".")
-        key = folder + slash + stem
-        if not stem:
+        key, extension = split_name(name)
+        if not key:
             continue
         if f".{extension.lower()}" in IMAGE_SUFFIXES:
             images.setdefault(key, (offset, size))

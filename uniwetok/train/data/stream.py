@@ -10,20 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from uniwetok.randomness import generator
 from uniwetok.train import TrainingError
 from uniwetok.train.data.augment import cut, to_model_range
 from uniwetok.train.data.config import Crop, DataConfig
 from uniwetok.train.data.order import EpochOrder
+from uniwetok.train.data.reading import check_readable, read_ahead
 from uniwetok.train.data.schedule import Place, Schedule
 from uniwetok.train.data.source import ImageSource, UnreadableImage
 
 View = Callable[[Image.Image, tuple[int, int], np.random.Generator, int], torch.Tensor]
 """Cuts uint8 (3, height, width) from an image, with draws of its own, at a position."""
 
-_READS_BEFORE_STOP = 100
 _MOST_IN_A_ROW = 1000
 
 
@@ -86,34 +86,15 @@ class TrainingImages:
         return self._schedule.share(steps, 0).first / self._images
 
     def __iter__(self) -> Iterator[Batch]:
-        loader = DataLoader(
-            self._steps,
-            batch_size=None,
-            sampler=range(self._start, sys.maxsize),
-            num_workers=self._config.workers,
-            generator=torch.Generator(),  # Without one the loader would draw from torch's own.
-        )
-        results = iter(loader)
+        steps = range(self._start, sys.maxsize)
         read, unreadable, first = 0, 0, ""
-        while True:
-            try:
-                result = next(results)
-            except (RuntimeError, OSError, EOFError) as error:  # A worker died.
-                raise TrainingError(
-                    f"a process that decodes images failed ({error}); if memory or shared memory "
-                    f"ran out, lower workers={self._config.workers} (0 decodes without processes)"
-                ) from error
+        for result in read_ahead(self._steps, steps, self._config.workers):
             if isinstance(result, _Failure):
                 raise result.error()
             read += len(result.ids) + result.unreadable
             unreadable += result.unreadable
             first = first or result.first_unreadable
-            if read >= _READS_BEFORE_STOP and unreadable > self._config.corrupt_limit * read:
-                raise TrainingError(
-                    f"{unreadable} of {read} images could not be read, more than "
-                    f"corrupt_limit={self._config.corrupt_limit}; first {first}; repair or remove "
-                    "them, or raise corrupt_limit"
-                )
+            check_readable(unreadable, read, self._config.corrupt_limit, f"first {first}")
             yield Batch(to_model_range(result.pixels), result.ids, result.labels, result.unreadable)
 
 

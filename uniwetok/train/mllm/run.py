@@ -11,13 +11,14 @@ from accelerate import Accelerator
 from uniwetok.files import write_json
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
+from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.engine.checkpoints import check_same_run
 from uniwetok.train.engine.loop import Finished, Hooks, Loop, Stream
 from uniwetok.train.engine.trainer import make_accelerator
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.codes import ImageCodes, build_image_codes
-from uniwetok.train.mllm.data.index import OnBlock, SampleIndex, index_samples
+from uniwetok.train.mllm.data.index import SampleIndex, index_samples
 from uniwetok.train.mllm.data.source import RecordSource
 from uniwetok.train.mllm.data.stream import PackedRows, PackedStream
 from uniwetok.train.mllm.parts import Parts, load_parts, size_rule

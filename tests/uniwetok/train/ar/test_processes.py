@@ -16,10 +16,10 @@ import dataclasses, sys
 from pathlib import Path
 from tests.uniwetok.train.ar.tiny import TINY_AR, tiny_tokenizer
 from uniwetok.train.ar.run import train_ar
-from uniwetok.train.codes import build
+from uniwetok.train.codes import blocks
 from uniwetok.train.data.opening import open_images
 photos, out, processes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-build._BLOCK = 2
+blocks.BLOCK = 2
 def run(name, steps, **changes):
     config = dataclasses.replace(TINY_AR, steps=steps, grid_every=steps, **changes)
     train_ar(config, open_images(photos), tiny_tokenizer(), out / "codes", out / name, device="cpu")

@@ -17,7 +17,7 @@ from tests.uniwetok.train.ar.tiny import tiny_tokenizer
 from uniwetok.tokenizer import quantizer
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
-from uniwetok.train.codes import build
+from uniwetok.train.codes import blocks, build
 from uniwetok.train.codes.build import build_codes
 from uniwetok.train.codes.cache import Codes, Header, Origin, data_digest, open_codes
 from uniwetok.train.codes.config import CodesConfig
@@ -64,7 +64,7 @@ def test_codes_are_those_of_the_views(tmp_path: Path, photo_folder: Path) -> Non
 def test_a_killed_build_goes_on_to_the_same_bytes(
     tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "_BLOCK", 2)
+    monkeypatch.setattr(blocks, "BLOCK", 2)
     make(tmp_path / "whole", photo_folder / "val")
     encode, calls = build._encode, itertools.count()
 

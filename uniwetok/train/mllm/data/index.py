@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from uniwetok.files import replaced
 from uniwetok.train import TrainingError
+from uniwetok.train.data.reading import READS_BEFORE_STOP, OnBlock, read_ahead
 from uniwetok.train.data.source import UnreadableImage
 from uniwetok.train.mllm.data.config import SequenceData
 from uniwetok.train.mllm.data.layout import most_tokens
@@ -31,14 +31,10 @@ from uniwetok.train.mllm.data.source import RecordSource, image_size
 if TYPE_CHECKING:
     from uniwetok.mllm.layout import SequenceBuilder
 
-OnBlock = Callable[[int, int], None]
-"""Takes how much is done and how much there is."""
-
 UNREADABLE = 0
 """Length of a sample whose images cannot be read."""
 _VERSION = 1
 _BLOCK = 64
-_READS_BEFORE_STOP = 100
 _INDEX_FILE = "samples.npz"
 
 
@@ -90,7 +86,7 @@ class SampleIndex:
                 f"{lost:,} of {len(self):,} samples have unreadable images and are left out; "
                 f"first {self.first_unreadable}"
             )
-        if lost > config.corrupt_limit * len(self) and len(self) >= _READS_BEFORE_STOP:
+        if lost > config.corrupt_limit * len(self) and len(self) >= READS_BEFORE_STOP:
             raise TrainingError(
                 f"{notices[0]}: more than data.corrupt_limit={config.corrupt_limit}; repair or "
                 f"remove them, or raise data.corrupt_limit"
@@ -187,7 +183,7 @@ class _Look:
 
 
 class _Blocks(Dataset[list[_Look]]):
-    """Looks at a block of records."""
+    """Looks at the block of records that starts at a number."""
 
     def __init__(
         self,
@@ -201,13 +197,7 @@ class _Blocks(Dataset[list[_Look]]):
         self._config = config
         self._rule = rule
 
-    def __len__(self) -> int:
-        return -(-len(self._source) // _BLOCK)
-
-    def __getitem__(self, block: int) -> list[_Look]:
-        if block >= len(self):
-            raise IndexError(block)
-        start = block * _BLOCK
+    def __getitem__(self, start: int) -> list[_Look]:
         return [self._look(i) for i in range(start, min(start + _BLOCK, len(self._source)))]
 
     def _look(self, index: int) -> _Look:
@@ -247,13 +237,8 @@ def _read(
     on_block: OnBlock,
 ) -> SampleIndex:
     looks: list[_Look] = []
-    loader = DataLoader(
-        _Blocks(source, builder, config, rule),
-        batch_size=None,
-        num_workers=config.workers,
-        generator=torch.Generator(),
-    )
-    for block in loader:
+    blocks = _Blocks(source, builder, config, rule)
+    for block in read_ahead(blocks, range(0, len(source), _BLOCK), config.workers):
         looks += block
         on_block(len(looks), len(source))
     _refuse([look.fault for look in looks if look.fault], len(looks))

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from uniwetok.train import TrainingError
-from uniwetok.train.data.shard_index import Member, list_members
+from uniwetok.train.data.shard_index import Member, list_members, split_name
 from uniwetok.train.data.source import IMAGE_SUFFIXES, UnreadableImage
 from uniwetok.train.mllm.data.records import Record, RecordError, parse_line, parse_record
 
@@ -122,10 +122,8 @@ def _samples(members: list[Member]) -> list[_Sample]:
     """Gather the members of each key that has a record or a caption, in the order of the tar."""
     samples: dict[str, _Sample] = {}
     for name, offset, size in members:
-        folder, slash, filename = name.removeprefix("./").rpartition("/")
-        stem, _, extension = filename.partition(".")
-        if stem:
-            key = folder + slash + stem
+        key, extension = split_name(name)
+        if key:
             sample = samples.setdefault(key, _Sample(key, {}))
             sample.members.setdefault(extension, (offset, size))
     return [

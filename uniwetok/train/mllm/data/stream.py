@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from uniwetok.mllm.batch import Batch, collate
 from uniwetok.train import TrainingError
+from uniwetok.train.data.reading import read_ahead
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.data.source import UnreadableImage
 from uniwetok.train.mllm.data.codes import ImageCodes
@@ -98,15 +99,9 @@ class PackedStream:
 
     def __iter__(self) -> Iterator[PackedRows]:
         """Yield a step's rows after the other."""
-        loader = DataLoader(
-            self._steps,
-            batch_size=None,
-            sampler=range(self._place.start, sys.maxsize),
-            num_workers=self._config.workers,
-            generator=torch.Generator(),
-        )
+        steps = range(self._place.start, sys.maxsize)
         seen = unreadable = 0
-        for rows in loader:
+        for rows in read_ahead(self._steps, steps, self._config.workers):
             if isinstance(rows, str):
                 raise TrainingError(rows)
             lost = [read.lost for row in rows for read in row if read.lost]

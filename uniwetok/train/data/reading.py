@@ -1,0 +1,63 @@
+"""Reading examples in worker processes, in order, and stopping where too many cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from uniwetok.train import TrainingError
+
+OnBlock = Callable[[int, int], None]
+"""Takes how many examples are done and how many there are."""
+
+READS_BEFORE_STOP = 100
+"""Fewer reads say too little about the share of unreadable ones."""
+
+T = TypeVar("T")
+
+
+def read_ahead(items: Dataset[T], numbers: range, workers: int) -> Iterator[T]:
+    """Yield the items of some numbers, in order; torch's random state is left alone.
+
+    Args:
+        items: what is read; it must allow to be pickled.
+        numbers: which.
+        workers: processes that read ahead; 0 reads in this one. Changes no result.
+
+    Raises:
+        TrainingError: a worker died.
+    """
+    # Without a generator of its own the loader would draw from torch's.
+    own = torch.Generator()
+    loader = DataLoader(items, batch_size=None, sampler=numbers, num_workers=workers, generator=own)
+    try:
+        yield from loader
+    except (RuntimeError, OSError, EOFError) as error:
+        if not workers:
+            raise
+        raise TrainingError(
+            f"a process that decodes images failed ({error}); if memory or shared memory ran out, "
+            f"lower workers={workers} (0 decodes without processes)"
+        ) from error
+
+
+def check_readable(unreadable: int, read: int, limit: float, example: str) -> None:
+    """Refuse data of which too large a share cannot be read.
+
+    Args:
+        unreadable: images that could not be read.
+        read: images that were tried.
+        limit: largest share that is left out in silence, in 0..1.
+        example: one of the reasons.
+
+    Raises:
+        TrainingError: the share is larger, and enough were tried to tell.
+    """
+    if read >= READS_BEFORE_STOP and unreadable > limit * read:
+        raise TrainingError(
+            f"{unreadable} of {read} images could not be read, more than data.corrupt_limit="
+            f"{limit}; {example}; repair or remove them, or raise data.corrupt_limit"
+        )
