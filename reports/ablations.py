@@ -125,7 +125,7 @@ class AblationTable:
         return {key: getattr(cell, key) for key in (*empty, "status")}
 
     def show(self, console: Console, filled: Mapping[str, Any]) -> None:
-        """Print a filled table: the paper's number, ours below it, then what is to be known."""
+        """Print a filled table: the paper's number, ours below it, then the notes."""
         metrics = list(self._table["columns"])
         rows = filled["rows"]
         switches = list(rows[0]["settings"])

@@ -50,6 +50,33 @@ def check_count(name: str, value: object, least: int = 1) -> None:
         raise ValueError(f"{name}={value!r} must be a whole number of at least {least}")
 
 
+def check_counts(settings: object) -> None:
+    """Require a whole number of at least 1 in every field of type int; raise ``ValueError``."""
+    for each in fields(settings):  # type: ignore[arg-type]
+        if each.type == "int":
+            check_count(each.name, getattr(settings, each.name))
+
+
+def store_floats(settings: object) -> None:
+    """Store whole numbers in float fields as floats: equal settings are then written alike."""
+    for each in fields(settings):  # type: ignore[arg-type]
+        if each.type == "float":
+            object.__setattr__(settings, each.name, float(getattr(settings, each.name)))
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Require one of some values; raise ``ValueError``."""
+    known = list(choices)
+    if value not in known:
+        raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(known)}")
+
+
+def check_share(name: str, value: float, what: str = "share") -> None:
+    """Require a share, or whatever else it is called, in 0..1; raise ``ValueError``."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}={value} is not a {what} in 0..1")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Say the nearest known names where there are any, then all of them."""
     choices = list(known)

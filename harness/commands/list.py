@@ -1,4 +1,4 @@
-"""`uwt-eval list`: what there is to run."""
+"""`uwt-eval list`: the tasks, models, metrics and more that are installed."""
 
 from __future__ import annotations
 

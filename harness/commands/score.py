@@ -34,7 +34,7 @@ def score(
         typer.Option(help="Folder of the pictures observed, in the task's layout: for a gallery."),
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="Of the observations; the task's first if absent.")
+        str | None, typer.Option(help="Protocol of the observations; the task's first if absent.")
     ] = None,
     label: Annotated[
         str | None, typer.Option(help="Name of the model that was observed; the file's if absent.")

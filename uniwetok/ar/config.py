@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
-from uniwetok.fields import Mapped, check_count
+from uniwetok.fields import Mapped, check_counts, check_share, store_floats
 from uniwetok.tokenizer.config import check_heads
 
 if TYPE_CHECKING:
@@ -85,14 +85,10 @@ class BitDanceConfig(Mapped):
     """Training: standard deviation of that normal."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.type == "int":
-                check_count(field.name, getattr(self, field.name))
-            else:
-                object.__setattr__(self, field.name, float(getattr(self, field.name)))
-        for name in ("label_dropout", "flip_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not a probability in 0..1")
+        check_counts(self)
+        store_floats(self)
+        check_share("label_dropout", self.label_dropout, "probability")
+        check_share("flip_rate", self.flip_rate, "probability")
         check_head(self)
         check_heads(self.width, self.heads)
         if self.patch**2 != self.parallel_tokens or self.grid % self.patch:

@@ -30,12 +30,12 @@ def chat(
     tokenizer: common.Tokenizer = None,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens after which a reply ends.")] = 512,
     temperature: Annotated[
-        float, typer.Option(help="Of the choice of tokens; 0 takes the likeliest.")
+        float, typer.Option(help="Temperature of sampling; 0 takes the likeliest token.")
     ] = 0.0,
     top_p: Annotated[
         float, typer.Option(help="Share of the likeliest tokens that is chosen from.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the choice of tokens.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
     dtype: common.Dtype = "float32",
     device: common.Device = "auto",
     as_json: Json = False,
@@ -88,7 +88,7 @@ def _read_line(console: Console) -> str | None:
 
 
 def _answer(assistant: Assistant, turns: list[Turn], sampling: Sampling, seed: int) -> Turn:
-    """Print a reply as it comes, then what is to be known of it; returns it as a turn."""
+    """Print a reply as it comes, then a notice if it is empty or cut off; return it as a turn."""
     from uniwetok.mllm import Turn
 
     console = Console(soft_wrap=True)

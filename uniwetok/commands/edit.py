@@ -21,9 +21,9 @@ def edit(
     images: common.Images = None,
     tokenizer: common.Tokenizer = None,
     height: Annotated[
-        int | None, typer.Option(help="Of the edited image (default: the first picture's).")
+        int | None, typer.Option(help="Height of the edited image (default: the first picture's).")
     ] = None,
-    width: Annotated[int | None, typer.Option(help="Likewise.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width of the edited image, likewise.")] = None,
     count: Annotated[int, typer.Option(help="Images to draw.")] = 1,
     cfg: common.Cfg = 7.5,
     image_cfg: Annotated[

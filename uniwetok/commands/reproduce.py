@@ -79,9 +79,9 @@ def mini_mllm(
         int | None, typer.Option(min=1, help="Steps of the model's training (default: 3000).")
     ] = None,
     tokenizer_steps: Annotated[
-        int | None, typer.Option(min=1, help="Of the image tokenizer's (default: 1500).")
+        int | None, typer.Option(min=1, help="Steps of the image tokenizer (default: 1500).")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

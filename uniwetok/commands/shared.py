@@ -45,7 +45,8 @@ class RunOptions:
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto"
     world: Annotated[int, typer.Option("--world", help="GPUs that --dry-run plans for.")] = 8
     seconds_per_step: Annotated[
-        float | None, typer.Option(help="Of a measured step, for --dry-run to reckon hours from.")
+        float | None,
+        typer.Option(help="Measured seconds, for the hours that --dry-run gives."),
     ] = None
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan: sizes, memory, work, hours.")

@@ -42,7 +42,7 @@ def tokenizer(
     *,
     run: RunOptions,
 ) -> None:
-    """Train the tokenizer; the same command again goes on after the last checkpoint.
+    """Train the tokenizer; the same command again resumes from the last checkpoint.
 
     Several GPUs or nodes: `torchrun --no-python --nproc-per-node 8 uwt-eval train tokenizer …`.
     """
@@ -110,7 +110,7 @@ def ar(
 ) -> None:
     """Train the class-to-image model on a tokenizer's codes, which are made and kept first.
 
-    The same command again goes on after the last checkpoint. Several GPUs or nodes:
+    The same command again resumes from the last checkpoint. Several GPUs or nodes:
     `torchrun --no-python --nproc-per-node 8 uwt-eval train ar …`.
     """
     with user_errors():
@@ -176,7 +176,7 @@ def mllm(
 ) -> None:
     """Train the multimodal model on packed sequences of text and a tokenizer's codes.
 
-    The same command again goes on after the last checkpoint. Several GPUs or nodes:
+    The same command again resumes from the last checkpoint. Several GPUs or nodes:
     `torchrun --no-python --nproc-per-node 8 uwt-eval train mllm …`.
     """
     with user_errors():

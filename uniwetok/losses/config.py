@@ -6,11 +6,11 @@ autoencoder is released. Where neither says anything, the field's docstring give
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from uniwetok.ar.config import check_modulations
-from uniwetok.fields import check_count
+from uniwetok.fields import check_choice, check_counts
 from uniwetok.tokenizer.config import check_heads
 
 TokenReduction = Literal["mean", "sum"]
@@ -68,8 +68,8 @@ class EntropyConfig:
         _check_not_negative(self, "weight", "token_weight", "codebook_weight")
         if not self.temperature > 0:
             raise ValueError(f"temperature={self.temperature} must be above 0; released: 0.01")
-        _check_choice("token_reduction", self.token_reduction, get_args(TokenReduction))
-        _check_choice("codebook_scope", self.codebook_scope, get_args(CodebookScope))
+        check_choice("token_reduction", self.token_reduction, get_args(TokenReduction))
+        check_choice("codebook_scope", self.codebook_scope, get_args(CodebookScope))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +125,10 @@ class DistillationConfig:
 
     def __post_init__(self) -> None:
         _check_not_negative(self, "weight", "post_weight")
-        _check_choice("head", self.head, get_args(DistillationHead))
+        check_choice("head", self.head, get_args(DistillationHead))
         if not (self.pre or self.post):
             raise ValueError("pre=False and post=False distil nothing; set distillation=None")
-        for name in ("attention_heads", "mlp_ratio"):
-            check_count(name, getattr(self, name))
+        check_counts(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,10 +176,8 @@ class PriorConfig:
 
     def __post_init__(self) -> None:
         _check_not_negative(self, "weight")
-        _check_choice("objective", self.objective, get_args(PriorObjective))
-        for each in fields(self):
-            if each.type == "int":
-                check_count(each.name, getattr(self, each.name))
+        check_choice("objective", self.objective, get_args(PriorObjective))
+        check_counts(self)
         check_heads(self.width, self.heads)
         check_modulations(self.diffusion_blocks, self.diffusion_modulations)
 
@@ -215,8 +212,3 @@ def _check_not_negative(config: object, *names: str) -> None:
         value = getattr(config, name)
         if not value >= 0:
             raise ValueError(f"{name}={value} must not be negative; 0 switches the term off")
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uniwetok.ar.config import check_head
-from uniwetok.fields import Mapped, check_count
+from uniwetok.fields import Mapped, check_counts, check_share, store_floats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,14 +61,9 @@ class MLLMConfig(Mapped):
     """Training: standard deviation of that normal."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type == "float":
-                object.__setattr__(self, field.name, float(value))
-            else:
-                check_count(field.name, value)
-        if not 0 <= self.flip_rate <= 1:
-            raise ValueError(f"flip_rate={self.flip_rate} is not a probability in 0..1")
+        check_counts(self)
+        store_floats(self)
+        check_share("flip_rate", self.flip_rate, "probability")
         if not 0 <= self.text_weight < math.inf:
             raise ValueError(f"text_weight={self.text_weight} must be a finite number >= 0")
         check_head(self)

@@ -202,7 +202,7 @@ def _draw(
         if on_step is not None:
             on_step(first + patch, len(places))
         if first + patch < len(places):
-            # All branches go on from the same tokens.
+            # All branches continue from the same tokens.
             inputs = model.embed_codes(drawn[-1].repeat(len(branches), 1, 1), targets)
             seen = torch.cat([seen, seen.new_ones(len(seen), 1, 1, patch)], dim=-1)
             hidden = model.run(

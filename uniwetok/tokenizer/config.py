@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from uniwetok.fields import Mapped, check_count
+from uniwetok.fields import Mapped, check_choice, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,11 +100,7 @@ class UniWeTokConfig(Mapped):
                     f"channel_multipliers={self.channel_multipliers}): every width must be a "
                     f"multiple of {NORM_GROUPS}, the groups of GroupNorm"
                 )
-        if self.bottleneck not in get_args(Bottleneck):
-            raise ValueError(
-                f"bottleneck={self.bottleneck!r} is unknown; choose one of "
-                f"{', '.join(get_args(Bottleneck))}"
-            )
+        check_choice("bottleneck", self.bottleneck, get_args(Bottleneck))
         if self.bottleneck == "single" and not self.num_res_blocks and len(set(self.widths)) > 1:
             raise ValueError(
                 "bottleneck='single' widens in residual blocks and num_res_blocks=0 has none; "

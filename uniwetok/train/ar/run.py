@@ -52,7 +52,7 @@ def train_ar(
     hooks: Hooks | None = None,
     on_block: OnBlock = lambda *_: None,
 ) -> Finished:
-    """Train, or go on from the last checkpoint in ``out``; codes are made first where missing.
+    """Train, or resume from the last checkpoint in ``out``; codes are made first where missing.
 
     Args:
         config: the run.

@@ -104,7 +104,7 @@ def pending_blocks(
         accelerator: the processes, which share the blocks out.
         workers: processes that decode images.
         corrupt_limit: share of unreadable images above which the build stops.
-        on_block: called on the main process, with all processes' work reckoned alike.
+        on_block: called on the main process, assuming that all processes are as far.
 
     Yields:
         What ``read`` gave of a block's readable images, by their numbers.

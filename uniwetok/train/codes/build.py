@@ -73,7 +73,7 @@ def build_codes(
         config: the views, and when unreadable images stop the work.
         classes: that the model has.
         accelerator: the processes.
-        on_block: called on the main process, with all processes' work reckoned alike.
+        on_block: called on the main process, assuming that all processes are as far.
 
     Raises:
         TrainingError: an image has no class, or too many cannot be read.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from uniwetok.fields import check_count
+from uniwetok.fields import check_count, check_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,7 @@ class CodesConfig:
                 f"center_from={self.center_from} and center_until={self.center_until} must be "
                 f"shares of the run in 0..1, in order"
             )
-        if not 0 <= self.corrupt_limit <= 1:
-            raise ValueError(f"corrupt_limit={self.corrupt_limit} is not a share in 0..1")
+        check_share("corrupt_limit", self.corrupt_limit)
 
     def center_share(self, progress: float) -> float:
         """Give the probability of a center crop at a share of the run in 0..1."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from uniwetok.fields import check_count
+from uniwetok.fields import check_choice, check_count, check_share
 
 Crop = Literal["random", "center"]
 
@@ -37,13 +37,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "buckets", tuple(tuple(size) for size in self.buckets))
-        if self.crop not in get_args(Crop):
-            raise ValueError(f"crop={self.crop!r} is unknown; choose random or center")
+        check_choice("crop", self.crop, get_args(Crop))
         for side in (self.resolution, *(side for size in self.buckets for side in size)):
             check_count("a side of pixels", side)
         if any(len(size) != 2 for size in self.buckets):
             raise ValueError(f"buckets={self.buckets}: give (height, width) pairs")
-        if not 0 <= self.corrupt_limit <= 1:
-            raise ValueError(f"corrupt_limit={self.corrupt_limit} is not a share in 0..1")
+        check_share("corrupt_limit", self.corrupt_limit)
         check_count("shuffle_shards", self.shuffle_shards)
         check_count("workers", self.workers, 0)

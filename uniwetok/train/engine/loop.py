@@ -100,7 +100,7 @@ class Loop(Generic[B]):
         self._unreadable = 0
 
     def finish(self) -> Finished:
-        """Train, or go on from the last checkpoint.
+        """Train, or resume from the last checkpoint.
 
         Raises:
             TrainingError: data cannot be read, the disk is full, or the loss is not finite; the

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DATASETS = {"ImageNet": 1_281_167, "DataComp-1B": 1_400_000_000}
 """Training images, to count epochs by."""
 UTILISATION = 0.3
-"""Share of a GPU's peak that hours are reckoned with where no step was measured: an assumption."""
+"""Share of a GPU's peak that hours assume where no step was measured."""
 _FLOAT = 4
 _HOUR = 3600
 _GIB = 2**30
@@ -169,8 +169,8 @@ def make_plan(
         config: the run.
         footprint: what the recipe's ``measure`` found of its networks.
         world: processes, one a GPU.
-        seconds_per_step: as measured with this many GPUs; None reckons from the work.
-        gpu: what is reckoned with.
+        seconds_per_step: as measured with this many GPUs; None estimates it from the FLOPs.
+        gpu: the GPU that is planned for.
         utilisation: share of its peak that is reached.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from uniwetok.fields import check_count
+from uniwetok.fields import check_choice, check_count
 from uniwetok.train import TrainingError
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -41,8 +41,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
-        if self.schedule not in get_args(Schedule):
-            raise ValueError(f"schedule={self.schedule!r} is unknown; choose constant or cosine")
+        check_choice("schedule", self.schedule, get_args(Schedule))
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
@@ -98,11 +97,7 @@ class RunSettings:
     validate_every = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise ValueError(
-                f"precision={self.precision!r} is unknown; choose one of "
-                f"{', '.join(get_args(Precision))}"
-            )
+        check_choice("precision", self.precision, get_args(Precision))
         for name in ("batch_size", "steps", "accumulation", "log_every", "checkpoint_every"):
             check_count(name, getattr(self, name))
         for name in ("grid_every", "validate_every", "seed"):

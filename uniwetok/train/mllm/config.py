@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from uniwetok.fields import check_choice
 from uniwetok.mllm.config import MLLMConfig
 from uniwetok.train.engine.settings import OptimizerConfig, RunSettings
 from uniwetok.train.mllm.data.config import SequenceData
@@ -62,8 +63,4 @@ class MLLMTraining(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.attention not in get_args(Attention):
-            raise ValueError(
-                f"attention={self.attention!r} is unknown; choose one of "
-                f"{', '.join(get_args(Attention))}"
-            )
+        check_choice("attention", self.attention, get_args(Attention))

@@ -30,7 +30,7 @@ def train(
     heldout: ImageSource | None = None,
     hooks: Hooks | None = None,
 ) -> Finished:
-    """Train, or go on from the last checkpoint in ``out``.
+    """Train, or resume from the last checkpoint in ``out``.
 
     Args:
         config: the run.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from uniwetok.fields import check_count
+from uniwetok.fields import check_choice, check_count, check_share
 from uniwetok.train.mllm.data.records import KINDS, Kind
 
 OverLong = Literal["skip", "refuse"]
@@ -52,9 +52,6 @@ class SequenceData:
             check_count(name, getattr(self, name), least)
         if not self.kinds or not set(self.kinds) <= set(KINDS):
             raise ValueError(f"kinds={self.kinds}: give some of {', '.join(KINDS)}")
-        if self.over_long not in get_args(OverLong):
-            raise ValueError(f"over_long={self.over_long!r} is unknown; choose skip or refuse")
-        shares = ("condition_dropout", "source_dropout", "describe_share", "corrupt_limit")
-        for name in shares:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not a share in 0..1")
+        check_choice("over_long", self.over_long, get_args(OverLong))
+        for name in ("condition_dropout", "source_dropout", "describe_share", "corrupt_limit"):
+            check_share(name, getattr(self, name))
