@@ -35,7 +35,7 @@ def test_sizes_and_guidance_are_those_of_the_presets() -> None:
         with torch.device("meta"):
             model = BitDance(AR_PRESETS[f"uniwetok-{size}"].config.model)
         parameters = sum(weight.numel() for weight in model.parameters())
-        row = f"| `uniwetok-{size}`, `uniwetok-ar-{size}` | {parameters:,} | {plugin._cfg} |"
+        row = f"| `uniwetok-{size}`, `uniwetok-ar-{size}` | {parameters:,} | {plugin.cfg} |"
         assert row in TEXT
         assert (plugin._name, plugin._preset) == (f"uniwetok-ar-{size}", f"uniwetok-{size}")
 
@@ -49,4 +49,4 @@ def test_the_model_that_ships_is_told() -> None:
 
 def test_every_option_is_told() -> None:
     for name in inspect.signature(UniWeTokAR).parameters:
-        assert name == "argument" or f"`{name}`" in TEXT, name
+        assert name == "path" or f"`{name}`" in TEXT, name
