@@ -1,4 +1,4 @@
-"""Sessions: `nox -s tests lint types tested lowest newest bench mini gpu browser`.
+"""Sessions: `nox -s tests slow lint types tested lowest newest bench mini gpu browser`.
 
 Each makes its own environment.
 """
@@ -55,6 +55,13 @@ def tests(session: nox.Session) -> None:
     """All fast tests on CPU; arguments go to pytest."""
     session.install(".[dev,vqa]")
     session.run("pytest", *FAST, *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The tests that take longer than half a minute or a GiB; arguments go to pytest."""
+    session.install(".[dev,vqa]")
+    session.run("pytest", "-m", "slow and not gpu and not browser", *session.posargs)
 
 
 @nox.session

@@ -34,6 +34,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.mark.parity
+@pytest.mark.slow
 @pytest.mark.usefixtures("_one_thread")
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="sizes are for a CPU")

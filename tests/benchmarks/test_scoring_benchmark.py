@@ -7,6 +7,7 @@ import pytest
 from benchmarks import scoring
 
 
+@pytest.mark.slow
 def test_both_benchmarks_are_timed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
