@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +35,6 @@ Strict = Annotated[
 ]
 Dtype = Annotated[str, typer.Option(help="float32 or bfloat16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 _SOFTWARE = "uwt-eval"
 
 
@@ -50,17 +48,6 @@ def load(model: Path, tokenizer: Path | None, dtype: str, device: str) -> Assist
         raise UserError(f"--dtype {dtype}: use float32 or bfloat16")
     place = resolve_device(device, World())
     return load_assistant("--model", model, tokenizer, dtype).to(place)
-
-
-@contextmanager
-def user_errors() -> Iterator[None]:
-    """Turn what the user can mend into one line and exit code 2."""
-    from uniwetok.mllm import MLLMError
-
-    try:
-        yield
-    except MLLMError as error:
-        raise UserError(str(error)) from error
 
 
 def check_drawing(steps: int, count: int, out: Path) -> None:

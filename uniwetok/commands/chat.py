@@ -12,6 +12,7 @@ from rich.console import Console
 from harness.commands.options import Json
 from harness.interfaces.errors import UserError
 from uniwetok.commands import assistant as common
+from uniwetok.commands.shared import user_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +50,7 @@ def chat(
     if text is None and as_json:
         raise UserError("--json answers one question: give it as text")
     pictures = common.read_pictures(images or [])
-    with common.user_errors():
+    with user_errors():
         from uniwetok.mllm import Sampling
 
         sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)

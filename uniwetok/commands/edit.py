@@ -13,6 +13,7 @@ from harness.commands.options import Json
 from harness.engine.progress import Progress
 from harness.interfaces.errors import UserError
 from uniwetok.commands import assistant as common
+from uniwetok.commands.shared import Quiet, user_errors
 
 
 def edit(
@@ -35,7 +36,7 @@ def edit(
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("edited.png"),
     dtype: common.Dtype = "float32",
     device: common.Device = "auto",
-    quiet: common.Quiet = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Change pictures as a text says; each PNG carries its settings as text."""
@@ -47,7 +48,7 @@ def edit(
     if (height is None) != (width is None):
         raise UserError("give --height and --width both, or neither")
     sources = common.read_pictures(images)
-    with common.user_errors():
+    with user_errors():
         from uniwetok.mllm import Drawing
 
         editor = common.load(model, tokenizer, dtype, device)

@@ -13,6 +13,7 @@ from harness.commands.options import Json
 from harness.engine.progress import Progress
 from harness.interfaces.errors import UserError
 from uniwetok.commands import assistant as common
+from uniwetok.commands.shared import Quiet, user_errors
 
 
 def generate(
@@ -29,14 +30,14 @@ def generate(
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("generated.png"),
     dtype: common.Dtype = "float32",
     device: common.Device = "auto",
-    quiet: common.Quiet = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Draw prompts; each PNG carries its settings as text."""
     common.check_drawing(steps, count, out)
     if not all(prompt.strip() for prompt in prompts):
         raise UserError("an empty prompt: say what to draw")
-    with common.user_errors():
+    with user_errors():
         from uniwetok.mllm import Drawing
 
         drawer = common.load(model, tokenizer, dtype, device)

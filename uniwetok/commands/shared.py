@@ -1,4 +1,4 @@
-"""What the training commands share: their options, and the one body behind them."""
+"""What several commands share: errors, options of training, and the one body behind `train`."""
 
 from __future__ import annotations
 
@@ -205,11 +205,12 @@ def _print_finished(finished: Finished, next_step: str, *, as_json: bool) -> Non
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Turn what the user can mend into one line and exit code 2."""
+    from uniwetok.mllm.config import MLLMError
     from uniwetok.train import TrainingError
 
     try:
         yield
-    except TrainingError as error:
+    except (TrainingError, MLLMError) as error:
         raise UserError(str(error)) from error
     except Unavailable as error:
         raise UserError(f"{error.status}; or --set loss.lpips_weight=0 trains without") from error

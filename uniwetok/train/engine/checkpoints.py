@@ -110,7 +110,7 @@ class Checkpoints:
         except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
             raise TrainingError(
                 f"{self.path(step)}: no checkpoint of ours ({str(error).splitlines()[0]}); remove "
-                f"it to go on from the one before"
+                f"it to resume from the one before"
             ) from error
         return state
 

@@ -130,7 +130,7 @@ def _fresh(config: MLLMTraining, attention: str) -> tuple[MLLM, PreTrainedTokeni
 def _earlier(
     folder: Path, wanted: MLLMConfig, attention: str
 ) -> tuple[MLLM, PreTrainedTokenizerBase]:
-    """Go on from an earlier run's model, with this run's objective."""
+    """Start from an earlier run's model, with this run's objective."""
     before = MLLM.from_pretrained(folder, attention=attention)
     for name in _SIZES:
         found, asked = getattr(before.config, name), getattr(wanted, name)
