@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -216,12 +215,8 @@ def _described(interface: str) -> str:
 
 def fitting_tasks(model: type) -> list[str]:
     """Names of the tasks that a model of this class can be evaluated on."""
-    fitting = []
-    for name in TASKS.names():
-        with contextlib.suppress(UserError):  # Of a task that cannot be imported.
-            if any(offers(model, each) for each in TASKS.get(name).spec.interfaces):
-                fitting.append(name)
-    return fitting
+    fits = TASKS.ask(lambda task: any(offers(model, each) for each in task.spec.interfaces))
+    return sorted(name for name, fit in fits.items() if fit)
 
 
 def first_line(error: Exception) -> str:

@@ -54,7 +54,9 @@ def _offers() -> dict[str, tuple[EntryPoint, ...]]:
                 name = re.sub(r"[-_.]+", "-", distribution.name).lower()
                 found.setdefault(name, tuple(distribution.entry_points))
         except Exception as error:  # Whatever a stranger's broken metadata raise.
-            warn(f"entry points of {distribution.locate_file('')} ignored: {_told(error)}")
+            # Its name may be what is broken; the folder of its metadata, if it has one, is not.
+            place = getattr(distribution, "_path", distribution.locate_file(""))
+            warn(f"entry points of {place} ignored: {_told(error)}")
     return found
 
 
@@ -99,11 +101,13 @@ class Registry(Generic[T]):
     group `uwt_eval.KIND`, and can neither break nor replace one of ours.
     """
 
-    def __init__(self, kind: str, noun: str, what: Any = object) -> None:
+    def __init__(self, kind: str, noun: str, what: Any = object, has: str = "") -> None:
         self.kind = kind
         self.group = f"uwt_eval.{kind}"
         self.noun = noun
         self._what = what
+        self._has = has
+        """An attribute that every one has and hardly anything else; none if empty."""
         self.shadowed: dict[str, str] = {}
         """Entry points of others whose name is taken, and by whom; filled by `names`."""
         self._registered: dict[str, T] = {}
@@ -151,42 +155,61 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T:
         """Import and return the plug-in; raise `UserError` for an unknown or broken one."""
         if name in self._registered:
-            return self._registered[name]
+            plugin: Any = self._registered[name]
+            if wrong := self._wrong(plugin):
+                raise UserError(f"{self.noun} {name!r} of a --plugin file: {wrong}")
+            return cast("T", plugin)
         point = self._entry_points().get(name)
         if point is None:
             raise UserError(f"unknown {self.noun} {name!r}: {did_you_mean(name, self.names())}")
         try:
             plugin = point.load()
-            if not isinstance(plugin, self._what):
-                raise TypeError(f"{plugin!r} is no {self._what.__name__}")
+            if wrong := self._wrong(plugin):
+                raise TypeError(wrong)
             return cast("T", plugin)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # A broken extension in Rust ends with one of its own.
             if not _owner(point) and not isinstance(error, (ImportError, AttributeError)):
                 raise
             raise UserError(
                 f"{self.noun} {name!r} of {_origin(point)} cannot be imported: {_told(error)}"
             ) from error
 
+    def _wrong(self, plugin: object) -> str:
+        """Why this is no plug-in of the kind; '' where it may be one."""
+        if not isinstance(plugin, self._what):
+            return f"{plugin!r} is no {self._what.__name__}"
+        if self._has and not hasattr(plugin, self._has):
+            return f"{plugin!r} is no {self.noun}: it has no {self._has!r}"
+        return ""
+
     def ask(self, question: Callable[[T], A]) -> dict[str, A]:
         """The answer of every plug-in by name, of our own first.
 
         One of another distribution that cannot be imported or has no answer is warned of and left
-        out; one of ours raises.
+        out; one of ours raises, and one of a `--plugin` file is the user's to mend.
+
+        Raises:
+            UserError: One of a `--plugin` file has no answer, or one of ours cannot be imported.
         """
         answers: dict[str, A] = {}
         for owner, name in sorted((self.owner(name), name) for name in self.names()):
             try:
                 answers[name] = question(self.get(name))
             except (Exception, SystemExit) as error:
+                if name in self._registered and not isinstance(error, UserError):
+                    told = f"{self.noun} {name!r} of a --plugin file: {_told(error)}"
+                    raise UserError(told) from error
                 if not owner:
                     raise
                 warn(f"{self.group} {name!r} of {owner} ignored: {_told(error.__cause__ or error)}")
         return answers
 
 
-TASKS: Registry[Any] = Registry("tasks", "task")
+TASKS: Registry[Any] = Registry("tasks", "task", has="spec")
 MODELS: Registry[Callable[..., Any]] = Registry("models", "model", Callable)
-METRICS: Registry[Any] = Registry("metrics", "metric")
+METRICS: Registry[Any] = Registry("metrics", "metric", has="needs")
 EXTRACTORS: Registry[Callable[..., Any]] = Registry("extractors", "extractor", Callable)
 JUDGES: Registry[Callable[..., Any]] = Registry("judges", "judge", Callable)
 CHECKS: Registry[Callable[[], Iterable[Any]]] = Registry("checks", "check", Callable)
@@ -226,8 +249,10 @@ def load_plugin(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"--plugin {path}: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UserError(f"--plugin {path}: {_told(error)}") from error
     _LOADED.append(path)
 
 

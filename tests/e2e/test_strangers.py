@@ -23,6 +23,7 @@ BROKEN = "[uwt_eval.models]\nwebp = number:thing\n" + "".join(
     f"[uwt_eval.{group}]\n"
     f"a-raises-{group} = raises:thing\n"
     f"a-leaves-{group} = leaves:thing\n"
+    f"a-panics-{group} = panics:thing\n"
     f"a-missing-{group} = not_there:thing\n"
     f"a-number-{group} = number:thing\n"
     f"a-colons-{group} = :::\n"
@@ -31,6 +32,7 @@ BROKEN = "[uwt_eval.models]\nwebp = number:thing\n" + "".join(
 MODULES = {
     "raises.py": "raise RuntimeError('broken on import')",
     "leaves.py": "import sys; sys.exit('bye')",
+    "panics.py": "raise type('PanicException', (BaseException,), {})('as of Rust')",
     "number.py": "thing = 1",
 }
 
@@ -77,7 +79,17 @@ def test_broken_plugins_stop_nothing(tmp_path: Path, photo_folder: Path, beside:
     ran = beside(*command, "--out", tmp_path / "runs")
     assert ran.returncode == 0, ran.stderr
 
-    for kind in ("leaves", "number"):
+    refused = beside("run", "imagenet-gen", "-m", "webp", "--dry-run")
+    assert refused.returncode == 2, refused.stderr
+    assert "it fits: coco-recon, coco-recon-native, imagenet-recon" in refused.stderr
+    assert beside("show", "webp").returncode == 0
+    for arguments in (["a-number-tasks"], ["imagenet-recon", "--metrics", "a-number-metrics"]):
+        wrong = beside("run", *arguments, "-m", "webp", "--dry-run")
+        assert wrong.returncode == 2, wrong.stderr
+        assert wrong.stderr.splitlines()[-1].startswith("error: ")
+        assert "cannot be imported: TypeError: 1 is no " in wrong.stderr
+
+    for kind in ("leaves", "panics", "number"):
         failed = beside(f"a-{kind}-commands", "--help")
         assert failed.returncode == 2, (kind, failed.stderr)
         errors = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]

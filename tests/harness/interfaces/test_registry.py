@@ -137,12 +137,28 @@ def test_plugin_of_another_kind_of_file_is_refused(tmp_path: Path) -> None:
         ("1 / 0", "ZeroDivisionError"),
         ("import no_such_module_anywhere", "no_such_module_anywhere"),
         ("def broken(:", "SyntaxError"),
+        ("import sys; sys.exit(7)", "SystemExit: 7"),
     ],
 )
 def test_plugin_that_raises_is_named_with_its_error(tmp_path: Path, code: str, text: str) -> None:
     (tmp_path / "broken.py").write_text(code)
     with pytest.raises(UserError, match=rf"--plugin .*broken\.py: .*{text}"):
         load_plugin(tmp_path / "broken.py")
+
+
+def test_what_a_plugin_file_registers_must_be_of_the_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    for registry in (TASKS, METRICS, MODELS):
+        monkeypatch.setattr(registry, "_registered", {"mine": 1})
+        with pytest.raises(UserError, match=f"{registry.noun} 'mine' of a --plugin file: 1 is no"):
+            registry.get("mine")
+
+
+def test_a_question_that_a_plugin_file_cannot_answer_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(TASKS, "_registered", {"mine": SimpleNamespace(spec=None)})
+    with pytest.raises(UserError, match="task 'mine' of a --plugin file: AttributeError: 'NoneT"):
+        TASKS.ask(lambda task: task.spec.title)
 
 
 def test_group_expands_to_its_tasks_in_order_without_repeats() -> None:
