@@ -12,12 +12,9 @@ from torch._inductor import config
 from benchmarks.metrics.inputs import byte_tensor, photos, to_float64
 from benchmarks.metrics.rounds import Claim, Comparison, Outputs
 from benchmarks.metrics.sizes import Sizes
+from benchmarks.random_weights import random_inception_state_dict
 from harness.metrics import inception_network
-from harness.metrics.inception import (
-    INPUT_RULES,
-    InceptionFeatures,
-    random_inception_state_dict,
-)
+from harness.metrics.inception import INPUT_RULES, InceptionFeatures
 
 
 def whole_set(sizes: Sizes, device: str) -> list[Comparison]:

@@ -17,12 +17,9 @@ from benchmarks.metrics.inputs import (
 )
 from benchmarks.metrics.rounds import Claim, Comparison, Outputs
 from benchmarks.metrics.sizes import Sizes
-from harness.metrics.inception import (
-    INPUT_RULES,
-    InceptionFeatures,
-    random_inception_state_dict,
-)
-from harness.metrics.lpips import Lpips, Net, random_trunk_state_dict
+from benchmarks.random_weights import random_inception_state_dict, random_trunk_state_dict
+from harness.metrics.inception import INPUT_RULES, InceptionFeatures
+from harness.metrics.lpips import Lpips, Net
 
 CANDIDATES = 4
 

@@ -25,13 +25,10 @@ from benchmarks.metrics.inputs import (
 )
 from benchmarks.metrics.rounds import Claim, Comparison, Outputs
 from benchmarks.metrics.sizes import Sizes
-from harness.metrics.inception import (
-    INPUT_RULES,
-    InceptionFeatures,
-    random_inception_state_dict,
-)
+from benchmarks.random_weights import random_inception_state_dict, random_trunk_state_dict
+from harness.metrics.inception import INPUT_RULES, InceptionFeatures
 from harness.metrics.inception_network import SIDE
-from harness.metrics.lpips import Lpips, Net, random_trunk_state_dict
+from harness.metrics.lpips import Lpips, Net
 from harness.metrics.networks import StateDict, exact_float32
 from harness.metrics.pixel import psnr, ssim
 

@@ -11,13 +11,7 @@ import torch
 from harness.metrics import resize as resizes
 from harness.metrics.checks import check_images, check_range
 from harness.metrics.inception_network import SIDE, FusedInception, reference_modules
-from harness.metrics.networks import (
-    Shapes,
-    StateDict,
-    exact_float32,
-    random_state_dict,
-    read_state_dict,
-)
+from harness.metrics.networks import Shapes, exact_float32, read_state_dict
 
 Resize = Literal["tf1-bilinear", "bilinear", "pil-bicubic"]
 Scaling = Literal["byte", "unit"]
@@ -163,15 +157,3 @@ def inception_shapes() -> Shapes:
         for name, tensor in reference_modules().state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-
-
-def random_inception_state_dict(seed: int) -> StateDict:
-    """Make random weights of the right names and shapes, for tests of agreement between codes.
-
-    Args:
-        seed: seed of the draw.
-
-    Returns:
-        float32 tensors under the names of the published weights file.
-    """
-    return random_state_dict(inception_shapes(), seed)

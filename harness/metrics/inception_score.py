@@ -45,23 +45,7 @@ class MarginalSums:
         self.negative_entropy = 0.0
 
     def add(self, logits: Rows) -> None:
-        """Add samples.
-
-        Args:
-            logits: float32 or float64 (N, classes).
-
-        Raises:
-            ValueError: bad logits (see `check_rows`) or another number of classes.
-        """
-        check_rows(logits, "logits")
-        if logits.shape[1] != len(self.probabilities):
-            raise ValueError(
-                f"logits have {logits.shape[1]} columns, earlier ones {len(self.probabilities)}; "
-                "take all from one network"
-            )
-        self._add_checked(logits)
-
-    def _add_checked(self, logits: Rows) -> None:
+        """Add samples by their finite logits, float32 or float64 (N, classes)."""
         shifted = logits.astype(np.float64)
         shifted -= logits.max(axis=1, keepdims=True)
         weights = np.exp(shifted)
@@ -140,7 +124,7 @@ def inception_score(logits: Rows, rule: SplitRule) -> InceptionScore:
     for split in split_rows(len(logits), rule):
         sums = MarginalSums(logits.shape[1])
         for start in range(0, len(split), _STREAM):
-            sums._add_checked(logits[split[start : start + _STREAM]])
+            sums.add(logits[split[start : start + _STREAM]])
         scores.append(sums.score())
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
 

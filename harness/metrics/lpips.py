@@ -13,13 +13,7 @@ from torch import nn
 from torchvision.models import alexnet, vgg16
 
 from harness.metrics.checks import check_images, check_range
-from harness.metrics.networks import (
-    Shapes,
-    StateDict,
-    exact_float32,
-    random_state_dict,
-    read_state_dict,
-)
+from harness.metrics.networks import Shapes, exact_float32, read_state_dict
 
 Net = Literal["alex", "vgg"]
 
@@ -160,19 +154,6 @@ def trunk_shapes(net: Net) -> Shapes:
     """Name the tensors of torchvision's weights file that LPIPS needs, with their shapes."""
     state = _trunk_layers(net).state_dict()
     return {f"features.{name}": tensor.shape for name, tensor in state.items()}
-
-
-def random_trunk_state_dict(net: Net, seed: int) -> StateDict:
-    """Make a random trunk of the right names and shapes, for tests of agreement between codes.
-
-    Args:
-        net: ``alex`` or ``vgg``.
-        seed: seed of the draw.
-
-    Returns:
-        float32 tensors under torchvision's names.
-    """
-    return random_state_dict(trunk_shapes(net), seed)
 
 
 def _trunk_layers(net: Net) -> nn.Sequential:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping
@@ -138,30 +137,3 @@ def read_state_dict(
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{name!r} in {source} is not finite; fetch the weights again")
     return {name: state[name].detach().to("cpu", torch.float32) for name in shapes}
-
-
-def random_state_dict(shapes: Shapes, seed: int) -> StateDict:
-    """Draw a state dict whose activations keep a reasonable size through ReLU networks.
-
-    Convolutions and linear layers are normal with variance 2 / fan-in; normalisations have scales
-    and variances in [0.5, 1.5] and small shifts; biases are small.
-
-    Args:
-        shapes: name and shape of every tensor.
-        seed: seed of PyTorch's CPU generator.
-
-    Returns:
-        float32 tensors in the order of `shapes`.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, shape in shapes.items():
-        if len(shape) > 1:
-            values = torch.randn(shape, generator=generator)
-            values *= math.sqrt(2 / math.prod(shape[1:]))
-        elif name.endswith(("running_var", ".bn.weight")):
-            values = torch.rand(shape, generator=generator) + 0.5
-        else:
-            values = torch.randn(shape, generator=generator) * 0.1
-        state[name] = values
-    return state

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.random_weights import random_inception_state_dict, random_trunk_state_dict
 from harness.data import assets
 from harness.data.digests import sha256_file
-from harness.metrics.inception import random_inception_state_dict
-from harness.metrics.lpips import random_trunk_state_dict
 
 
 @pytest.fixture(scope="session")

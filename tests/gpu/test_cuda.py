@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.metrics.inception import INPUT_RULES, InceptionFeatures, random_inception_state_dict
-from harness.metrics.lpips import Lpips, random_trunk_state_dict
+from benchmarks.random_weights import random_inception_state_dict, random_trunk_state_dict
+from harness.metrics.inception import INPUT_RULES, InceptionFeatures
+from harness.metrics.lpips import Lpips
 from tests.conftest import CommandLine
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from skimage import data
 
-from harness.metrics.inception import random_inception_state_dict
+from benchmarks.random_weights import random_inception_state_dict
 
 Images = NDArray[np.uint8]
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.random_weights import random_inception_state_dict
 from harness.data import assets
 from harness.interfaces import Columns, ImagePairs
 from harness.metrics import feature_cache
 from harness.metrics.extractors import Inception, inception_logits, inception_spatial
 from harness.metrics.feature_cache import FeatureCache
-from harness.metrics.inception import InceptionFeatures, random_inception_state_dict
+from harness.metrics.inception import InceptionFeatures
 
 KEY = "ab" + 62 * "0"
 

@@ -7,12 +7,8 @@ from cleanfid.resize import build_resizer
 from pytorch_fid import inception as pytorch_fid_inception
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from harness.metrics.inception import (
-    INPUT_RULES,
-    InceptionFeatures,
-    inception_shapes,
-    random_inception_state_dict,
-)
+from benchmarks.random_weights import random_inception_state_dict
+from harness.metrics.inception import INPUT_RULES, InceptionFeatures, inception_shapes
 
 
 def _tensor(images):

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torchvision
 
-from harness.metrics.lpips import Lpips, random_trunk_state_dict
+from benchmarks.random_weights import random_trunk_state_dict
+from harness.metrics.lpips import Lpips
 
 NETS = ["alex", "vgg"]
 
