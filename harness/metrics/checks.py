@@ -44,15 +44,15 @@ def nonfinite_row(rows: Rows) -> int | None:
     return None
 
 
-def check_same_width(first: Rows, second: Rows, names: tuple[str, str]) -> None:
+def check_same_width(first: int, second: int, names: tuple[str, str]) -> None:
     """Check that two matrices of vectors have the same number of columns.
 
     Raises:
         ValueError: the widths differ.
     """
-    if first.shape[1] != second.shape[1]:
+    if first != second:
         raise ValueError(
-            f"{names[0]} has {first.shape[1]} columns and {names[1]} has {second.shape[1]}; "
+            f"{names[0]} has {first} columns and {names[1]} has {second}; "
             "take both from the same network and output"
         )
 

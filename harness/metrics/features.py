@@ -155,15 +155,6 @@ class FeatureSet:
         return len(self.statistics.mean) if self.statistics is not None else self.rows.shape[1]
 
 
-def check_width(reference: FeatureSet, samples: FeatureSet) -> None:
-    """Check that two sets have the same columns; raise `ValueError` naming both counts."""
-    if reference.width != samples.width:
-        raise ValueError(
-            f"reference has {reference.width} columns and samples {samples.width}; take both from "
-            "the same network and output"
-        )
-
-
 def note_on_size(n: int, least: int, small_sets: bool) -> str:
     """What to note on a set's size; raise `Unavailable` where it is too small."""
     if n < 2:

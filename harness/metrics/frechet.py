@@ -20,7 +20,6 @@ from harness.metrics.features import (
     FeatureSet,
     FeatureStatistics,
     FeatureSums,
-    check_width,
     note_on_size,
 )
 
@@ -52,11 +51,7 @@ def frechet_distance(first: FeatureStatistics, second: FeatureStatistics) -> flo
     Raises:
         ValueError: the feature widths differ.
     """
-    if first.mean.shape != second.mean.shape:
-        raise ValueError(
-            f"features have {len(first.mean)} and {len(second.mean)} columns; take both from the "
-            "same network and output"
-        )
+    check_same_width(len(first.mean), len(second.mean), ("first", "second"))
     shift = first.mean - second.mean
     rest = float(shift @ shift + np.trace(first.covariance) + np.trace(second.covariance))
     root, error = _eigenvalue_trace(first.covariance, second.covariance)
@@ -84,7 +79,7 @@ def frechet_distance_from_features(first: Rows, second: Rows) -> float:
     """
     check_rows(first, "first", minimum=2)
     check_rows(second, "second", minimum=2)
-    check_same_width(first, second, ("first", "second"))
+    check_same_width(first.shape[1], second.shape[1], ("first", "second"))
     if max(len(first), len(second)) > first.shape[1]:
         return frechet_distance(
             FeatureSums.from_features(first).statistics(),
@@ -185,7 +180,7 @@ def frechet_value(
         Unavailable: too few rows.
         ValueError: widths differ, pairs of unequal count, or a row that is not finite (named).
     """
-    check_width(reference, samples)
+    check_same_width(reference.width, samples.width, ("reference", "samples"))
     counts = [count for count in (reference.n, samples.n) if count is not None]
     note = note_on_size(min(counts), min_samples, small_sets)
     if paired and len(set(counts)) > 1:

@@ -9,7 +9,7 @@ import numpy as np
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.types import MetricValue
 from harness.metrics.checks import Rows, check_rows, check_same_width
-from harness.metrics.features import FeatureSet, check_width, note_on_size
+from harness.metrics.features import FeatureSet, note_on_size
 from harness.metrics.stats import CONFIDENCE
 
 
@@ -52,7 +52,7 @@ def kernel_inception_distance(
         )
     check_rows(first, "first", minimum=subset_size)
     check_rows(second, "second", minimum=subset_size)
-    check_same_width(first, second, ("first", "second"))
+    check_same_width(first.shape[1], second.shape[1], ("first", "second"))
     draws = np.random.RandomState(seed)
     values = np.empty(subsets)
     for i in range(subsets):
@@ -93,7 +93,7 @@ def kid_value(
     """
     from scipy.stats import norm
 
-    check_width(reference, samples)
+    check_same_width(reference.width, samples.width, ("reference", "samples"))
     first, second = reference.rows, samples.rows
     n = min(len(first), len(second))
     note = note_on_size(n, max(min_samples, subset_size), small_sets)

@@ -80,7 +80,7 @@ def precision_recall(
         raise ValueError(f"k is {k}; give at least 1 neighbour")
     check_rows(reference, "reference", minimum=k + 1)
     check_rows(samples, "samples", minimum=k + 1)
-    check_same_width(reference, samples, ("reference", "samples"))
+    check_same_width(reference.shape[1], samples.shape[1], ("reference", "samples"))
     references = reference.astype(np.float32, copy=False)
     candidates = samples.astype(np.float32, copy=False)
     reference_radii = _squared_radii(references, k, precision)

@@ -141,7 +141,7 @@ def test_extrapolation_finds_the_intercept_of_a_line_over_the_reciprocal_size():
 
 def test_bad_input_is_named():
     one, two = _statistics([0], [[1]]), _statistics([0, 0], np.eye(2))
-    with pytest.raises(ValueError, match="1 and 2 columns"):
+    with pytest.raises(ValueError, match="first has 1 columns and second has 2"):
         frechet_distance(one, two)
     rows = np.zeros((3, 2), dtype=np.float32)
     with pytest.raises(ValueError, match="second has 1 rows; at least 2"):
@@ -169,5 +169,5 @@ def test_distance_to_statistics_is_the_distance_between_statistics(rows):
 
 def test_distance_to_statistics_refuses_other_widths():
     known = FeatureSums.from_features(np.random.default_rng(0).normal(size=(9, 4))).statistics()
-    with pytest.raises(ValueError, match="4 and 3 columns"):
+    with pytest.raises(ValueError, match="first has 4 columns and second has 3"):
         frechet_distance_to_statistics(known, np.zeros((5, 3), np.float32))
