@@ -110,7 +110,11 @@ def _installed() -> dict[Path, str]:
 def _files(distribution: Distribution) -> dict[Path, str]:
     """Python files that a distribution lists under our names, with their digests."""
     home = Path(str(distribution.locate_file(""))).resolve()
-    rows = [line.split(",") for line in (distribution.read_text("RECORD") or "").splitlines()]
+    try:
+        record = distribution.read_text("RECORD") or ""
+    except (OSError, UnicodeDecodeError):  # A stranger's, which is not ours to mend.
+        record = ""
+    rows = [line.split(",") for line in record.splitlines()]
     return {
         home / row[0]: row[1].removeprefix("sha256=")
         for row in rows

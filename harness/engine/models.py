@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origi
 from urllib.parse import parse_qsl
 
 from annotated_types import Ge, Le
-from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from harness.interfaces import INTERFACES, Argument, Model, offers
 from harness.interfaces.errors import UserError
@@ -72,7 +72,7 @@ class ModelChoice:
             if error.title != options.__name__:  # Of a model that the plug-in makes of its own.
                 raise UserError(f"model {self.name!r}: {first_line(error)}") from error
             raise UserError(self._refused(error.errors()[0], options, argument)) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # A plug-in's own code: it may raise anything.
             reason = str(error) if isinstance(error, ValueError) else first_line(error)
             raise UserError(f"model {self.name!r}: {reason}") from error
@@ -115,7 +115,8 @@ def options_of(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
             protected_namespaces=(),
         )
         return create_model(f"options of {name}", __config__=config, **fields)
-    except (NameError, PydanticUserError) as error:
+    except Exception as error:
+        # Annotations are a plug-in's own code too, and what is built in may have no signature.
         raise UserError(
             f"model {name!r}: its options have no types: {first_line(error)}"
         ) from error
@@ -198,14 +199,15 @@ def require(model: Model, name: str, interfaces: Sequence[str], by: str) -> None
             f"{needs}; it fits: {', '.join(fitting_tasks(type(model))) or 'no task'}"
         )
     try:
-        sound = isinstance(model.card, ModelCard)
+        card = model.card
+        sound = isinstance(card, ModelCard) and bool(card.digest)
     except UserError:
         raise
-    except Exception as error:
-        # A plug-in's own code: it may raise anything.
+    except (Exception, SystemExit) as error:
+        # A plug-in's own code: it may raise anything, and put anything into its `config`.
         raise UserError(f"model {name!r} has no card: {first_line(error)}") from error
     if not sound:
-        raise UserError(f"model {name!r} has no card: a {type(model.card).__name__} is none")
+        raise UserError(f"model {name!r} has no card: a {type(card).__name__} is none")
 
 
 def _described(interface: str) -> str:
@@ -219,6 +221,6 @@ def fitting_tasks(model: type) -> list[str]:
     return sorted(name for name, fit in fits.items() if fit)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Kind and first line of an error, for use inside one line."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")

@@ -167,7 +167,8 @@ def _extractors(
 def run_id(task: str, model: ModelCard, protocol: Protocol, data_digest: str, seed: int) -> str:
     """Name of a run and its directory: the same for the same work."""
     digest = digest_of([model.digest, protocol.digest, data_digest, seed])
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", model.title).strip("-")
+    # File systems take 255 bytes; the digest tells apart what the name no longer does.
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", model.title).strip("-")[:128]
     return f"{task}-{name}-{protocol.name}-{digest[:10]}"
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, time
 from typing import Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -63,11 +65,34 @@ def check(schema: type[T], settings: Mapping[str, Any]) -> T | list[Problem]:
         # As JSON, because there alone strict reading takes a list for a tuple: nothing may be
         # converted silently, since digests are taken of the settings as they were written.
         text = json.dumps(settings, default=str)
-        return schema.model_validate_json(text, strict=True)
+        typed = schema.model_validate_json(text, strict=True)
     except ValidationError as error:
         problems = [_problem(schema, settings, each) for each in error.errors()]
         # A misspelt name is missing too; what was written says more than what was not.
         return sorted(problems, key=lambda problem: problem.missing)
+    moved = list(_rewritten(settings, typed.model_dump(mode="json", by_alias=True), ()))
+    return moved or typed
+
+
+def _rewritten(given: Any, read: Any, place: tuple[str, ...]) -> Iterator[Problem]:
+    """Values that are read as others than they were written, or that JSON cannot hold.
+
+    They would move the digest and nothing else, as 255.0 or true for 255 or 1, or have none.
+    """
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            below = read.get(name) if isinstance(read, Mapping) else None
+            yield from _rewritten(value, below, (*place, name))
+    elif isinstance(given, list):
+        items = read if isinstance(read, list) else [None] * len(given)
+        for value, below in zip(given, items, strict=False):
+            yield from _rewritten(value, below, place)
+    elif isinstance(given, date | time):
+        yield Problem(place, f"cannot be the date or time {given}: a text stands in quotes")
+    elif isinstance(given, bool | float) and type(read) is int:
+        yield Problem(place, f"cannot be {given!r}: write {read}")
+    elif isinstance(given, float) and not math.isfinite(given):
+        yield Problem(place, f"cannot be {given}: it must be finite")
 
 
 def _problem(schema: type[BaseModel], settings: Mapping[str, Any], error: Any) -> Problem:

@@ -86,6 +86,8 @@ def test_a_file_that_another_distribution_wrote_over(installed: Path) -> None:
     assert "tasks-runner 1.0 lists it too" in finding.text
     (installed / "tasks" / "__init__.py").write_text("theirs")
     (installed / "tasks" / "a.py").unlink()
+    unreadable = install(installed, "a-bad-one", "", {}) / "a_bad_one-1.0.dist-info" / "RECORD"
+    unreadable.write_bytes(b"\xff")
     replaced, gone = names.check()
     assert "tasks/__init__.py is not uwt-eval's file, it belongs to tasks-runner" in replaced.text
     assert "pip uninstall tasks-runner" in replaced.fix

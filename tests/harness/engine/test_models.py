@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import pytest
 from pydantic import Field
 
-from harness.engine.models import ModelChoice, describe
+from harness.engine.models import ModelChoice, describe, require
 from harness.interfaces import Argument
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import MODELS
+from harness.interfaces.types import ModelCard
+
+if TYPE_CHECKING:
+    from harness.interfaces import Model
 
 
 class Configurable:
@@ -30,6 +34,8 @@ class Configurable:
             raise ValueError("steps=13 bring bad luck")
         if steps == 14:
             raise KeyError("14\nand more")
+        if steps == 15:
+            raise SystemExit(0)
         self.given = (where, dtype, ema, steps)
 
 
@@ -50,6 +56,23 @@ def untyped(a: Nowhere = 1) -> None:  # type: ignore[name-defined]  # noqa: F821
     """A factory whose annotation means nothing."""
 
 
+def mistyped(a: re.Nothing = 1) -> None:  # type: ignore[name-defined]
+    """A factory whose annotation is an attribute that is not there."""
+
+
+class Carded:
+    """A model whose card is what it is told."""
+
+    def __init__(self, card: Any) -> None:
+        self._card = card
+
+    @property
+    def card(self) -> Any:
+        if isinstance(self._card, BaseException):
+            raise self._card
+        return self._card
+
+
 @pytest.fixture(autouse=True)
 def models(monkeypatch: pytest.MonkeyPatch) -> None:
     factories: dict[str, Any] = {
@@ -58,6 +81,8 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
         "demanding": Demanding,
         "anything": takes_anything,
         "untyped": untyped,
+        "mistyped": mistyped,
+        "built-in": type,
     }
     monkeypatch.setattr(MODELS, "_registered", factories)
 
@@ -122,16 +147,34 @@ def test_argument_is_not_an_option() -> None:
         ("configurable?ema=maybe", "configurable: ema=maybe must be a valid boolean"),
         ("configurable?steps=13", "model 'configurable': steps=13 bring bad luck"),
         ("configurable?steps=14", "model 'configurable': KeyError: '14\\nand more'"),
+        ("configurable?steps=15", "model 'configurable': SystemExit: 0"),
         ("webp:many", "webp:many: bytes must be a valid integer"),
         ("webp:0", "webp:0: bytes must be greater than or equal to 1"),
         ("demanding?scale=1", "model 'demanding' needs 'folder': --model demanding:FOLDER (Where"),
         ("demanding:here", "model 'demanding' needs 'scale': --model demanding?scale=…"),
         ("untyped?a=1", "model 'untyped': its options have no types: NameError"),
+        ("mistyped?a=1", "model 'mistyped': its options have no types: AttributeError"),
+        ("built-in", "model 'built-in': its options have no types: ValueError: no signature"),
     ],
 )
 def test_impossible_options_are_one_line(text: str, line: str) -> None:
     with pytest.raises(UserError, match="^" + re.escape(line)) as error:
         ModelChoice.parse(text).build()
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        (ModelCard(name="x", config={"path": Path("x")}), "TypeError: Object of type PosixPath"),
+        (RuntimeError("not\nloaded"), "RuntimeError: not"),
+        (SystemExit(0), "SystemExit: 0"),
+        (None, "a NoneType is none"),
+    ],
+)
+def test_a_card_that_cannot_be_had_is_one_line(card: object, said: str) -> None:
+    with pytest.raises(UserError, match=f"^model 'mine' has no card: {said}") as error:
+        require(cast("Model", Carded(card)), "mine", (), "a task")
     assert len(str(error.value).splitlines()) == 1
 
 

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from harness.data.manifest import CPU_BLOCK, blocks
-from harness.engine.plan import Plan, make_plan, resolve_device
+from harness.engine.plan import Plan, make_plan, resolve_device, run_id
 from harness.engine.world import World
 from harness.interfaces.errors import UserError
+from harness.interfaces.types import ModelCard
 from tests.harness.toys import Control, request
 
 
@@ -60,6 +61,15 @@ def test_what_does_not_move_the_outputs_does_not(
     changes: dict[str, Any], tiles: Path, control: Control
 ) -> None:
     assert plan(tiles, **changes).file.run_id == plan(tiles).file.run_id
+
+
+def test_a_long_name_of_a_model_fits_into_a_directory(tiles: Path, control: Control) -> None:
+    file = plan(tiles).file
+    names = [
+        run_id(file.task, ModelCard(name=300 * "long " + end), file.protocol, "", 0) for end in "ab"
+    ]
+    assert max(map(len, names)) < 255
+    assert names[0] != names[1]
 
 
 def test_moved_data_is_the_same_data_and_changed_data_is_not(tiles: Path, control: Control) -> None:

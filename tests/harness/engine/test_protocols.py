@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 
 from harness.engine import protocols
 from harness.interfaces.errors import UserError
-from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.protocols import ProtocolSettings, check
 from harness.interfaces.registry import FAMILIES, TASKS
 from harness.interfaces.types import Stage, TaskSpec, digest_of
 
@@ -182,6 +184,9 @@ def test_absent_kind_is_named(folder: Path) -> None:
          "setting 'geometry' has 'pad', which means nothing without 'max_padded_side'"),
         ('rule = "batch-means"', 'rule = "means"', "[settings] for 'recon' tasks: protocol setting "
          "'averaging.rule' cannot be 'means': use 'per-image', 'global-mse', 'batch-means'"),
+        ('noise = "per-sample"', 'noise = "per-sample"\nssim = { window = "uniform7" }\n'
+         'pixels = { dtype = "uint8", data_range = 255.0 }', "[settings] for 'recon' tasks: "
+         "protocol setting 'pixels.data_range' cannot be 255.0: write 255"),
         ("world_size = 8", "", ""),
     ],
 )  # fmt: skip
@@ -193,6 +198,33 @@ def test_what_no_family_knows_is_refused_with_file_section_and_nearest_name(
     else:
         text = refused(folder, f", {old}", new)
         assert text.endswith("protocol setting 'averaging.world_size' is missing")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (True, "cannot be True: write 1"),
+        (1.0, "cannot be 1.0: write 1"),
+        (datetime.date(2020, 1, 2), "cannot be the date or time 2020-01-02"),
+        ([datetime.time(1, 2)], "cannot be the date or time 01:02:00"),
+        (math.inf, "cannot be inf: it must be finite"),
+    ],
+)
+def test_a_value_is_read_as_it_is_written_or_refused(value: object, said: str) -> None:
+    class Mine(ProtocolSettings):
+        one: Annotated[Literal[1] | str | tuple[str, ...] | float, Stage.SCORE]
+
+    found = check(Mine, {"one": value})
+    assert isinstance(found, list)
+    assert str(found[0]).startswith(f"protocol setting 'one' {said}")
+
+
+@pytest.mark.parametrize("value", [1, "text", ["a", "b"], 0.5])
+def test_a_value_of_the_right_type_is_taken(value: object) -> None:
+    class Mine(ProtocolSettings):
+        one: Annotated[Literal[1] | str | tuple[str, ...] | float, Stage.SCORE]
+
+    assert check(Mine, {"one": value}) == Mine(one=tuple(value) if value == ["a", "b"] else value)
 
 
 def test_a_section_of_another_family_need_not_be_whole_but_right(folder: Path) -> None:
