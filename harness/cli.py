@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from harness.commands.console import terminal
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import COMMANDS
 from harness.plugins import PLUGINS
@@ -61,7 +61,7 @@ def main() -> None:
     try:
         build_app()()
     except UserError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
+        terminal(stderr=True, soft_wrap=True, highlight=False).print(
             f"error: {error}", markup=False, style="bold red"
         )
         sys.exit(error.exit_code)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
@@ -34,11 +34,13 @@ class Foreign:
 
 def shadowed() -> list[Foreign]:
     """Packages of ours that Python would import from elsewhere; cheap, and imports nothing."""
-    return [
-        _foreign(path)
-        for name in PACKAGES
-        if (path := _place(name)) not in (HOME / name / "__init__.py", HOME / name)
-    ]
+    return _foreign(
+        [
+            path
+            for name in PACKAGES
+            if (path := _place(name)) not in (HOME / name / "__init__.py", HOME / name)
+        ]
+    )
 
 
 def _place(name: str) -> Path:
@@ -51,11 +53,13 @@ def _place(name: str) -> Path:
 
 def damaged() -> list[Foreign]:
     """Installed files of ours that are gone, or whose contents another distribution replaced."""
-    return [
-        _foreign(path)
-        for path, digest in _installed().items()
-        if not path.is_file() or (digest and digest != _digest(path))
-    ]
+    return _foreign(
+        [
+            path
+            for path, digest in _installed().items()
+            if not path.is_file() or (digest and digest != _digest(path))
+        ]
+    )
 
 
 def check() -> Iterator[Finding]:
@@ -66,7 +70,8 @@ def check() -> Iterator[Finding]:
     for each in wrong:
         yield Finding("names", "error", each.text, each.fix)
     if not wrong:
-        shared = {path: owner for path in _installed() if (owner := _owner(path))}
+        owners = _owners()
+        shared = {path: owners[path] for path in _installed() if path in owners}
         for path, owner in shared.items():
             text = f"{path} is ours, and {owner} lists it too: removing that removes ours"
             yield Finding("names", "warning", text, _fix(owner))
@@ -74,8 +79,12 @@ def check() -> Iterator[Finding]:
             yield Finding("names", "ok", f"{', '.join(PACKAGES)} are ours, in {HOME}")
 
 
-def _foreign(path: Path) -> Foreign:
-    owner = _owner(path)
+def _foreign(paths: Sequence[Path]) -> list[Foreign]:
+    owners = _owners() if paths else {}
+    return [_about(path, owners.get(path, "")) for path in paths]
+
+
+def _about(path: Path, owner: str) -> Foreign:
     if not path.exists():
         fix = f"install {_OURS} anew: pip install --force-reinstall --no-deps {_OURS}"
         return Foreign(f"{path} is missing from {_OURS}", fix)
@@ -93,12 +102,17 @@ def _fix(owner: str) -> str:
     )
 
 
-def _owner(path: Path) -> str:
-    """The other distribution that lists a file, with its version; '' where none does."""
-    for distribution in distributions():
-        if distribution.name != _OURS and path in _files(distribution):
-            return f"{distribution.name} {distribution.version}"
-    return ""
+def _owners() -> dict[Path, str]:
+    """Files under our names that other distributions list, with the distribution and its version.
+
+    One pass: an environment holds some hundred distributions, and some list 10,000 files.
+    """
+    return {
+        path: f"{distribution.name} {distribution.version}"
+        for distribution in distributions()
+        if distribution.name != _OURS
+        for path in _files(distribution)
+    }
 
 
 def _installed() -> dict[Path, str]:
@@ -114,7 +128,7 @@ def _files(distribution: Distribution) -> dict[Path, str]:
         record = distribution.read_text("RECORD") or ""
     except (OSError, UnicodeDecodeError):  # A stranger's, which is not ours to mend.
         record = ""
-    rows = [line.split(",") for line in record.splitlines()]
+    rows = [line.split(",") for line in record.splitlines() if line.startswith(PACKAGES)]
     return {
         home / row[0]: row[1].removeprefix("sha256=")
         for row in rows

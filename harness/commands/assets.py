@@ -6,9 +6,9 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 
 app = typer.Typer(help="Find or fetch the weight files that metrics need.", no_args_is_help=True)
@@ -53,7 +53,7 @@ def list_assets(as_json: Json = False) -> None:
         table.add_row(
             str(row["name"]), str(row["megabytes"]), str(row["used_by"]), str(row["place"])
         )
-    Console().print(table)
+    terminal().print(table)
 
 
 @app.command()

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 from harness.interfaces.errors import ExitCode
 
@@ -35,7 +35,7 @@ def calibrate(
     from harness.sets.calibration import calibrate as measure
     from harness.sets.images import open_images
 
-    messages = Console(stderr=True)
+    messages = terminal(stderr=True)
     progress = Progress(messages, quiet=as_json)
     chosen = protocols.find(protocol, FILES)
     with progress.listing() as on_listing:
@@ -68,7 +68,7 @@ def calibrate(
                 for finding, value in zip(findings, cells, strict=True)
             ]
             table.add_row(name, *texts)
-        console = Console()
+        console = terminal()
         console.print(table)
         for finding in findings:
             if finding.faults:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -15,6 +16,11 @@ from harness.interfaces.registry import METRICS
 from harness.interfaces.types import COMPUTED, MetricValue, ReferenceRow, ResultRecord, RunStatus
 
 NOTHING = "—"
+
+
+def terminal(*, stderr: bool = False, **options: Any) -> Console:
+    """A console that prints what users wrote as they wrote it: no `:word:` becomes an emoji."""
+    return Console(stderr=stderr, emoji=False, **options)
 
 
 _UNBOUNDED = 10_000

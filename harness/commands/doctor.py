@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict
 
 import typer
-from rich.console import Console
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 from harness.interfaces.errors import ExitCode
 
@@ -19,16 +20,19 @@ def doctor(as_json: Json = False) -> None:
     """
     from harness.doctor import files, judge, machine, software
 
-    findings = [finding for part in (software, machine, files, judge) for finding in part.find()]
-    if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
-    else:
-        console = Console(soft_wrap=True, highlight=False)
-        marks = {"ok": "[green]ok     [/green]", "warning": "[yellow]warning[/yellow]"}
-        for finding in findings:
+    findings = []
+    console = terminal(soft_wrap=True, highlight=False)
+    marks = {"ok": "[green]ok     [/green]", "warning": "[yellow]warning[/yellow]"}
+    for finding in itertools.chain.from_iterable(
+        part.find() for part in (software, machine, files, judge)
+    ):
+        findings.append(finding)
+        if not as_json:  # Each as it is known: some checks take their time.
             console.print(marks.get(finding.level, "[red]error  [/red]"), end=" ")
             console.print(f"{finding.name}: {finding.text}", markup=False)
             if finding.fix:
                 console.print(f"        fix: {finding.fix}", markup=False, style="dim")
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(ExitCode.USAGE)

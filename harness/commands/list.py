@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from harness.commands.console import terminal
 from harness.commands.options import Json, Plugins
 from harness.interfaces.registry import EXTRACTORS, METRICS, MODELS, TASKS, load_plugin
 
@@ -99,7 +99,7 @@ def list_names(
     if as_json:
         print(json.dumps(listing, indent=2))
         return
-    console = Console()
+    console = terminal()
     for title, rows in listing.items():
         table = Table(
             title=title, title_justify="left", box=None, show_header=False, padding=(0, 2)

@@ -6,8 +6,8 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from harness.commands.console import terminal
 from harness.commands.options import Json, Plugins
 from harness.interfaces.errors import ExitCode
 from harness.interfaces.registry import load_plugin
@@ -59,7 +59,7 @@ def metrics(
     for path in plugin or []:
         load_plugin(path)
     keys = expand_metrics(names.split(",") if names else None)
-    messages = Console(stderr=True)
+    messages = terminal(stderr=True)
     progress = Progress(messages, quiet=quiet or as_json)
     chosen = protocols.find(protocol, FILES)
     rule = DecodeRule(**chosen.settings["decode"])
@@ -82,6 +82,6 @@ def metrics(
     if as_json:
         print(json.dumps([record.model_dump(mode="json")], indent=2))
     else:
-        print_record(Console(), record)
+        print_record(terminal(), record)
     if record.status is RunStatus.INCOMPLETE:
         raise typer.Exit(ExitCode.INCOMPLETE)

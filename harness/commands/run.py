@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from harness.commands.console import terminal
 from harness.commands.options import Json, Plugins
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import (
@@ -149,11 +150,11 @@ def run(
             (table, table.filled(checkpoints, dict(zip(choices, records, strict=True))))
             for table in tables.values()
         ]
-        _print_filled(Console(), filled, finished, as_json=as_json)
+        _print_filled(terminal(), filled, finished, as_json=as_json)
     elif as_json:
         print(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
     else:
-        _print_tables(Console(), finished)
+        _print_tables(terminal(), finished)
     if refused:
         reasons = [f"{', '.join(which)}: {reason}" for reason, which in refused.items()]
         raise UserError(f"not everything could be run: {'; '.join(reasons)}")
@@ -183,7 +184,7 @@ def _table_runs(tables: dict[str, PublishedTable], checkpoints: Path) -> list[tu
             f"--checkpoints {checkpoints}: no checkpoint of {', '.join(tables)} is there, "
             f"expected {', '.join(str(path) for path in missing)}"
         )
-    messages = Console(stderr=True)
+    messages = terminal(stderr=True)
     for path in dict.fromkeys(missing):
         messages.print(f"note: no checkpoint at {path}", markup=False, style="yellow")
     return list(dict.fromkeys(runs))
@@ -221,7 +222,7 @@ def _run_all(
     from harness.engine.progress import Progress
     from harness.engine.runner import run as run_one
 
-    messages = Console(stderr=True)
+    messages = terminal(stderr=True)
     progress = Progress(messages, quiet=quiet)
     finished: list[Finished] = []
     notices: set[str] = set()
@@ -351,7 +352,7 @@ def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(plans, indent=2))
         return
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal(soft_wrap=True, highlight=False)
     for item in plans:
         console.print(
             f"{item['task']} · {item['model']} · protocol {item['protocol']}", style="bold"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from harness.commands.console import terminal
 from harness.commands.options import Json, Plugins
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import load_plugin
@@ -91,7 +91,7 @@ def _show(
     if as_json:
         print(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
     else:
-        console = Console()
+        console = terminal()
         for task in dict.fromkeys(record.task for record in records):
             mine = [record for record in records if record.task == task]
             print_results(console, mine, references(task))
@@ -100,7 +100,7 @@ def _show(
                 console.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
         for notice in dict.fromkeys(merged.file.notice for _, merged in results):
             if notice:
-                messages = Console(stderr=True)
+                messages = terminal(stderr=True)
                 messages.print(f"note: {notice}", markup=False, style="yellow", soft_wrap=True)
         for root in written:
             console.print(f"written: {root}", markup=False, soft_wrap=True, highlight=False)

@@ -13,11 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.commands.console import terminal
 from harness.commands.options import Json, Plugins
 from harness.engine import protocols
 from harness.engine.presets import all_presets, describe
 from harness.interfaces.errors import UserError
-from harness.interfaces.registry import METRICS, MODELS, TASKS, did_you_mean, load_plugin
+from harness.interfaces.registry import (
+    METRICS,
+    MODELS,
+    TASKS,
+    did_you_mean,
+    load_plugin,
+    task_groups,
+)
 from harness.interfaces.types import TaskSpec
 
 
@@ -74,7 +82,18 @@ def _describe(name: str) -> dict[str, Any]:
     presets = all_presets()
     if name in presets:
         return describe(name, presets[name])
-    known = [*TASKS.names(), *by_protocol, *ASSETS, *MODELS.names(), *METRICS.names(), *presets]
+    groups = task_groups()
+    if name in groups:
+        return {"group": name, "tasks": groups[name]}
+    known = [
+        *TASKS.names(),
+        *groups,
+        *by_protocol,
+        *ASSETS,
+        *MODELS.names(),
+        *METRICS.names(),
+        *presets,
+    ]
     raise UserError(f"nothing is called {name!r}: {did_you_mean(name, known)}")
 
 
@@ -155,6 +174,6 @@ def show(
     if as_json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
     elif "preset" in facts:
-        _print_preset(Console(highlight=False), facts)
+        _print_preset(terminal(highlight=False), facts)
     else:
-        _print(Console(soft_wrap=True, highlight=False), facts)
+        _print(terminal(soft_wrap=True, highlight=False), facts)

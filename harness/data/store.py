@@ -53,7 +53,7 @@ class Store:
 
         Where the run is refused before it has made anything, a new directory goes again.
         """
-        fresh = not self.root.exists()
+        new = [each for each in (self.root, *self.root.parents) if not each.exists()]
         with _clear_write_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / "run.lock")
@@ -69,8 +69,11 @@ class Store:
                 left_over.unlink(missing_ok=True)
             yield
         except UserError:
-            if fresh and not any(any(self.root.rglob(work)) for work in _WORK):
+            if new and not any(any(self.root.rglob(work)) for work in _WORK):
                 shutil.rmtree(self.root, ignore_errors=True)
+                with contextlib.suppress(OSError):  # Another run may have come into one of them.
+                    for folder in new[1:]:
+                        folder.rmdir()
             raise
         finally:
             lock.release()

@@ -39,13 +39,20 @@ def _plugins() -> Iterator[Finding]:
                     broken.append(str(error))
         for what, reason in registry.shadowed.items():
             fix = "another name in that distribution, or pip uninstall it"
-            yield Finding(f"{registry.noun}s", "warning", f"{what} is ignored: {reason}", fix)
+            yield Finding(_plural(registry.noun), "warning", f"{what} is ignored: {reason}", fix)
         fix = "install the package that offers them anew: pip install -e . or pip install uwt-eval"
         if broken or not names:
             text = "; ".join(broken) or "none found"
-            yield Finding(f"{registry.noun}s", "error", text, fix)
+            yield Finding(_plural(registry.noun), "error", text, fix)
         else:
-            yield Finding(f"{registry.noun}s", "ok", f"{len(names)} found")
+            yield Finding(_plural(registry.noun), "ok", f"{len(names)} found")
+
+
+def _plural(noun: str) -> str:
+    first, of, rest = noun.partition(" of ")  # 'family of tasks'
+    if first.endswith("y"):
+        first = f"{first[:-1]}ie"
+    return first.removesuffix("s") + "s" + of + rest
 
 
 def _assets() -> Iterator[Finding]:

@@ -55,9 +55,10 @@ class ModelChoice:
         known = [name for name in options.model_fields if name != argument]
         for option in self.options:
             if option not in known and options.model_config.get("extra") != "allow":
-                raise UserError(
-                    f"model {self.name!r} has no option {option!r}: {did_you_mean(option, known)}"
-                )
+                hint = did_you_mean(option, known)
+                if argument and not known:
+                    hint = f"it takes only {argument!r}: --model {self.name}:{argument.upper()}"
+                raise UserError(f"model {self.name!r} has no option {option!r}: {hint}")
         given: dict[str, str] = dict(self.options)
         if self.argument is not None:
             if argument is None:

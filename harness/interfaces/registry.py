@@ -256,15 +256,21 @@ def load_plugin(path: Path) -> None:
     _LOADED.append(path)
 
 
+def task_groups() -> dict[str, list[str]]:
+    """Tasks by group ('table8', 'vqa' …), in the order of their names."""
+    groups: dict[str, list[str]] = {}
+    for task_name, spec in TASKS.ask(lambda task: task.spec).items():
+        for group in spec.groups:
+            groups.setdefault(group, []).append(task_name)
+    return groups
+
+
 def expand_tasks(names: Iterable[str]) -> list[str]:
     """Replace groups ('table8') by their tasks, keep order, drop repeats."""
     names = list(dict.fromkeys(names))
     if all(name in TASKS for name in names):
         return names
-    groups: dict[str, list[str]] = {}
-    for task_name, spec in TASKS.ask(lambda task: task.spec).items():
-        for group in spec.groups:
-            groups.setdefault(group, []).append(task_name)
+    groups = task_groups()
     chosen: list[str] = []
     for name in names:
         if name not in TASKS and name not in groups:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 
 if TYPE_CHECKING:
@@ -51,9 +52,8 @@ def compare(
     if as_json:
         print(json.dumps(_facts(found), indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = terminal(highlight=False)
     _show(console, found)
     if sheet is not None:
         console.print(f"{shown} kept pictures, the greatest loss first: {sheet}", markup=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 from harness.interfaces.errors import UserError
 
@@ -92,13 +93,11 @@ def _append_step_summary(summary: str) -> None:
 
 
 def _show(verdict: Verdict) -> None:
-    from rich.console import Console
-
     from harness.interfaces.errors import ExitCode
     from reports.gate.outputs import runs_of, sentence
     from reports.gate.verdict import Outcome
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal(highlight=False, soft_wrap=True)
     styles = {Outcome.PASS: "green", Outcome.INCOMPLETE: "yellow"}
     for run, checks in runs_of(verdict):
         console.print(f"{run.model}: {run.run_id}", markup=False, style="bold")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 from harness.interfaces.errors import ExitCode
 from reports.commands import DefaultCommand
@@ -49,8 +50,6 @@ def check(paths: Paths, as_json: Json = False) -> None:
     """Refuse records that do not follow from their run's files, or of another schema; exit 2."""
     import json
 
-    from rich.console import Console
-
     from reports.leaderboard.check import check as check_records
 
     findings = check_records(paths)
@@ -68,7 +67,7 @@ def check(paths: Paths, as_json: Json = False) -> None:
         ]
         print(json.dumps(facts, indent=2, ensure_ascii=False))
     else:
-        console = Console(highlight=False, soft_wrap=True)
+        console = terminal(highlight=False, soft_wrap=True)
         for finding in refused:
             for problem in finding.problems:
                 console.print(f"refused: {finding.path}: {problem}", markup=False, style="red")

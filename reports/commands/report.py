@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 from harness.interfaces.errors import ExitCode, UserError
 from reports.commands import DefaultCommand
@@ -51,11 +52,9 @@ def table(
     if form is Format.TERMINAL:
         if out is not None:
             raise UserError("--out: give --format md, latex, csv or html with it")
-        from rich.console import Console
-
         from reports.tables.formats import show
 
-        console = Console(highlight=False)
+        console = terminal(highlight=False)
         for filled in tables:
             show(console, filled)
         return
@@ -163,8 +162,6 @@ def lint(as_json: Json = False) -> None:
     import dataclasses
     import json
 
-    from rich.console import Console
-
     from reports.tables.lint import lint as lint_tables
 
     findings = lint_tables()
@@ -172,7 +169,7 @@ def lint(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps([dataclasses.asdict(each) for each in findings], indent=2))
     else:
-        console = Console(highlight=False, soft_wrap=True)
+        console = terminal(highlight=False, soft_wrap=True)
         for each in findings:
             style = "dim" if each.noted else "red"
             mark = "noted" if each.noted else "no note"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from harness.commands.console import terminal
 from harness.commands.options import Plugins
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import did_you_mean, load_plugin
@@ -72,7 +72,7 @@ def sample(
         images = list(pool.map(functools.partial(_draw, drawer), labels, seeds))
     titles = [f"{label} {names[label]}" if names else str(label) for label in labels]
     _write(out, titles, images)
-    Console(soft_wrap=True, highlight=False).print(f"written: {out}", markup=False)
+    terminal(soft_wrap=True, highlight=False).print(f"written: {out}", markup=False)
 
 
 def _label(text: str, model: ClassToImage, names: Sequence[str]) -> int:

@@ -38,6 +38,9 @@ def test_empty_data_folder(uwt_eval: CommandLine, tmp_path: Path) -> None:
         (["imagenet-recon", "--protocol", "wetokk"], ["unknown protocol", "'wetok'"]),
         (["imagenet-recon", "--metrics", "psnrr"], ["unknown metric 'psnrr'", "'psnr'"]),
         (["imagenet-recon", "-m", "webp:many"], ["webp:many", "must be a valid integer"]),
+        # As typed: between colons, no word becomes an emoji.
+        (["imagenet-recon", "-m", "webp:abc"], ["webp:abc: bytes must be"]),
+        (["imagenet-recon", "-m", "webp?byte=1"], ["it takes only 'bytes'", "webp:BYTES"]),
         (["imagenet-recon", "-m", "webp?q=1"], ["no option 'q'"]),
         (
             ["imagenet-recon", "-m", "uniwetok"],

@@ -41,6 +41,10 @@ def test_show_of_what_the_paper_does_not_print(uwt_eval: CommandLine) -> None:
     assert "needs --set init=…" in result.out
 
 
+def test_show_of_a_group(uwt_eval: CommandLine) -> None:
+    assert "coco-recon, coco-recon-native, imagenet-recon" in uwt_eval("show", "table10").out
+
+
 def test_show_as_json(uwt_eval: CommandLine) -> None:
     facts = json.loads(uwt_eval("show", "table16", "--json").out)
     assert facts["config"]["model"]["attention_blocks"] == 16

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from harness.commands.console import terminal
 from harness.interfaces.errors import DecodeError, UserError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def source_size(picture: np.ndarray, config: MLLMConfig, *, strict: bool) -> tup
 
 def notice(text: str) -> None:
     """Print a notice beside the results."""
-    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True, style="yellow")
+    terminal(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True, style="yellow")
 
 
 def write_picture(path: Path, pixels: np.ndarray, settings: Mapping[str, Any]) -> None:
@@ -142,7 +142,7 @@ def write_pictures(
         entries = [{"path": str(path), **own} for path, own in zip(paths, settings, strict=True)]
         print(json.dumps(entries, indent=2, ensure_ascii=False))
         return
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal(soft_wrap=True, highlight=False)
     for path, own in zip(paths, settings, strict=True):
         size, seed = f"{own['height']}x{own['width']}", own["seed"]
         console.print(f"written: {path} ({size}, seed {seed})", markup=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 from harness.interfaces.errors import UserError
 from uniwetok.commands import assistant as common
@@ -69,7 +70,7 @@ def _converse(
     assistant: Assistant, pictures: list[np.ndarray], sampling: Sampling, seed: int
 ) -> None:
     """Answer line after line, each knowing those before; the pictures come with the first."""
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     turns: list[Turn] = []
     if sys.stdin.isatty():
         console.print("Ask, a line each; end with Ctrl-D.", style="dim")
@@ -92,10 +93,10 @@ def _answer(assistant: Assistant, turns: list[Turn], sampling: Sampling, seed: i
     """Print a reply as it comes, then a notice if it is empty or cut off; return it as a turn."""
     from uniwetok.mllm import Turn
 
-    console = Console(soft_wrap=True)
+    console = terminal(soft_wrap=True)
     replies = assistant.stream([turns], seeds=[seed], sampling=sampling)
     for (piece,) in replies:
-        console.print(piece, end="", markup=False, highlight=False, emoji=False)
+        console.print(piece, end="", markup=False, highlight=False)
     (reply,) = replies.replies
     console.print()
     if reply.empty:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 from harness.interfaces.errors import ExitCode
 from uniwetok.commands.shared import Quiet, user_errors
@@ -53,7 +53,7 @@ def check(
 
     with user_errors():
         source = open_records(path, images)
-    progress = Progress(Console(stderr=True), quiet=quiet or as_json)
+    progress = Progress(terminal(stderr=True), quiet=quiet or as_json)
     with progress.bar("checking") as advance:
         report = check_records(source, SizeRule(), most=most, decode=decode, on_record=advance)
     if as_json:
@@ -65,7 +65,7 @@ def check(
 
 
 def _print(report: CheckReport) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal(soft_wrap=True, highlight=False)
     for line in report.damage:
         console.print(line, markup=False)
     for finding in report.findings:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 from harness.engine.progress import Progress
 from harness.interfaces.errors import UserError
@@ -59,7 +59,7 @@ def edit(
             rows, columns = common.source_size(sources[0], config, strict=strict)
         drawing = Drawing(height=rows, width=columns, cfg=cfg, image_cfg=image_cfg, steps=steps)
         seeds = range(seed, seed + count)
-        with Progress(Console(stderr=True), quiet=quiet).bar("drawing tokens") as advance:
+        with Progress(terminal(stderr=True), quiet=quiet).bar("drawing tokens") as advance:
             pictures = editor.edit(
                 [instruction] * count, [sources] * count, seeds, drawing, on_step=advance
             )

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 from harness.engine.progress import Progress
 from harness.interfaces.errors import UserError
@@ -45,7 +45,7 @@ def generate(
         drawing = Drawing(height=height, width=width, cfg=cfg, steps=steps)
         wanted = [prompt for prompt in prompts for _ in range(count)]
         seeds = range(seed, seed + len(wanted))
-        with Progress(Console(stderr=True), quiet=quiet).bar("drawing tokens") as advance:
+        with Progress(terminal(stderr=True), quiet=quiet).bar("drawing tokens") as advance:
             pictures = drawer.generate(wanted, seeds, drawing, on_step=advance)
     made = {**asdict(drawing), "dtype": dtype, "model": str(model)}
     del made["image_cfg"]

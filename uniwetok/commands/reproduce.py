@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 from harness.interfaces.errors import UserError
 from uniwetok.commands.shared import Quiet, user_errors
@@ -96,7 +97,7 @@ def mini_mllm(
 
         given = {"steps": steps, "tokenizer_steps": tokenizer_steps}
         settings = MiniMLLMSettings(**{name: n for name, n in given.items() if n is not None})
-        bars = Progress(Console(stderr=True), quiet=quiet or as_json)
+        bars = Progress(terminal(stderr=True), quiet=quiet or as_json)
         with ExitStack() as stack:
             shown: dict[str, OnProgress] = {}
 
@@ -115,7 +116,7 @@ def _print_result(result: MiniResult | MiniMLLMResult, last: str, *, as_json: bo
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
         return
-    console = Console()
+    console = terminal()
     console.print(result.render())
     console.print(last, soft_wrap=True)
 
@@ -154,7 +155,7 @@ def _run(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out} cannot be made a folder: {error.strerror}") from error
-    messages = Console(stderr=True)
+    messages = terminal(stderr=True)
     crops = cut_crops(data, crops=settings.crops, size=SIZE)
     if crops.skipped and not quiet:
         messages.print(f"{len(crops.skipped)} photos left out, first: {crops.skipped[0]}")
@@ -214,7 +215,7 @@ def _print_plan(
     for arm in arms:
         seconds = f"{plan.arm_seconds[arm.name]:.0f}"
         table.add_row(arm.name, arm.title, arm.preset, " ".join(arm.changes), seconds)
-    console = Console()
+    console = terminal()
     console.print(table)
     console.print(
         f"about {minutes:.0f} minutes of CPU time, {minutes / workers:.0f} minutes with {workers} "

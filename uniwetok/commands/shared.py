@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
-from rich.console import Console
 
+from harness.commands.console import terminal
 from harness.commands.options import Json
 from harness.interfaces.errors import Unavailable, UserError
 
@@ -128,7 +128,7 @@ def carry_out(
         if run.as_json:
             print(json.dumps({"preset": preset, **plan.to_dict()}, indent=2))
         else:
-            Console().print(plan.table(preset))
+            terminal().print(plan.table(preset))
         return
     if run.device not in {"auto", "cpu"}:
         raise UserError(f"--device {run.device}: use auto or cpu")
@@ -155,7 +155,7 @@ def _progress(
     from harness.engine.progress import Progress
     from uniwetok.train.engine.loop import Hooks
 
-    messages = Console(stderr=True)
+    messages = terminal(stderr=True)
 
     def notice(text: str) -> None:
         if not quiet:
@@ -197,7 +197,7 @@ def _print_finished(finished: Finished, next_step: str, *, as_json: bool) -> Non
         facts: dict[str, Any] = {"steps": finished.steps, "model": str(finished.model)}
         print(json.dumps({**facts, "values": dict(finished.values)}, indent=2))
         return
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal(soft_wrap=True, highlight=False)
     console.print(f"done: {finished.steps:,} steps; the model is {finished.model}")
     console.print(f"evaluate it: {next_step}", markup=False)
 

@@ -109,7 +109,7 @@ def test_unknown_metric_has_its_own_name_and_three_digits() -> None:
 def test_a_plug_in_says_how_its_metric_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(METRICS, "_registered", dict(METRICS._registered))
     METRICS.register("plain")(SimpleNamespace(needs=(), higher_is_better=True))
-    METRICS.register("hits")(SimpleNamespace(label=Label("Hits", 1, percent=True)))
+    METRICS.register("hits")(SimpleNamespace(needs=(), label=Label("Hits", 1, percent=True)))
     assert label("plain").text(0.5) == "0.500"
     assert (label("hits").title, label("hits").text(0.5)) == ("Hits", "50.0%")
 

@@ -200,3 +200,12 @@ def test_discarded_part_is_computed_again(store: Store) -> None:
     store.discard_part("outputs", 0, KEY)
     store.discard_part("outputs", 0, KEY)
     assert not store.has_part("outputs", 0, KEY, 3)
+
+
+def test_a_refused_run_leaves_none_of_the_folders_that_it_made(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    for root in (tmp_path / "runs" / "deep" / "run", tmp_path / "kept" / "run"):
+        with pytest.raises(UserError, match="refused"), Store(root).locked():
+            raise UserError("refused")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert not list((tmp_path / "kept").iterdir())

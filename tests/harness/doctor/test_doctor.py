@@ -213,3 +213,11 @@ def test_checks_of_plug_ins_are_made_and_may_break(monkeypatch: pytest.MonkeyPat
     first, second = files._checks()
     assert (first.level, second.name, second.level) == ("ok", "mine", "error")
     assert "ValueError: no such thing" in second.text
+
+
+@pytest.mark.parametrize(
+    ("noun", "many"),
+    [("model", "models"), ("family of tasks", "families of tasks"), ("settings", "settings")],
+)
+def test_counts_are_of_many(noun: str, many: str) -> None:
+    assert files._plural(noun) == many
