@@ -106,7 +106,7 @@ def read_run_file(root: Path) -> RunFile:
     if not path.is_file():
         raise UserError(f"{root} is not a run directory: it has no run.json")
     try:
-        return RunFile.model_validate_json(path.read_text(encoding="utf-8"))
+        return RunFile.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise UserError(
             f"{path} was written by another version of uwt-eval "

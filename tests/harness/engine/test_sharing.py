@@ -123,11 +123,16 @@ def test_a_run_stays_whole_without_the_one_that_it_shares_with(
     assert same(again, second)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b'{"run_id": "from another version"}', b"", b"\xff"],
+    ids=["other", "empty", "bytes"],
+)
 def test_a_folder_that_is_no_run_of_ours_is_passed_by(
-    tiles: Path, control: Control, tmp_path: Path
+    tiles: Path, control: Control, tmp_path: Path, content: bytes
 ) -> None:
     first = run(request(tiles))
-    (first.root / "run.json").write_text('{"run_id": "from another version"}')
+    (first.root / "run.json").write_bytes(content)
     control.forget()
     run(request(tiles, protocol=variant(tmp_path, SCORING)))
     assert control.encoded == TILES
