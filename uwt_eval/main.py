@@ -12,6 +12,9 @@ def main() -> None:
     """Run the command line; exit with 2 where another package stands under one of our names."""
     # Processes that we start do not import from the working directory either.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+    # Pydantic reads the entry points of all that is installed, where a stranger's malformed file
+    # would end every command; none of our records has a use for its plug-ins.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     _leave_if_foreign(names.shadowed())
     try:
         from harness.cli import main as command_line

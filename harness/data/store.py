@@ -133,7 +133,10 @@ class Store:
                 target = self.root / source.relative_to(other)
                 whole = source.is_file() and not source.name.startswith(_TEMPORARY)
                 if whole and not target.exists():
-                    with _clear_write_errors(target):
+                    with (
+                        _clear_write_errors(target),
+                        contextlib.suppress(FileNotFoundError),  # The other run has just ended.
+                    ):
                         target.parent.mkdir(parents=True, exist_ok=True)
                         link(source, target)
 

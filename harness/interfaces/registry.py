@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib.util
@@ -132,7 +133,13 @@ class Registry(Generic[T]):
         return self._found
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator for `--plugin` files: offer the decorated object under `name`."""
+        """Decorator for `--plugin` files: offer the decorated object under `name`.
+
+        Raises:
+            UserError: the name could not be written on the command line.
+        """
+        if not isinstance(name, str) or not name or set(":?,") & set(name):
+            raise UserError(f"{self.noun} {name!r}: a name is a text without ':', '?' and ','")
 
         def keep(plugin: T) -> T:
             self._registered[name] = plugin
@@ -163,7 +170,8 @@ class Registry(Generic[T]):
         if point is None:
             raise UserError(f"unknown {self.noun} {name!r}: {did_you_mean(name, self.names())}")
         try:
-            plugin = point.load()
+            with contextlib.redirect_stdout(sys.stderr):  # What it prints is no part of `--json`.
+                plugin = point.load()
             if wrong := self._wrong(plugin):
                 raise TypeError(wrong)
             return cast("T", plugin)

@@ -185,3 +185,9 @@ def test_task_wins_over_a_group_of_the_same_name(monkeypatch: pytest.MonkeyPatch
 def test_unknown_task_or_group_suggests(name: str, hint: str) -> None:
     with pytest.raises(UserError, match=f"unknown task '{name}': did you mean .*{hint}"):
         expand_tasks([name])
+
+
+@pytest.mark.parametrize("name", ["a:b", "a?b", "a,b", "", 3])
+def test_names_that_no_command_line_could_say_are_refused(name: object) -> None:
+    with pytest.raises(UserError, match="a name is a text without"):
+        MODELS.register(name)  # type: ignore[arg-type]
