@@ -54,12 +54,19 @@ def beside(tmp_path: Path) -> Command:
     return run
 
 
+def test_entry_points_that_are_none_are_warned_of(tmp_path: Path, beside: Command) -> None:
+    bad = install(tmp_path / "site", "malformed", "[uwt_eval.models]\nno equals sign\n", {})
+    for arguments in (["list"], ["show", "webp"], ["--help"]):
+        told = beside(*arguments)
+        assert told.returncode == 0, told.stderr
+        assert "Traceback" not in told.stderr
+    assert str(bad) in beside("list").stderr
+
+
 def test_broken_plugins_stop_nothing(tmp_path: Path, photo_folder: Path, beside: Command) -> None:
     install(tmp_path / "site", "broken-plugins", BROKEN, MODULES)
     bad = install(tmp_path / "site", "half", "[uwt_eval.tasks]\nx = x:y\n", {})
     (bad / "half-1.0.dist-info" / "METADATA").unlink()
-
-    install(tmp_path / "site", "malformed", "[uwt_eval.models]\nno equals sign\n", {})
 
     listed = beside("list", "--json")
     assert listed.returncode == 0, listed.stderr
