@@ -224,6 +224,7 @@ def test_bad_sets_are_one_clear_line(
 
 
 @pytest.mark.usefixtures("provide_weights")
+@pytest.mark.slow
 def test_canaries_come_out_in_order(
     uwt_eval: CommandLine, photos: list[Image.Image], tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_shares_have_intervals() -> None:
     assert not dataclasses.replace(share, right=33).above
 
 
+@pytest.mark.slow
 def test_a_tiny_proof_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof, "EasyVqa", FewPictures)
     settings = MiniMLLMSettings(tokenizer_steps=2, steps=2, questions=4, drawings=1, edits=2)
