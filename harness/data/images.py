@@ -86,7 +86,7 @@ def to_uint8(images: Tensor, rule: Rounding = "round") -> np.ndarray:
 
 
 def decoded(images: Tensor) -> Tensor:
-    """What a decoder gave as float32 in [-1, 1]; raise `ValueError` where it is not finite."""
+    """Clamp a decoder's output to float32 in [-1, 1]; raise `ValueError` where it is not finite."""
     if not bool(images.isfinite().all()):
         raise ValueError("decode gave values that are not finite")
     return images.float().clamp(-1, 1)

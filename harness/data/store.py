@@ -176,7 +176,7 @@ def _clear_write_errors(target: Path) -> Iterator[None]:
 
 
 def has_images(store: Store, block: int) -> bool:
-    """Whether a block's images are kept, or all blocks' are."""
+    """Check whether the images of a block, or of the whole run, are stored."""
     return (store.root / SAMPLES_FILE).is_file() or (store.root / _images_of(block)).is_file()
 
 

@@ -129,7 +129,7 @@ def _places() -> Iterator[Finding]:
 
 
 def _checks() -> Iterator[Finding]:
-    """What plug-ins look at themselves."""
+    """Run the checks that plug-ins offer; one that raises becomes a finding."""
     from harness.interfaces.registry import CHECKS
 
     for name in CHECKS.names():

@@ -13,7 +13,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from harness.interfaces import INTERFACES, Argument, Model, offers
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.registry import MODELS, TASKS, did_you_mean
 from harness.interfaces.types import ModelCard
 
@@ -94,7 +94,7 @@ class ModelChoice:
 
 
 def options_of(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
-    """What a plug-in's constructor takes, as a pydantic model.
+    """Make a pydantic model of the parameters of a plug-in's constructor.
 
     Raises:
         UserError: The annotations of its parameters cannot be read.
@@ -130,13 +130,13 @@ def argument_of(options: type[BaseModel]) -> str | None:
 
 
 def description_of(field: FieldInfo) -> str:
-    """What an option means: its `Field`'s description, or a text among its annotations."""
+    """Describe an option: the description of its `Field`, or a text among its annotations."""
     texts = (field.description, *field.metadata)
     return next((text for text in texts if isinstance(text, str)), "")
 
 
 def describe(name: str) -> dict[str, Any]:
-    """What `uwt-eval show` tells of a model: how it is written, its options, what it fits."""
+    """Describe a model for `uwt-eval show`: its form on the command line, options and tasks."""
     factory = MODELS.get(name)
     options = options_of(name, factory)
     argument = argument_of(options)
@@ -220,8 +220,3 @@ def fitting_tasks(model: type) -> list[str]:
     """Names of the tasks that a model of this class can be evaluated on."""
     fits = TASKS.ask(lambda task: any(offers(model, each) for each in task.spec.interfaces))
     return sorted(name for name, fit in fits.items() if fit)
-
-
-def first_line(error: BaseException) -> str:
-    """Kind and first line of an error, for use inside one line."""
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")

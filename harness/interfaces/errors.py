@@ -59,3 +59,8 @@ class Unavailable(Exception):
     def status(self) -> str:
         """The cell's status line."""
         return f"{self.kind}: {self}"
+
+
+def first_line(error: BaseException) -> str:
+    """Kind and first line of an error, for use inside one line."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, first_line
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -57,7 +57,7 @@ def _offers() -> dict[str, tuple[EntryPoint, ...]]:
         except Exception as error:  # Whatever a stranger's broken metadata raise.
             # Its name may be what is broken; the folder of its metadata, if it has one, is not.
             place = getattr(distribution, "_path", distribution.locate_file(""))
-            warn(f"entry points of {place} ignored: {_told(error)}")
+            warn(f"entry points of {place} ignored: {first_line(error)}")
     return found
 
 
@@ -80,10 +80,6 @@ def _built_in() -> tuple[Mapping[str, Mapping[str, str]], ...]:
             "`pip install -e .` in the checkout, or `pip install uwt-eval`"
         )
     return tuple(point.load() for point in points)
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _owner(point: EntryPoint) -> str:
@@ -181,7 +177,7 @@ class Registry(Generic[T]):
             if not _owner(point) and not isinstance(error, (ImportError, AttributeError)):
                 raise
             raise UserError(
-                f"{self.noun} {name!r} of {_origin(point)} cannot be imported: {_told(error)}"
+                f"{self.noun} {name!r} of {_origin(point)} cannot be imported: {first_line(error)}"
             ) from error
 
     def _wrong(self, plugin: object) -> str:
@@ -207,11 +203,12 @@ class Registry(Generic[T]):
                 answers[name] = question(self.get(name))
             except (Exception, SystemExit) as error:
                 if name in self._registered and not isinstance(error, UserError):
-                    told = f"{self.noun} {name!r} of a --plugin file: {_told(error)}"
+                    told = f"{self.noun} {name!r} of a --plugin file: {first_line(error)}"
                     raise UserError(told) from error
                 if not owner:
                     raise
-                warn(f"{self.group} {name!r} of {owner} ignored: {_told(error.__cause__ or error)}")
+                cause = first_line(error.__cause__ or error)
+                warn(f"{self.group} {name!r} of {owner} ignored: {cause}")
         return answers
 
 
@@ -260,7 +257,7 @@ def load_plugin(path: Path) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise UserError(f"--plugin {path}: {_told(error)}") from error
+        raise UserError(f"--plugin {path}: {first_line(error)}") from error
     _LOADED.append(path)
 
 
