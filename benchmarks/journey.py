@@ -2,7 +2,8 @@
 
 A file counts when any of its code runs after the command line has been put together: a function or
 method of it is called, an instance of a class of it is made, or it is imported on the way. Files
-that hold nothing but a docstring do not count. What the reader of a PSNR has to open is this list.
+that hold nothing but a docstring do not count, nor those of an environment inside the checkout, as
+nox makes it. What the reader of a PSNR has to open is this list.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = ("uwt_eval", "uniwetok", "harness", "tasks", "reports")
 COMMAND = ("run", "imagenet-recon", "--model", "webp")
 
 
@@ -45,7 +47,8 @@ def files_entered(*arguments: str) -> list[str]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]
-    ours = {Path(name) for name in entered if name.startswith(f"{REPOSITORY}{os.sep}")}
+    packages = tuple(f"{REPOSITORY / name}{os.sep}" for name in PACKAGES)
+    ours = {Path(name) for name in entered if name.startswith(packages)}
     return sorted(str(path.relative_to(REPOSITORY)) for path in ours if _has_code(path))
 
 
@@ -62,8 +65,5 @@ def main() -> None:
         files = files_entered(*COMMAND, "--out", folder, "--quiet")
         (record,) = Path(folder).glob("*/record.json")
         psnr = json.loads(record.read_text(encoding="utf-8"))["metrics"]["psnr"]["value"]
-    here = str(Path(__file__).relative_to(REPOSITORY))
-    print("\n".join(name for name in files if name != here))
-    print(
-        f"{len(files) - (here in files)} files from `uwt-eval {' '.join(COMMAND)}` to {psnr:.3f} dB"
-    )
+    print("\n".join(files))
+    print(f"{len(files)} files from `uwt-eval {' '.join(COMMAND)}` to {psnr:.3f} dB")
