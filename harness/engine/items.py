@@ -91,6 +91,7 @@ def output_table(
             "status": list(statuses),
             "error": list(errors),
             "payload": pa.array([code and code.payload for code in codes], pa.binary()),
+            "bits": pa.array([code and code.bits for code in codes], pa.float64()),
             "height": pa.array([code and code.height for code in codes], pa.int32()),
             "width": pa.array([code and code.width for code in codes], pa.int32()),
             "seconds": list(seconds),

@@ -45,6 +45,7 @@ class Merged:
             }
         )
         self._payloads = outputs["payload"]
+        self._bits = outputs["bits"]
         self.model_seconds = float(pc.sum(outputs["seconds"]).as_py() or 0.0)
         self._features: dict[str, pa.ChunkedArray] = {}
         for name in file.extractors:
@@ -71,7 +72,7 @@ class Merged:
         for column in ("status", "error"):
             if stage == "outputs" and column not in merged.column_names:
                 merged = merged.append_column(column, pa.nulls(len(merged), pa.string()))
-        for column in ("payload", "height", "width", "seconds"):
+        for column in ("payload", "bits", "height", "width", "seconds"):
             if stage == "outputs" and column not in merged.column_names:
                 merged = merged.append_column(column, pa.nulls(len(merged), pa.float64()))
         return merged
@@ -107,7 +108,13 @@ class Merged:
             for name, column in self._features.items()
         }
         payloads = self._payloads.filter(pa.array(self.ok)).to_pylist()
-        samples["bits"] = [8 * len(payload) for payload in payloads]
+        # In a run from before rates were stated, every byte counts.
+        samples["bits"] = [
+            8.0 * len(payload) if bits is None else bits
+            for payload, bits in zip(
+                payloads, self._bits.filter(pa.array(self.ok)).to_pylist(), strict=True
+            )
+        ]
         return Observations(
             samples=samples,
             features=features,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import defaultdict, deque
@@ -306,7 +307,8 @@ class Worker:
             item.status, item.error = Status(row["status"]), row["error"]
             item.seconds = row["seconds"]
             if item.ok:
-                item.code = Code(row["payload"], row["height"], row["width"])
+                bits = row.get("bits", math.nan)
+                item.code = Code(row["payload"], row["height"], row["width"], bits)
 
     def _keep_images(self, index: int, items: Sequence[Item]) -> None:
         pixels = [self.plan.data.picture(item.rendered) for item in items if item.ok]

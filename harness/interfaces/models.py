@@ -5,32 +5,50 @@ Tensors are torch tensors; torch is imported for type checking only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from harness.interfaces.types import ModelCard
+    from harness.interfaces.types import Codebook, ModelCard
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One encoded image: what would be stored or sent, and the size it decodes to.
+    """One encoded image: what would be stored or sent, its rate, and the size it decodes to.
 
     An output that decodes to no image, as text or an embedding, has height and width 0.
+
+    Raises:
+        ValueError: The bits are no rate of this payload.
     """
 
     payload: bytes
     height: int
     width: int
+    bits: float = math.nan
+    """Rate: unless stated every byte of the payload counts, headers included. Indices are stored in
+    whole bytes, so a tokenizer states their bits: tokens x log2(codebook size)."""
 
-    @property
-    def bits(self) -> int:
-        """Rate in bits: every byte of the payload counts, headers included."""
-        return 8 * len(self.payload)
+    def __post_init__(self) -> None:
+        stored = 8 * len(self.payload)
+        if math.isnan(self.bits):
+            object.__setattr__(self, "bits", float(stored))
+        elif not 0 <= self.bits <= stored:
+            raise ValueError(f"{self.bits} bits are stated of a payload of {stored}")
+
+    @classmethod
+    def of_symbols(cls, symbols: np.ndarray, codebook: Codebook, height: int, width: int) -> Self:
+        """Pack integers (tokens, groups) in [0, size) at the codebook's own rate.
+
+        Raises:
+            ValueError: Another shape or dtype, or a symbol out of range.
+        """
+        return cls(codebook.pack(symbols), height, width, codebook.bits(len(symbols)))
 
 
 class Argument:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,17 +146,58 @@ class TaskSpec(Record):
 
 
 class Codebook(Record):
-    """Shape of a tokenizer's discrete codes: `groups` symbols of `bits_per_group` bits a token.
+    """A tokenizer's discrete codes: `groups` symbols a token, each one of `size`.
 
     A payload holds its tokens in raster order; a token's bits run through its groups, the least
     significant bit of a symbol first, and are padded to whole bytes.
     """
 
-    groups: int
-    bits_per_group: int
+    groups: int = Field(default=1, ge=1)
+    bits_per_group: int = Field(default=0, ge=1, description="Bits that store a symbol.")
+    size: int = Field(
+        default=0, ge=2, description="Symbols of a group: 64,000 for FSQ of 8, 8, 8, 5, 5, 5."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_from_the_other(cls, values: Any) -> Any:
+        """A power of two is known by its bits, and any size by itself."""
+        if isinstance(values, Mapping):
+            size, bits = values.get("size"), values.get("bits_per_group")
+            if isinstance(bits, int) and size is None:
+                return {**values, "size": 2**bits}
+            if isinstance(size, int) and bits is None:
+                return {**values, "bits_per_group": max(1, (size - 1).bit_length())}
+        return values
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not self.size:
+            raise ValueError("give a codebook's size, or its bits_per_group")
+        if self.size > 2**self.bits_per_group:
+            raise ValueError(f"{self.size} symbols do not fit into {self.bits_per_group} bits")
+        return self
+
+    def bits(self, tokens: int) -> float:
+        """Rate of so many tokens: tokens x groups x log2(size), as papers count it."""
+        return tokens * self.groups * math.log2(self.size)
+
+    def pack(self, symbols: np.ndarray) -> bytes:
+        """Pack integers (tokens, groups) in [0, size); raise `ValueError` for others."""
+        import numpy as np
+
+        if symbols.ndim != 2 or symbols.shape[1] != self.groups or symbols.dtype.kind not in "iu":
+            raise ValueError(
+                f"symbols are {symbols.dtype} {symbols.shape}: give integers (tokens, groups), of "
+                f"{self.groups} groups"
+            )
+        self._check(symbols)
+        digits = symbols.astype(np.int64)[..., None] >> np.arange(self.bits_per_group) & 1
+        rows = digits.astype(np.uint8).reshape(len(symbols), self.groups * self.bits_per_group)
+        return np.packbits(rows, axis=1, bitorder="little").tobytes()
 
     def unpack(self, payload: bytes) -> np.ndarray:
-        """A payload's symbols: int64 (tokens, groups) in [0, 2**bits_per_group)."""
+        """A payload's symbols, int64 (tokens, groups); raise `ValueError` where it holds others."""
         import numpy as np
 
         bits = self.groups * self.bits_per_group
@@ -163,7 +205,15 @@ class Codebook(Record):
         digits = np.unpackbits(tokens, axis=1, count=bits, bitorder="little")
         digits = digits.reshape(-1, self.groups, self.bits_per_group)
         symbols: np.ndarray = digits @ (1 << np.arange(self.bits_per_group, dtype=np.int64))
+        self._check(symbols)
         return symbols
+
+    def _check(self, symbols: np.ndarray) -> None:
+        if symbols.size and not (symbols.min() >= 0 and symbols.max() < self.size):
+            raise ValueError(
+                f"symbols span {symbols.min()} to {symbols.max()}: a codebook of {self.size} has "
+                f"0 to {self.size - 1}"
+            )
 
 
 class ModelCard(Record):

@@ -15,6 +15,9 @@ from harness.interfaces.types import Codebook
 from harness.metrics.stats import GROUPS, deal_groups
 
 Symbols = NDArray[np.integer[Any]]
+MOST_SYMBOLS = 2**24
+"""Symbols of a group up to which usage is counted: each has its counter, and the counts of all
+parts are in memory together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +162,7 @@ def codebook_figures(observations: Observations, codebook: Codebook) -> Codebook
     global _last
     if _last is not None and _last[0]() is observations:
         return _last[1]
-    images, size = len(observations.payloads), 2**codebook.bits_per_group
+    images, size = len(observations.payloads), codebook.size
     groups = min(GROUPS, images)
     dealt = deal_groups(images, groups, observations.seed)
     parts = []

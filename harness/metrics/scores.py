@@ -175,9 +175,16 @@ class CodebookUsage:
             raise Unavailable("no sample was observed")
         _check_images(observations.samples)
         from harness.metrics import stats
-        from harness.metrics.codebook import codebook_figures
+        from harness.metrics.codebook import MOST_SYMBOLS, codebook_figures
 
-        figures = codebook_figures(observations, observations.codebook)
+        if observations.codebook.size > MOST_SYMBOLS:
+            raise Unavailable(
+                f"a group has {observations.codebook.size} symbols, too many to count"
+            )
+        try:
+            figures = codebook_figures(observations, observations.codebook)
+        except ValueError as error:
+            raise Unavailable(f"the codes are none of the model's codebook: {error}") from error
         value = figures.whole[self._figure]
         interval = stats.NO_INTERVAL
         if figures.without:

@@ -22,6 +22,7 @@ from uniwetok.plugins.tokenizer import (
     DType,
     TokenizerPlugin,
     label,
+    packed,
     title,
     user_errors,
     written,
@@ -235,7 +236,6 @@ class UniWeTokAR:
 
         from uniwetok.ar import sample
         from uniwetok.randomness import stream
-        from uniwetok.tokenizer import quantizer
 
         for number in classes:
             if not 0 <= number < self.classes:
@@ -253,7 +253,7 @@ class UniWeTokAR:
             compiled=self.compile,
         )
         side = self._config.grid * self._tokenizer_config.downsample
-        return [Code(payload, side, side) for payload in quantizer.pack(codes)]
+        return packed(codes, side, side)
 
     def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
         """Decode to float32 (B, 3, H, W); the decoder's noise comes from the seeds."""

@@ -15,7 +15,7 @@ from harness.data.digests import DigestCache
 from harness.interfaces import Argument, Code, Question
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import Codebook, ModelCard, Status, digest_of
-from uniwetok.plugins.tokenizer import DType, TokenizerPlugin, label, user_errors
+from uniwetok.plugins.tokenizer import DType, TokenizerPlugin, label, packed, user_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,12 +96,8 @@ class _Multimodal:
 
     def _coded(self, drawn: Sequence[Tensor]) -> list[Code]:
         """Pack codes (bits, rows, columns) of any sizes."""
-        network = self._assistant.images
-        step = network.config.downsample
-        return [
-            Code(network.pack(each[None])[0], each.shape[1] * step, each.shape[2] * step)
-            for each in drawn
-        ]
+        step = self._assistant.images.config.downsample
+        return [packed(each[None], each.shape[1] * step, each.shape[2] * step)[0] for each in drawn]
 
     def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
         """Decode to float32 (B, 3, H, W); the decoder's noise comes from the seeds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,14 @@ DType = Annotated[Literal["float32", "bfloat16"], "Precision of all networks."]
 Averaged = Annotated[bool, "Take averaged weights where a checkpoint has them, else the raw ones."]
 
 
+def packed(codes: Tensor, height: int, width: int) -> list[Code]:
+    """Codes (batch, bits, rows, columns) of images of this size; each bit counts, no padding."""
+    from uniwetok.tokenizer import quantizer
+
+    bits = math.prod(codes.shape[1:])
+    return [Code(payload, height, width, bits) for payload in quantizer.pack(codes)]
+
+
 class TokenizerPlugin:
     """A network in memory, as the harness's `VisualTokenizer` sees it.
 
@@ -41,8 +50,7 @@ class TokenizerPlugin:
         """Encode float32 images (B, 3, H, W) in [-1, 1]."""
         network = self._network
         codes = network.encode(images.to(network.device, network.dtype))
-        height, width = images.shape[2:]
-        return [Code(payload, height, width) for payload in network.pack(codes)]
+        return packed(codes, images.shape[2], images.shape[3])
 
     def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
         """Decode codes of one size to float32; one noise stream a seed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any
 
 import jsonschema
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from harness.interfaces import Code
 from harness.interfaces.types import (
     SCHEMA_VERSION,
     Codebook,
@@ -136,9 +138,39 @@ def test_unpack_inverts_packing(groups: int, bits: int, tokens: int, random: Any
         sum(symbol << (bits * place) for place, symbol in enumerate(token)).to_bytes(size, "little")
         for token in symbols
     )
-    unpacked = Codebook(groups=groups, bits_per_group=bits).unpack(payload)
+    codebook = Codebook(groups=groups, bits_per_group=bits)
+    unpacked = codebook.unpack(payload)
     assert unpacked.shape == (tokens, groups)
     assert unpacked.tolist() == symbols
+    assert codebook.pack(np.array(symbols, np.int64).reshape(tokens, groups)) == payload
+
+
+def test_the_rate_of_indices_is_their_codebooks_not_their_bytes() -> None:
+    # 256 indices of 1,024 take two bytes each, but papers count 10 bits.
+    indices = np.arange(256)[:, None] * 4
+    code = Code.of_symbols(indices, Codebook(size=1024), 256, 256)
+    assert (len(code.payload), code.bits) == (512, 2560)
+    # FSQ of levels 8, 8, 8, 5, 5, 5 has 64,000 symbols, no power of two.
+    fsq = Codebook(size=64_000)
+    assert fsq.bits_per_group == 16
+    assert fsq.bits(1024) == pytest.approx(1024 * math.log2(64_000))
+    with pytest.raises(ValueError, match="a codebook of 64000 has 0 to 63999"):
+        Code.of_symbols(np.array([[64_000]]), fsq, 16, 16)
+    with pytest.raises(ValueError, match="a codebook of 64000"):
+        fsq.unpack(b"\xff\xff")
+
+
+def test_bits_known_by_the_older_name_alone_are_a_power_of_two() -> None:
+    assert Codebook.model_validate({"groups": 16, "bits_per_group": 8}).size == 256
+    with pytest.raises(ValueError, match="do not fit into 3 bits"):
+        Codebook(size=9, bits_per_group=3)
+
+
+@pytest.mark.parametrize("bits", [-1, 17, math.inf])
+def test_a_rate_above_the_payload_is_refused(bits: float) -> None:
+    assert Code(b"ab", 8, 8).bits == 16
+    with pytest.raises(ValueError, match="of a payload of 16"):
+        Code(b"ab", 8, 8, bits)
 
 
 def test_unpack_refuses_a_payload_that_holds_no_whole_number_of_tokens() -> None:

@@ -159,6 +159,27 @@ def test_usage_of_a_small_codebook() -> None:
     assert usage(USAGE_JOINT, payloads, codebook).n == 2
 
 
+def test_a_codebook_that_is_no_power_of_two_can_be_used_whole() -> None:
+    codebook = Codebook(size=5)
+    payload = codebook.pack(np.arange(5)[:, None])
+    assert usage(USAGE_POOLED, [payload], codebook).value == 1
+
+
+@pytest.mark.parametrize(
+    ("payload", "codebook", "match"),
+    [
+        (bytes(3), Codebook(size=1024), "none of the model's codebook"),
+        (b"\x07", Codebook(size=5), "0 to 4"),
+        (bytes(16), Codebook(groups=1, bits_per_group=36), "too many to count"),
+    ],
+)
+def test_codes_that_do_not_fit_the_codebook_have_no_usage(
+    payload: bytes, codebook: Codebook, match: str
+) -> None:
+    with pytest.raises(Unavailable, match=match):
+        usage(USAGE_POOLED, [payload], codebook)
+
+
 def test_perplexity_of_a_small_codebook() -> None:
     # Symbols 0, 0 in the first group; 1, 2 in the second; pooled 0, 0, 1, 2.
     codebook, payloads = Codebook(groups=2, bits_per_group=2), [bytes([0b0100, 0b1000])]
