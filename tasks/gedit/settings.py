@@ -25,15 +25,17 @@ class InputSize(Record):
     def of_original(self, width: int, height: int) -> tuple[int, int]:
         """Width and height that the published script gives an original, near `area` pixels.
 
-        Both sides are rounded to the nearest multiple, and where that leaves fewer pixels than
-        asked for, the width alone grows by one multiple; the ratio shifts by that.
+        Both sides are rounded to the nearest multiple; then the width alone grows by one multiple
+        where the area is too small, and shrinks by one where it is too large, which shifts the
+        ratio (`calculate_dimensions` of GEdit-Bench's `generate_image_example.py`). Sides of 0,
+        with which the script fails, are one multiple.
         """
         ratio = width / height
         exact = math.sqrt(self.area * ratio)
-        columns, rows = (max(1, round(side / self.multiple)) for side in (exact, exact / ratio))
-        if columns * rows * self.multiple**2 < self.area:
-            columns += 1
-        return columns * self.multiple, rows * self.multiple
+        columns, rows = (round(side / self.multiple) for side in (exact, exact / ratio))
+        area = columns * rows * self.multiple**2
+        columns += (area < self.area) - (area > self.area)
+        return max(1, columns) * self.multiple, max(1, rows) * self.multiple
 
 
 class PromptDigests(Record):

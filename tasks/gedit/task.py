@@ -60,7 +60,7 @@ class GEditTask(FiledTask):
 def _spec(name: str, title: str, dataset: str, *groups: str) -> TaskSpec:
     return TaskSpec(
         name=name,
-        version=1,
+        version=2,
         title=title,
         kind="edit",
         interface=("ImageEditor", "ImageFiles"),

@@ -34,7 +34,17 @@ def test_sizes_are_the_published_scripts(case: dict[str, int]) -> None:
     assert [width, height, width * height] == case["out"]
 
 
-@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1)])
+def test_published_sizes_meet_every_branch() -> None:
+    """Areas above, below and at the target once both sides are rounded."""
+    rounded = set()
+    for case in GOLDEN["calculate_dimensions"]:
+        exact = (INPUT.area * case["w"] / case["h"]) ** 0.5
+        sides = [round(side / 32) * 32 for side in (exact, exact * case["h"] / case["w"])]
+        rounded.add(np.sign(sides[0] * sides[1] - INPUT.area))
+    assert rounded == {-1, 0, 1}
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 900), (1, 1)])
 def test_sizes_of_extreme_images_have_sides(size: tuple[int, int]) -> None:
     assert min(INPUT.of_original(*size)) >= 32
 
