@@ -28,7 +28,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         where = f"{path}, line {number}"
         try:
             found = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{where}: no JSON ({error})") from error
         if not isinstance(found, dict):
             raise UserError(f"{where}: expected a JSON object, found {type(found).__name__}")

@@ -34,8 +34,16 @@ def read_replies(path: Path, questions: Path | None, suite: Suite, reply_limit: 
     """
     asked = _documents(questions, suite) if questions is not None else {}
     rows: dict[str, Row] = {}
+    named_by: str | None = None
     for place, (where, entry) in enumerate(read_objects(path)):
-        name = _identity(entry, place)
+        name, field = _identity(entry, place, where), _id_field(entry)
+        if named_by not in (None, field):
+            # A place among lines of which some are missing is another row's.
+            here, before = field or "its place", named_by or "theirs"
+            raise UserError(
+                f"{where}: named by {here}, lines before it by {before}: name all alike"
+            )
+        named_by = field
         if name in rows:
             raise UserError(f"{where}: the id {name!r} stands there twice")
         document = asked.get(name, entry.get("document", entry.get("doc")))
@@ -69,17 +77,32 @@ def _documents(path: Path, suite: Suite) -> dict[str, Mapping[str, Any]]:
             raise UserError(f"{path}: not a parquet file: {error}") from error
         return {_numbered(place): row for place, row in enumerate(rows)}
     found: dict[str, Mapping[str, Any]] = {}
-    for place, (_, entry) in enumerate(read_objects(path)):
+    for place, (where, entry) in enumerate(read_objects(path)):
         kept = entry.get("document")
-        found[_identity(entry, place) if kept else _numbered(place)] = kept or entry
+        found[_identity(entry, place, where) if kept else _numbered(place)] = kept or entry
     return found
 
 
-def _identity(entry: Mapping[str, Any], place: int) -> str:
-    if "id" in entry:
-        return str(entry["id"])
-    number = entry.get("doc_id")
-    return _numbered(number if isinstance(number, int) else place)
+def _id_field(entry: Mapping[str, Any]) -> str:
+    """Which field names an entry: ours, lmms-eval's, or '' for none."""
+    return next((field for field in ("id", "doc_id") if field in entry), "")
+
+
+def _identity(entry: Mapping[str, Any], place: int, where: str) -> str:
+    """An id as text, whatever type a writer of JSON gave it; a `doc_id` is a row's place."""
+    field = _id_field(entry)
+    if not field:
+        return _numbered(place)
+    value = entry[field]
+    if isinstance(value, float) and value.is_integer():  # As pandas writes whole numbers.
+        value = int(value)
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if field == "id" and text:
+        return text
+    if text.isascii() and text.isdecimal():
+        return _numbered(int(text))
+    expected = "a text or a whole number" if field == "id" else "the number of the data set's row"
+    raise UserError(f"{where}: {field!r} is {entry[field]!r}, expected {expected}")
 
 
 def _numbered(place: int) -> str:

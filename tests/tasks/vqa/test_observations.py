@@ -69,6 +69,45 @@ def test_logs_of_lmms_eval_are_read_and_compared(uwt_eval: CommandLine, tmp_path
     assert "short.jsonl has no question '000001'" in result.err
 
 
+@pytest.mark.parametrize(
+    "kind", [str, int, float, "{:06d}".format], ids=["text", "int", "float", "ours"]
+)
+def test_replies_pair_by_id_whatever_its_type(
+    uwt_eval: CommandLine, tmp_path: Path, kind: Any
+) -> None:
+    questions = write(tmp_path / "q.jsonl", *[{**POPE, "answer": a} for a in ("no", "yes", "no")])
+    # Out of order, and one question was not asked: neither place nor count would pair them.
+    replies = [{"doc_id": kind(2), "resps": [["no"]]}, {"doc_id": kind(1), "resps": [["yes"]]}]
+    path = write(tmp_path / "r.jsonl", *replies)
+    words = ("score", "pope", "--observations", path, "--questions", questions, "--json")
+    result = uwt_eval(*words, "--out", tmp_path)
+    assert result.code == 0, result.err
+    assert result.records[0]["metrics"]["accuracy"]["value"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("doc_id", value) for value in ("", "one", "-1", -1, 1.5, True, None, [1], {})]
+    + [("id", value) for value in ("", None, True, 1.5, [1])],
+)
+def test_an_id_that_cannot_be_used_is_refused(
+    uwt_eval: CommandLine, tmp_path: Path, field: str, value: Any
+) -> None:
+    path = write(tmp_path / "r.jsonl", {field: value, "document": POPE, "reply": "yes"})
+    result = uwt_eval("score", "pope", "--observations", path, "--out", tmp_path)
+    assert result.code == 2
+    assert f"line 1: '{field}' is {value!r}, expected" in result.err
+
+
+def test_lines_with_and_without_ids_are_refused(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    questions = write(tmp_path / "q.jsonl", POPE, POPE)
+    path = write(tmp_path / "r.jsonl", {"doc_id": 1, "resps": "yes"}, {"resps": "no"})
+    words = ("score", "pope", "--observations", path, "--questions", questions)
+    result = uwt_eval(*words, "--out", tmp_path)
+    assert result.code == 2
+    assert "line 2: named by its place, lines before it by doc_id" in result.err
+
+
 def test_unparsed_options_fail_and_are_reported_both_ways(
     uwt_eval: CommandLine, tmp_path: Path
 ) -> None:
