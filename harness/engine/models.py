@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from annotated_types import Ge, Le
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    create_model,
+)
 
 from harness.interfaces import INTERFACES, Argument, Model, offers
 from harness.interfaces.errors import UserError, first_line
@@ -80,31 +88,51 @@ class ModelChoice:
 
     def _refused(self, error: ErrorDetails, options: type[BaseModel], argument: str | None) -> str:
         """One line about the first option that cannot be."""
-        name = str(error["loc"][0])
-        if error["type"] == "missing":
+        name, *within = map(str, error["loc"])
+        if error["type"] == "missing" and not within:
             form = f":{name.upper()}" if name == argument else f"?{name}=…"
             about = description_of(options.model_fields[name]).rstrip(".")
             line = f"model {self.name!r} needs {name!r}: --model {self.name}{form}"
             return f"{line} ({about})" if about else line
         reason = error["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
         reason = reason.partition(", unable to parse")[0]
+        reason = f"lacks {within[-1]!r}" if error["type"] == "missing" else reason
         if name == argument:
             return f"{self.name}:{self.argument}: {name} {reason}"
         return f"{self.name}: {name}={self.options[name]} {reason}"
 
 
+def _from_text(text: str, read: ValidatorFunctionWrapHandler) -> Any:
+    """What a text says of the option's type: as it is, or as the JSON of a list or a table."""
+    try:
+        return read(text)
+    except ValidationError as error:
+        try:
+            value = None if text == "none" else json.loads(text)
+        except ValueError:
+            raise error from None
+        if isinstance(found := read(value), bool) or not isinstance(value, bool):
+            return found
+        raise  # Where a number is asked for, pydantic takes true for 1.
+
+
 def options_of(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
     """Make a pydantic model of the parameters of a plug-in's constructor.
 
+    A text stands for anything that pydantic makes of it, or of the JSON that it is: `[1, 2]`.
+
     Raises:
-        UserError: The annotations of its parameters cannot be read.
+        UserError: The annotations of its parameters cannot be read, or one cannot be given.
     """
     try:
         parameters = inspect.signature(factory, eval_str=True).parameters.values()
         extra = any(each.kind is each.VAR_KEYWORD for each in parameters)
         fields: dict[str, Any] = {
             each.name: (
-                str if each.annotation is each.empty else each.annotation,
+                Annotated[
+                    str if each.annotation is each.empty else each.annotation,
+                    WrapValidator(_from_text),
+                ],
                 ... if each.default is each.empty else each.default,
             )
             for each in parameters
@@ -115,12 +143,19 @@ def options_of(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
             arbitrary_types_allowed=True,
             protected_namespaces=(),
         )
-        return create_model(f"options of {name}", __config__=config, **fields)
+        options = create_model(f"options of {name}", __config__=config, **fields)
     except Exception as error:
         # Annotations are a plug-in's own code too, and what is built in may have no signature.
         raise UserError(
             f"model {name!r}: its options have no types: {first_line(error)}"
         ) from error
+    for each in parameters:
+        if each.kind is each.POSITIONAL_ONLY:
+            raise UserError(f"model {name!r}: {each.name!r} is positional only: options have names")
+    marked = [key for key, field in options.model_fields.items() if Argument in field.metadata]
+    if len(marked) > 1:
+        raise UserError(f"model {name!r} marks {' and '.join(marked)} as its one Argument")
+    return options
 
 
 def argument_of(options: type[BaseModel]) -> str | None:

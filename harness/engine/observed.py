@@ -168,7 +168,7 @@ def score_file(
             raise UserError(f"{path}: there is no such file")
     if images is not None and not images.is_dir():
         raise UserError(f"--images {images}: there is no such folder")
-    settings: Protocol = plugin.protocol(protocol or plugin.spec.protocols[0])
+    settings: Protocol = plugin.protocol(plugin.spec.protocols[0] if protocol is None else protocol)
     rows = plugin.read_observations(observations, settings, questions)
     digest = DigestCache().of_file(observations)
     # A label names one model behind several files, so that its results share a row in tables.

@@ -24,7 +24,7 @@ from harness.interfaces import (
     Task,
     TaskData,
 )
-from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.errors import Unavailable, UserError, first_line
 from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS
 from harness.interfaces.types import ModelCard, Protocol, Record, Sample, Stage, digest_of
 
@@ -189,8 +189,22 @@ def resolve(request: RunRequest) -> tuple[Task, Model, Protocol, Sequence[str]]:
     choice = ModelChoice.parse(request.model)
     model = choice.build()
     require(model, choice.name, task.spec.interfaces, task.spec.name)
-    own = getattr(model, "protocols", {}).get(task.spec.name, task.spec.protocols[0])
-    return task, model, task.protocol(request.protocol or own), keys
+    protocol = request.protocol
+    if protocol is None:
+        protocol = _own_protocol(model, choice.name, task)
+    return task, model, task.protocol(protocol), keys
+
+
+def _own_protocol(model: Model, name: str, task: Task) -> str:
+    """The protocol that the model takes for the task, or else the task's first."""
+    try:
+        own = getattr(model, "protocols", {}).get(task.spec.name, task.spec.protocols[0])
+        if isinstance(own, str):
+            return own
+        reason = f"{own!r} is no name of one"
+    except (Exception, SystemExit) as error:  # A plug-in's own code: it may raise anything.
+        reason = f"no mapping of tasks to names ({first_line(error)})"
+    raise UserError(f"model {name!r} has no protocol for {task.spec.name!r}: {reason}")
 
 
 def make_plan(

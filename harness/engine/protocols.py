@@ -35,13 +35,16 @@ def load(name: str, folder: Path, spec: TaskSpec) -> Protocol:
         UserError: Unknown name, unreadable file, no settings for this kind of task, or a section,
             setting or value that its family of tasks does not know.
     """
-    path = Path(name) if name.endswith(".toml") else folder / f"{name}.toml"
-    if not path.is_file():
-        hint = did_you_mean(name, spec.protocols)
+    path, hint = Path(name), did_you_mean(name, spec.protocols)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise UserError(f"protocol file {path}: there is no such file")
+    elif not name or path.name != name:
+        raise UserError(f"protocol {name!r} is no name, and no file that ends in .toml: {hint}")
+    elif not (path := folder / f"{name}.toml").is_file():
         raise UserError(f"unknown protocol {name!r} for task {spec.name!r}: {hint}")
     file = _File(path)
     if spec.kind not in file.kinds:
-        hint = did_you_mean(name, spec.protocols)
         raise UserError(f"protocol {name!r} says nothing about {spec.kind!r} tasks: {hint}")
     typed = file.checked(spec.kind, spec.name)
     file.check_others(spec)

@@ -7,14 +7,19 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time
-from typing import Any, Self, TypeVar, get_args
+from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import did_you_mean
 from harness.interfaces.types import Protocol, Record, Stage
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+"""A number of things or of pixels; above a million memory or patience ends before the work does."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""NumPy's legacy generators take no larger one."""
 
 
 class ProtocolSettings(Record):

@@ -18,11 +18,15 @@ from harness.interfaces.errors import UserError, first_line
 T = TypeVar("T")
 A = TypeVar("A")
 
+_LISTED = 40
+"""Known names up to which all are listed where none is like an unknown one."""
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the nearest known names, or all of them."""
+    """The end of an error about an unknown name: the nearest known names, or all where few are."""
     choices = sorted(known)
-    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+    cutoff = 0.5 if len(choices) <= _LISTED else 0.0
+    near = difflib.get_close_matches(name, choices, n=3, cutoff=cutoff)
     if near:
         return f"did you mean {' or '.join(repr(choice) for choice in near)}?"
     return f"known: {', '.join(choices) or 'none'}"
@@ -132,12 +136,16 @@ class Registry(Generic[T]):
         """Decorator for `--plugin` files: offer the decorated object under `name`.
 
         Raises:
-            UserError: the name could not be written on the command line.
+            UserError: the name could not be written on the command line, or is taken.
         """
         if not isinstance(name, str) or not name or set(":?,") & set(name):
             raise UserError(f"{self.noun} {name!r}: a name is a text without ':', '?' and ','")
 
         def keep(plugin: T) -> T:
+            if name in self._entry_points():
+                mine = f"{self.noun} {name!r} ({getattr(plugin, '__qualname__', repr(plugin))})"
+                taken = _origin(self._entry_points()[name])
+                raise UserError(f"{mine}: the name belongs to {taken}, take another")
             self._registered[name] = plugin
             return plugin
 
@@ -257,7 +265,8 @@ def load_plugin(path: Path) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise UserError(f"--plugin {path}: {first_line(error)}") from error
+        reason = str(error) if isinstance(error, UserError) else first_line(error)
+        raise UserError(f"--plugin {path}: {reason}") from error
     _LOADED.append(path)
 
 

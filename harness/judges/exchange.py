@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
+from harness.interfaces.protocols import Count
 from harness.interfaces.types import Record
 
 
@@ -19,7 +20,7 @@ class JudgeSettings(Record):
     """Name in the registry `JUDGES`."""
     model: str
     """As the endpoint calls it; a dated snapshot where there is one."""
-    max_tokens: int = Field(ge=1)
+    max_tokens: Count
     """Longest reply, in tokens."""
     temperature: float | None = None
     """Not sent where None: the endpoint's own default holds."""

@@ -7,10 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from harness.data.images import DecodeRule
-from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.protocols import Count, ProtocolSettings, Seed
 from harness.interfaces.types import Record, Stage
-
-Positive = Annotated[int, Field(ge=1)]
 
 
 class Ssim(Record):
@@ -51,8 +49,8 @@ class BatchMeans(Record):
     """Means of batch means, laid out as the authors launched them whatever this machine has."""
 
     rule: Literal["batch-means"]
-    batch_size: Positive
-    world_size: Positive
+    batch_size: Count
+    world_size: Count
 
 
 class Inception(Record):
@@ -64,7 +62,7 @@ class Inception(Record):
     """SHA-256 of the file; the one network that FID is about."""
     input: Annotated[Literal["adm", "torch-fidelity", "wetok", "clean"], Stage.OBSERVE]
     """The rule that makes the network's input; `harness.metrics.inception` has them."""
-    min_samples: Annotated[int, Field(ge=2), Stage.SCORE]
+    min_samples: Annotated[Count, Field(ge=2), Stage.SCORE]
     """Images below which Fréchet distances are withheld."""
 
 
@@ -83,16 +81,16 @@ class InceptionScore(Record):
 class Kid(Record):
     """Kernel Inception Distance over random subsets."""
 
-    subsets: Positive
-    subset_size: Annotated[int, Field(ge=2)]
-    seed: Annotated[int, Field(ge=0)]
+    subsets: Count
+    subset_size: Annotated[Count, Field(ge=2)]
+    seed: Seed
 
 
 class Manifolds(Record):
     """Precision, recall, density and coverage."""
 
     features: Literal["pool3"]
-    k: Positive
+    k: Count
     """Neighbours whose distance is a ball's radius."""
     precision: Literal["float32", "adm-fp16"]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.protocols import Count, ProtocolSettings
 from harness.interfaces.types import Record, Stage
 
 Quirks = Literal["official", "fixed"]
@@ -30,7 +30,7 @@ class TransformersVqa(Record):
     """A model that chats, or one that was trained to answer questions only."""
     question: str = Field(pattern=r"\{question\}")
     """What is asked, with '{question}' in the question's place."""
-    max_new_tokens: int = Field(ge=1)
+    max_new_tokens: Count
 
 
 class PluginVqa(Record):
@@ -41,7 +41,7 @@ class PluginVqa(Record):
     """As `--model` takes it."""
     question: str = Field(pattern=r"\{question\}")
     """What is asked, with '{question}' in the question's place."""
-    max_new_tokens: int = Field(ge=1)
+    max_new_tokens: Count
 
 
 Vqa = ElsewhereVqa | TransformersVqa | PluginVqa

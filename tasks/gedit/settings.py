@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.data.images import DecodeRule
-from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.protocols import Count, ProtocolSettings
 from harness.interfaces.types import Record, Stage
 from harness.judges import JudgeSettings
 
@@ -16,9 +16,9 @@ from harness.judges import JudgeSettings
 class InputSize(Record):
     """How large originals are when a model edits them."""
 
-    area: int = Field(ge=1)
+    area: int = Field(ge=1, le=2**28)
     """Pixels to aim at."""
-    multiple: int = Field(ge=1)
+    multiple: Count
     """What both sides are multiples of, in pixels."""
     kernel: Literal["pil-bicubic"]
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import model_validator
 
 from harness.data.images import DecodeRule
+from harness.interfaces.protocols import Count
 from harness.interfaces.types import Stage
-from harness.metrics.settings import Positive, SetMeasures, TappedInception
+from harness.metrics.settings import SetMeasures, TappedInception
 
 if TYPE_CHECKING:
     from harness.interfaces import ClassToImage
@@ -39,11 +40,11 @@ class GenSettings(SetMeasures):
 
     decode: Annotated[DecodeRule, Stage.OBSERVE]
     """How a reference that is a folder of image files is decoded."""
-    classes: Annotated[Positive, Stage.GENERATE]
+    classes: Annotated[Count, Stage.GENERATE]
     """Classes that are drawn, from 0."""
     class_names: Annotated[tuple[str, ...], Stage.GENERATE] = ()
     """Their names; empty for ImageNet's classes."""
-    samples_per_class: Annotated[Positive, Stage.GENERATE]
+    samples_per_class: Annotated[Count, Stage.GENERATE]
     """Images of each."""
     order: Annotated[Literal["cycle", "sorted"], Stage.GENERATE]
     """'cycle' draws one image of every class, then the next of every class; 'sorted' all of a class

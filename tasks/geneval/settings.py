@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.protocols import Count, ProtocolSettings
 from harness.interfaces.types import Record, Stage
 
 
@@ -53,7 +53,7 @@ class Rules(Record):
     """A detection counts above this score."""
     counting_threshold: float = Field(ge=0, le=1)
     """The same for prompts of the counting task."""
-    max_objects: int = Field(ge=1)
+    max_objects: Count
     """Detections kept of one class, best first."""
     max_overlap: float = Field(ge=0, le=1)
     """Overlap (IoU) from which the weaker of two detections is dropped; none is at 1."""
@@ -64,7 +64,7 @@ class Rules(Record):
 class GenEvalSettings(ProtocolSettings):
     """What GenEval reads of a protocol."""
 
-    images_per_prompt: Annotated[int, Field(ge=1), Stage.GENERATE]
+    images_per_prompt: Annotated[Count, Stage.GENERATE]
     uint8: Annotated[Literal["round"], Stage.GENERATE]
     """How float images become 8-bit: rounded to the nearest level."""
     rules: Annotated[Rules, Stage.OBSERVE]

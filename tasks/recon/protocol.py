@@ -10,24 +10,25 @@ from pydantic import model_validator
 
 from harness.data.images import DecodeRule
 from harness.interfaces.errors import DecodeError
+from harness.interfaces.protocols import Count
 from harness.interfaces.types import Record, Stage
-from harness.metrics.settings import PairMeasures, Positive, SetMeasures, TappedInception
+from harness.metrics.settings import PairMeasures, SetMeasures, TappedInception
 
 
 class Geometry(Record):
     """Which pixels are evaluated: a resized centre crop, or the image as it is."""
 
-    resize: Positive | None = None
+    resize: Count | None = None
     """Shorter side after resizing; the longer is truncated to whole pixels."""
     kernel: Literal["pil-bilinear"] = "pil-bilinear"
     """Pillow's bilinear, which antialiases."""
-    crop: Positive | None = None
+    crop: Count | None = None
     """Side of the centre crop."""
-    min_side: Positive = 1
+    min_side: Count = 1
     """Images with a smaller side cannot be evaluated."""
-    pad: Positive = 32
+    pad: Count = 32
     """Multiple that `max_padded_side` is measured after."""
-    max_padded_side: Positive | None = None
+    max_padded_side: Count | None = None
     """Images with a larger padded side are not part of the evaluation."""
 
     @model_validator(mode="after")

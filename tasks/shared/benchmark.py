@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
-
 from harness.interfaces.errors import UserError
-from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.protocols import Count, ProtocolSettings
 from harness.interfaces.types import Protocol, Stage, TaskSpec, digest_of
 from tasks.shared.task import FiledTask
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 class PromptSettings(ProtocolSettings):
     """What such a benchmark reads of a protocol."""
 
-    images_per_prompt: Annotated[int, Field(ge=1), Stage.GENERATE]
+    images_per_prompt: Annotated[Count, Stage.GENERATE]
     uint8: Annotated[Literal["round"], Stage.GENERATE]
     """How float images become 8-bit: rounded to the nearest level."""
 

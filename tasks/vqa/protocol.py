@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.interfaces.errors import UserError
-from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.protocols import Count, ProtocolSettings, Seed
 from harness.interfaces.types import Record, Stage
 
 PACKAGE = "lmms_eval"
@@ -19,10 +19,10 @@ EXTRA = 'pip install "uwt-eval[vqa]"'
 class Seeds(Record):
     """Seeds of lmms-eval's random number generators; MMMU's scorer draws from the first."""
 
-    random: int
-    numpy: int
-    torch: int
-    fewshot: int
+    random: Seed
+    numpy: Seed
+    torch: Seed
+    fewshot: Seed
 
 
 class VqaSettings(ProtocolSettings):
@@ -33,9 +33,9 @@ class VqaSettings(ProtocolSettings):
     lmms_task: Annotated[str, Stage.GENERATE]
     """The suite's name there."""
     decoding: Annotated[Literal["greedy"], Stage.GENERATE]
-    max_new_tokens: Annotated[int, Field(ge=1), Stage.GENERATE]
+    max_new_tokens: Annotated[Count, Stage.GENERATE]
     """Longest reply in tokens, where lmms-eval's task file says nothing."""
-    reply_limit: Annotated[int, Field(ge=1), Stage.GENERATE]
+    reply_limit: Annotated[Count, Stage.GENERATE]
     """Characters at which a longer reply is cut."""
     seeds: Annotated[Seeds, Stage.GENERATE]
     headline: Annotated[str, Stage.SCORE] = ""

@@ -53,6 +53,12 @@ def test_show_as_json(uwt_eval: CommandLine) -> None:
     assert not any(setting["differs"] for setting in facts["settings"])
 
 
+def test_unknown_name_gives_the_nearest_names_alone(uwt_eval: CommandLine) -> None:
+    result = uwt_eval("show", "nosuch")
+    assert result.code == 2
+    assert len(result.err) < 200
+
+
 def test_unknown_name_suggests_presets_too(uwt_eval: CommandLine) -> None:
     result = uwt_eval("show", "tabel16")
     assert result.code == 2

@@ -40,7 +40,7 @@ Scale = Annotated[
     Field(ge=0, allow_inf_nan=False),
     "Weight of classifier-free guidance, at its largest; 1 is none.",
 ]
-Steps = Annotated[int, Field(ge=1), "Noisy diffusion steps a token."]
+Steps = Annotated[int, Field(ge=1, le=100_000), "Noisy diffusion steps a token."]
 Schedule = Annotated[
     str,
     "Of guidance: linear grows from none over the tokens, as released; constant; interval:0.2-0.8 "

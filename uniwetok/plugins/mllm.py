@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 
 Scale = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Steps = Annotated[int, Field(ge=1), "Noisy diffusion steps for each step of an image."]
+Steps = Annotated[int, Field(ge=1, le=100_000), "Noisy diffusion steps for each step of an image."]
 Side = Annotated[
-    int, Field(ge=1), "Of the images, in pixels; a multiple of 32, 64 or 128 by the model."
+    int,
+    Field(ge=1, le=65_536),
+    "Of the images, in pixels; a multiple of 32, 64 or 128 by the model.",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -47,6 +47,34 @@ class Demanding:
     scale: float
 
 
+@dataclass(frozen=True)
+class Box:
+    """Something with fields."""
+
+    left: int
+    top: int = 0
+
+
+@dataclass(eq=False)
+class Rich:
+    """A model whose options are more than words and numbers."""
+
+    sides: list[int] = field(default_factory=list)
+    pair: tuple[int, float] | None = None
+    scales: dict[str, float] | None = None
+    box: Box | None = None
+    level: Literal[1, 2] = 1
+    most: int | None = 3
+
+
+def two_arguments(a: Annotated[str, Argument], b: Annotated[str, Argument]) -> None:
+    """A factory that cannot say which stands after the colon."""
+
+
+def by_place(a: int, /, b: int = 1) -> None:
+    """A factory that takes an option by its place alone."""
+
+
 def takes_anything(**options: str) -> dict[str, str]:
     """A factory that checks its options itself."""
     return options
@@ -80,6 +108,9 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
         "configurable": Configurable,
         "demanding": Demanding,
         "anything": takes_anything,
+        "rich": Rich,
+        "two-arguments": two_arguments,
+        "by-place": by_place,
         "untyped": untyped,
         "mistyped": mistyped,
         "built-in": type,
@@ -126,6 +157,22 @@ def test_absent_argument_is_not_passed() -> None:
     assert model.given == (None, "float32", True, 50)
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("[1, 2]", "sides", [1, 2]),
+        ("[1, 0.5]", "pair", (1, 0.5)),
+        ('{"a": 1}', "scales", {"a": 1.0}),
+        ('{"left": 4}', "box", Box(4)),
+        ("2", "level", 2),
+        ("none", "most", None),
+        ("null", "most", None),
+    ],
+)
+def test_options_that_are_no_words_are_written_as_json(text: str, name: str, value: object) -> None:
+    assert getattr(ModelChoice.parse(f"rich?{name}={text}").build(), name) == value
+
+
 def test_unknown_option_suggests_the_known_ones() -> None:
     with pytest.raises(
         UserError, match="'configurable' has no option 'dtyp': did you mean 'dtype'"
@@ -154,6 +201,13 @@ def test_argument_is_not_an_option() -> None:
         ("demanding:here", "model 'demanding' needs 'scale': --model demanding?scale=…"),
         ("untyped?a=1", "model 'untyped': its options have no types: NameError"),
         ("mistyped?a=1", "model 'mistyped': its options have no types: AttributeError"),
+        ("two-arguments:x", "model 'two-arguments' marks a and b as its one Argument"),
+        ("by-place?a=1", "model 'by-place': 'a' is positional only: options have names"),
+        ("rich?sides=1,2", "rich: sides=1,2 must be a valid list"),
+        ("rich?level=3", "rich: level=3 must be 1 or 2"),
+        ("rich?most=true", "rich: most=true must be a valid integer"),
+        ("rich?most=1.5", "rich: most=1.5 must be a valid integer"),
+        ('rich?box={"top":1}', "rich: box={\"top\":1} lacks 'left'"),
         ("built-in", "model 'built-in': its options have no types: ValueError: no signature"),
     ],
 )

@@ -13,7 +13,7 @@ from harness.engine.plan import Plan, make_plan, resolve_device, run_id
 from harness.engine.world import World
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ModelCard
-from tests.harness.toys import Control, request
+from tests.harness.toys import Control, ToyTokenizer, request
 
 
 def plan(tiles: Path, **changes: Any) -> Plan:
@@ -105,6 +105,7 @@ def test_sample_keeps_its_key_and_seed_in_a_smaller_choice(tiles: Path, control:
         ({"task": "imagenet-recn"}, "unknown task 'imagenet-recn': did you mean"),
         ({"model": "webpp"}, "unknown model 'webpp'"),
         ({"protocol": "exakt"}, "unknown protocol 'exakt'"),
+        ({"protocol": ""}, "protocol '' is no name, and no file that ends in .toml: known: "),
         ({"metrics": ("psnr", "sim")}, "unknown metric 'sim': did you mean 'ssim'"),
         ({"limit": 0}, "--limit 0: must be at least 1"),
         ({"limit": -3}, "--limit -3: must be at least 1"),
@@ -122,6 +123,25 @@ def test_bad_requests_are_refused(
         plan(tiles, **changes)
     assert text in str(raised.value)
     assert not (tiles.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("own", "text"),
+    [
+        (3, "no mapping of tasks to names (AttributeError: 'int' object has no attribute 'get')"),
+        ({"imagenet-recon-native": 3}, "3 is no name of one"),
+        (property(lambda _: 1 / 0), "no mapping of tasks to names (ZeroDivisionError: division"),
+    ],
+    ids=repr,
+)
+def test_a_models_protocols_that_are_none_are_one_line(
+    own: object, text: str, tiles: Path, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ToyTokenizer, "protocols", own, raising=False)
+    with pytest.raises(UserError) as raised:
+        plan(tiles, protocol=None)
+    said = f"model 'toy' has no protocol for 'imagenet-recon-native': {text}"
+    assert str(raised.value).startswith(said)
 
 
 def test_data_of_which_nothing_is_evaluated_is_refused(tiles: Path, control: Control) -> None:

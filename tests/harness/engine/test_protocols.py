@@ -135,10 +135,22 @@ def test_title_defaults_to_the_name(folder: Path) -> None:
     assert (protocol.title, protocol.description) == ("bare", "")
 
 
-@pytest.mark.parametrize("name", ["mien", "mien.toml", "gone/mine.toml"])
-def test_unknown_name_suggests(folder: Path, name: str) -> None:
-    with pytest.raises(UserError, match=f"unknown protocol '{name}' for task 'imagenet-recon'"):
+def test_unknown_name_suggests(folder: Path) -> None:
+    said = "unknown protocol 'mien' for task 'imagenet-recon': did you mean 'mine'"
+    with pytest.raises(UserError, match=said):
+        protocols.load("mien", folder, spec())
+
+
+@pytest.mark.parametrize("name", ["mien.toml", "gone/mine.toml"])
+def test_a_file_that_is_not_there_is_said_to_be_missing(folder: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"protocol file {name}: there is no such file"):
         protocols.load(name, folder, spec())
+
+
+@pytest.mark.parametrize("name", ["", "../mine", "protocols/mine", "/mine"])
+def test_what_is_no_name_and_no_file_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"protocol '{name}' is no name, and no file that ends in"):
+        protocols.load(name, folder / "protocols", spec())
 
 
 def test_malformed_file_is_named(folder: Path) -> None:
@@ -176,6 +188,8 @@ def test_absent_kind_is_named(folder: Path) -> None:
          "'geometry.crop' cannot be '256': input should be a valid integer"),
         ("crop = 256", "crop = 0", "[kind.recon] for 'recon' tasks: protocol setting "
          "'geometry.crop' cannot be 0: input should be greater than or equal to 1"),
+        ("crop = 256", "crop = 1000000000000", "[kind.recon] for 'recon' tasks: protocol setting "
+         "'geometry.crop' cannot be 1000000000000: input should be less than or equal to 1000000"),
         ("batch_size = 125", "batch_size = -1", "[task.coco-recon] for 'recon' tasks: protocol "
          "setting 'averaging.batch_size' cannot be -1"),
         ("min_side = 64", "min_size = 64", "[kind.recon-native] for 'recon-native' tasks: protocol "

@@ -49,6 +49,11 @@ def test_all_names_are_listed_where_none_is_near() -> None:
     assert did_you_mean("zzz", []) == "known: none"
 
 
+def test_only_the_nearest_of_many_names_are_listed() -> None:
+    many = [f"model-{number:03}" for number in range(100)]
+    assert did_you_mean("zzz", many).count("model-") == 3
+
+
 def test_listing_imports_nothing(registry: Registry[object]) -> None:
     assert registry.names() == ["no-attribute", "no-module", "sound"]
     assert "no-module" in registry
@@ -82,11 +87,11 @@ def test_unknown_name_suggests(registry: Registry[object]) -> None:
         registry.get("sond")
 
 
-def test_registered_plugin_wins_over_an_entry_point(registry: Registry[object]) -> None:
+def test_a_plug_in_file_adds_names(registry: Registry[object]) -> None:
     mine = object()
-    assert registry.register("sound")(mine) is mine
-    assert registry.get("sound") is mine
-    assert registry.names().count("sound") == 1
+    assert registry.register("sounder")(mine) is mine
+    assert registry.get("sounder") is mine
+    assert registry.names().count("sounder") == 1
 
 
 @pytest.mark.parametrize("kind", [TASKS, MODELS, METRICS, EXTRACTORS], ids=lambda kind: kind.noun)
@@ -113,6 +118,22 @@ def test_plugin_file_registers_a_model(own_models: None, tmp_path: Path) -> None
     )
     load_plugin(path)
     assert MODELS.get("mine")(scale="2").scale == "2"
+
+
+def test_a_plug_in_file_cannot_take_a_name_that_is_ours(own_models: None, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from harness.interfaces.registry import MODELS\n"
+        "@MODELS.register('webp')\n"
+        "class Mine: pass\n"
+    )
+    with pytest.raises(UserError) as raised:
+        load_plugin(path)
+    assert str(raised.value) == (
+        f"--plugin {path}: model 'webp' (Mine): the name belongs to uwt-eval "
+        "(harness.baselines.codecs:WebP), take another"
+    )
+    assert MODELS.get("webp").__module__ == "harness.baselines.codecs"
 
 
 def test_missing_plugin_file_is_named(tmp_path: Path) -> None:
