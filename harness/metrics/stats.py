@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.interfaces.errors import UserError
+from harness.interfaces.types import MetricValue
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -29,6 +30,12 @@ class Interval(NamedTuple):
     low: float | None
     high: float | None
     method: str
+
+    def around(self, value: float, n: int, note: str = "") -> MetricValue:
+        """A figure of `n` samples with this interval."""
+        return MetricValue(
+            value=value, ci_low=self.low, ci_high=self.high, n=n, method=self.method, note=note
+        )
 
 
 NO_INTERVAL = Interval(None, None, "")
@@ -69,6 +76,14 @@ def mean_interval(
 def _weighted_mean(values: np.ndarray, weights: np.ndarray, axis: int = -1) -> np.ndarray:
     product: np.ndarray = (values * weights).sum(axis=axis) / weights.sum(axis=axis)
     return product
+
+
+def wilson(right: int, n: int) -> Interval:
+    """Wilson's interval of the share of `right` among `n` trials."""
+    from scipy.stats import binomtest
+
+    found = binomtest(right, n).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(float(found.low), float(found.high), "Wilson")
 
 
 def psnr_of_mean_error(psnr: np.ndarray, pixels: np.ndarray, seed: int) -> tuple[float, Interval]:

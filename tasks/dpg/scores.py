@@ -51,15 +51,9 @@ class Overall(_Counted):
         rows = observations.samples[own]
         means = rows.groupby(prompts_of(samples["id"][own]), sort=False)["dpg"].mean()
         prompts = means.to_numpy(np.float64)
-        low, high, method = stats.mean_interval(100 * prompts, observations.seed)
-        return MetricValue(
-            value=100 * float(prompts.mean()),
-            ci_low=low,
-            ci_high=high,
-            n=len(rows),
-            method=method.replace("samples", "prompts"),
-            note=self.note(samples),
-        )
+        found = stats.mean_interval(100 * prompts, observations.seed)
+        interval = found._replace(method=found.method.replace("samples", "prompts"))
+        return interval.around(100 * float(prompts.mean()), len(rows), self.note(samples))
 
     def of_samples(
         self, samples: Samples, settings: Mapping[str, Any]

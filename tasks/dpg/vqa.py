@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from harness.data.digests import DigestCache
 from harness.engine.models import ModelChoice, require
@@ -12,7 +12,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.observing import Once
 from harness.interfaces.types import digest_of
 from tasks.dpg.settings import PluginVqa, TransformersVqa
-from tasks.shared.networks import building, locate
+from tasks.shared.networks import LazyModel, building, locate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,20 +20,7 @@ if TYPE_CHECKING:
 _QUESTIONS_A_BATCH = 16
 
 
-class Vqa(Protocol):
-    """Answers questions about one picture."""
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """What the answers depend on beside the protocol."""
-        ...
-
-    def __call__(self, image: np.ndarray, questions: Sequence[str]) -> list[str]:
-        """An answer to each question about an uint8 RGB picture (H, W, 3)."""
-        ...
-
-
-def open_vqa(settings: TransformersVqa | PluginVqa, device: str) -> Vqa:
+def open_vqa(settings: TransformersVqa | PluginVqa, device: str) -> _Plugin | _Transformers:
     """Find the model; it is built when it is first asked.
 
     Raises:
@@ -46,30 +33,27 @@ def open_vqa(settings: TransformersVqa | PluginVqa, device: str) -> Vqa:
 
 
 class _Plugin:
+    """Any model plug-in that answers questions."""
+
     def __init__(self, settings: PluginVqa, device: str) -> None:
+        model: Any = ModelChoice.parse(settings.model).build()
+        require(model, settings.model, ("MultimodalLM",), "protocol setting 'vqa.model'")
+        self.identity = {"model": model.card.digest}
         self._settings = settings
-        self._device = device
-        self._model: Any = ModelChoice.parse(settings.model).build()
-        require(self._model, settings.model, ("MultimodalLM",), "protocol setting 'vqa.model'")
-        self._loaded = Once(self._load)
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        return {"model": self._model.card.digest}
-
-    def _load(self) -> Any:
-        self._model.load(self._device)
-        return self._model
+        self._model = LazyModel(model, device)
 
     def __call__(self, image: np.ndarray, questions: Sequence[str]) -> list[str]:
+        """An answer to each question about an uint8 RGB picture (H, W, 3)."""
         asked = [
             Question(self._settings.question.format(question=text), (image,)) for text in questions
         ]
-        replies = self._loaded().reply(asked, max_new_tokens=self._settings.max_new_tokens)
+        replies = self._model.reply(asked, max_new_tokens=self._settings.max_new_tokens)
         return [str(reply).strip() for reply in replies]
 
 
 class _Transformers:
+    """A model of transformers."""
+
     def __init__(self, settings: TransformersVqa, device: str) -> None:
         self._settings = settings
         self._device = device
@@ -78,14 +62,12 @@ class _Transformers:
         if not weights:
             raise UserError(f"protocol setting 'vqa.model': {self._folder} has no .safetensors")
         cache = DigestCache()
-        self._digest = digest_of([[path.name, cache.of_file(path)] for path in weights])
+        digest = digest_of([[path.name, cache.of_file(path)] for path in weights])
+        self.identity = {"weights": digest}
         self._built = Once(self._build)
 
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        return {"weights": self._digest}
-
     def __call__(self, image: np.ndarray, questions: Sequence[str]) -> list[str]:
+        """An answer to each question about an uint8 RGB picture (H, W, 3)."""
         answers: list[str] = []
         for start in range(0, len(questions), _QUESTIONS_A_BATCH):
             some = questions[start : start + _QUESTIONS_A_BATCH]

@@ -45,16 +45,10 @@ class GroupMacroMean:
             raise Unavailable("no sample was judged")
         values = rows[self._score].to_numpy(np.float64)[kept]
         groups = rows["group"].to_numpy(object)[kept]
-        low, high, method = _interval(values, groups, observations.seed)
         judgings = self._judgings(observations)[kept]
         notes = [self._missing_groups(groups), _repeats(judgings, groups)]
-        return MetricValue(
-            value=macro_mean(values, groups),
-            ci_low=low,
-            ci_high=high,
-            n=len(values),
-            method=method,
-            note="; ".join(filter(None, notes)),
+        return _interval(values, groups, observations.seed).around(
+            macro_mean(values, groups), len(values), "; ".join(filter(None, notes))
         )
 
     def of_samples(

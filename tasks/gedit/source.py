@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from harness.data.settings import read_settings
 from harness.interfaces.errors import DecodeError, UserError
@@ -15,22 +15,6 @@ from tasks.shared.jsonl import read_objects
 JUDGED, GIVEN = "input_image", "input_image_raw"
 """Columns: the original that edits are compared with, and the one that a model is given."""
 _COLUMNS = ("task_type", "instruction_language", "key", "instruction", "Intersection_exist")
-
-
-class Table(Protocol):
-    """The rows of a copy of the data, with random access to their images."""
-
-    def texts(self) -> Sequence[Mapping[str, Any]]:
-        """Every row without its images."""
-        ...
-
-    def place(self, row: int, column: str) -> tuple[Path, str]:
-        """The file that holds an image, and the part of it."""
-        ...
-
-    def read(self, row: int, column: str) -> bytes:
-        """An encoded image; raise `DecodeError` where it cannot be read."""
-        ...
 
 
 class GEditSource:
@@ -45,7 +29,7 @@ class GEditSource:
         UserError: A row is not as it should be, or no row is of that language.
     """
 
-    def __init__(self, table: Table, language: str, where: str) -> None:
+    def __init__(self, table: HuggingFaceTable | FolderTable, language: str, where: str) -> None:
         self._table = table
         self.edits: dict[str, Edit] = {}
         others = set()

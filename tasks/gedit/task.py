@@ -57,51 +57,32 @@ class GEditTask(FiledTask):
         conclude(root, rows, self.spec.title, instructions)
 
 
-def _spec(name: str, title: str, dataset: str, *groups: str) -> TaskSpec:
-    return TaskSpec(
+def _task(name: str, title: str, dataset: str, language: str | None) -> GEditTask:
+    figures = ("semantics", "quality", "gedit_overall")
+    spec = TaskSpec(
         name=name,
         version=2,
-        title=title,
+        title=f"GEdit-Bench: {title}",
         kind="edit",
         interface=("ImageEditor", "ImageFiles"),
-        dataset=dataset,
+        dataset=f"GEdit-Bench's 606 edits {dataset}",
         layout=LAYOUT,
-        metrics=(
-            "semantics",
-            "quality",
-            "gedit_overall",
-            "semantics_intersection",
-            "quality_intersection",
-            "gedit_overall_intersection",
-        ),
+        metrics=(*figures, *(f"{figure}_intersection" for figure in figures)),
         protocols=("gedit", "gedit-official"),
-        groups=groups,
+        groups=("table13",) if language else (),
     )
+    return GEditTask(spec, language)
 
 
-GEDIT_EN = GEditTask(
-    _spec(
-        "gedit-en",
-        "GEdit-Bench: images edited as English instructions say",
-        "GEdit-Bench's 606 edits asked for in English",
-        "table13",
-    ),
-    language="en",
+GEDIT_EN, GEDIT_CN = (
+    _task(
+        f"gedit-{code}",
+        f"images edited as {language} instructions say",
+        f"asked for in {language}",
+        code,
+    )
+    for code, language in (("en", "English"), ("cn", "Chinese"))
 )
-GEDIT_CN = GEditTask(
-    _spec(
-        "gedit-cn",
-        "GEdit-Bench: images edited as Chinese instructions say",
-        "GEdit-Bench's 606 edits asked for in Chinese",
-        "table13",
-    ),
-    language="cn",
-)
-GEDIT = GEditTask(
-    _spec(
-        "gedit",
-        "GEdit-Bench: a file of judgements in one language",
-        "GEdit-Bench's 606 edits of one language, judged elsewhere",
-    ),
-    language=None,
+GEDIT = _task(
+    "gedit", "a file of judgements in one language", "of one language, judged elsewhere", None
 )

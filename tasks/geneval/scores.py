@@ -62,21 +62,19 @@ class Overall(PromptMean):
             n += len(correct)
         # A task with one prompt says nothing of how prompts differ.
         known = all(len(resampled) for resampled in means)
-        low, high, method = stats.percentiles(
-            np.mean(means, axis=0) if known else np.empty(0), "bootstrap over prompts of each task"
-        )
-        return MetricValue(
-            value=float(np.mean(values)), ci_low=low, ci_high=high, n=n, method=method
-        )
+        resampled = np.mean(means, axis=0) if known else np.empty(0)
+        interval = stats.percentiles(resampled, "bootstrap over prompts of each task")
+        return interval.around(float(np.mean(values)), n)
 
     def of_samples(
         self, samples: Samples, settings: Mapping[str, Any]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Verdicts; every task has the same weight."""
         del settings
-        tags, counts = np.unique(samples["tag"].astype(str), return_counts=True)
-        share = dict(zip(tags, 1 / counts, strict=True))
-        return samples["correct"], np.array([share[tag] for tag in samples["tag"]])
+        _, tag, pictures = np.unique(
+            samples["tag"].astype(str), return_inverse=True, return_counts=True
+        )
+        return samples["correct"], 1 / pictures[tag]
 
 
 SINGLE_OBJECT = TaskScore("single_object", Label("Single"))

@@ -66,83 +66,35 @@ class ReconTask(FiledTask):
         return ReconData(source, settings, label=Path(place).name or str(place), notice="")
 
 
-_IMAGENET_LAYOUT = (
-    "a folder with val/CLASS/IMAGE.JPEG, a flat folder of images, a .zip or .tar of either, "
-    "or a Hugging Face dataset folder"
-)
-_COCO_LAYOUT = (
-    "a folder with val2017/IMAGE.jpg, a flat folder of images, a .zip or .tar of either, "
-    "or a Hugging Face dataset folder"
-)
+_SETS = {
+    "imagenet": ("val/CLASS/IMAGE.JPEG", "50,000 ImageNet validation", "ImageNet validation"),
+    "coco": ("val2017/IMAGE.jpg", "5,000 MS-COCO val2017", "MS-COCO val2017"),
+}
+"""By the name of its setting: the files below the data path, how many images, what they are."""
 
 
-def _spec(name: str, title: str, kind: str, dataset: str, layout: str, *groups: str) -> TaskSpec:
-    return TaskSpec(
-        name=name,
+def _task(images: str, *groups: str, native: bool = False) -> ReconTask:
+    files, count, title = _SETS[images]
+    ending = "-native" if native else ""
+    size = "original resolution" if native else "256x256"
+    spec = TaskSpec(
+        name=f"{images}-recon{ending}",
         version=1,
-        title=title,
-        kind=kind,
+        title=f"Reconstruction of {title} images at {size}",
+        kind=f"recon{ending}",
         interface="VisualTokenizer",
-        dataset=dataset,
-        layout=layout,
+        dataset=f"the {count} images",
+        layout=f"a folder with {files}, a flat folder of images, a .zip or .tar of either, or a "
+        "Hugging Face dataset folder",
         metrics=METRICS,
         protocols=("wetok", "exact"),
         groups=groups,
         default_models=DEFAULTS,
     )
+    return ReconTask(spec, setting=images, subfolders=(files.partition("/")[0],))
 
 
-IMAGENET_RECON = ReconTask(
-    _spec(
-        "imagenet-recon",
-        "Reconstruction of ImageNet validation images at 256x256",
-        "recon",
-        "the 50,000 ImageNet validation images",
-        _IMAGENET_LAYOUT,
-        "table1",
-        "table4",
-        "table5",
-        "table6",
-        "table7",
-        "table8",
-        "table10",
-    ),
-    setting="imagenet",
-    subfolders=("val",),
-)
-IMAGENET_RECON_NATIVE = ReconTask(
-    _spec(
-        "imagenet-recon-native",
-        "Reconstruction of ImageNet validation images at original resolution",
-        "recon-native",
-        "the 50,000 ImageNet validation images",
-        _IMAGENET_LAYOUT,
-        "table10",
-    ),
-    setting="imagenet",
-    subfolders=("val",),
-)
-COCO_RECON = ReconTask(
-    _spec(
-        "coco-recon",
-        "Reconstruction of MS-COCO val2017 images at 256x256",
-        "recon",
-        "the 5,000 MS-COCO val2017 images",
-        _COCO_LAYOUT,
-        "table10",
-    ),
-    setting="coco",
-    subfolders=("val2017",),
-)
-COCO_RECON_NATIVE = ReconTask(
-    _spec(
-        "coco-recon-native",
-        "Reconstruction of MS-COCO val2017 images at original resolution",
-        "recon-native",
-        "the 5,000 MS-COCO val2017 images",
-        _COCO_LAYOUT,
-        "table10",
-    ),
-    setting="coco",
-    subfolders=("val2017",),
-)
+IMAGENET_RECON = _task("imagenet", *(f"table{number}" for number in (1, 4, 5, 6, 7, 8, 10)))
+IMAGENET_RECON_NATIVE = _task("imagenet", "table10", native=True)
+COCO_RECON = _task("coco", "table10")
+COCO_RECON_NATIVE = _task("coco", "table10", native=True)

@@ -6,9 +6,12 @@ import contextlib
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.data.digests import DigestCache
+from harness.interfaces import MultimodalLM, Question
 from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.observing import Once
 
 _OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -110,3 +113,28 @@ def building(what: str) -> Iterator[None]:
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{what}: {reason}") from error
+
+
+class LazyModel:
+    """A model that is loaded when it is first asked: kept replies need none.
+
+    Args:
+        plugin: Answers questions.
+        device: Where it is loaded.
+    """
+
+    def __init__(self, plugin: MultimodalLM, device: str) -> None:
+        self.card = plugin.card
+        self._plugin = plugin
+        self._device = device
+        self._loaded = Once(self._load)
+
+    def _load(self) -> MultimodalLM:
+        self._plugin.load(self._device)
+        return self._plugin
+
+    def reply(
+        self, questions: Sequence[Question], *, max_new_tokens: int, stop: Sequence[str] = ()
+    ) -> Any:
+        """What the plug-in makes of the questions, unchecked."""
+        return self._loaded().reply(questions, max_new_tokens=max_new_tokens, stop=stop)

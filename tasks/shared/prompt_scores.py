@@ -83,15 +83,9 @@ class PromptMean:
         means = stats.clustered_means(
             sums, prompts_of(samples["id"][own]), observations.seed, weights=weights
         )
-        low, high, method = stats.percentiles(self._scale * means, "bootstrap over prompts")
-        return MetricValue(
-            value=self._scale * float(sums.sum() / weights.sum()),
-            ci_low=low,
-            ci_high=high,
-            n=int(own.sum()),
-            method=method,
-            note=self.note(samples),
-        )
+        value = self._scale * float(sums.sum() / weights.sum())
+        interval = stats.percentiles(self._scale * means, "bootstrap over prompts")
+        return interval.around(value, int(own.sum()), self.note(samples))
 
     def of_samples(
         self, samples: Samples, settings: Mapping[str, Any]

@@ -15,7 +15,7 @@ from harness.interfaces import ObservedRows
 from harness.interfaces.errors import SampleFailure
 from harness.interfaces.types import Sample, Status, digest_of
 from tasks.vqa.metrics import ANSWERS
-from tasks.vqa.replies import safe
+from tasks.vqa.replies import Answered, safe
 from tasks.vqa.scorers import Judged, UnparsedReply
 from tasks.vqa.suites import Suite
 
@@ -24,7 +24,7 @@ TEXTS = ("question", "answer", "reply", "prediction", "category", "cluster", "qu
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(Answered):
     """One question of a suite and what came of it: a line of `replies.jsonl`."""
 
     id: str
@@ -32,26 +32,13 @@ class Row:
     """The text that the model was asked."""
     document: Mapping[str, Any]
     """The data set's row without its pictures."""
-    reply: str = ""
-    status: Status = Status.OK
-    error: str = ""
-    images: tuple[str, ...] = ()
-    """Digests of the pictures."""
-    cut: bool = False
-    controls: int = 0
     lmms_score: float | None = None
     """lmms-eval's own score of the reply."""
 
     def line(self) -> str:
-        """The row as a line of JSON."""
-        return json.dumps(vars(self), default=str) + "\n"
-
-    @classmethod
-    def of_line(cls, line: str) -> Row:
-        """Read a line; raise `ValueError`, `TypeError` or `KeyError` for anything else."""
-        entry = json.loads(line)
-        known = {**entry, "status": Status(entry["status"]), "images": tuple(entry["images"])}
-        return cls(**known)
+        """The row as a line of JSON, what was asked first."""
+        asked = {"id": self.id, "question": self.question, "document": self.document}
+        return json.dumps(asked | vars(self), default=str) + "\n"
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -61,7 +48,8 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 def read_rows(path: Path) -> list[Row]:
     """Read rows that `write_rows` wrote."""
-    return [Row.of_line(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [Row.of(json.loads(line)) for line in lines]
 
 
 @dataclass

@@ -20,13 +20,14 @@ from harness.engine.models import ModelChoice
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
+from tasks.shared.networks import LazyModel
 from tasks.vqa.answers import Row, write_rows
 from tasks.vqa.causes import first_cause, import_failure
 from tasks.vqa.job import Job
 from tasks.vqa.lmms_model import HarnessModel
 from tasks.vqa.page import keep_pictures
 from tasks.vqa.pictures import PendingPicture, PicturesById, pending
-from tasks.vqa.replies import Asker, Journal, LazyModel
+from tasks.vqa.replies import Asker, Journal
 from tasks.vqa.suites import SUITES, Suite, sample_score
 
 if TYPE_CHECKING:
@@ -114,10 +115,7 @@ class _RecordedModel(HarnessModel):
         answered = self.answered.get(place)
         known: dict[str, Any] = {"status": Status.MISSING, "error": "lmms-eval stopped before"}
         if answered is not None:
-            known = {
-                name: getattr(answered, name)
-                for name in ("reply", "status", "error", "images", "cut", "controls")
-            }
+            known = dict(vars(answered))
         if logged and answered is not None and answered.status is Status.OK:
             known["lmms_score"] = (
                 _mmmu_score(logged) if "mmmu_acc" in logged else sample_score(self._suite, logged)
@@ -186,7 +184,7 @@ def _gqa_images(job: Job) -> Any:
     from datasets import load_dataset
 
     if job.data is None:
-        return load_dataset(SUITES["gqa"].data.partition(":")[0], GQA_IMAGES, split="testdev")
+        return load_dataset(SUITES["gqa"].hub, GQA_IMAGES, split="testdev")
     if not job.data.images:
         raise UserError(
             "gqa: the questions have no column 'image', and no parquet files of "
@@ -213,7 +211,7 @@ def _no_data(job: Job, suite: Suite, error: Exception) -> str:
     if job.data is not None:
         return f"{suite.name}: the local copy cannot be used as lmms-eval's data: {why}"
     local = "give --data a local copy (see docs/vqa.md)"
-    hub = suite.data.partition(":")[0]
+    hub = suite.hub
     offline = any(os.environ.get(name) == "1" for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"))
     if offline:
         return (

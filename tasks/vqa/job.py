@@ -1,19 +1,19 @@
-"""One suite's work as it is handed to the process that runs lmms-eval."""
+"""One suite's work as it is handed to the process that runs lmms-eval, and where it lies."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from harness.interfaces.types import Stage, digest_of
+from harness.data.store import Store
+from harness.interfaces.types import Record, Stage, Status, digest_of
+from tasks.vqa.answers import Row, read_rows
 from tasks.vqa.local_data import LocalCopy
 from tasks.vqa.protocol import VqaSettings
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(Record):
     """Everything that the other process needs to know."""
 
     suite: str
@@ -59,26 +59,51 @@ class Job:
         return self.folder / "lmms-eval" / "results.json"
 
     @property
+    def _mark(self) -> Path:
+        """The digest of the job whose rows these are; written after them."""
+        return self.facts.with_name("finished.json")
+
+    @property
     def digest(self) -> str:
         """SHA-256 of all that the rows depend on but the pictures' content on the hub."""
         scoring = {name for name, at in self.settings.stages().items() if at is Stage.SCORE}
-        content = asdict(self) | {"settings": self.settings.model_dump(exclude=scoring)}
-        for name in ("root", "device", "batch_size", "plugins", "model"):
-            del content[name]
-        return digest_of(content)
+        elsewhere = {"root", "device", "batch_size", "plugins", "model", "settings"}
+        content = self.model_dump(exclude=elsewhere)
+        return digest_of(content | {"settings": self.settings.model_dump(exclude=scoring)})
 
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps(asdict(self) | {"settings": self.settings.model_dump()})
+    @property
+    def finished(self) -> bool:
+        """Whether the rows are those of this very job, and nothing failed that may go better."""
+        if not (self.result.is_file() and self._is_marked(self._mark)):
+            return False
+        return all(row.status is not Status.MODEL_ERROR for row in read_rows(self.result))
 
-    @classmethod
-    def of_json(cls, line: str) -> Job:
-        """The job that `to_json` wrote."""
-        content: dict[str, Any] = json.loads(line)
-        if content["data"] is not None:
-            copy = content["data"]
-            lists = {name: tuple(copy[name]) for name in ("files", "images")}
-            sizes = tuple(tuple(item) for item in copy["sizes"])
-            content["data"] = LocalCopy(**{**copy, **lists, "sizes": sizes})
-        content["settings"] = VqaSettings.model_validate(content["settings"])
-        return cls(**{**content, "plugins": tuple(content["plugins"])})
+    def _is_marked(self, mark: Path) -> bool:
+        if not mark.is_file():
+            return False
+        return bool(json.loads(mark.read_text(encoding="utf-8"))["job"] == self.digest)
+
+    def start_anew(self) -> None:
+        """Forget rows of another job, then link those of a run beside this one, if it has them.
+
+        Its protocol may differ in scoring only.
+        """
+        for path in (self.asked, self.result, self._mark):
+            path.unlink(missing_ok=True)
+        mark = self._mark.relative_to(self.folder)
+        for found in sorted(self.folder.parent.glob(f"{self.suite}-*/{mark}")):
+            if self._is_marked(found):
+                names = (self.result, self.folder / "images", self.facts, self._mark)
+                kept = [str(each.relative_to(self.folder)) for each in names]
+                Store(self.folder).adopt(found.parent.parent, kept)
+                return
+
+    def finish(self) -> None:
+        """Say that all rows are written."""
+        Store(self._mark.parent).write_json(self._mark.name, {"job": self.digest})
+
+    def lost(self, error: str) -> list[Row]:
+        """The questions of a suite that broke down; one stands for all where none was asked yet."""
+        unknown = [Row(id="all questions", question="", document={})]
+        rows = read_rows(self.asked) if self.asked.is_file() else unknown
+        return [replace(row, status=Status.MODEL_ERROR, error=error) for row in rows]

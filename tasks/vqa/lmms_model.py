@@ -20,7 +20,8 @@ from harness.engine.models import ModelChoice, require
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
-from tasks.vqa.replies import Answered, Asked, Asker, LazyModel
+from tasks.shared.networks import LazyModel
+from tasks.vqa.replies import Answered, Asked, Asker
 
 MAX_NEW_TOKENS = 128
 """Where a task file sets none."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.interfaces import Extractor, Label, Observations
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.types import MetricValue
-from harness.metrics.stats import NO_INTERVAL, RESAMPLES, Interval, percentiles
+from harness.metrics.stats import NO_INTERVAL, RESAMPLES, Interval, percentiles, wilson
 from tasks.vqa.scorers.literal import COGNITION, PERCEPTION
 
 if TYPE_CHECKING:
@@ -84,8 +84,21 @@ def cluster_interval(
     return percentiles(values[np.isfinite(values)], f"bootstrap over {len(sums)} clusters")
 
 
+def _total(columns: NDArray[np.float64], figure: Figure) -> float:
+    """The figure of all rows together."""
+    return float(figure(columns.sum(axis=0, keepdims=True))[0])
+
+
+def _over_clusters(
+    rows: pd.DataFrame, columns: NDArray[np.float64], figure: Figure, seed: int, note: str = ""
+) -> MetricValue:
+    """The figure of all rows, with an interval over their clusters."""
+    _, sums = cluster_sums(list(rows["cluster"]), columns)
+    return cluster_interval(sums, figure, seed).around(_total(columns, figure), len(rows), note)
+
+
 class _Figure:
-    """A figure of summed columns.
+    """A figure of replies.
 
     Args:
         label: How it is printed.
@@ -96,21 +109,6 @@ class _Figure:
 
     def __init__(self, label: Label) -> None:
         self.label = label
-
-    def _value(
-        self,
-        rows: pd.DataFrame,
-        columns: NDArray[np.float64],
-        figure: Figure,
-        seed: int,
-        note: str = "",
-    ) -> MetricValue:
-        _, sums = cluster_sums(list(rows["cluster"]), columns)
-        low, high, method = cluster_interval(sums, figure, seed)
-        value = float(figure(columns.sum(axis=0, keepdims=True))[0])
-        return MetricValue(
-            value=value, ci_low=low, ci_high=high, n=len(rows), method=method, note=note
-        )
 
 
 def _rows(observations: Observations, keep: Callable[[str], bool] | None = None) -> pd.DataFrame:
@@ -149,7 +147,7 @@ class Accuracy(_Figure):
         rows = _rows(observations, (lambda category: category == wanted) if wanted else None)
         scores = rows["score"].to_numpy(np.float64)
         columns = np.column_stack([scores, np.ones(len(scores))])
-        return self._value(rows, columns, _mean, observations.seed)
+        return _over_clusters(rows, columns, _mean, observations.seed)
 
     def of_samples(
         self, samples: Mapping[str, np.ndarray], settings: Mapping[str, Any]
@@ -196,7 +194,7 @@ class YesF1(_Figure):
             return mean
 
         note = f"mean of {', '.join(splits)}" if self._by_split else ""
-        return self._value(rows, columns, figure, observations.seed, note)
+        return _over_clusters(rows, columns, figure, observations.seed, note)
 
 
 class PairScore(_Figure):
@@ -232,55 +230,32 @@ class PairScore(_Figure):
             )
             return added
 
-        strata = list(whole["category"])
-        low, high, method = cluster_interval(sums, figure, observations.seed, strata)
         left_out, lacking = len(pairs) - len(whole), len(self._categories) - len(kinds)
         notes = [f"{left_out} pictures without both replies left out"] if left_out else []
         notes += [f"{lacking} of {len(self._categories)} kinds not asked"] if lacking else []
-        return MetricValue(
-            value=float(figure(sums.sum(axis=0, keepdims=True))[0]),
-            ci_low=low,
-            ci_high=high,
-            n=2 * len(whole),
-            method=method,
-            note="; ".join(notes),
-        )
+        interval = cluster_interval(sums, figure, observations.seed, list(whole["category"]))
+        return interval.around(_total(sums, figure), 2 * len(whole), "; ".join(notes))
 
 
-class RandomisedAccuracy:
+class RandomisedAccuracy(_Figure):
     """MMMU as lmms-eval counts it: a reply that names no option gets a random one."""
-
-    label = Label("random fallback", 1, percent=True)
-    higher_is_better: bool | None = True
-    needs: tuple[str, ...] = (ANSWERS,)
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The accuracy over all replies, with Wilson's interval."""
         del settings
-        from scipy.stats import binomtest
-
-        from harness.metrics.stats import CONFIDENCE
-
         rows = _rows(observations)
         if "random_accuracy" not in rows:
             raise Unavailable("only MMMU draws options", kind="not applicable")
         value, n = float(rows["random_accuracy"].iloc[0]), int(rows["random_n"].iloc[0])
-        interval = binomtest(round(value * n), n).proportion_ci(CONFIDENCE, method="wilson")
-        return MetricValue(
-            value=value,
-            ci_low=float(interval.low),
-            ci_high=float(interval.high),
-            n=n,
-            method="Wilson",
-            note="replies that name no option get a random one",
-        )
+        note = "replies that name no option get a random one"
+        return wilson(round(value * n), n).around(value, n, note)
 
 
 ACCURACY = Accuracy(Label("accuracy", 1, percent=True))
 ACCURACY_ALL = Accuracy(Label("with videos", 1, percent=True), "")
 ACCURACY_HUMAN = Accuracy(Label("human", 1, percent=True), "human")
 ACCURACY_AUGMENTED = Accuracy(Label("augmented", 1, percent=True), "augmented")
-ACCURACY_RANDOM = RandomisedAccuracy()
+ACCURACY_RANDOM = RandomisedAccuracy(Label("random fallback", 1, percent=True))
 F1 = YesF1(Label("F1", 1, percent=True), by_split=False)
 F1_SPLIT_MEAN = YesF1(Label("F1 by split", 1, percent=True), by_split=True)
 PERCEPTION_SCORE = PairScore(Label("MME-P", 1), PERCEPTION)

@@ -46,7 +46,7 @@ class Evaluator:
         process = self._started()
         assert process.stdin is not None
         try:
-            process.stdin.write(job.to_json() + "\n")
+            process.stdin.write(job.model_dump_json() + "\n")
             process.stdin.flush()
             for message in self._messages(process):
                 if message["event"] == "done":

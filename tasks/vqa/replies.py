@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from harness.interfaces import MultimodalLM, Question
+from harness.interfaces import Question
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import Status, digest_of
+from tasks.shared.networks import LazyModel
 
 FIRST = 8
 """Questions that must not all fail in the model: it would fail on the others too."""
@@ -57,6 +58,12 @@ class Answered:
         )
         return cls(status=status, error=next(iter(safe(text)[0].splitlines()), ""), images=images)
 
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """Read a line's fields; raise `ValueError`, `TypeError` or `KeyError` for anything else."""
+        known = {"status": Status(entry["status"]), "images": tuple(entry["images"])}
+        return cls(**{**entry, **known})
+
 
 def safe(text: str) -> tuple[str, int]:
     """The text with U+FFFD for what no file or terminal should hold, and how often that was."""
@@ -94,7 +101,7 @@ class Journal:
             for line in content[:whole].splitlines():
                 entry = json.loads(line)
                 key = entry.pop("key")
-                self._known[key] = _answered(entry)
+                self._known[key] = Answered.of(entry)
 
     def get(self, key: str) -> Answered | None:
         """The reply that was kept under that key."""
@@ -107,36 +114,6 @@ class Journal:
         with self._path.open("a", encoding="utf-8") as file:
             file.writelines(lines)
         self._known.update(kept)
-
-
-def _answered(entry: dict[str, Any]) -> Answered:
-    return Answered(
-        **{**entry, "status": Status(entry["status"]), "images": tuple(entry["images"])}
-    )
-
-
-class LazyModel:
-    """A model that is loaded when it is first asked, so that kept replies need none.
-
-    Args:
-        plugin: Answers questions.
-        device: Where it is loaded.
-    """
-
-    def __init__(self, plugin: MultimodalLM, device: str) -> None:
-        self.card = plugin.card
-        self._plugin = plugin
-        self._device = device
-        self._loaded = False
-
-    def reply(
-        self, questions: Sequence[Question], *, max_new_tokens: int, stop: Sequence[str]
-    ) -> Any:
-        """What the plug-in makes of the questions, unchecked."""
-        if not self._loaded:
-            self._plugin.load(self._device)
-            self._loaded = True
-        return self._plugin.reply(questions, max_new_tokens=max_new_tokens, stop=stop)
 
 
 class Asker:

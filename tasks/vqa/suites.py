@@ -35,6 +35,9 @@ def _pair(document: Document) -> str:
     return f"{document['category']}/{document['question_id']}"
 
 
+_SEVEN = tuple(f"image_{number}" for number in range(1, 8))
+
+
 @dataclass(frozen=True, slots=True)
 class Suite:
     """One suite.
@@ -45,7 +48,6 @@ class Suite:
         data: The hub's data set, and its subset after a colon where it has several.
         size: Questions, in words.
         judge: Our scorer.
-        result_keys: lmms-eval's result by our metric, and what lmms-eval's is multiplied by.
         category: Gives a row's category, for reports and for metrics that count one category.
         pair: Rows with equal answers are scored together; empty where each stands alone.
         images: Columns that hold pictures.
@@ -56,118 +58,76 @@ class Suite:
     data: str
     size: str
     judge: Judge
-    result_keys: Mapping[str, str]
     category: Callable[[Document], str] = _nothing
     pair: Callable[[Document], str] = _nothing
     images: tuple[str, ...] = ("image",)
 
+    @property
+    def hub(self) -> str:
+        """The hub's data set without its subset."""
+        return self.data.partition(":")[0]
 
-SUITES = {
-    suite.name: suite
-    for suite in (
-        Suite(
-            "seedbench",
-            "SEED-Bench",
-            "lmms-lab-encoder/SEED-Bench",
-            "about 14,200 questions about images and 3,800 about videos",
-            seedbench,
-            {"accuracy": "seed_image,none", "accuracy_all": "seed_all,none"},
-            category=_text_of("data_type"),
-        ),
-        Suite(
-            "pope",
-            "POPE",
-            "lmms-lab-encoder/POPE",
-            "9,000 questions, 3,000 of each split",
-            pope,
-            {"f1": "pope_f1_score,none", "accuracy": "pope_accuracy,none"},
-            category=_text_of("category"),
-        ),
-        Suite(
-            "vqav2",
-            "VQAv2",
-            "lmms-lab-encoder/VQAv2",
-            "214,354 questions of the validation split",
-            vqav2,
-            {"accuracy": "exact_match,none"},
-            category=_text_of("answer_type"),
-        ),
-        Suite(
-            "gqa",
-            "GQA",
-            "lmms-lab-encoder/GQA:testdev_balanced_instructions",
-            "12,578 questions of testdev-balanced",
-            gqa,
-            {"accuracy": "exact_match,none"},
-        ),
-        Suite(
-            "scienceqa",
-            "ScienceQA",
-            "lmms-lab-encoder/ScienceQA:ScienceQA-IMG",
-            "2,017 questions with a picture",
-            scienceqa,
-            {"accuracy": "exact_match,none"},
-            category=_text_of("subject"),
-        ),
-        Suite(
-            "textvqa",
-            "TextVQA",
-            "lmms-lab-encoder/textvqa",
-            "5,000 questions of the validation split",
-            textvqa,
-            {"accuracy": "exact_match,none"},
-        ),
-        Suite(
-            "chartqa",
-            "ChartQA",
-            "lmms-lab-encoder/ChartQA",
-            "2,500 questions, half of them by people",
-            chartqa,
-            {
-                "accuracy": "relaxed_overall,none",
-                "accuracy_human": "relaxed_human_split,none",
-                "accuracy_augmented": "relaxed_augmented_split,none",
-            },
-            category=_chart_category,
-        ),
-        Suite(
-            "ai2d",
-            "AI2D",
-            "lmms-lab-encoder/ai2d",
-            "3,088 questions",
-            ai2d,
-            {"accuracy": "exact_match,flexible-extract"},
-        ),
-        Suite(
-            "realworldqa",
-            "RealWorldQA",
-            "lmms-lab-encoder/RealWorldQA",
-            "765 questions",
-            realworldqa,
-            {"accuracy": "exact_match,none"},
-        ),
-        Suite(
-            "mmmu",
-            "MMMU",
-            "lmms-lab-encoder/MMMU",
-            "900 questions of the validation split",
-            mmmu,
-            {"accuracy_random": "mmmu_acc,none"},
-            category=_subject,
-            images=tuple(f"image_{number}" for number in range(1, 8)),
-        ),
-        Suite(
-            "mme",
-            "MME",
-            "lmms-lab-encoder/MME",
-            "2,374 questions, two of each picture",
-            mme,
-            {"perception": "mme_perception_score,none", "cognition": "mme_cognition_score,none"},
-            category=_text_of("category"),
-            pair=_pair,
-        ),
-    )
-}
+
+def _suite(title: str, data: str, size: str, judge: Judge, **others: Any) -> Suite:
+    """A suite of lmms-eval's own copies, called by its title in letters and digits."""
+    name = title.lower().replace("-", "")
+    return Suite(name, title, f"lmms-lab-encoder/{data}", size, judge, **others)
+
+
+_ALL = (
+    _suite(
+        "SEED-Bench",
+        "SEED-Bench",
+        "about 14,200 questions about images and 3,800 about videos",
+        seedbench,
+        category=_text_of("data_type"),
+    ),
+    _suite(
+        "POPE", "POPE", "9,000 questions, 3,000 of each split", pope, category=_text_of("category")
+    ),
+    _suite(
+        "VQAv2",
+        "VQAv2",
+        "214,354 questions of the validation split",
+        vqav2,
+        category=_text_of("answer_type"),
+    ),
+    _suite("GQA", "GQA:testdev_balanced_instructions", "12,578 questions of testdev-balanced", gqa),
+    _suite(
+        "ScienceQA",
+        "ScienceQA:ScienceQA-IMG",
+        "2,017 questions with a picture",
+        scienceqa,
+        category=_text_of("subject"),
+    ),
+    _suite("TextVQA", "textvqa", "5,000 questions of the validation split", textvqa),
+    _suite(
+        "ChartQA",
+        "ChartQA",
+        "2,500 questions, half of them by people",
+        chartqa,
+        category=_chart_category,
+    ),
+    _suite("AI2D", "ai2d", "3,088 questions", ai2d),
+    _suite("RealWorldQA", "RealWorldQA", "765 questions", realworldqa),
+    _suite(
+        "MMMU",
+        "MMMU",
+        "900 questions of the validation split",
+        mmmu,
+        category=_subject,
+        images=_SEVEN,
+    ),
+    _suite(
+        "MME",
+        "MME",
+        "2,374 questions, two of each picture",
+        mme,
+        category=_text_of("category"),
+        pair=_pair,
+    ),
+)
+SUITES = {suite.name: suite for suite in _ALL}
 """By the harness's name, in the order of the table's columns."""
 
 

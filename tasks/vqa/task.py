@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from harness.engine.progress import Progress
     from harness.interfaces import Model, ObservedRows, RunRequest
-    from tasks.vqa.answers import Row
     from tasks.vqa.job import Job
 
 _BATCH = {"cpu": 1, "cuda": 8}
@@ -88,20 +86,19 @@ class VqaTask(FiledTask):
 
         job = self._job(request, VqaSettings.of(protocol.settings), model, device, root)
         crash = ""
-        if not _finished(job):
-            _forget(job)
-            _take_over(job)
-        if not _finished(job):
+        if not job.finished:
+            job.start_anew()
+        if not job.finished:
             try:
                 with progress.bar(self.spec.name) as on_progress:
                     EVALUATOR.carry_out(job, on_progress)
-                _remember(job)
+                job.finish()
             except Crashed as error:
-                crash = str(error)
-        rows = _lost(job, crash) if crash else read_rows(job.result)
+                crash = f"lmms-eval broke down: {error}"
+        rows = job.lost(crash) if crash else read_rows(job.result)
         where = Path(request.data).name if request.data else self._suite.data
         identity = {"lmms_eval": job.settings.lmms_eval, "scores": "lmms-eval"}
-        notices = [f"lmms-eval broke down: {crash}"] if crash else self._limited(job, len(rows))
+        notices = [crash] if crash else self._limited(job, len(rows))
         return observed(self._suite, rows, Origin(label=where, identity=identity, notices=notices))
 
     def read_observations(
@@ -177,54 +174,6 @@ _SPLITS = {
     ),
 }
 """The split whose questions an lmms-eval task asks."""
-
-
-def _finished(job: Job) -> bool:
-    """Whether the rows are those of this very job, and nothing failed that may go better."""
-    from tasks.vqa.answers import read_rows
-
-    mark = job.facts.with_name("finished.json")
-    if not (job.result.is_file() and mark.is_file()):
-        return False
-    if json.loads(mark.read_text(encoding="utf-8"))["job"] != job.digest:
-        return False
-    return all(row.status is not Status.MODEL_ERROR for row in read_rows(job.result))
-
-
-def _forget(job: Job) -> None:
-    for path in (job.asked, job.result, job.facts.with_name("finished.json")):
-        path.unlink(missing_ok=True)
-
-
-def _take_over(job: Job) -> None:
-    """Link the rows of a run beside this one whose protocol differs in scoring only."""
-    from harness.data.store import Store
-
-    mark = job.facts.with_name("finished.json").relative_to(job.folder)
-    for found in sorted(job.folder.parent.glob(f"{job.suite}-*/{mark}")):
-        if json.loads(found.read_text(encoding="utf-8"))["job"] == job.digest:
-            names = (job.result, job.folder / "images", job.facts, job.folder / mark)
-            other = found.parent.parent
-            Store(job.folder).adopt(other, [str(each.relative_to(job.folder)) for each in names])
-            return
-
-
-def _remember(job: Job) -> None:
-    from harness.data.store import Store
-
-    Store(job.facts.parent).write_json("finished.json", {"job": job.digest})
-
-
-def _lost(job: Job, crash: str) -> list[Row]:
-    """The questions of a suite that broke down; one stands for all where none was asked yet."""
-    from dataclasses import replace
-
-    from tasks.vqa.answers import Row, read_rows
-
-    unknown = [Row(id="all questions", question="", document={})]
-    rows = read_rows(job.asked) if job.asked.is_file() else unknown
-    error = f"lmms-eval broke down: {crash}"
-    return [replace(row, status=Status.MODEL_ERROR, error=error) for row in rows]
 
 
 def _write_submission(root: Path, rows: pd.DataFrame) -> None:

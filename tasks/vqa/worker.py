@@ -36,7 +36,7 @@ def main() -> None:
     jobs: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     while True:
-        job = Job.of_json(jobs.get())
+        job = Job.model_validate_json(jobs.get())
         _print_into(job.log)
         try:
             carry_out(job, tell)

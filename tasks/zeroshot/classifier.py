@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,17 +36,15 @@ _NAMES_A_BATCH = 10
 """Class names that go through the text tower at a time, each in all its templates."""
 
 
-class ClassVectors(Protocol):
+class _Vectors(ABC):
     """Where class vectors come from; finding them is cheap, reading them need not be."""
 
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """What the vectors depend on beside the protocol."""
-        ...
+    identity: Mapping[str, Any] = MappingProxyType({})
+    """What the vectors depend on beside the protocol; nothing where it pins their file."""
 
+    @abstractmethod
     def read(self) -> NDArray[np.float64]:
         """The vectors (classes, width), in the order of `class_folders`."""
-        ...
 
 
 def class_folders(classifier: Classifier) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def class_folders(classifier: Classifier) -> tuple[str, ...]:
     return tuple(listing.read_text(encoding="utf-8").split())
 
 
-def find_vectors(classifier: Classifier, device: str) -> ClassVectors:
+def find_vectors(classifier: Classifier, device: str) -> _Vectors:
     """Find what the vectors are made of.
 
     Raises:
@@ -75,7 +75,7 @@ def find_vectors(classifier: Classifier, device: str) -> ClassVectors:
     return _TextVectors(classifier, device)
 
 
-class _FileVectors:
+class _FileVectors(_Vectors):
     def __init__(self, classifier: FileClassifier) -> None:
         self._path = Path(classifier.path).expanduser()
         if not self._path.is_file():
@@ -86,11 +86,6 @@ class _FileVectors:
                 f"protocol setting 'classifier.sha256' is {classifier.sha256}, but {self._path} "
                 f"has {digest}: give the file that was meant, or change the setting"
             )
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """Nothing: the protocol pins the file."""
-        return {}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The file's `vectors` and `folders`, checked."""
@@ -110,22 +105,16 @@ class _FileVectors:
         return arrays
 
     def read(self) -> NDArray[np.float64]:
-        """The file's vectors."""
         return np.asarray(self.arrays()["vectors"], np.float64)
 
 
-class _LiteVectors:
+class _LiteVectors(_Vectors):
     def __init__(self, classifier: LiteClassifier) -> None:
         package = importlib.util.find_spec(_LITE_PACKAGE)
         if package is None or package.origin is None:
             raise Unavailable(f"EfficientNet-Lite0's weights missing, run `{_LITE_FIX}`")
         self._path = Path(package.origin).parent / _LITE_FILE
         pinned(self._path, classifier.weights, _LITE_FIX)
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """Nothing: the protocol pins the weights."""
-        return {}
 
     def read(self) -> NDArray[np.float64]:
         """The last layer's rows, (1000, 1280)."""
@@ -136,7 +125,7 @@ class _LiteVectors:
         return vectors
 
 
-class _TextVectors:
+class _TextVectors(_Vectors):
     """Embedded once, then kept in the cache under everything they depend on."""
 
     def __init__(self, classifier: OpenClipClassifier, device: str) -> None:
@@ -155,22 +144,18 @@ class _TextVectors:
                     "`pip install open_clip_torch==3.3.0`"
                 )
         self._weights = open_clip_weights(classifier.teacher, classifier.tag)
-        self._identity = {
+        # The kind of device moves the last bits.
+        self.identity = {
             "version": 1,
             "weights": DigestCache().of_file(self._weights),
             "device": device.partition(":")[0],
         }
 
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """Digest of the weights, and the kind of device, which moves the last bits."""
-        return self._identity
-
     def read(self) -> NDArray[np.float64]:
         """The vectors (1000, width) of Euclidean length 1, embedded in float32."""
         from filelock import FileLock
 
-        key = digest_of([self._identity, self._classifier.model_dump()])
+        key = digest_of([self.identity, self._classifier.model_dump()])
         path = read_settings().cache / "class-vectors" / f"{key}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):

@@ -99,9 +99,7 @@ class TopK:
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The accuracy in [0, 1] with Wilson's interval."""
         del settings
-        from scipy.stats import binomtest
-
-        from harness.metrics.stats import CONFIDENCE
+        from harness.metrics.stats import wilson
         from harness.metrics.topk import topk_accuracy
 
         rows = observations.samples
@@ -111,15 +109,7 @@ class TopK:
             raise Unavailable(f"the model has no {self.head} head", kind="not applicable")
         ranks = rows[f"rank_{self.head}"].to_numpy(np.int64)
         value = topk_accuracy(ranks, (self.k,))[self.k]
-        right = int((ranks < self.k).sum())
-        interval = binomtest(right, len(ranks)).proportion_ci(CONFIDENCE, method="wilson")
-        return MetricValue(
-            value=value,
-            ci_low=float(interval.low),
-            ci_high=float(interval.high),
-            n=len(ranks),
-            method="Wilson",
-        )
+        return wilson(int((ranks < self.k).sum()), len(ranks)).around(value, len(ranks))
 
     def of_samples(
         self, samples: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]

@@ -11,7 +11,8 @@ import pytest
 from harness.interfaces import Question
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ModelCard, Status
-from tasks.vqa.replies import Answered, Asked, Asker, Journal, LazyModel, safe, until
+from tasks.shared.networks import LazyModel
+from tasks.vqa.replies import Answered, Asked, Asker, Journal, safe, until
 
 PIXELS = np.zeros((4, 5, 3), np.uint8)
 
