@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_cache_path
 from pydantic import Field, ValidationError
@@ -39,6 +40,9 @@ class Settings(BaseSettings):
     )
     judge_timeout: float = Field(
         default=120, gt=0, description="Seconds that a judge's reply may take."
+    )
+    judge_token_limit: Literal["max_tokens", "max_completion_tokens"] = Field(
+        default="max_tokens", description="Parameter by which the judge's endpoint limits replies."
     )
     judge_prices: tuple[float, float] | None = Field(
         default=None,

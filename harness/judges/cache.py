@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.store import Store
+from harness.judges.answers import storable
 
 
 class ReplyCache:
@@ -22,8 +23,8 @@ class ReplyCache:
     def read(self, digest: str) -> dict[str, Any] | None:
         """The kept reply; None where there is none, or none that can be read."""
         try:
-            content = json.loads((self._store.root / self._name(digest)).read_bytes())
-        except (OSError, ValueError):
+            content = storable(json.loads((self._store.root / self._name(digest)).read_bytes()))
+        except (OSError, ValueError, RecursionError):
             return None
         return content if isinstance(content, dict) else None
 

@@ -16,6 +16,10 @@ _LONGEST_REASON = 200
 _LONGEST_PAUSE = 600.0
 """Seconds that an endpoint may ask to wait for."""
 _KEY_LIKE = re.compile(r"\b(sk|key|pk)-[\w*.\-]+|(?i:bearer)\s+\S+")
+_UNKNOWN = re.compile(
+    r"(?i)unsupported|not support|unknown|unrecogni[sz]ed|unexpected|extra|permitted"
+)
+"""Words of endpoints about a parameter that they do not take."""
 _HOPELESS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "the key is refused",
     HTTPStatus.PAYMENT_REQUIRED: "the account is out of credit",
@@ -26,6 +30,10 @@ _HOPELESS: dict[int, str] = {
 
 class Garbage(Exception):
     """An answer that cannot be used: no JSON, or without a choice."""
+
+
+class TooLarge(Exception):
+    """An answer that is larger than any reply; asking again would be paid again."""
 
 
 def is_passing(error: BaseException) -> bool:
@@ -42,9 +50,25 @@ def is_passing(error: BaseException) -> bool:
 def hopeless(error: APIError) -> str:
     """Why no further request can succeed; empty where others may."""
     status = getattr(error, "status_code", None)
+    if isinstance(status, int) and 300 <= status < 400:
+        # Followed, it would hand pictures and prompts to a place that nobody chose.
+        target = str(error.response.headers.get("location", "elsewhere"))  # type: ignore[attr-defined]
+        return f"it sends on to {target[:_LONGEST_REASON]!r}, which is not followed"
+    if lacks_parameter(error, "temperature"):
+        # Left out silently, replies would be another protocol's.
+        return "it takes no such temperature: leave it out of the protocol's judge"
     if _code(error) == "insufficient_quota":
         return "the account's quota is spent"
     return _HOPELESS.get(status, "") if isinstance(status, int) else ""
+
+
+def lacks_parameter(error: BaseException, name: str) -> bool:
+    """Whether the endpoint turned a request down because it does not know this parameter."""
+    if getattr(error, "status_code", None) not in {400, 422}:
+        return False
+    body: APIError = error  # type: ignore[assignment]
+    named = _body(body).get("param") == name or name in str(error)
+    return named and bool(_UNKNOWN.search(f"{_code(body)} {error}"))
 
 
 def is_refusal(error: APIError) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.observing import Once
 from harness.interfaces.types import digest_of
 from harness.judges import failures
+from harness.judges.answers import read_answer, reply_of, storable
 from harness.judges.cache import ReplyCache
 from harness.judges.exchange import JudgeReply, JudgeRequest, JudgeSettings
 
@@ -61,6 +61,7 @@ class OpenAIJudge:
         self._url = _checked_url(
             self._place.judge_url or os.environ.get("OPENAI_BASE_URL") or USUAL_URL
         )
+        self._limit: str = self._place.judge_token_limit
         self._cache = ReplyCache(self._place.cache / "judge-replies")
         self._client = Once(self._connect)
         self._pool = Once(lambda: ThreadPoolExecutor(self._place.judge_concurrency))
@@ -119,14 +120,14 @@ class OpenAIJudge:
     def _reply(self, digest: str, request: JudgeRequest) -> JudgeReply:
         kept = self._cache.read(digest)
         if kept is not None:
-            return self._read(kept)
+            return reply_of(kept, self._place.judge_prices)
         fresh = self._request(request)
         if isinstance(fresh, str):
             self._count_failure(fresh)
             return JudgeReply(failure=fresh)
         self._cache.write(digest, fresh)
         self._failed_in_a_row = 0
-        return self._read(fresh)
+        return reply_of(fresh, self._place.judge_prices)
 
     def _request(self, request: JudgeRequest) -> dict[str, Any] | str:
         """The endpoint's answer as it came, or why there is none."""
@@ -150,10 +151,10 @@ class OpenAIJudge:
             )(self._call, request)
         except APIError as error:
             if failures.is_refusal(error):
-                return {"refusal": failures.reason(error, _key())}
+                return storable({"refusal": failures.reason(error, _key())})
             self._stop_if_hopeless(error)
             return failures.reason(error, _key())
-        except failures.Garbage as error:
+        except (failures.Garbage, failures.TooLarge) as error:
             return failures.reason(error, _key())
 
     def _wait(self, state: RetryCallState) -> float:
@@ -167,57 +168,42 @@ class OpenAIJudge:
         return float((wait_exponential(first, longest) + wait_random(0, first))(state))
 
     def _call(self, request: JudgeRequest) -> dict[str, Any]:
+        from openai import APIStatusError
+
         content: list[dict[str, Any]] = [{"type": "text", "text": request.text}]
         for image in request.images:
             encoded = base64.b64encode(image).decode("ascii")
             url = f"data:image/jpeg;base64,{encoded}"
             content.append({"type": "image_url", "image_url": {"url": url}})
-        options: dict[str, Any] = {}
+        body: dict[str, Any] = {
+            "model": self._settings.model,
+            "messages": [{"role": "user", "content": content}],
+        }
         if self._settings.temperature is not None:
-            options["temperature"] = self._settings.temperature
-        response = self._client().chat.completions.with_raw_response.create(
-            model=self._settings.model,
-            messages=[{"role": "user", "content": content}],  # type: ignore[list-item,misc]
-            max_tokens=self._settings.max_tokens,
-            **options,
-        )
+            body["temperature"] = self._settings.temperature
+        limit = self._limit
         try:
-            answer = json.loads(response.content)
-            answer["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError) as error:
-            raise failures.Garbage("the endpoint's answer holds no reply") from error
-        return {"answer": answer}
+            return {"answer": self._post({**body, limit: self._settings.max_tokens})}
+        except APIStatusError as error:
+            # Endpoints differ in the name: the other one is tried once, and kept if it is taken.
+            if limit == self._place.judge_token_limit and failures.lacks_parameter(error, limit):
+                (other,) = {"max_tokens", "max_completion_tokens"} - {limit}
+                answer = self._post({**body, other: self._settings.max_tokens})
+                self._limit = other
+                return {"answer": answer}
+            raise
 
-    def _read(self, kept: dict[str, Any]) -> JudgeReply:
-        """A kept answer as a reply; its raw form stays on the disk."""
-        if "answer" not in kept:
-            return JudgeReply(refusal=str(kept.get("refusal") or "declined"))
-        answer = kept["answer"]
-        choice = answer["choices"][0]
-        usage = answer["usage"] if isinstance(answer.get("usage"), dict) else {}
-        prompt, completion = (
-            count if isinstance(count := usage.get(name), int) else 0
-            for name in ("prompt_tokens", "completion_tokens")
-        )
-        refusal = str(choice["message"].get("refusal") or "")
-        if choice.get("finish_reason") == "content_filter":
-            refusal = refusal or "content filter"
-        return JudgeReply(
-            text=_plain(choice["message"]["content"]),
-            refusal=refusal,
-            model=str(answer.get("model") or ""),
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            cost=self._cost(usage, prompt, completion),
-        )
+    def _post(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        from openai import APIError
 
-    def _cost(self, usage: Mapping[str, Any], prompt: int, completion: int) -> float | None:
-        if isinstance(usage.get("cost"), int | float):
-            return float(usage["cost"])
-        if self._place.judge_prices is None:
-            return None
-        each = self._place.judge_prices
-        return (prompt * each[0] + completion * each[1]) / 1e6
+        completions = self._client().chat.completions.with_streaming_response
+        try:
+            with completions.create(**body) as response:
+                return read_answer(response.iter_bytes())
+        except (APIError, failures.Garbage, failures.TooLarge):
+            raise
+        except Exception as error:  # Of httpx or httpx2, which of them is the package's choice.
+            raise failures.Garbage(f"the answer broke off ({type(error).__name__})") from error
 
     def _stop_if_hopeless(self, error: APIError) -> None:
         why = failures.hopeless(error)
@@ -238,7 +224,7 @@ class OpenAIJudge:
                 )
 
     def _connect(self) -> OpenAI:
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
 
         key = _key()
         if not key:
@@ -251,6 +237,7 @@ class OpenAIJudge:
             base_url=self._url,
             timeout=self._place.judge_timeout,
             max_retries=0,
+            http_client=DefaultHttpxClient(follow_redirects=False),
         )
 
 
@@ -272,12 +259,3 @@ def _checked_url(url: str) -> str:
             f"UWT_EVAL_JUDGE_URL and set {KEYS[0]}"
         )
     return url.rstrip("/")
-
-
-def _plain(content: Any) -> str:
-    """The words of a message: a text, or the text parts of a list."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return ""

@@ -68,7 +68,7 @@ class EditJudge:
     @property
     def identity(self) -> Mapping[str, Any]:
         """The judge's endpoint; prompts and model are the protocol's."""
-        return {"version": 1, "judge": dict(self._judge.identity)}
+        return {"version": 2, "judge": dict(self._judge.identity)}
 
     def preflight(self) -> None:
         """See that the judge can be asked, before a model works for it."""

@@ -116,7 +116,7 @@ def _rows(
         statuses=[Status(status) for status in columns["status"]],
         errors=list(columns["error"]),
         columns={"gedit_judge": {k: v for k, v in columns.items() if k not in ("status", "error")}},
-        identities={"gedit_judge": {"version": 1, "file": DigestCache().of_file(path)}},
+        identities={"gedit_judge": {"version": 2, "file": DigestCache().of_file(path)}},
         label=f"GEdit-Bench {language}",
         notice="; ".join(notices),
     )

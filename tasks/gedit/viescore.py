@@ -10,8 +10,9 @@ both replies cannot be read, both are asked for again. One thing is left out: on
 script draws a random score for a reply without JSON, and asks forever for broken JSON. Both are
 failures here, and the first is named as a guess.
 
-'strict' takes nothing but a JSON object with two numbers from 0 to 10, and asks again for the one
-reply that is not.
+'strict' takes the one JSON object with two numbers from 0 to 10 under 'score', whatever words or
+braces stand around it and whatever was thought before it, and asks again for the one reply that
+holds none, or several.
 """
 
 from __future__ import annotations
@@ -32,8 +33,14 @@ _DELIMITER = "||V^=^V||"
 _SCORES = 2
 _HIGHEST = 10
 _BARE_LIST = re.compile(r"\[\d+, ?\d+\]")
-_WORD_BEFORE_COLON = re.compile(r"(\w+):")
-_ENTRY = re.compile(r'(?P<key>".*?"):(?P<value>.*?)(?P<end>[,}])')
+_LARGEST = 1e100
+"""Numbers from here on overflow in products."""
+_WORD_BEFORE_COLON = re.compile(r"(?<!\w)(\w+):")
+_END_OF_VALUE = re.compile(r"[,}]")
+_OBJECT = re.compile(r'\{\s*"[^"\\]*(?:\\.[^"\\]*)*"\s*:', re.DOTALL)
+"""How an object in earnest begins, unlike other braces: with a key."""
+_THOUGHTS = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_DECODER = json.JSONDecoder(strict=False)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _CONSTANT = re.compile(r"true|false|null", re.IGNORECASE)
 
@@ -116,7 +123,11 @@ def _verdict(sc: Sequence[Any], pq: Sequence[Any]) -> Verdict:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -_LARGEST < value < _LARGEST
+    )
 
 
 def _first_strict(replies: Sequence[str]) -> Reading:
@@ -133,19 +144,51 @@ def read_strict(reply: str) -> Reading:
     """Two finite numbers from 0 to 10 under 'score' in a JSON object, or a problem."""
     if not reply.strip():
         return Reading(problem="is empty")
-    start, end = reply.find("{"), reply.rfind("}") + 1
+    answer = _after_thoughts(reply)
+    start, end = answer.find("{"), answer.rfind("}") + 1
     if start == -1 or end <= start:
         return Reading(problem="holds no JSON")
     try:
-        content = json.loads(reply[start:end], strict=False)
+        objects = _objects(answer)
     except (ValueError, RecursionError):
         return Reading(problem="holds JSON that is broken")
-    scores = content.get("score")
+    if not objects:
+        return Reading(problem="holds JSON that is broken")
+    found = [each["score"] for each in objects if "score" in each]
+    if len(found) > 1:
+        return Reading(problem=f"holds {len(found)} JSON objects with scores")
+    scores = found[0] if found else None
     if not isinstance(scores, list) or len(scores) != _SCORES:
         return Reading(problem=f"has no list of {_SCORES} scores")
     if not all(_is_number(score) and 0 <= score <= _HIGHEST for score in scores):
         return Reading(problem=f"has scores that are no numbers from 0 to {_HIGHEST}")
     return Reading(tuple(scores))
+
+
+def _after_thoughts(reply: str) -> str:
+    """What a reply says once its reasoning is over; nothing of reasoning that was cut short."""
+    marks = list(_THOUGHTS.finditer(reply))
+    closed = max((place for place, mark in enumerate(marks) if mark[1]), default=-1)
+    start = marks[closed].end() if closed >= 0 else 0
+    opened = marks[closed + 1 :]
+    return reply[start : opened[0].start() if opened else len(reply)]
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """The JSON objects of a text, outermost ones, in one pass.
+
+    Raises:
+        ValueError: One is broken. What stands inside it is not looked for: a number of a part
+            would pass for the judge's.
+        RecursionError: One is nested too deeply.
+    """
+    objects = []
+    match = _OBJECT.search(text)
+    while match is not None:
+        found, end = _DECODER.raw_decode(text, match.start())
+        objects.append(found)
+        match = _OBJECT.search(text, end)
+    return objects
 
 
 def read_official(reply: str, *, last: bool) -> Reading:
@@ -173,9 +216,9 @@ def read_official(reply: str, *, last: bool) -> Reading:
 def _without_json(reply: str) -> Reading:
     """A bare list of two whole numbers anywhere, or a whole number from 0 to 10 alone."""
     bare = reply[max(reply.find("["), 0) : reply.rfind("]") + 1]
-    if _BARE_LIST.fullmatch(bare):
-        return Reading(tuple(json.loads(bare)))
     try:
+        if _BARE_LIST.fullmatch(bare):
+            return Reading(tuple(json.loads(bare)))
         number = int(reply)
     except ValueError:
         return Reading(problem="holds no JSON" if reply.strip() else "is empty")
@@ -186,13 +229,21 @@ def _without_json(reply: str) -> Reading:
 
 def _mended(text: str) -> str:
     """Keys and words in quotation marks, numbers as lists of one."""
-
-    def entry(match: re.Match[str]) -> str:
-        value = match["value"].strip()
+    text = _WORD_BEFORE_COLON.sub(r'"\1":', text)
+    parts: list[str] = []
+    done = 0
+    # The script's `(".*?"):(.*?)([,}])` for the whole text, which takes cubic time as a pattern:
+    # where one of its three marks is missing after a place, it is missing for all later ones.
+    while (start := text.find('"', done)) >= 0:
+        colon = text.find('":', start + 1) + 1
+        end = _END_OF_VALUE.search(text, colon + 1)
+        if not colon or end is None:
+            break
+        value = text[colon + 1 : end.start()].strip()
         if _NUMBER.fullmatch(value):
             value = f"[{value}]"
         elif not _CONSTANT.fullmatch(value):
             value = f'"{value}"'
-        return f"{match['key']}: {value}{match['end']}"
-
-    return _ENTRY.sub(entry, _WORD_BEFORE_COLON.sub(r'"\1":', text))
+        parts += text[done:start], text[start:colon], ": ", value, end.group()
+        done = end.end()
+    return "".join([*parts, text[done:]])

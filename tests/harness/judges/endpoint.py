@@ -43,6 +43,11 @@ class Endpoint:
         self.lock = threading.Lock()
         self.before: Callable[[int], None] = lambda number: None
         self.url = ""
+        self.unknown: tuple[str, ...] = ()
+        """Parameters that are turned down."""
+        self.usage: dict[str, Any] = {"prompt_tokens": 100, "completion_tokens": 10}
+        self.location = ""
+        """Where a fault of '307' sends on to."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -78,7 +83,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: dict[str, Any], fault: str) -> None:
         endpoint = self.endpoint
-        if fault == "429":
+        unknown = next((name for name in endpoint.unknown if name in body), "")
+        if unknown:
+            said = f"Unsupported parameter: '{unknown}' is not supported with this model."
+            self._error(400, {"message": said, "code": "unsupported_parameter"})
+        elif fault == "307":
+            self._send(307, {}, {"location": endpoint.location})
+        elif fault == "cut":
+            self.send_response(200)
+            self.send_header("content-length", "1000")
+            self.end_headers()
+            self.wfile.write(b'{"choices": [')
+            self.close_connection = True
+        elif fault == "endless":
+            self._send(200, b" " * 5_000_000)
+        elif fault == "429":
             self._error(429, {"message": "slow down"}, {"retry-after": "0.01"})
         elif fault == "500":
             self._error(500, {"message": "oops"})
@@ -91,6 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(400, {"message": "filtered", "code": "content_filter"})
         elif fault == "400":
             self._error(400, {"message": "image too large"})
+        elif fault == "400-large":
+            self._error(400, {"message": "max_tokens is too large: 1400"})
         elif fault == "401":
             self._error(401, {"message": "Incorrect API key provided: sk-secret-9***xyz"})
         elif fault == "404":
@@ -118,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {
                     "model": f"{body['model']}-2025-04-14",
                     "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                    "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+                    "usage": endpoint.usage,
                 },
             )
 

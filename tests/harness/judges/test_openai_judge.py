@@ -13,9 +13,12 @@ import pytest
 
 from harness.interfaces.errors import UserError
 from harness.judges import JudgeRequest, JudgeSettings
+from harness.judges.answers import read_answer
+from harness.judges.failures import Garbage
 from harness.judges.openai_judge import OpenAIJudge, Patience
 from tests.harness.judges.endpoint import Endpoint, one_in_five, serving
 
+LIMITS = ("max_tokens", "max_completion_tokens")
 SETTINGS = JudgeSettings(client="openai", model="gpt-4.1", max_tokens=1400, jpeg_quality=75)
 QUICK = Patience(attempts=6, first_wait=0.01, longest_wait=0.05)
 
@@ -72,7 +75,7 @@ def test_the_same_request_twice_in_one_batch_is_paid_once(endpoint: Endpoint) ->
     assert len(endpoint.bodies) == 1
 
 
-@pytest.mark.parametrize("fault", ["429", "500", "garbage"])
+@pytest.mark.parametrize("fault", ["429", "500", "garbage", "cut"])
 def test_passing_faults_are_waited_out(endpoint: Endpoint, fault: str) -> None:
     endpoint.fault = lambda number: fault if number < 3 else ""
     (reply,) = judge().ask(requests(1))
@@ -173,6 +176,95 @@ def test_tokens_and_costs(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("UWT_EVAL_JUDGE_PRICES", "[2, 8]")
     (reply,) = judge().ask(requests(1))
     assert reply.cost == pytest.approx((100 * 2 + 10 * 8) / 1e6)
+
+
+@pytest.mark.parametrize("cost", [float("nan"), float("inf"), -1, True, "1", 10**400])
+def test_costs_that_are_none_are_computed(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, cost: object
+) -> None:
+    monkeypatch.setenv("UWT_EVAL_JUDGE_PRICES", "[2, 8]")
+    endpoint.usage["cost"] = cost
+    for _ in range(2):  # Also as it was kept.
+        (reply,) = judge().ask(requests(1))
+        assert reply.cost == pytest.approx((100 * 2 + 10 * 8) / 1e6)
+
+
+def test_halves_of_surrogate_pairs_are_replaced_before_they_are_kept(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    endpoint.answer = lambda text, images: "a\ud800b\U0001f600\udfff"
+    for _ in range(2):
+        (reply,) = judge().ask(requests(1))
+        assert reply.text == "a\ufffdb\U0001f600\ufffd"
+    (kept,) = (path for path in tmp_path.rglob("*.json"))
+    old = kept.read_text().replace("\\ufffd", "\\ud800")
+    kept.write_text(old)  # As an earlier version kept it.
+    assert judge().ask(requests(1)) == [reply]
+    assert len(endpoint.bodies) == 1
+
+
+def test_an_endless_answer_is_left_and_not_asked_for_again(endpoint: Endpoint) -> None:
+    endpoint.fault = lambda number: "endless"
+    (reply,) = judge().ask(requests(1))
+    assert reply.failure == "the endpoint's answer is larger than 4 MiB"
+    assert len(endpoint.bodies) == 1
+
+
+def test_a_reply_is_handed_on_up_to_a_length(endpoint: Endpoint) -> None:
+    endpoint.answer = lambda text, images: "x" * 200_000
+    assert len(judge().ask(requests(1))[0].text) == 100_000
+
+
+def test_an_answer_that_is_nested_too_deeply_is_garbage(endpoint: Endpoint) -> None:
+    endpoint.usage = {"deep": json.loads("[" * 800 + "]" * 800)}
+    assert judge().ask(requests(1))[0].text == "fine"
+    with pytest.raises(Garbage):
+        read_answer([b'{"choices":', b"[" * 200_000, b"]" * 200_000, b"}"])
+
+
+@pytest.mark.parametrize(("known", "other"), [LIMITS, LIMITS[::-1]])
+def test_the_limits_name_is_chosen_or_learnt_once(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, known: str, other: str
+) -> None:
+    monkeypatch.setenv("UWT_EVAL_JUDGE_CONCURRENCY", "1")
+    endpoint.unknown = (other,)
+    monkeypatch.setenv("UWT_EVAL_JUDGE_TOKEN_LIMIT", known)
+    judge().ask(requests(1))
+    assert [body.get(known) for body in endpoint.bodies] == [1400]
+    monkeypatch.setenv("UWT_EVAL_JUDGE_TOKEN_LIMIT", other)
+    asking = judge()
+    # What is kept belongs to both names.
+    assert [reply.text for reply in asking.ask(requests(4))] == ["fine"] * 4
+    assert [known in body for body in endpoint.bodies] == [True, False, True, True, True]
+    assert endpoint.bodies[-1][known] == 1400
+
+
+def test_an_endpoint_that_knows_neither_limit_fails_as_it_says(endpoint: Endpoint) -> None:
+    endpoint.unknown = LIMITS
+    (reply,) = judge().ask(requests(1))
+    assert "'max_completion_tokens' is not supported" in reply.failure
+    assert len(endpoint.bodies) == 2
+
+
+def test_a_limit_that_is_too_large_is_not_sent_under_another_name(endpoint: Endpoint) -> None:
+    endpoint.fault = lambda number: "400-large"
+    assert judge().ask(requests(1))[0].failure == "HTTP 400: max_tokens is too large: 1400"
+    assert len(endpoint.bodies) == 1
+
+
+def test_a_temperature_that_is_not_taken_is_never_left_out(endpoint: Endpoint) -> None:
+    endpoint.unknown = ("temperature",)
+    with pytest.raises(UserError, match="leave it out of the protocol's judge"):
+        judge(temperature=0.5).ask(requests(1))
+
+
+def test_nothing_is_sent_on_to_another_place(endpoint: Endpoint) -> None:
+    with serving(Endpoint()) as elsewhere:
+        endpoint.location = f"{elsewhere.url}/chat/completions"
+        endpoint.fault = lambda number: "307"
+        with pytest.raises(UserError, match=r"sends on to 'http.*, which is not followed"):
+            judge().ask(requests(1))
+        assert not elsewhere.bodies
 
 
 def test_the_key_is_nowhere_but_in_the_request(

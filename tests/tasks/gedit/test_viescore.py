@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tasks.gedit.viescore import (
     TRIES,
     Kind,
     Verdict,
+    _mended,
     judge,
     outstanding,
     read_official,
@@ -81,7 +83,21 @@ def test_as_many_replies_are_asked_for_as_there(case: dict[str, Any]) -> None:
         ("}{", "holds no JSON"),
         ('{"score": [7, 8', "holds no JSON"),
         ('{"score": [7, 8],}', "holds JSON that is broken"),
-        (reply(7, 8) + reply(1, 1), "holds JSON that is broken"),
+        (reply(7, 8) + reply(1, 1), "holds 2 JSON objects with scores"),
+        ("<think>maybe " + reply(1, 1) + "</think>\n" + reply(7, 8), ""),
+        ("maybe " + reply(1, 1) + "</think>\n" + reply(7, 8), ""),
+        ("<THINKING>a</THINKING><thinking>" + reply(1, 1) + "</thinking>" + reply(7, 8), ""),
+        ("<think>maybe " + reply(7, 8), "holds no JSON"),
+        ("Keep {a, b}.\n" + reply(7, 8), ""),
+        ('{"a", {b}} ' + reply(7, 8), ""),
+        ("{my thoughts: " + reply(7, 8) + "}", ""),
+        (reply(7, 8) + "\nNote {x}", ""),
+        ('{"plan": {"steps": []}}\n' + reply(7, 8), ""),
+        ('{"score": [7, 8], "more": ' + reply(1, 1) + ",}", "holds JSON that is broken"),
+        ('{"draft": ' + reply(7, 8), "holds JSON that is broken"),
+        ('{"score": [1' + "0" * 400 + ", 8]}", "has scores that are no numbers from 0 to 10"),
+        ('{"score": [1' + "0" * 5000 + ", 8]}", "holds JSON that is broken"),
+        ('{"score": ' + "[" * 50_000 + "]" * 50_000 + "}", "holds JSON that is broken"),
         ("{" * 5000 + "}", "holds JSON that is broken"),
         (reply(7), "has no list of 2 scores"),
         (reply(7, 8, 9), "has no list of 2 scores"),
@@ -116,6 +132,43 @@ def test_numbers_that_official_cannot_compute_with() -> None:
         assert verdict.problem == "SC reply has scores that are no numbers"
     kept = judge({"SC": [reply(11, 20)], "PQ": [reply(5, 5)]}, "official")
     assert (kept.sc, kept.pq) == (11, 5)
+
+
+def test_numbers_too_large_to_compute_with_are_none() -> None:
+    for number in ("9" * 400, "1e200", "[٣, 4]"):
+        for mode in ("strict", "official"):
+            replies: dict[Kind, list[str]] = {
+                "SC": [f'{{"score": [{number}, {number}]}}', number],
+                "PQ": [reply(5, 5), reply(5, 5)],
+            }
+            assert judge(replies, mode).problem  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a", "a:", '":', '"', '":,', '{"a":', '{"score": ', '{ "', "<think>", "{'a':1,", '{"\\', "["],
+)
+@pytest.mark.parametrize("ends", ["", "}", "||V^=^V||"])
+def test_four_hundred_kilobytes_are_read_at_once(text: str, ends: str) -> None:
+    """Were the time quadratic, these would take hours; the suite's own limit would end them."""
+    long = text * (400_000 // len(text))
+    whole = f"{ends}{long}{ends}" if "|" in ends else "{" + long + ends
+    assert read_strict(whole).problem
+    assert read_official(whole, last=False).problem
+
+
+@given(st.text(alphabet='"":,{}[]a1 -.tn', max_size=40))
+def test_broken_json_is_mended_as_the_published_pattern_does(text: str) -> None:
+    def entry(match: re.Match[str]) -> str:
+        value = match[2].strip()
+        if re.fullmatch(r"-?\d+(\.\d+)?", value):
+            value = f"[{value}]"
+        elif not re.fullmatch(r"true|false|null", value, re.IGNORECASE):
+            value = f'"{value}"'
+        return f"{match[1]}: {value}{match[3]}"
+
+    quoted = re.sub(r"(\w+):", r'"\1":', text)
+    assert _mended(text) == re.sub(r'(".*?"):(.*?)([,}])', entry, quoted)
 
 
 @given(

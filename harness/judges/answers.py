@@ -1,0 +1,91 @@
+"""An endpoint's answer: read within limits, made fit to be kept, and as a reply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.judges.exchange import JudgeReply
+from harness.judges.failures import Garbage, TooLarge
+
+LARGEST = 4 * 2**20
+"""Bytes of an answer; replies of thousands of tokens are some tens of kilobytes."""
+_LONGEST_TEXT = 100_000
+"""Characters of a reply that are handed on."""
+_MOST = 1e12
+"""No count of tokens and no price of one answer comes near it."""
+
+
+def read_answer(chunks: Iterable[bytes]) -> dict[str, Any]:
+    """A whole answer, of which every text can be written to any file.
+
+    Raises:
+        TooLarge: It has more than `LARGEST` bytes; the rest is not read.
+        Garbage: It is no JSON, or holds no message.
+    """
+    content = bytearray()
+    for chunk in chunks:
+        content += chunk
+        if len(content) > LARGEST:
+            raise TooLarge(f"the endpoint's answer is larger than {LARGEST >> 20} MiB")
+    try:
+        answer = storable(json.loads(content))
+        answer["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise Garbage("the endpoint's answer holds no reply") from error
+    return answer
+
+
+def storable(content: dict[str, Any]) -> dict[str, Any]:
+    """The same JSON with U+FFFD for halves of surrogate pairs, which only JSON can hold."""
+    text = json.dumps(content, ensure_ascii=False)
+    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    mended: dict[str, Any] = json.loads(whole)
+    return mended
+
+
+def reply_of(kept: Mapping[str, Any], prices: tuple[float, float] | None) -> JudgeReply:
+    """A kept answer as a reply.
+
+    Args:
+        kept: `{"answer": …}` as the endpoint gave it, or `{"refusal": …}`.
+        prices: US dollars per million tokens asked and answered, where the answer tells no costs.
+    """
+    if "answer" not in kept:
+        return JudgeReply(refusal=str(kept.get("refusal") or "declined"))
+    answer = kept["answer"]
+    choice = answer["choices"][0]
+    usage = answer["usage"] if isinstance(answer.get("usage"), dict) else {}
+    prompt, completion = (
+        int(_number(usage.get(name)) or 0) for name in ("prompt_tokens", "completion_tokens")
+    )
+    cost = _number(usage.get("cost"))
+    if cost is None and prices is not None:
+        cost = (prompt * prices[0] + completion * prices[1]) / 1e6
+    refusal = str(choice["message"].get("refusal") or "")
+    if choice.get("finish_reason") == "content_filter":
+        refusal = refusal or "content filter"
+    return JudgeReply(
+        text=_plain(choice["message"]["content"])[:_LONGEST_TEXT],
+        refusal=refusal[:_LONGEST_TEXT],
+        model=str(answer.get("model") or "")[:_LONGEST_TEXT],
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cost=cost,
+    )
+
+
+def _number(value: Any) -> float | None:
+    """A count or a sum of money; None for anything else, NaN among it."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST
+    return float(value) if known else None
+
+
+def _plain(content: Any) -> str:
+    """The words of a message: a text, or the text parts of a list."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return ""
