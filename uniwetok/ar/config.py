@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from uniwetok.fields import Mapped, check_counts, check_share, store_floats
 from uniwetok.tokenizer.config import check_heads
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _PARALLEL_HEAD_DIM = 64
 

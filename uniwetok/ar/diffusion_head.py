@@ -7,16 +7,13 @@ small transformer. Attribute names are the released ones.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from uniwetok.ar.config import HeadSizes
 from uniwetok.ar.layers import Linear, SwiGLU
-
-if TYPE_CHECKING:
-    from uniwetok.ar.config import HeadSizes
 
 _EPS = 1e-6
 _FREQUENCIES = 256
@@ -236,8 +233,7 @@ class DiffusionHead(nn.Module):
         Returns:
             () in the target's dtype, about 3 at the initial weights.
         """
-        loss: Tensor = self._velocity_error(target, condition, generator).square().mean()
-        return loss
+        return self._velocity_error(target, condition, generator).square().mean()
 
     def token_losses(
         self, target: Tensor, condition: Tensor, generator: torch.Generator | None = None
@@ -259,8 +255,7 @@ class DiffusionHead(nn.Module):
             () in the target's dtype, 1 at the initial weights.
         """
         time = torch.rand(len(target), generator=generator, device=target.device)
-        loss: Tensor = self._error(target, condition, time, generator).square().mean()
-        return loss
+        return self._error(target, condition, time, generator).square().mean()
 
     def _velocity_error(
         self, target: Tensor, condition: Tensor, generator: torch.Generator | None

@@ -7,13 +7,11 @@ needs to start them one by one; a graph starts all of them at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from uniwetok.ar.solver import Solver
+from uniwetok.ar.solver import Solver
 
 _WARM_UP = 2
 """Runs before the capture, in which libraries are loaded and kernels compiled."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from uniwetok.ar.config import BitDanceConfig
 from uniwetok.tokenizer.inputs import describe
-
-if TYPE_CHECKING:
-    from uniwetok.ar.config import BitDanceConfig
 
 
 def check_labels(labels: Tensor, config: BitDanceConfig) -> None:

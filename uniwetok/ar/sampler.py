@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,13 +11,11 @@ from torch import Tensor
 from uniwetok.ar import inputs
 from uniwetok.ar.graphs import CapturedSolver
 from uniwetok.ar.guidance import Guidance
+from uniwetok.ar.model import BitDance
 from uniwetok.ar.solver import Solver
 from uniwetok.ar.transformer import KeyValueCache, to_codes
 from uniwetok.fields import check_count
 from uniwetok.tokenizer.quantizer import quantize
-
-if TYPE_CHECKING:
-    from uniwetok.ar.model import BitDance
 
 Streams = Literal["per-sample", "released"]
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from uniwetok.ar.diffusion_head import LAST_STEP, Denoiser
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _CHUNK = 16
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
+from uniwetok.ar.config import BitDanceConfig
 from uniwetok.ar.layers import Linear, SwiGLU
 from uniwetok.tokenizer.layers import TransformerBlock
 from uniwetok.tokenizer.rope import rotary_table
-
-if TYPE_CHECKING:
-    from uniwetok.ar.config import BitDanceConfig
 
 _EPS = 1e-6
 

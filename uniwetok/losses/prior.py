@@ -6,8 +6,6 @@ straight-through codes, both as what is predicted and as what is predicted from.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -16,11 +14,9 @@ from uniwetok.ar.config import BitDanceConfig
 from uniwetok.ar.diffusion_head import DiffusionHead
 from uniwetok.ar.layers import initialize
 from uniwetok.ar.transformer import Trunk, centers
+from uniwetok.losses.config import PriorConfig
 from uniwetok.losses.numerics import full_precision
 from uniwetok.tokenizer.rope import rotary_table
-
-if TYPE_CHECKING:
-    from uniwetok.losses.config import PriorConfig
 
 
 class GenerativeAwarePrior(nn.Module):
@@ -99,8 +95,7 @@ class GenerativeAwarePrior(nn.Module):
         target = target.flatten(0, 1).repeat(repeats)
         condition = condition.flatten(0, 1).repeat(repeats)
         loss = self.head if self.config.objective == "bitdance" else self.head.bit_loss
-        value: Tensor = loss(target, condition, generator)
-        return value
+        return loss(target, condition, generator)
 
     def conditions(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Give what each token is predicted from; it depends on earlier tokens alone.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,12 +12,10 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from uniwetok.mllm.batch import collate
 from uniwetok.mllm.config import MLLMError
+from uniwetok.mllm.layout import SequenceBuilder
+from uniwetok.mllm.model import MLLM
 from uniwetok.mllm.segments import IM_END, Turn
 from uniwetok.randomness import stream
-
-if TYPE_CHECKING:
-    from uniwetok.mllm.layout import SequenceBuilder
-    from uniwetok.mllm.model import MLLM
 
 _INCOMPLETE = "\ufffd"
 """What a decoder gives for the first bytes of a character."""
@@ -139,8 +137,7 @@ class Replies:
         """Choose a token for each row of (rows, vocabulary)."""
         logits = logits.masked_fill(self._banned.to(logits.device), -torch.inf)
         if not self._sampling.temperature:
-            chosen: list[int] = logits.argmax(-1).tolist()
-            return chosen
+            return logits.argmax(-1).tolist()
         # On the CPU, where a row's stream gives the same numbers on every device.
         shares = (logits / self._sampling.temperature).softmax(-1).cpu()
         ordered, order = shares.sort(dim=-1, descending=True)

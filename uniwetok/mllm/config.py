@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uniwetok.ar.config import check_head
 from uniwetok.fields import Mapped, check_counts, check_share, store_floats
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _HEAD_DIM = 128
 PARALLEL = (1, 4, 16, 64)

@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,12 +17,10 @@ from uniwetok.fields import check_count
 from uniwetok.mllm import pictures
 from uniwetok.mllm.batch import collate
 from uniwetok.mllm.config import MLLMConfig, MLLMError
+from uniwetok.mllm.layout import SequenceBuilder, TokenSequence
+from uniwetok.mllm.model import MLLM
 from uniwetok.randomness import stream
 from uniwetok.tokenizer.quantizer import quantize
-
-if TYPE_CHECKING:
-    from uniwetok.mllm.layout import SequenceBuilder, TokenSequence
-    from uniwetok.mllm.model import MLLM
 
 OnStep = Callable[[int, int], None]
 _SIDE = 1024

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +11,7 @@ from PIL import Image as PilImage
 from torch import Tensor
 
 from uniwetok.mllm.config import MLLMConfig, MLLMError
-
-if TYPE_CHECKING:
-    from uniwetok.tokenizer import UniWeTok
+from uniwetok.tokenizer import UniWeTok
 
 _LEAST_TOKENS = 2
 """Tokens along a side below which the image tokenizer encodes nothing."""

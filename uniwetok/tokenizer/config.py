@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from uniwetok.fields import Mapped, check_choice, check_count
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Bottleneck = Literal["double", "single"]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.tokenizer.layers import (
     AdaptiveGroupNorm,
     ResBlock,
@@ -16,9 +15,6 @@ from uniwetok.tokenizer.layers import (
     group_norm,
 )
 from uniwetok.tokenizer.rope import decoder_positions
-
-if TYPE_CHECKING:
-    from uniwetok.tokenizer.config import UniWeTokConfig
 
 _VARIANCE_EPS = 1e-6
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
+from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.tokenizer.layers import ResBlock, TokenMixer, group_norm
 from uniwetok.tokenizer.rope import encoder_positions
-
-if TYPE_CHECKING:
-    from uniwetok.tokenizer.config import UniWeTokConfig
 
 
 class EncoderLevel(nn.Module):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-if TYPE_CHECKING:
-    from uniwetok.tokenizer.config import UniWeTokConfig
+from uniwetok.tokenizer.config import UniWeTokConfig
 
 Generators = torch.Generator | Sequence[torch.Generator]
 """A CPU generator for the whole batch, or one for each sample."""

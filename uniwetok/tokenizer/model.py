@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 from huggingface_hub import snapshot_download
@@ -18,11 +19,7 @@ from uniwetok.tokenizer.checkpoint import CheckpointError, LoadReport
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.tokenizer.decoder import Decoder
 from uniwetok.tokenizer.encoder import Encoder
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from uniwetok.tokenizer.inputs import Generators
+from uniwetok.tokenizer.inputs import Generators
 
 
 class UniWeTok(nn.Module):

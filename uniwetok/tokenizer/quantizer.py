@@ -8,14 +8,11 @@ groups of 8 bits, byte k of a token is therefore the index of group k.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _MAX_INDEX_BITS = 63
 

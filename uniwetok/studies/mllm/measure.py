@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,18 +12,16 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from torch import Tensor
 
+from uniwetok.mllm import Assistant
 from uniwetok.mllm.chat import Sampling
 from uniwetok.mllm.drawing import Drawing
 from uniwetok.randomness import generator, stream, stream_seed
 from uniwetok.studies.mllm.records import RECOLOUR, REMOVE, other_colour
 from uniwetok.studies.mllm.settings import MiniMLLMSettings
 from uniwetok.studies.mllm.shapes import COLOURS, SHAPES, SIDE, EasyVqa, Question, Shape
+from uniwetok.tokenizer import UniWeTok
 from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.engine.logs import to_pixels
-
-if TYPE_CHECKING:
-    from uniwetok.mllm import Assistant
-    from uniwetok.tokenizer import UniWeTok
 
 T = TypeVar("T")
 

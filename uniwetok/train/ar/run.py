@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -11,6 +11,7 @@ from accelerate import PartialState
 from uniwetok.ar.guidance import Guidance
 from uniwetok.ar.sampler import sample
 from uniwetok.randomness import stream
+from uniwetok.tokenizer import UniWeTok
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import ARTraining
@@ -27,13 +28,10 @@ from uniwetok.train.codes.cache import (
 from uniwetok.train.codes.stream import CachedCodes, CodeBatch, EncodedCodes
 from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.schedule import Place
+from uniwetok.train.data.source import ImageSource
 from uniwetok.train.engine.checkpoints import check_same_run
 from uniwetok.train.engine.logs import write_grid
 from uniwetok.train.engine.loop import Finished, Hooks, Loop, MakePicture, Stream
-
-if TYPE_CHECKING:
-    from uniwetok.tokenizer import UniWeTok
-    from uniwetok.train.data.source import ImageSource
 
 _PICTURES = 8
 _PICTURE_STEPS = 25

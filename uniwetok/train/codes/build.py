@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from uniwetok.files import write_json
 from uniwetok.randomness import generator
-from uniwetok.tokenizer import quantizer
+from uniwetok.tokenizer import UniWeTok, quantizer
 from uniwetok.train.codes.blocks import (
     UNREADABLE,
     make_room,
@@ -41,9 +40,6 @@ from uniwetok.train.codes.views import center_view, random_view
 from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.source import ImageSource
-
-if TYPE_CHECKING:
-    from uniwetok.tokenizer import UniWeTok
 
 _STATE_FILE = "codes.state.npy"
 _ORIGIN_FILE = "codes.origin.json"

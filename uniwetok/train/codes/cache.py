@@ -14,16 +14,14 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uniwetok.files import write_json
 from uniwetok.train import TrainingError
-
-if TYPE_CHECKING:
-    from uniwetok.train.data.source import ImageSource
+from uniwetok.train.data.source import ImageSource
 
 ARRAY_FILE = "codes.npy"
 HEADER_FILE = "codes.json"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from uniwetok.randomness import generator
-from uniwetok.tokenizer import quantizer
+from uniwetok.tokenizer import UniWeTok, quantizer
 from uniwetok.train import TrainingError
 from uniwetok.train.codes.cache import Codes
 from uniwetok.train.codes.config import CodesConfig
@@ -21,9 +20,6 @@ from uniwetok.train.data.order import EpochOrder
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.data.source import ImageSource
 from uniwetok.train.data.stream import TrainingImages
-
-if TYPE_CHECKING:
-    from uniwetok.tokenizer import UniWeTok
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Settings as text and as JSON: `--set key=value`, checkpoints and logs."""
+"""Settings from text and as JSON: `--set key=value`, checkpoints and logs."""
 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -11,7 +11,6 @@ from uniwetok.fields import did_you_mean
 from uniwetok.train import TrainingError
 
 T = TypeVar("T")
-Convert = Callable[[Any, Any], Any]
 
 _SHAPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _NONE = "none"
@@ -72,7 +71,10 @@ def _set(draft: _Draft, key: str, text: str) -> None:
             draft.values[parent] = _Draft(part())
         draft = draft.values[parent]
     hint = _hint(draft, name, f"--set {key}", path)
-    value = _checked(_parse, text, hint, f"--set {key}={text}")
+    try:
+        value = _parse(text, hint)
+    except ValueError as error:
+        raise TrainingError(f"--set {key}={text}: expected {_expected(hint)}") from error
     draft.values[name] = _Draft(value) if is_dataclass(value) else value
 
 
@@ -87,30 +89,6 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Build the configuration that `to_dict` gave; absent fields take their defaults.
-
-    Raises:
-        TrainingError: an unknown field, or an impossible value.
-    """
-    return _from_dict(kind, values, "")
-
-
-def _from_dict(kind: type[T], values: Mapping[str, Any], path: str) -> T:
-    hints = get_type_hints(kind)
-    built = {}
-    for name, value in values.items():
-        where = _join(path, name)
-        if name not in hints:
-            raise TrainingError(f"{where}: no such field; {did_you_mean(name, hints)}")
-        part = _part_of(hints[name])
-        if part is not None and isinstance(value, Mapping):
-            built[name] = _from_dict(part, value, where)
-        else:
-            built[name] = _checked(_from_json, value, hints[name], f"{where}={value!r}")
-    return _construct(kind, built, path)
-
-
 def _construct(kind: type[T], values: Mapping[str, Any], path: str) -> T:
     try:
         return kind(**values)
@@ -118,13 +96,6 @@ def _construct(kind: type[T], values: Mapping[str, Any], path: str) -> T:
         raise
     except ValueError as error:
         raise TrainingError(f"{path}: {error}" if path else str(error)) from error
-
-
-def _checked(convert: Convert, value: Any, hint: Any, what: str) -> Any:
-    try:
-        return convert(value, hint)
-    except (ValueError, TypeError) as error:
-        raise TrainingError(f"{what}: expected {_expected(hint)}") from error
 
 
 def _join(path: str, name: str) -> str:
@@ -153,49 +124,30 @@ def _part_of(hint: Any) -> type[Any] | None:
     return inner if is_dataclass(inner) and isinstance(inner, type) else None
 
 
-def _items(values: list[Any], hint: Any, convert: Convert) -> tuple[Any, ...]:
-    kinds = get_args(hint)
-    if kinds[-1] is Ellipsis:
-        kinds = kinds[:1] * len(values)
-    return tuple(convert(value, kind) for value, kind in zip(values, kinds, strict=True))
-
-
 def _parse(text: str, hint: Any, separator: str = ",") -> Any:
     inner, optional = _choices(hint)
     if optional and text.lower() == _NONE:
         return None
     part = _part_of(inner)
     if part is not None:
-        return _chosen(text.lower(), {_DEFAULT: part})()
+        return _chosen(text.lower(), [_DEFAULT]) and part()
     if inner is bool:
-        return _chosen(text.lower(), {"true": True, "false": False})
+        return _chosen(text.lower(), ["true", "false"]) == "true"
     if get_origin(inner) is Literal:
-        return _chosen(text, {str(choice): choice for choice in get_args(inner)})
+        return _chosen(text, get_args(inner))
     if get_origin(inner) is tuple:
         texts = [item.strip() for item in text.split(separator)] if text else []
-        return _items(texts, inner, lambda item, kind: _parse(item, kind, "x"))
+        kinds = get_args(inner)
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(texts)
+        return tuple(_parse(item, kind, "x") for item, kind in zip(texts, kinds, strict=True))
     return inner(text)
 
 
-def _from_json(value: Any, hint: Any) -> Any:
-    inner, optional = _choices(hint)
-    if optional and value is None:
-        return None
-    if get_origin(inner) is Literal:
-        return _chosen(value, {choice: choice for choice in get_args(inner)})
-    if get_origin(inner) is tuple and isinstance(value, list | tuple):
-        return _items(list(value), inner, _from_json)
-    if inner is float and type(value) is int:
-        return float(value)
-    if type(value) is not inner:
-        raise TypeError
-    return value
-
-
-def _chosen(value: Any, choices: Mapping[Any, Any]) -> Any:
-    if value not in choices:
+def _chosen(text: str, choices: Iterable[str]) -> str:
+    if text not in choices:
         raise ValueError
-    return choices[value]
+    return text
 
 
 def _expected(hint: Any) -> str:

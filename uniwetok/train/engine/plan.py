@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from uniwetok.train.engine.settings import check_parts
+from rich.table import Table
+
+from uniwetok.train.engine.footprint import Footprint
+from uniwetok.train.engine.settings import RunSettings, check_parts
 from uniwetok.train.engine.trainer import checkpoint_bytes
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from uniwetok.train.engine.footprint import Footprint
-    from uniwetok.train.engine.settings import RunSettings
 
 DATASETS = {"ImageNet": 1_281_167, "DataComp-1B": 1_400_000_000}
 """Training images, to count epochs by."""

@@ -100,8 +100,7 @@ def _language_model(config: MLLMTraining) -> PretrainedConfig:
     from transformers import AutoConfig, Qwen3Config
 
     if config.init is None and config.language_model in _KNOWN:
-        known: PretrainedConfig = Qwen3Config(**LANGUAGE_MODELS[_KNOWN[config.language_model]])
-        return known
+        return Qwen3Config(**LANGUAGE_MODELS[_KNOWN[config.language_model]])
     folder = Path(config.init or config.language_model).expanduser()
     try:
         read: PretrainedConfig = AutoConfig.from_pretrained(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +20,7 @@ from uniwetok.tokenizer.checkpoint import CheckpointError
 from uniwetok.tokenizer.model import UniWeTok
 from uniwetok.tokenizer.quantizer import quantize_straight_through
 from uniwetok.train import TrainingError
-from uniwetok.train.tokenizer.config import LITE_TEACHER
-
-if TYPE_CHECKING:
-    from uniwetok.train.tokenizer.config import TokenizerTraining
+from uniwetok.train.tokenizer.config import LITE_TEACHER, TokenizerTraining
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import DistributedDataParallelKwargs
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from uniwetok.losses.distillation import PrePostDistillation
 from uniwetok.losses.heads import save_heads
+from uniwetok.losses.teachers import Teacher
 from uniwetok.randomness import stream
 from uniwetok.tokenizer.model import UniWeTok
 from uniwetok.train.data.stream import Batch
@@ -20,9 +21,6 @@ from uniwetok.train.engine.settings import check_parts
 from uniwetok.train.engine.trainer import Trainer, make_accelerator
 from uniwetok.train.tokenizer.config import LITE_TEACHER, TEACHER_TAG, TokenizerTraining
 from uniwetok.train.tokenizer.networks import build_networks
-
-if TYPE_CHECKING:
-    from uniwetok.losses.teachers import Teacher
 
 
 class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):

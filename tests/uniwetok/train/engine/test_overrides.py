@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uniwetok import presets
 from uniwetok.losses.config import (
     DistillationConfig,
     EntropyConfig,
@@ -19,7 +17,7 @@ from uniwetok.losses.config import (
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.train import TrainingError
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.engine.overrides import from_dict, override, to_dict
+from uniwetok.train.engine.overrides import override, to_dict
 from uniwetok.train.engine.settings import OptimizerConfig
 from uniwetok.train.tokenizer.config import TokenizerTraining
 
@@ -59,17 +57,6 @@ runs = st.builds(
     init=st.none() | st.text(),
     compile=st.booleans(),
 )
-
-
-@pytest.mark.parametrize("name", presets.PRESETS)
-def test_presets_go_to_json_and_back(name: str) -> None:
-    config = presets.get(name).config
-    assert from_dict(TokenizerTraining, json.loads(json.dumps(to_dict(config)))) == config
-
-
-@given(runs)
-def test_settings_go_to_json_and_back(run: TokenizerTraining) -> None:
-    assert from_dict(TokenizerTraining, json.loads(json.dumps(to_dict(run)))) == run
 
 
 def as_text(value: object) -> str:
@@ -180,29 +167,3 @@ def test_lists_can_be_emptied() -> None:
 def test_bad_items_are_named(item: str, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         override(DEFAULT, [item])
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"bach_size": 3}, r"bach_size: no such field; did you mean 'batch_size'"),
-        ({"model": {"chanels": 3}}, r"model\.chanels: no such field"),
-        ({"batch_size": "3"}, r"batch_size='3': expected a whole number"),
-        ({"batch_size": True}, r"batch_size=True: expected a whole number"),
-        ({"ema_decay": "0.5"}, r"expected a number"),
-        ({"model": 3}, r"model=3: expected 'default'"),
-        ({"model": None}, r"model=None: expected 'default'"),
-        ({"data": {"buckets": [256]}}, r"data\.buckets=\[256\]: expected pairs"),
-        ({"loss": {"entropy": {"weight": -1}}}, r"loss\.entropy: weight=-1.0 must not be negative"),
-        ({"precision": []}, r"precision=\[\]: expected one of"),
-    ],
-)
-def test_bad_json_is_named(values: dict, message: str) -> None:
-    with pytest.raises(TrainingError, match=message):
-        from_dict(TokenizerTraining, values)
-
-
-def test_absent_fields_take_their_defaults() -> None:
-    assert from_dict(TokenizerTraining, {}) == DEFAULT
-    changed = from_dict(TokenizerTraining, {"prior": None, "ema_decay": 0})
-    assert changed == replace(DEFAULT, prior=None, ema_decay=0.0)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uniwetok.files import write_json
-from uniwetok.tokenizer import quantizer
+from uniwetok.tokenizer import UniWeTok, quantizer
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
 from uniwetok.train.codes.blocks import (
@@ -36,9 +35,6 @@ from uniwetok.train.mllm.data.encoding import encode_pixels
 from uniwetok.train.mllm.data.index import SampleIndex
 from uniwetok.train.mllm.data.sizes import resized
 from uniwetok.train.mllm.data.source import RecordSource, read_image
-
-if TYPE_CHECKING:
-    from uniwetok.tokenizer import UniWeTok
 
 _ARRAY_FILE, _STATE_FILE, _ORIGIN_FILE = (
     f"image-codes.{suffix}" for suffix in ("bin", "state.npy", "json")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from torch import Tensor, stack
 
+from uniwetok.tokenizer import UniWeTok
 from uniwetok.train.data.augment import to_model_range
-
-if TYPE_CHECKING:
-    from uniwetok.tokenizer import UniWeTok
 
 _MOST_PIXELS = 4 * 1024 * 1024
 """Encoded at a time."""

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from uniwetok.files import replaced
+from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.train import TrainingError
 from uniwetok.train.data.reading import READS_BEFORE_STOP, OnBlock, read_ahead
 from uniwetok.train.data.source import UnreadableImage
@@ -27,9 +27,6 @@ from uniwetok.train.mllm.data.layout import most_tokens
 from uniwetok.train.mllm.data.records import KINDS, RecordError
 from uniwetok.train.mllm.data.sizes import MOST_STRETCH, SizeRule
 from uniwetok.train.mllm.data.source import RecordSource, image_size
-
-if TYPE_CHECKING:
-    from uniwetok.mllm.layout import SequenceBuilder
 
 UNREADABLE = 0
 """Length of a sample whose images cannot be read."""

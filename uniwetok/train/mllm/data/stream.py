@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from uniwetok.mllm.batch import Batch, collate
+from uniwetok.mllm.layout import SequenceBuilder
+from uniwetok.tokenizer import UniWeTok
 from uniwetok.train import TrainingError
 from uniwetok.train.data.reading import read_ahead
 from uniwetok.train.data.schedule import Place
@@ -25,10 +26,6 @@ from uniwetok.train.mllm.data.packing import PackedOrder
 from uniwetok.train.mllm.data.records import KINDS, Record, RecordError
 from uniwetok.train.mllm.data.sizes import resized
 from uniwetok.train.mllm.data.source import RecordSource, read_image
-
-if TYPE_CHECKING:
-    from uniwetok.mllm.layout import SequenceBuilder
-    from uniwetok.tokenizer import UniWeTok
 
 
 @dataclass(frozen=True, eq=False)
