@@ -11,8 +11,7 @@ from accelerate.state import AcceleratorState
 
 from tests.uniwetok.train.ar.tiny import TINY_AR
 from uniwetok.ar import BitDance, Guidance, sample
-from uniwetok.ar.graphs import CapturedSolver
-from uniwetok.ar.solver import Solver
+from uniwetok.ar.solver import CapturedSolver, Solver
 from uniwetok.train.ar.trainer import ARTrainer
 from uniwetok.train.codes.stream import CodeBatch
 

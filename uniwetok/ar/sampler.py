@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from uniwetok.ar import inputs
-from uniwetok.ar.graphs import CapturedSolver
 from uniwetok.ar.guidance import Guidance
 from uniwetok.ar.model import BitDance
-from uniwetok.ar.solver import Solver
+from uniwetok.ar.solver import CapturedSolver, Solver
 from uniwetok.ar.transformer import KeyValueCache, to_codes
 from uniwetok.fields import check_count
 from uniwetok.tokenizer.quantizer import quantize

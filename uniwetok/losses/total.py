@@ -8,12 +8,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.losses.adversarial import generator_loss
-from uniwetok.losses.commitment import commitment_loss
 from uniwetok.losses.config import TokenizerLossConfig
 from uniwetok.losses.distillation import PrePostDistillation
 from uniwetok.losses.entropy import entropy_loss
 from uniwetok.losses.numerics import full_precision
 from uniwetok.losses.perceptual import Lpips
+
+
+def commitment_loss(latents: Tensor, codes: Tensor) -> Tensor:
+    """Mean squared distance of latents from their codes, which receive no gradient.
+
+    Args:
+        latents: floating, any shape, before the sign.
+        codes: +1 or -1, shaped as ``latents``.
+
+    Returns:
+        Scalar, float32 (float64 for float64 latents). Latents in [-1, 1] give 0 .. 1.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if latents.shape != codes.shape:
+        raise ValueError(
+            f"latents {tuple(latents.shape)} and codes {tuple(codes.shape)} differ in shape; "
+            f"give the codes of these latents"
+        )
+    latents = full_precision(latents)
+    return (latents - codes.detach().to(latents.dtype)).square().mean()
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ PLUGINS = {
         "train": "uniwetok.commands.train:app",
         "data": "uniwetok.commands.data:app",
         "chat": "uniwetok.commands.chat:chat",
-        "generate": "uniwetok.commands.generate:generate",
-        "edit": "uniwetok.commands.edit:edit",
+        "generate": "uniwetok.commands.draw:generate",
+        "edit": "uniwetok.commands.draw:edit",
         "reproduce": "uniwetok.commands.reproduce:app",
     },
     "presets": {

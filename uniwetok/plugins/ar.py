@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from harness.data.digests import DigestCache
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError
-from harness.interfaces.types import Codebook, ModelCard, digest_of
+from harness.interfaces.types import ModelCard
 from uniwetok.ar.guidance import FirstToken, Guidance
 from uniwetok.nano import AR_WEIGHTS, GUIDANCE, SCHEDULE, STEPS, WEIGHTS
 from uniwetok.plugins.tokenizer import (
     Averaged,
+    DecoderPlugin,
     DType,
-    TokenizerPlugin,
     label,
+    model_card,
     packed,
     title,
     user_errors,
@@ -29,8 +29,6 @@ from uniwetok.plugins.tokenizer import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from uniwetok.ar import BitDanceConfig
     from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 
@@ -49,7 +47,7 @@ Schedule = Annotated[
 
 
 @dataclass(eq=False)
-class UniWeTokAR:
+class UniWeTokAR(DecoderPlugin):
     """A BitDance over UniWeTok codes.
 
     Images depend on their class and seed alone, but for rounding in networks that see several
@@ -125,21 +123,20 @@ class UniWeTokAR:
         from uniwetok.tokenizer import checkpoint as tokenizer_files
 
         model, tokenizer = self._config, self._tokenizer_config
-        cache = DigestCache()
-        paths = [*ar_files.locate(self.path), *tokenizer_files.locate(self._tokenizer_files)]
-        return ModelCard(
-            name=self._name,
-            label=label(self._title, {"cfg": self.cfg, "steps": self.steps, **self._options}),
-            config={
-                "model": model.to_dict(),
-                "tokenizer": tokenizer.to_dict(),
-                "cfg": self.cfg,
-                "steps": self.steps,
-                **{name: written(value) for name, value in self._options.items()},
-            },
-            weights_sha256=digest_of([cache.of_file(path) for path in paths if path is not None]),
-            parameters=self._described[1],
-            codebook=Codebook(groups=tokenizer.groups, bits_per_group=tokenizer.bits_per_group),
+        config = {
+            "model": model.to_dict(),
+            "tokenizer": tokenizer.to_dict(),
+            "cfg": self.cfg,
+            "steps": self.steps,
+            **{name: written(value) for name, value in self._options.items()},
+        }
+        return model_card(
+            self._name,
+            label(self._title, {"cfg": self.cfg, "steps": self.steps, **self._options}),
+            config,
+            [*ar_files.locate(self.path), *tokenizer_files.locate(self._tokenizer_files)],
+            self._described[1],
+            tokenizer,
         )
 
     @property
@@ -209,7 +206,7 @@ class UniWeTokAR:
         with user_errors(f"model {self._name!r}"):
             model = BitDance.from_checkpoint(self.path, ema=self.ema)
         self._model = model.to(device, dtype)
-        self._decoder = TokenizerPlugin(tokenizer.to(device, dtype))
+        self._network = tokenizer.to(device, dtype)
 
     def _check_codes(self, tokenizer: UniWeTok) -> None:
         """Compare the encoder with the one that training noted, where it did."""
@@ -254,10 +251,6 @@ class UniWeTokAR:
         )
         side = self._config.grid * self._tokenizer_config.downsample
         return packed(codes, side, side)
-
-    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
-        """Decode to float32 (B, 3, H, W); the decoder's noise comes from the seeds."""
-        return self._decoder.decode(codes, seeds)
 
 
 class UniWeTokARB(UniWeTokAR):

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from harness.data.digests import DigestCache
 from harness.interfaces import Argument, Code, Question
 from harness.interfaces.errors import SampleFailure, UserError
-from harness.interfaces.types import Codebook, ModelCard, Status, digest_of
-from uniwetok.plugins.tokenizer import DType, TokenizerPlugin, label, packed, user_errors
+from harness.interfaces.types import ModelCard, Status
+from uniwetok.plugins.tokenizer import DecoderPlugin, DType, label, model_card, packed, user_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +33,7 @@ Side = Annotated[
 
 
 @dataclass(eq=False)
-class _Multimodal:
+class _Multimodal(DecoderPlugin):
     """What the plug-ins of a multimodal model share: its folder, precision and identity."""
 
     folder: Annotated[
@@ -67,20 +66,18 @@ class _Multimodal:
         folder = self.folder.resolve()
         # Training writes every run's weights into a folder of this name.
         name = folder.parent.name if folder.name == "model" else folder.name
-        cache = DigestCache()
-        codebook = Codebook(groups=sizes.groups, bits_per_group=sizes.bits_per_group)
-        return ModelCard(
-            name=self._name,
-            label=label(f"{self._name}:{name}", {**self._options, "dtype": self.dtype}),
-            config={
+        return model_card(
+            self._name,
+            label(f"{self._name}:{name}", {**self._options, "dtype": self.dtype}),
+            {
                 "model": config.to_dict(),
                 "tokenizer": sizes.to_dict(),
                 "dtype": self.dtype,
                 **self._options,
             },
-            weights_sha256=digest_of([cache.of_file(file) for file in files if file is not None]),
-            parameters=parameters,
-            codebook=codebook if self._drawn_by else None,
+            files,
+            parameters,
+            sizes if self._drawn_by else None,
         )
 
     @property
@@ -94,16 +91,12 @@ class _Multimodal:
     def load(self, device: str) -> None:
         """Move the networks to the device."""
         self._assistant.to(device)
-        self._decoder = TokenizerPlugin(self._assistant.images)
+        self._network = self._assistant.images
 
     def _coded(self, drawn: Sequence[Tensor]) -> list[Code]:
         """Pack codes (bits, rows, columns) of any sizes."""
         step = self._assistant.images.config.downsample
         return [packed(each[None], each.shape[1] * step, each.shape[2] * step)[0] for each in drawn]
-
-    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
-        """Decode to float32 (B, 3, H, W); the decoder's noise comes from the seeds."""
-        return self._decoder.decode(codes, seeds)
 
 
 @dataclass(eq=False)

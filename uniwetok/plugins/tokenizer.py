@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -36,8 +36,8 @@ def packed(codes: Tensor, height: int, width: int) -> list[Code]:
     return [Code(payload, height, width, bits) for payload in quantizer.pack(codes)]
 
 
-class TokenizerPlugin:
-    """A network in memory, as the harness's `VisualTokenizer` sees it.
+class DecoderPlugin:
+    """A network in memory that decodes, as the harness sees it.
 
     Args:
         network: In evaluation mode, on its device, in the precision it is to work in.
@@ -46,14 +46,8 @@ class TokenizerPlugin:
     def __init__(self, network: UniWeTok) -> None:
         self._network = network
 
-    def encode(self, images: Tensor) -> list[Code]:
-        """Encode float32 images (B, 3, H, W) in [-1, 1]."""
-        network = self._network
-        codes = network.encode(images.to(network.device, network.dtype))
-        return packed(codes, images.shape[2], images.shape[3])
-
     def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
-        """Decode codes of one size to float32; one noise stream a seed."""
+        """Decode codes of one size to float32 (B, 3, H, W); the decoder's noise is the seeds'."""
         import torch
 
         network = self._network
@@ -65,8 +59,18 @@ class TokenizerPlugin:
         return network.decode(signs, generator=noise, size=(height, width)).float()
 
 
+class TokenizerPlugin(DecoderPlugin):
+    """A network in memory, as the harness's `VisualTokenizer` sees it; see `DecoderPlugin`."""
+
+    def encode(self, images: Tensor) -> list[Code]:
+        """Encode float32 images (B, 3, H, W) in [-1, 1]: 16 bytes for each 32x32 pixels."""
+        network = self._network
+        codes = network.encode(images.to(network.device, network.dtype))
+        return packed(codes, images.shape[2], images.shape[3])
+
+
 @dataclass(eq=False)
-class UniWeTokPlugin:
+class UniWeTokPlugin(TokenizerPlugin):
     """The UniWeTok tokenizer from a checkpoint.
 
     Where the distillation's heads lie beside the weights, it embeds images too.
@@ -93,16 +97,14 @@ class UniWeTokPlugin:
         from uniwetok.tokenizer import checkpoint
 
         config, parameters = self._described
-        cache = DigestCache()
-        files = [path for path in checkpoint.locate(self.path) if path is not None]
-        files += self._head_files
-        return ModelCard(
-            name=self._name,
-            label=label(self._title, {"dtype": self.dtype, "ema": self.ema}),
-            config={**config.to_dict(), "dtype": self.dtype, "ema": self.ema},
-            weights_sha256=digest_of([cache.of_file(path) for path in files]),
-            parameters=parameters,
-            codebook=Codebook(groups=config.groups, bits_per_group=config.bits_per_group),
+        files = [*checkpoint.locate(self.path), *self._head_files]
+        return model_card(
+            self._name,
+            label(self._title, {"dtype": self.dtype, "ema": self.ema}),
+            {**config.to_dict(), "dtype": self.dtype, "ema": self.ema},
+            files,
+            parameters,
+            config,
         )
 
     @property
@@ -142,17 +144,8 @@ class UniWeTokPlugin:
         with user_errors("model 'uniwetok'"):
             network = UniWeTok.from_checkpoint(self.path, ema=self.ema)
         self._network = network.to(device, getattr(torch, self.dtype))
-        self._tokenizer = TokenizerPlugin(self._network)
         if self._head_files:
             self._heads[0].to(device)
-
-    def encode(self, images: Tensor) -> list[Code]:
-        """Encode float32 images (B, 3, H, W) in [-1, 1]: 16 bytes for each 32x32 pixels."""
-        return self._tokenizer.encode(images)
-
-    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
-        """Decode codes of one size; the decoder's noise comes from the seeds."""
-        return self._tokenizer.decode(codes, seeds)
 
     @property
     def embedding_space(self) -> str:
@@ -213,6 +206,35 @@ def label(title: str, options: Mapping[str, object]) -> str:
         if name not in _USUAL or value != _USUAL[name]
     ]
     return f"{title}?{'&'.join(texts)}" if texts else title
+
+
+def model_card(
+    name: str,
+    label: str,
+    config: dict[str, object],
+    files: Iterable[Path | None],
+    parameters: int,
+    codes: UniWeTokConfig | None,
+) -> ModelCard:
+    """Make a card whose identity is the bytes of files.
+
+    Args:
+        name: of the plug-in.
+        label: what tables call the model.
+        config: sizes and options.
+        files: those that decide what is computed; None is passed over.
+        parameters: how many.
+        codes: sizes of the tokenizer whose codes the model gives, if it gives any.
+    """
+    cache = DigestCache()
+    return ModelCard(
+        name=name,
+        label=label,
+        config=config,
+        weights_sha256=digest_of([cache.of_file(path) for path in files if path is not None]),
+        parameters=parameters,
+        codebook=codes and Codebook(groups=codes.groups, bits_per_group=codes.bits_per_group),
+    )
 
 
 def title(name: str, path: Path) -> str:

@@ -11,7 +11,8 @@ from uniwetok.losses import (
     TokenizerLoss,
     TokenizerLossConfig,
 )
-from uniwetok.tokenizer.quantizer import quantize_straight_through
+from uniwetok.losses.total import commitment_loss
+from uniwetok.tokenizer.quantizer import quantize, quantize_straight_through
 
 CHANNELS, GROUPS, WIDTH = 16, 2, 12
 BARE = TokenizerLossConfig(lpips_weight=0, adversarial=None, distillation=None)
@@ -159,3 +160,28 @@ def test_sizes_must_agree():
     tensors = {**step(), "reconstruction": torch.zeros(2, 3, 64, 64)}
     with pytest.raises(ValueError, match="crop or pad them"):
         TokenizerLoss(BARE, channels=CHANNELS, groups=GROUPS)(**tensors)
+
+
+def test_commitment_is_the_mean_squared_distance_and_spares_the_codes():
+    latents = torch.tensor([[0.5, -0.2, 0.0]], requires_grad=True)
+    codes = quantize(latents.detach()).requires_grad_()
+    loss = commitment_loss(latents, codes)
+    assert loss.item() == pytest.approx((0.25 + 0.64 + 1.0) / 3)
+    loss.backward()
+    torch.testing.assert_close(latents.grad, torch.tensor([[-0.5, 0.8, 1.0]]) * 2 / 3)
+    assert codes.grad is None
+
+
+def test_gradients_of_commitment():
+    latents = torch.linspace(-1, 1, 14, dtype=torch.float64, requires_grad=True)
+    codes = quantize(latents.detach())
+    assert torch.autograd.gradcheck(lambda x: commitment_loss(x, codes), latents)
+
+
+def test_commitment_in_half_precision_is_averaged_in_float32():
+    assert commitment_loss(torch.zeros(4).bfloat16(), torch.ones(4)).dtype == torch.float32
+
+
+def test_shapes_of_latents_and_codes_must_agree():
+    with pytest.raises(ValueError, match=r"\(2, 3\) and codes \(2, 4\) differ"):
+        commitment_loss(torch.zeros(2, 3), torch.ones(2, 4))

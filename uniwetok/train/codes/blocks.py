@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,21 +140,21 @@ def pending_blocks(
     accelerator.wait_for_everyone()
 
 
+@dataclass(frozen=True)
 class _Blocks(Dataset[tuple[int, list[Tensor | str]]]):
     """First image, and pixels or the reason why there are none, of each block still to do."""
 
-    def __init__(self, read: Read, images: int, starts: list[int]) -> None:
-        self._read = read
-        self._images = images
-        self._starts = starts
+    read: Read
+    images: int
+    starts: list[int]
 
     def __getitem__(self, place: int) -> tuple[int, list[Tensor | str]]:
-        start = self._starts[place]
-        stop = min(start + BLOCK, self._images)
+        start = self.starts[place]
+        stop = min(start + BLOCK, self.images)
         return start, [self._pixels(image) for image in range(start, stop)]
 
     def _pixels(self, image: int) -> Tensor | str:
         try:
-            return self._read(image)
+            return self.read(image)
         except UnreadableImage as error:
             return str(error)

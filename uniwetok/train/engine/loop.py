@@ -64,39 +64,29 @@ class Finished:
     """Values of the log's last line, by name."""
 
 
+@dataclass
 class Loop(Generic[B]):
-    """Steps of one run, and what is written along the way.
+    """Steps of one run, and what is written along the way."""
 
-    Args:
-        trainer: the recipe's trainer; its settings agree with those in ``out``, see
-            `check_same_run`.
-        open_stream: opens the batches of this process.
-        out: the run's folder: configuration, checkpoints, logs, pictures and the model.
-        picture: makes what is looked at along the way.
-        hooks: what the caller does along the way.
-        notices: what the user must know of the data.
-    """
+    trainer: Trainer[Any, B]
+    """The recipe's; its settings agree with those in ``out``, see `check_same_run`."""
+    open_stream: OpenStream[B]
+    """Opens the batches of this process."""
+    out: Path
+    """The run's folder: configuration, checkpoints, logs, pictures and the model."""
+    picture: MakePicture | None = None
+    """Makes what is looked at along the way."""
+    hooks: Hooks | None = None
+    """What the caller does along the way."""
+    notices: Sequence[str] = ()
+    """What the user must know of the data."""
 
-    def __init__(
-        self,
-        trainer: Trainer[Any, B],
-        open_stream: OpenStream[B],
-        out: Path,
-        *,
-        picture: MakePicture | None = None,
-        hooks: Hooks | None = None,
-        notices: Sequence[str] = (),
-    ) -> None:
-        self._trainer = trainer
-        self._config = trainer.config
-        self._accelerator = trainer.accelerator
-        self._is_main = trainer.accelerator.is_main_process
-        self._open_stream = open_stream
-        self._out = out
-        self._checkpoints = Checkpoints(out / "checkpoints")
-        self._make_picture = picture
-        self._hooks = hooks or Hooks()
-        self._notices = notices
+    def __post_init__(self) -> None:
+        self._config = self.trainer.config
+        self._accelerator = self.trainer.accelerator
+        self._is_main = self._accelerator.is_main_process
+        self._checkpoints = Checkpoints(self.out / "checkpoints")
+        self._hooks = self.hooks or Hooks()
         self._unreadable = 0
 
     def finish(self) -> Finished:
@@ -108,27 +98,27 @@ class Loop(Generic[B]):
         """
         start = self._resume()
         if self._is_main:
-            for line in self._notices:
+            for line in self.notices:
                 self._hooks.on_notice(line)
-            self._checkpoints.require_space(self._trainer.checkpoint_bytes)
-            write_json(self._out / CONFIG_FILE, to_dict(self._config))
+            self._checkpoints.require_space(self.trainer.checkpoint_bytes)
+            write_json(self.out / CONFIG_FILE, to_dict(self._config))
         self._accelerator.wait_for_everyone()
         values: dict[str, float] = {}
         if self._is_main:
-            with closing(Logs(self._out, start)) as logs:
+            with closing(Logs(self.out, start)) as logs:
                 values = self._steps(start, logs)
         else:
             self._steps(start, None)
-        self._trainer.export(self._out / "model")
+        self.trainer.export(self.out / "model")
         self._accelerator.wait_for_everyone()
-        return Finished(self._config.steps, self._out / "model", values)
+        return Finished(self._config.steps, self.out / "model", values)
 
     def _resume(self) -> int:
         steps = self._checkpoints.steps()
         if not steps:
             return 0
         state = self._checkpoints.load(steps[-1])
-        self._trainer.restore(state["trainer"])
+        self.trainer.restore(state["trainer"])
         self._unreadable = state["unreadable"]
         if self._is_main:
             self._hooks.on_notice(f"going on after step {steps[-1]:,} of {self._config.steps:,}")
@@ -138,14 +128,14 @@ class Loop(Generic[B]):
         config = self._config
         values: dict[str, float] = {}
         pace = _Pace()
-        stream = self._open_stream(self._trainer.place(start))
+        stream = self.open_stream(self.trainer.place(start))
         batches = iter(stream)
         for step in range(start, config.steps):
             asked = time.perf_counter()
             batch = next(batches)
             pace.waited += time.perf_counter() - asked
             try:
-                self._trainer.step(batch, step)
+                self.trainer.step(batch, step)
             except TrainingError as error:
                 raise TrainingError(f"step {step + 1}: {error}; {self._last_good()}") from error
             self._unreadable += batch.unreadable
@@ -154,7 +144,7 @@ class Loop(Generic[B]):
             logged: dict[str, float] = {}
             if done % config.log_every == 0 or last:
                 values = logged = {
-                    **self._trainer.averages(),
+                    **self.trainer.averages(),
                     **pace.read(),
                     "learning_rate": learning_rate(config.optimizer, step, config.steps),
                     "epoch": stream.epochs(done),
@@ -165,8 +155,8 @@ class Loop(Generic[B]):
                     logs.write(done, logged)
             if self._is_main:
                 self._hooks.on_step(done, logged)
-            if config.grid_every and (done % config.grid_every == 0 or last):
-                self._picture(done)
+            if self.picture and config.grid_every and (done % config.grid_every == 0 or last):
+                self.picture(self.out / "pictures" / f"step-{done:08d}.png")
             if config.validate_every and (done % config.validate_every == 0 or last):
                 self._validate(done, logs)
             if done % config.checkpoint_every == 0 or last:
@@ -175,21 +165,17 @@ class Loop(Generic[B]):
 
     def _checkpoint(self, done: int) -> None:
         # Nothing of the data or the random streams: both follow from the step's number alone.
-        state = {"step": done, "unreadable": self._unreadable, "trainer": self._trainer.state()}
+        state = {"step": done, "unreadable": self._unreadable, "trainer": self.trainer.state()}
         if self._is_main:
             self._checkpoints.save(done, state)
         self._accelerator.wait_for_everyone()
 
-    def _picture(self, done: int) -> None:
-        if self._make_picture is not None:
-            self._make_picture(self._out / "pictures" / f"step-{done:08d}.png")
-
     def _validate(self, done: int, logs: Logs | None) -> None:
         if self._hooks.validate is None:
             return
-        self._trainer.export(self._out / "model")
+        self.trainer.export(self.out / "model")
         if self._is_main and logs is not None:
-            logs.write(done, self._hooks.validate(self._out / "model", done), kind="validation")
+            logs.write(done, self._hooks.validate(self.out / "model", done), kind="validation")
         self._accelerator.wait_for_everyone()
 
     def _last_good(self) -> str:

@@ -13,7 +13,7 @@ from uniwetok.mllm.batch import collate
 from uniwetok.mllm.head import VisionHead
 from uniwetok.train.mllm.data.layout import Draws, segments
 from uniwetok.train.mllm.data.records import parse_record
-from uniwetok.train.mllm.objective import Objective, count_predicted
+from uniwetok.train.mllm.trainer import Objective, count_predicted
 
 
 def fixed_losses(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from uniwetok.train.data.source import UnreadableImage
@@ -93,7 +95,8 @@ def check_records(
             kinds[record.kind] += 1
             report.images += len(sizes)
             for size in sizes:
-                _extend(report, size)
+                report.smallest = min(report.smallest or size, size, key=math.prod)
+                report.largest = max(report.largest or size, size, key=math.prod)
         if report.records % _BLOCK == 0 or report.records == len(source):
             on_record(report.records, len(source))
     report.kinds = dict(sorted(kinds.items()))
@@ -104,16 +107,14 @@ _Checked = tuple[Record | None, list[tuple[int, int]], list[Finding]]
 
 
 def _checked(source: RecordSource, rule: SizeRule, decode: bool) -> Iterator[_Checked]:
-    def look(index: int) -> _Checked:
-        return _look(source, index, rule, decode)
-
+    look = partial(_look, source, rule, decode)
     with ThreadPoolExecutor(_THREADS) as pool:
         # Block by block: a map over all records at once would hold all their results.
         for start in range(0, len(source), _BLOCK):
             yield from pool.map(look, range(start, min(start + _BLOCK, len(source))))
 
 
-def _look(source: RecordSource, index: int, rule: SizeRule, decode: bool) -> _Checked:
+def _look(source: RecordSource, rule: SizeRule, decode: bool, index: int) -> _Checked:
     file, line = source.where(index)
     try:
         record = source.record(index)
@@ -141,11 +142,3 @@ def _size(source: RecordSource, index: int, picture: Picture, decode: bool) -> t
         return image_size(source, index, picture.name)
     image = read_image(source, index, picture.name)
     return image.height, image.width
-
-
-def _extend(report: CheckReport, size: tuple[int, int]) -> None:
-    area = size[0] * size[1]
-    if report.smallest is None or area < report.smallest[0] * report.smallest[1]:
-        report.smallest = size
-    if report.largest is None or area > report.largest[0] * report.largest[1]:
-        report.largest = size

@@ -9,6 +9,8 @@ FOLDER/image-codes.json        what they depend on
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +32,8 @@ from uniwetok.train.codes.blocks import (
     pending_blocks,
     read_origin,
 )
+from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.data.reading import OnBlock
-from uniwetok.train.mllm.data.encoding import encode_pixels
 from uniwetok.train.mllm.data.index import SampleIndex
 from uniwetok.train.mllm.data.sizes import resized
 from uniwetok.train.mllm.data.source import RecordSource, read_image
@@ -39,6 +41,32 @@ from uniwetok.train.mllm.data.source import RecordSource, read_image
 _ARRAY_FILE, _STATE_FILE, _ORIGIN_FILE = (
     f"image-codes.{suffix}" for suffix in ("bin", "state.npy", "json")
 )
+_MOST_PIXELS = 4 * 1024 * 1024
+"""Encoded at a time."""
+
+
+def encode_pixels(tokenizer: UniWeTok, pixels: Sequence[Tensor]) -> list[Tensor]:
+    """Encode images of many sizes, those of one size together.
+
+    Args:
+        tokenizer: in evaluation mode.
+        pixels: uint8 (3, height, width) each.
+
+    Returns:
+        (latent_channels, rows, columns) each, +1 or -1, on the CPU.
+    """
+    by_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place, image in enumerate(pixels):
+        by_size[tuple(image.shape)].append(place)
+    codes: dict[int, Tensor] = {}
+    for shape, places in by_size.items():
+        count = max(1, _MOST_PIXELS // (shape[1] * shape[2]))
+        for start in range(0, len(places), count):
+            chosen = places[start : start + count]
+            images = to_model_range(torch.stack([pixels[place] for place in chosen]))
+            encoded = tokenizer.encode(images.to(tokenizer.device)).float().cpu()
+            codes |= dict(zip(chosen, encoded, strict=True))
+    return [codes[place] for place in range(len(pixels))]
 
 
 class ImageCodes:

@@ -115,55 +115,18 @@ def index_samples(
     Raises:
         TrainingError: a record is malformed, or of a kind that is not trained on.
     """
-    digest = _digest(source, builder, config, rule)
+    blocks = _Blocks(source, builder, config, rule)
+    digest = blocks.digest()
     kept = folder / _INDEX_FILE
-    with suppress(OSError, ValueError, KeyError), np.load(kept, allow_pickle=False) as arrays:
+    damaged = suppress(OSError, ValueError, TypeError, KeyError)
+    with damaged, np.load(kept, allow_pickle=False) as arrays:
         if str(arrays["digest"]) == digest:
-            return _loaded(arrays, digest)
-    index = _read(source, builder, config, rule, digest, on_block)
+            texts = {"digest": digest, "first_unreadable": str(arrays["first_unreadable"])}
+            return SampleIndex(**{**arrays, **texts})
+    index = _read(blocks, digest, on_block)
     with replaced(kept) as partial, partial.open("wb") as file:
-        np.savez(
-            file,
-            tokens=index.tokens,
-            kinds=index.kinds,
-            firsts=index.firsts,
-            images=index.images,
-            sizes=index.sizes,
-            homes=index.homes,
-            digest=digest,
-            first_unreadable=index.first_unreadable,
-        )
+        np.savez(file, **vars(index))
     return index
-
-
-def _loaded(arrays: np.lib.npyio.NpzFile, digest: str) -> SampleIndex:
-    return SampleIndex(
-        arrays["tokens"],
-        arrays["kinds"],
-        arrays["firsts"],
-        arrays["images"],
-        arrays["sizes"],
-        arrays["homes"],
-        digest,
-        str(arrays["first_unreadable"]),
-    )
-
-
-def _digest(
-    source: RecordSource, builder: SequenceBuilder, config: SequenceData, rule: SizeRule
-) -> str:
-    """SHA-256 of the files' names, sizes and times, and of what lengths depend on."""
-    vocabulary = sorted(builder.tokenizer.get_vocab().items())
-    facts = {
-        "version": _VERSION,
-        "source": source.state,
-        "vocabulary": hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest(),
-        "parallel": builder.config.parallel_tokens,
-        "rule": asdict(rule),
-        "describes": bool(config.describe_share),
-        "kinds": config.kinds,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -179,65 +142,66 @@ class _Look:
     unreadable: str = ""
 
 
+@dataclass(frozen=True)
 class _Blocks(Dataset[list[_Look]]):
     """Looks at the block of records that starts at a number."""
 
-    def __init__(
-        self,
-        source: RecordSource,
-        builder: SequenceBuilder,
-        config: SequenceData,
-        rule: SizeRule,
-    ) -> None:
-        self._source = source
-        self._builder = builder
-        self._config = config
-        self._rule = rule
+    source: RecordSource
+    builder: SequenceBuilder
+    config: SequenceData
+    rule: SizeRule
+
+    def digest(self) -> str:
+        """SHA-256 of the files' names, sizes and times, and of what lengths depend on."""
+        vocabulary = sorted(self.builder.tokenizer.get_vocab().items())
+        facts = {
+            "version": _VERSION,
+            "source": self.source.state,
+            "vocabulary": hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest(),
+            "parallel": self.builder.config.parallel_tokens,
+            "rule": asdict(self.rule),
+            "describes": bool(self.config.describe_share),
+            "kinds": self.config.kinds,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def __getitem__(self, start: int) -> list[_Look]:
-        return [self._look(i) for i in range(start, min(start + _BLOCK, len(self._source)))]
+        return [self._look(i) for i in range(start, min(start + _BLOCK, len(self.source)))]
 
     def _look(self, index: int) -> _Look:
-        file, line = self._source.where(index)
+        file, line = self.source.where(index)
         try:
-            record = self._source.record(index)
+            record = self.source.record(index)
         except RecordError as error:
             return _Look(0, 0, [], f"{file}:{line}: {error}")
-        if record.kind not in self._config.kinds:
-            kinds = ", ".join(self._config.kinds)
+        if record.kind not in self.config.kinds:
+            kinds = ", ".join(self.config.kinds)
             fault = f"{record.kind!r} is not trained on here, but {kinds}"
             return _Look(0, 0, [], f"{file}:{line}: kind: {fault}; remove it, or set data.kinds")
         kind = KINDS.index(record.kind)
         images = []
         for picture in record.pictures:
             try:
-                size = image_size(self._source, index, picture.name)
+                size = image_size(self.source, index, picture.name)
             except UnreadableImage as error:
                 return _Look(0, kind, [], "", f"{file}:{line}: {picture.field}: {error}")
-            if self._rule.stretch(*size) > MOST_STRETCH:
+            if self.rule.stretch(*size) > MOST_STRETCH:
                 reason = f"{picture.name} of {size[0]}x{size[1]} pixels is too long a strip"
                 return _Look(0, kind, [], "", f"{file}:{line}: {picture.field}: {reason}")
-            key = self._source.image_key(index, picture.name)
-            images.append((key, self._rule.nearest(*size)))
-        side = self._builder.config.downsample
+            key = self.source.image_key(index, picture.name)
+            images.append((key, self.rule.nearest(*size)))
+        side = self.builder.config.downsample
         grids = [(height // side, width // side) for _, (height, width) in images]
-        describes = self._config.describe_share > 0
-        return _Look(most_tokens(record, grids, self._builder, describes), kind, images)
+        describes = self.config.describe_share > 0
+        return _Look(most_tokens(record, grids, self.builder, describes), kind, images)
 
 
-def _read(
-    source: RecordSource,
-    builder: SequenceBuilder,
-    config: SequenceData,
-    rule: SizeRule,
-    digest: str,
-    on_block: OnBlock,
-) -> SampleIndex:
+def _read(blocks: _Blocks, digest: str, on_block: OnBlock) -> SampleIndex:
     looks: list[_Look] = []
-    blocks = _Blocks(source, builder, config, rule)
-    for block in read_ahead(blocks, range(0, len(source), _BLOCK), config.workers):
+    records = len(blocks.source)
+    for block in read_ahead(blocks, range(0, records, _BLOCK), blocks.config.workers):
         looks += block
-        on_block(len(looks), len(source))
+        on_block(len(looks), records)
     _refuse([look.fault for look in looks if look.fault], len(looks))
     numbers: dict[str, int] = {}
     images, sizes, homes = [], [], []

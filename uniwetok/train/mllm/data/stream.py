@@ -17,9 +17,8 @@ from uniwetok.train import TrainingError
 from uniwetok.train.data.reading import read_ahead
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.data.source import UnreadableImage
-from uniwetok.train.mllm.data.codes import ImageCodes
+from uniwetok.train.mllm.data.codes import ImageCodes, encode_pixels
 from uniwetok.train.mllm.data.config import SequenceData
-from uniwetok.train.mllm.data.encoding import encode_pixels
 from uniwetok.train.mllm.data.index import SampleIndex
 from uniwetok.train.mllm.data.layout import Draws, segments
 from uniwetok.train.mllm.data.packing import PackedOrder
@@ -81,7 +80,7 @@ class PackedStream:
         images: ImageCodes | UniWeTok,
         place: Place,
     ) -> None:
-        usable, self.notices = index.usable(config)
+        usable, _ = index.usable(config)
         self._order = PackedOrder(usable, index.tokens, limit=config.row_tokens, seed=place.seed)
         self._config = config
         self._builder = builder
@@ -147,27 +146,19 @@ class _Read:
     """Why an image cannot be read."""
 
 
+@dataclass(frozen=True)
 class _Steps(Dataset[list[list[_Read]] | str]):
     """What a rank reads, by step; an error as its message."""
 
-    def __init__(
-        self,
-        source: RecordSource,
-        index: SampleIndex,
-        config: SequenceData,
-        order: PackedOrder,
-        cache: ImageCodes | None,
-        place: Place,
-    ) -> None:
-        self._source = source
-        self._index = index
-        self._config = config
-        self._order = order
-        self._cache = cache
-        self._place = place
+    source: RecordSource
+    index: SampleIndex
+    config: SequenceData
+    order: PackedOrder
+    cache: ImageCodes | None
+    place: Place
 
     def __getitem__(self, step: int) -> list[list[_Read]] | str:
-        place = self._place
+        place = self.place
         each = place.batch_size // place.world
         first = step * place.batch_size + place.rank * each
         try:
@@ -176,22 +167,22 @@ class _Steps(Dataset[list[list[_Read]] | str]):
             return f"a record was changed during the run: {error}; resume from the last checkpoint"
 
     def _read_row(self, position: int) -> list[_Read]:
-        epoch, samples = self._order.row(position)
+        epoch, samples = self.order.row(position)
         return [self._read(epoch, sample) for sample in samples]
 
     def _read(self, epoch: int, sample: int) -> _Read:
-        record = self._source.record(sample)
-        draws = Draws.at(self._config, self._place.seed, epoch, sample)
-        if self._cache is not None:
-            codes = self._cache.read(sample)
+        record = self.source.record(sample)
+        draws = Draws.at(self.config, self.place.seed, epoch, sample)
+        if self.cache is not None:
+            codes = self.cache.read(sample)
             if codes is None:
-                file, line = self._source.where(sample)
+                file, line = self.source.where(sample)
                 return _Read(record, draws, [], f"{file}:{line}")
             return _Read(record, draws, codes)
-        sizes = self._index.image_sizes(sample)
+        sizes = self.index.image_sizes(sample)
         try:
             pixels = [
-                resized(read_image(self._source, sample, picture.name), size)
+                resized(read_image(self.source, sample, picture.name), size)
                 for picture, size in zip(record.pictures, sizes, strict=True)
             ]
         except UnreadableImage as error:
