@@ -5,39 +5,55 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from uniwetok.fields import Mapped, check_counts, check_share, store_floats
 from uniwetok.tokenizer.config import check_heads
 
-_PARALLEL_HEAD_DIM = 64
 
-
-class HeadSizes(Protocol):
+class HeadSizes(Mapped):
     """What a diffusion head reads of the configuration of the model around it."""
 
+    width: int
+    latent_channels: int
+    parallel_tokens: int
+    diffusion_width: int
+    diffusion_blocks: int
+    diffusion_modulations: int
+    flip_rate: float
+    time_mean: float
+    time_std: float
+    _head_dim: ClassVar[int]
+
     @property
-    def width(self) -> int: ...  # noqa: D102
+    def patch(self) -> int:
+        """Side, in tokens, of the patch that one step predicts."""
+        return math.isqrt(self.parallel_tokens)
+
     @property
-    def latent_channels(self) -> int: ...  # noqa: D102
-    @property
-    def parallel_tokens(self) -> int: ...  # noqa: D102
-    @property
-    def diffusion_width(self) -> int: ...  # noqa: D102
-    @property
-    def diffusion_heads(self) -> int: ...  # noqa: D102
-    @property
-    def diffusion_blocks(self) -> int: ...  # noqa: D102
-    @property
-    def diffusion_modulations(self) -> int: ...  # noqa: D102
-    @property
-    def time_mean(self) -> float: ...  # noqa: D102
-    @property
-    def time_std(self) -> float: ...  # noqa: D102
+    def diffusion_heads(self) -> int:
+        """Attention heads of the diffusion head, where its tokens see each other."""
+        return self.diffusion_width // self._head_dim
+
+    def check_head(self) -> None:
+        """Require what every such model needs: counts, a normal of times, blocks that divide.
+
+        Raises:
+            ValueError: a value is impossible.
+        """
+        check_counts(self)
+        store_floats(self)
+        check_share("flip_rate", self.flip_rate, "probability")
+        if not math.isfinite(self.time_mean) or not 0 < self.time_std < math.inf:
+            raise ValueError(
+                f"time_mean={self.time_mean} and time_std={self.time_std} are no normal "
+                f"distribution: both must be finite, time_std above 0"
+            )
+        check_modulations(self.diffusion_blocks, self.diffusion_modulations)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BitDanceConfig(Mapped):
+class BitDanceConfig(HeadSizes):
     """Sizes and training objective of a BitDance; the defaults are UniWeTok-B's (paper, Tab. 9).
 
     Raises:
@@ -82,22 +98,22 @@ class BitDanceConfig(Mapped):
     time_std: float = 0.8
     """Training: standard deviation of that normal."""
 
+    _head_dim = 64
+    """Channels of an attention head of the parallel diffusion head (released)."""
+
     def __post_init__(self) -> None:
-        check_counts(self)
-        store_floats(self)
+        self.check_head()
         check_share("label_dropout", self.label_dropout, "probability")
-        check_share("flip_rate", self.flip_rate, "probability")
-        check_head(self)
         check_heads(self.width, self.heads)
         if self.patch**2 != self.parallel_tokens or self.grid % self.patch:
             raise ValueError(
                 f"parallel_tokens={self.parallel_tokens} is not the size of square patches that "
                 f"tile {self.grid}x{self.grid} tokens; use 1, 4 or 16"
             )
-        if self.parallel_tokens > 1 and self.diffusion_width % _PARALLEL_HEAD_DIM:
+        if self.parallel_tokens > 1 and self.diffusion_width % self._head_dim:
             raise ValueError(
                 f"diffusion_width={self.diffusion_width} must be a multiple of "
-                f"{_PARALLEL_HEAD_DIM}, the size of the diffusion head's attention heads, where "
+                f"{self._head_dim}, the size of the diffusion head's attention heads, where "
                 f"parallel_tokens is above 1"
             )
 
@@ -112,11 +128,6 @@ class BitDanceConfig(Mapped):
         return self.tokens // self.parallel_tokens
 
     @property
-    def patch(self) -> int:
-        """Side, in tokens, of the patch that one step predicts."""
-        return math.isqrt(self.parallel_tokens)
-
-    @property
     def prefix(self) -> int:
         """Tokens before the image: the class and, in parallel prediction, the queries."""
         return self.class_tokens + self.parallel_tokens - 1
@@ -125,11 +136,6 @@ class BitDanceConfig(Mapped):
     def sequence(self) -> int:
         """Tokens the transformer sees: the prefix and all but the last step's."""
         return self.prefix + self.tokens - self.parallel_tokens
-
-    @property
-    def diffusion_heads(self) -> int:
-        """Attention heads of the parallel diffusion head (released: of 64 channels)."""
-        return self.diffusion_width // _PARALLEL_HEAD_DIM
 
     @classmethod
     def preset(cls, name: str) -> BitDanceConfig:
@@ -152,20 +158,6 @@ class BitDanceConfig(Mapped):
             for name, value in self.to_dict().items()
             if name in shaping and name not in unseen and value != theirs[name]
         }
-
-
-def check_head(config: HeadSizes) -> None:
-    """Require a diffusion head's modulations to divide its blocks, and a normal of its times.
-
-    Raises:
-        ValueError: they do not, or the mean or the deviation is impossible.
-    """
-    if not math.isfinite(config.time_mean) or not 0 < config.time_std < math.inf:
-        raise ValueError(
-            f"time_mean={config.time_mean} and time_std={config.time_std} are no normal "
-            f"distribution: both must be finite, time_std above 0"
-        )
-    check_modulations(config.diffusion_blocks, config.diffusion_modulations)
 
 
 def check_modulations(blocks: int, modulations: int) -> None:

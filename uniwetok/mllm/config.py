@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from uniwetok.ar.config import check_head
-from uniwetok.fields import Mapped, check_counts, check_share, store_floats
+from uniwetok.ar.config import HeadSizes
 
-_HEAD_DIM = 128
 PARALLEL = (1, 4, 16, 64)
 """Tokens that may be predicted at a time. At 32 pixels a token, patches of 64 tile no released
 size but 512x512, 1024x1024 and the like; they are those of a released model of 16 pixels."""
@@ -21,7 +19,7 @@ class MLLMError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLLMConfig(Mapped):
+class MLLMConfig(HeadSizes):
     """Sizes and training objective around a language model; the defaults fit Qwen3-8B (paper).
 
     Raises:
@@ -58,29 +56,24 @@ class MLLMConfig(Mapped):
     time_std: float = 0.8
     """Training: standard deviation of that normal."""
 
+    _head_dim = 128
+    """Channels of an attention head of the diffusion head (released)."""
+
     def __post_init__(self) -> None:
-        check_counts(self)
-        store_floats(self)
-        check_share("flip_rate", self.flip_rate, "probability")
+        self.check_head()
         if not 0 <= self.text_weight < math.inf:
             raise ValueError(f"text_weight={self.text_weight} must be a finite number >= 0")
-        check_head(self)
         if self.width % 4:
             raise ValueError(f"width={self.width} must be a multiple of 4 for sines and cosines")
         if self.parallel_tokens not in PARALLEL:
             raise ValueError(f"parallel_tokens={self.parallel_tokens} is none of 1, 4, 16, 64")
-        if self.diffusion_width % _HEAD_DIM:
+        if self.diffusion_width % self._head_dim:
             raise ValueError(
-                f"diffusion_width={self.diffusion_width} must be a multiple of {_HEAD_DIM}, the "
-                f"size of the diffusion head's attention heads"
+                f"diffusion_width={self.diffusion_width} must be a multiple of {self._head_dim}, "
+                f"the size of the diffusion head's attention heads"
             )
         if self.max_side % self.multiple:
             raise ValueError(f"max_side={self.max_side} is not a multiple of {self.multiple}")
-
-    @property
-    def patch(self) -> int:
-        """Side, in tokens, of the patch that one step predicts."""
-        return math.isqrt(self.parallel_tokens)
 
     @property
     def multiple(self) -> int:
@@ -91,11 +84,6 @@ class MLLMConfig(Mapped):
     def resolutions(self) -> int:
         """How many resolution tokens there are (paper's sizes: 128)."""
         return self.max_side // self.downsample
-
-    @property
-    def diffusion_heads(self) -> int:
-        """Attention heads of the diffusion head (released: of 128 channels)."""
-        return self.diffusion_width // _HEAD_DIM
 
 
 PRESETS: Mapping[str, MLLMConfig] = {
