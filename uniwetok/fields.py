@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
-from typing import Any, Self, TypeVar
-
-T = TypeVar("T")
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 
-class Mapped:
-    """Base of the dataclasses that files hold as mappings of their fields."""
+class Settings:
+    """Base of the dataclasses that hold settings; a ``Literal`` field has one of its values.
+
+    Raises:
+        ValueError: a value is impossible; the message names the field, its value and the fix.
+    """
+
+    def __post_init__(self) -> None:
+        for name, choices in _choices(type(self)).items():  # type: ignore[arg-type]
+            check_choice(name, getattr(self, name), choices)
+
+
+@functools.cache
+def _choices(kind: type[Any]) -> dict[str, tuple[str, ...]]:
+    """Values of each field that has one of some, by name."""
+    hints = get_type_hints(kind)
+    literals = [each.name for each in fields(kind) if get_origin(hints[each.name]) is Literal]
+    return {name: get_args(hints[name]) for name in literals}
+
+
+class Mapped(Settings):
+    """Base of the settings that files hold as mappings of their fields."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -20,24 +39,15 @@ class Mapped:
         Raises:
             ValueError: a name is not a field, or a value is impossible.
         """
-        return from_mapping(cls, values)
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"unknown fields {', '.join(unknown)}; known: {', '.join(known)}")
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""
         return asdict(self)  # type: ignore[call-overload,no-any-return]
-
-
-def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Build a dataclass from its fields' values.
-
-    Raises:
-        ValueError: a name is not a field, or a value is impossible.
-    """
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ValueError(f"unknown fields {', '.join(unknown)}; known: {', '.join(known)}")
-    return kind(**values)
 
 
 def check_count(name: str, value: object, least: int = 1) -> None:

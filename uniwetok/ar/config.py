@@ -41,6 +41,7 @@ class HeadSizes(Mapped):
         Raises:
             ValueError: a value is impossible.
         """
+        super().__post_init__()
         check_counts(self)
         store_floats(self)
         check_share("flip_rate", self.flip_rate, "probability")
@@ -54,11 +55,7 @@ class HeadSizes(Mapped):
 
 @dataclass(frozen=True, kw_only=True)
 class BitDanceConfig(HeadSizes):
-    """Sizes and training objective of a BitDance; the defaults are UniWeTok-B's (paper, Tab. 9).
-
-    Raises:
-        ValueError: a value is impossible; the message names the field, its value and the fix.
-    """
+    """Sizes and training objective of a BitDance; the defaults are UniWeTok-B's (paper, Tab. 9)."""
 
     width: int = 768
     """Channels of a token in the transformer."""

@@ -7,10 +7,10 @@ autoencoder is released. Where neither says anything, the field's docstring give
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from uniwetok.ar.config import check_modulations
-from uniwetok.fields import check_choice, check_counts
+from uniwetok.fields import Settings, check_counts
 from uniwetok.tokenizer.config import check_heads
 
 TokenReduction = Literal["mean", "sum"]
@@ -36,12 +36,8 @@ def commitment_weight(*, siglu: bool) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EntropyConfig:
-    """Entropy losses of the group-wise quantizer.
-
-    Raises:
-        ValueError: a value is impossible; the message names the field, its value and the fix.
-    """
+class EntropyConfig(Settings):
+    """Entropy losses of the group-wise quantizer."""
 
     weight: float = 0.1
     """Weight of ``token_weight * token - codebook_weight * codebook`` in the total. Paper: no
@@ -65,20 +61,15 @@ class EntropyConfig:
     of a local batch is biased low and reducing helps."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_not_negative(self, "weight", "token_weight", "codebook_weight")
         if not self.temperature > 0:
             raise ValueError(f"temperature={self.temperature} must be above 0; released: 0.01")
-        check_choice("token_reduction", self.token_reduction, get_args(TokenReduction))
-        check_choice("codebook_scope", self.codebook_scope, get_args(CodebookScope))
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialConfig:
-    """Adversarial loss: non-saturating for the tokenizer, hinge for the discriminator.
-
-    Raises:
-        ValueError: a value is impossible; the message names the field, its value and the fix.
-    """
+class AdversarialConfig(Settings):
+    """Adversarial loss: non-saturating for the tokenizer, hinge for the discriminator."""
 
     generator_weight: float = 0.1
     """Weight of the tokenizer's adversarial loss, from the first step on. Paper: silent. Released:
@@ -96,12 +87,8 @@ class AdversarialConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationConfig:
-    """Pre-Post Distillation (paper, Eq. 4-6), of which nothing is released.
-
-    Raises:
-        ValueError: a value is impossible; the message names the field, its value and the fix.
-    """
+class DistillationConfig(Settings):
+    """Pre-Post Distillation (paper, Eq. 4-6), of which nothing is released."""
 
     weight: float = 1.0
     """Weight theta of the whole in Eq. 8. Paper: no value. Default 1: each cosine term starts
@@ -124,23 +111,20 @@ class DistillationConfig:
     """Hidden width of the attention head's MLP. Paper: silent. Default 4, the common choice."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_not_negative(self, "weight", "post_weight")
-        check_choice("head", self.head, get_args(DistillationHead))
         if not (self.pre or self.post):
             raise ValueError("pre=False and post=False distil nothing; set distillation=None")
         check_counts(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PriorConfig:
+class PriorConfig(Settings):
     """Generative-Aware Prior (paper, Eq. 7): a tiny BitDance that predicts the codes.
 
     Nothing of it is released. The paper's BitDance-T has 8.6 M parameters (appendix B) and no
     sizes; these give 8.607 M, with heads of 64 channels and a head as wide as the transformer, as
     in every other BitDance. 91 other choices also round to 8.6 M.
-
-    Raises:
-        ValueError: a value is impossible; the message names the field, its value and the fix.
     """
 
     weight: float = 0.1
@@ -175,20 +159,16 @@ class PriorConfig:
     """Layers that give the adaptive norms' scale, shift and gate."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_not_negative(self, "weight")
-        check_choice("objective", self.objective, get_args(PriorObjective))
         check_counts(self)
         check_heads(self.width, self.heads)
         check_modulations(self.diffusion_blocks, self.diffusion_modulations)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizerLossConfig:
-    """The tokenizer's total loss; the L1 term has weight 1, as released.
-
-    Raises:
-        ValueError: a value is impossible; the message names the field, its value and the fix.
-    """
+class TokenizerLossConfig(Settings):
+    """The tokenizer's total loss; the L1 term has weight 1, as released."""
 
     lpips_weight: float = 1.0
     """Weight of LPIPS-VGG; 0 leaves it out and needs no VGG weights. Paper: no value.

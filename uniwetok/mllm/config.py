@@ -20,11 +20,7 @@ class MLLMError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class MLLMConfig(HeadSizes):
-    """Sizes and training objective around a language model; the defaults fit Qwen3-8B (paper).
-
-    Raises:
-        ValueError: a value is impossible; the message names the field, its value and the fix.
-    """
+    """Sizes and training objective around a language model; the defaults fit Qwen3-8B (paper)."""
 
     width: int = 4096
     """Channels of a token in the language model, its ``hidden_size``."""

@@ -7,8 +7,7 @@ from typing import Any
 
 from uniwetok.ar.config import BitDanceConfig
 from uniwetok.presets.preset import IMAGENET, BasePreset
-from uniwetok.train.ar.config import ARTraining
-from uniwetok.train.codes.config import CodesConfig
+from uniwetok.train.ar.config import ARTraining, CodesConfig
 from uniwetok.train.engine.settings import OptimizerConfig
 
 _OPEN = (

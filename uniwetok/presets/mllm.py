@@ -7,8 +7,7 @@ from typing import Any
 
 from uniwetok.mllm.config import MLLMConfig
 from uniwetok.presets.preset import BasePreset
-from uniwetok.train.mllm.config import MLLMTraining
-from uniwetok.train.mllm.data.config import SequenceData
+from uniwetok.train.mllm.config import MLLMTraining, SequenceData
 
 _OPEN = (
     "The paper prints no training settings and names no data: optimiser, weights of the losses, "

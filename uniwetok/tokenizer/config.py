@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from uniwetok.fields import Mapped, check_choice, check_count
+from uniwetok.fields import Mapped, check_count
 
 Bottleneck = Literal["double", "single"]
 
@@ -31,11 +31,7 @@ _RELEASED_BITS_PER_GROUP = 8
 
 @dataclass(frozen=True, kw_only=True)
 class UniWeTokConfig(Mapped):
-    """Sizes of a UniWeTok autoencoder; the defaults are the paper's (Tab. 14-33).
-
-    Raises:
-        ValueError: a size is impossible; the message names the field, its value and the fix.
-    """
+    """Sizes of a UniWeTok autoencoder; the defaults are the paper's (Tab. 14-33)."""
 
     in_channels: int = 3
     """Channels of the image that is encoded (RGB)."""
@@ -70,6 +66,7 @@ class UniWeTokConfig(Mapped):
     It changes results in half precision only; the default is a float32 table."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "channel_multipliers", tuple(self.channel_multipliers))
         for name in ("in_channels", "out_channels", "channels", "latent_channels", "groups"):
             check_count(name, getattr(self, name))
@@ -98,7 +95,6 @@ class UniWeTokConfig(Mapped):
                     f"channel_multipliers={self.channel_multipliers}): every width must be a "
                     f"multiple of {NORM_GROUPS}, the groups of GroupNorm"
                 )
-        check_choice("bottleneck", self.bottleneck, get_args(Bottleneck))
         if self.bottleneck == "single" and not self.num_res_blocks and len(set(self.widths)) > 1:
             raise ValueError(
                 "bottleneck='single' widens in residual blocks and num_res_blocks=0 has none; "

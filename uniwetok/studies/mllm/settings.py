@@ -13,8 +13,7 @@ from uniwetok.studies.mllm.shapes import SIDE
 from uniwetok.studies.settings import require_counts
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.engine.settings import OptimizerConfig
-from uniwetok.train.mllm.config import MLLMTraining
-from uniwetok.train.mllm.data.config import SequenceData
+from uniwetok.train.mllm.config import MLLMTraining, SequenceData
 from uniwetok.train.tokenizer.config import TokenizerTraining
 
 WIDTH = 192

@@ -15,6 +15,7 @@ from torch import Tensor
 from uniwetok.files import write_json
 from uniwetok.randomness import generator
 from uniwetok.tokenizer import UniWeTok, quantizer
+from uniwetok.train.ar.config import CodesConfig
 from uniwetok.train.codes.blocks import (
     UNREADABLE,
     make_room,
@@ -35,7 +36,6 @@ from uniwetok.train.codes.cache import (
     open_codes,
     write_header,
 )
-from uniwetok.train.codes.config import CodesConfig
 from uniwetok.train.codes.views import center_view, random_view
 from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.data.reading import OnBlock

@@ -12,8 +12,8 @@ from torch import Tensor
 from uniwetok.randomness import generator
 from uniwetok.tokenizer import UniWeTok, quantizer
 from uniwetok.train import TrainingError
+from uniwetok.train.ar.config import CodesConfig
 from uniwetok.train.codes.cache import Codes
-from uniwetok.train.codes.config import CodesConfig
 from uniwetok.train.codes.views import FreshViews
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.data.order import EpochOrder

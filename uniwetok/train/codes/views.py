@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from uniwetok.train.codes.config import CodesConfig
+from uniwetok.train.ar.config import CodesConfig
 from uniwetok.train.data.source import UnreadableImage
 
 _MOST_PIXELS = 2**27

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
-from uniwetok.fields import check_choice, check_count
+from uniwetok.fields import Settings, check_count
 from uniwetok.train import TrainingError
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -13,12 +13,8 @@ Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """An optimiser; the defaults are the tokenizer's and the discriminator's (paper, Tab. 14-33).
-
-    Raises:
-        ValueError: a value is impossible; the message names the field, its value and the fix.
-    """
+class OptimizerConfig(Settings):
+    """An optimiser; defaults are the tokenizer's and the discriminator's (paper, Tab. 14-33)."""
 
     learning_rate: float = 1e-4
     """Paper: 1e-4."""
@@ -41,7 +37,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
-        check_choice("schedule", self.schedule, get_args(Schedule))
+        super().__post_init__()
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
@@ -60,12 +56,8 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """One training run, apart from its model and data.
-
-    Raises:
-        ValueError: a value is impossible; the message names the field, its value and the fix.
-    """
+class RunSettings(Settings):
+    """One training run, apart from its model and data."""
 
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """One for each trained network."""
@@ -97,7 +89,7 @@ class RunSettings:
     validate_every = 0
 
     def __post_init__(self) -> None:
-        check_choice("precision", self.precision, get_args(Precision))
+        super().__post_init__()
         for name in ("batch_size", "steps", "accumulation", "log_every", "checkpoint_every"):
             check_count(name, getattr(self, name))
         for name in ("grid_every", "validate_every", "seed"):

@@ -16,11 +16,7 @@ LITE_TEACHER = "efficientnet-lite0"
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerTraining(ImageRunSettings):
-    """One training run of the tokenizer; the defaults are the paper's ImageNet runs (Tab. 16).
-
-    Raises:
-        ValueError: a value is impossible; the message names the field, its value and the fix.
-    """
+    """One training run of the tokenizer; the defaults are the paper's ImageNet runs (Tab. 16)."""
 
     model: UniWeTokConfig = field(default_factory=UniWeTokConfig)
     """Sizes of the autoencoder."""

@@ -14,11 +14,10 @@ from tests.uniwetok.train.ar.tiny import TINY_AR, tiny_tokenizer
 from uniwetok.ar import BitDance
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
-from uniwetok.train.ar.config import ARTraining
+from uniwetok.train.ar.config import ARTraining, CodesConfig
 from uniwetok.train.ar.run import train_ar
 from uniwetok.train.ar.trainer import ARTrainer
 from uniwetok.train.codes.cache import open_codes
-from uniwetok.train.codes.config import CodesConfig
 from uniwetok.train.codes.stream import CodeBatch
 from uniwetok.train.data.opening import open_images
 from uniwetok.train.engine.logs import read_log

@@ -6,8 +6,7 @@ import torch
 
 from tests.uniwetok.ar.toys import tiny
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
-from uniwetok.train.ar.config import ARTraining
-from uniwetok.train.codes.config import CodesConfig
+from uniwetok.train.ar.config import ARTraining, CodesConfig
 from uniwetok.train.engine.settings import OptimizerConfig
 
 TINY_AR = ARTraining(

@@ -17,10 +17,10 @@ from tests.uniwetok.train.ar.tiny import tiny_tokenizer
 from uniwetok.tokenizer import quantizer
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
+from uniwetok.train.ar.config import CodesConfig
 from uniwetok.train.codes import blocks, build
 from uniwetok.train.codes.build import build_codes
 from uniwetok.train.codes.cache import Codes, Header, Origin, data_digest, open_codes
-from uniwetok.train.codes.config import CodesConfig
 from uniwetok.train.codes.stream import CachedCodes, EncodedCodes
 from uniwetok.train.codes.views import center_view
 from uniwetok.train.data.augment import to_model_range

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from uniwetok.randomness import generator
-from uniwetok.train.codes.config import CodesConfig
+from uniwetok.train.ar.config import CodesConfig
 from uniwetok.train.codes.views import FreshViews, center_view, random_view
 from uniwetok.train.data.source import UnreadableImage
 

@@ -25,8 +25,7 @@ from uniwetok.mllm import Assistant, Drawing
 from uniwetok.train import TrainingError
 from uniwetok.train.engine.logs import read_log
 from uniwetok.train.engine.loop import Finished, Hooks
-from uniwetok.train.mllm.config import MLLMTraining
-from uniwetok.train.mllm.data.config import SequenceData
+from uniwetok.train.mllm.config import MLLMTraining, SequenceData
 from uniwetok.train.mllm.data.source import open_records
 from uniwetok.train.mllm.run import train_mllm
 

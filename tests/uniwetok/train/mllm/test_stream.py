@@ -23,8 +23,8 @@ from tests.uniwetok.train.mllm.tiny import (
 from uniwetok.mllm.layout import NO_TARGET
 from uniwetok.train import TrainingError
 from uniwetok.train.data.schedule import Place
+from uniwetok.train.mllm.config import SequenceData
 from uniwetok.train.mllm.data.codes import build_image_codes
-from uniwetok.train.mllm.data.config import SequenceData
 from uniwetok.train.mllm.data.index import SampleIndex, index_samples
 from uniwetok.train.mllm.data.layout import Draws, most_tokens, segments
 from uniwetok.train.mllm.data.records import parse_record

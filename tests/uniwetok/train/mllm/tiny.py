@@ -15,8 +15,7 @@ from tests.uniwetok.mllm import toys
 from uniwetok.mllm import SequenceBuilder
 from uniwetok.mllm.segments import add_special_tokens
 from uniwetok.train.engine.settings import OptimizerConfig
-from uniwetok.train.mllm.config import MLLMTraining
-from uniwetok.train.mllm.data.config import SequenceData
+from uniwetok.train.mllm.config import MLLMTraining, SequenceData
 from uniwetok.train.mllm.data.sizes import SizeRule
 
 RULE = SizeRule(multiple=32, most_area=128 * 128, least_side=64, most_side=512)

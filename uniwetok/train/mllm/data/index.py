@@ -22,7 +22,7 @@ from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.train import TrainingError
 from uniwetok.train.data.reading import READS_BEFORE_STOP, OnBlock, read_ahead
 from uniwetok.train.data.source import UnreadableImage
-from uniwetok.train.mllm.data.config import SequenceData
+from uniwetok.train.mllm.config import SequenceData
 from uniwetok.train.mllm.data.layout import most_tokens
 from uniwetok.train.mllm.data.records import KINDS, RecordError
 from uniwetok.train.mllm.data.sizes import MOST_STRETCH, SizeRule

@@ -22,7 +22,7 @@ from uniwetok.mllm.segments import (
     turn_end,
 )
 from uniwetok.randomness import generator
-from uniwetok.train.mllm.data.config import SequenceData
+from uniwetok.train.mllm.config import SequenceData
 from uniwetok.train.mllm.data.records import (
     Chat,
     Edit,

@@ -17,8 +17,8 @@ from uniwetok.train import TrainingError
 from uniwetok.train.data.reading import read_ahead
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.data.source import UnreadableImage
+from uniwetok.train.mllm.config import SequenceData
 from uniwetok.train.mllm.data.codes import ImageCodes, encode_pixels
-from uniwetok.train.mllm.data.config import SequenceData
 from uniwetok.train.mllm.data.index import SampleIndex
 from uniwetok.train.mllm.data.layout import Draws, segments
 from uniwetok.train.mllm.data.packing import PackedOrder
