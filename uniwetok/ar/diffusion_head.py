@@ -206,15 +206,14 @@ class Denoiser(nn.Module):
 class DiffusionHead(nn.Module):
     """The head as trained: ``net`` and its losses."""
 
+    denoiser = Denoiser
+    """Kind of the network."""
+
     def __init__(self, config: HeadSizes) -> None:
         super().__init__()
         self.time_mean = config.time_mean
         self.time_std = config.time_std
-        self.net = self.make_net(config)
-
-    def make_net(self, config: HeadSizes) -> Denoiser:
-        """Make the network."""
-        return Denoiser(config)
+        self.net = self.denoiser(config)
 
     def forward(
         self, target: Tensor, condition: Tensor, generator: torch.Generator | None = None

@@ -207,7 +207,7 @@ def _print_plan(
     plan = estimate(arms, settings, seeds)
     minutes = plan.cpu_seconds / 60
     if as_json:
-        print(json.dumps({**plan.to_dict(), "seeds": seeds, "workers": workers}, indent=2))
+        print(json.dumps({**vars(plan), "seeds": seeds, "workers": workers}, indent=2))
         return
     table = Table(title=f"{seeds} seeds of {settings.steps} steps", title_justify="left", box=None)
     for heading in ("arm", "what", "preset", "its changes", "CPU seconds a seed"):

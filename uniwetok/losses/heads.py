@@ -45,7 +45,7 @@ class HeadsCard:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> HeadsCard:
-        """Build a card from what ``to_dict`` gives.
+        """Build a card from its fields as JSON holds them.
 
         Raises:
             TypeError: a field has another type.
@@ -62,10 +62,6 @@ class HeadsCard:
         if not isinstance(values["teacher"], str) or not isinstance(values["tag"], str | None):
             raise TypeError("teacher must be a string, tag a string or null")
         return cls(**{**values, "config": DistillationConfig(**values["config"])})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return asdict(self)
 
 
 def save_heads(
@@ -84,7 +80,7 @@ def save_heads(
         teacher=teacher, tag=tag, width=heads.width, channels=heads.channels, config=heads.config
     )
     write_tensors(folder / WEIGHTS_FILE, heads.state_dict())
-    write_json(folder / CARD_FILE, card.to_dict())
+    write_json(folder / CARD_FILE, asdict(card))
 
 
 def load_heads(folder: str | Path) -> tuple[PrePostDistillation, HeadsCard]:

@@ -45,13 +45,11 @@ class BoundedDenoiser(Denoiser):
 class VisionHead(DiffusionHead):
     """The diffusion head over the language model's hidden states ("diffusion_parallel_x")."""
 
+    denoiser = BoundedDenoiser
+
     def __init__(self, config: HeadSizes) -> None:
         super().__init__(config)
         self.net.initialize()
-
-    def make_net(self, config: HeadSizes) -> BoundedDenoiser:
-        """Make the network."""
-        return BoundedDenoiser(config)
 
 
 def grid_embedding(grid: Tensor, width: int) -> Tensor:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from harness.interfaces import Argument, Code, Question
-from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.errors import SampleFailure
 from harness.interfaces.types import ModelCard, Status
 from uniwetok.plugins.tokenizer import DecoderPlugin, DType, label, model_card, packed, user_errors
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from uniwetok.mllm import Assistant, MLLMConfig
+    from uniwetok.mllm import Assistant
 
 
 Scale = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -111,11 +111,12 @@ class UniWeTokGen(_Multimodal):
     _name, _drawn_by = "uniwetok-gen", ("cfg", "steps", "height", "width")
 
     def __post_init__(self) -> None:
-        from uniwetok.mllm import checkpoint
+        from uniwetok.mllm import checkpoint, pictures
 
         with user_errors(f"model {self._name!r}"):
             config = checkpoint.read_config(self.folder)
-        check_size(self._name, (self.height, self.width), config)
+        with user_errors(self._name):
+            pictures.check_size(self.height, self.width, config)
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Code]:
         """Draw one image of each prompt, from its own seed."""
@@ -181,26 +182,13 @@ def load_assistant(name: str, folder: Path, tokenizer: Path | None, dtype: str) 
     import torch
     from transformers.utils import logging
 
-    from uniwetok.mllm import Assistant, MLLMError
+    from uniwetok.mllm import Assistant
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        with user_errors(name):
-            return Assistant.from_pretrained(
-                folder, image_tokenizer=tokenizer, dtype=getattr(torch, dtype)
-            )
-    except MLLMError as error:
-        raise UserError(f"{name}: {error}") from error
-
-
-def check_size(name: str, size: tuple[int, int], config: MLLMConfig) -> None:
-    """Refuse a height and width that a model does not take."""
-    from uniwetok.mllm import MLLMError, pictures
-
-    try:
-        pictures.check_size(*size, config)
-    except MLLMError as error:
-        raise UserError(f"{name}: {error}") from error
+    with user_errors(name):
+        return Assistant.from_pretrained(
+            folder, image_tokenizer=tokenizer, dtype=getattr(torch, dtype)
+        )
 
 
 @contextmanager

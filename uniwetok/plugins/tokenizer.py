@@ -245,10 +245,11 @@ def title(name: str, path: Path) -> str:
 
 @contextlib.contextmanager
 def user_errors(what: str) -> Iterator[None]:
-    """Turn a checkpoint that cannot be read, or does not fit, into one line that begins so."""
+    """Turn weights that cannot be read, or what they cannot do, into one line that begins so."""
+    from uniwetok.mllm import MLLMError
     from uniwetok.tokenizer import CheckpointError
 
     try:
         yield
-    except CheckpointError as error:
+    except (CheckpointError, MLLMError) as error:
         raise UserError(f"{what}: {error}") from error

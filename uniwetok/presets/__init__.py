@@ -7,9 +7,8 @@ from typing import TypeVar
 
 from uniwetok.fields import did_you_mean
 from uniwetok.presets.ar import AR, ARPreset
-from uniwetok.presets.large import LARGE
 from uniwetok.presets.mllm import MLLM, MLLMPreset
-from uniwetok.presets.nano import NANO
+from uniwetok.presets.models import LARGE, NANO
 from uniwetok.presets.preset import Preset
 from uniwetok.presets.tables import TABLES
 from uniwetok.train import TrainingError

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,10 +27,6 @@ class Estimate:
     """CPU time of one seed of each arm."""
     cpu_seconds: float
     """CPU time of all seeds of all arms and of the teacher."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return asdict(self)
 
 
 def estimate(arms: Sequence[Arm], settings: MiniSettings, seeds: int) -> Estimate:

@@ -228,24 +228,24 @@ def run_jobs(
     Raises:
         TrainingError: a training diverged, or a process died.
     """
-    if workers == 1 or len(jobs) < 2:
-        _start(crops, embeddings, out)
-        results = []
-        for job in jobs:
-            results.append(_work(job))
-            on_done(results[-1])
-        return results
-    executor = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_process,
-        initargs=(crops, embeddings, out),
-    )
+    executor: ProcessPoolExecutor | None = None
+    results: list[Measured] = []
     try:
-        results = []
-        for future in as_completed([executor.submit(_work, job) for job in jobs]):
-            results.append(future.result())
-            on_done(results[-1])
+        if workers == 1 or len(jobs) < 2:
+            _start(crops, embeddings, out)
+            done: Iterator[Measured] = map(_work, jobs)
+        else:
+            executor = ProcessPoolExecutor(
+                workers,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_process,
+                initargs=(crops, embeddings, out),
+            )
+            submitted = [executor.submit(_work, job) for job in jobs]
+            done = (future.result() for future in as_completed(submitted))
+        for measured in done:
+            results.append(measured)
+            on_done(measured)
         return results
     except BrokenProcessPool as error:
         raise TrainingError(
@@ -253,7 +253,8 @@ def run_jobs(
             f"{len(results)} results, with --workers 1 in less memory"
         ) from error
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 _shared: dict[str, Any] = {}

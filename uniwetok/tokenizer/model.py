@@ -241,7 +241,8 @@ class UniWeTok(nn.Module):
         sizes, source = checkpoint.find_config(
             weights_path, config_path, checkpoint.read_config, inferred, config
         )
-        model = cls._without_storage(sizes)
+        with torch.device("meta"):
+            model = cls(sizes)
         expected = checkpoint.shapes(model.state_dict())
         weights, from_ema, ignored = checkpoint.select(tensors, expected, ema=ema)
         faults = checkpoint.faults(weights, expected)
@@ -255,18 +256,13 @@ class UniWeTok(nn.Module):
         return model.eval()
 
     @classmethod
-    def _without_storage(cls, config: UniWeTokConfig) -> Self:
-        """Build the model on the meta device: the tensors of a file will be its parameters."""
-        with torch.device("meta"):
-            return cls(config)
-
-    @classmethod
     def _fitting_config(cls, tensors: dict[str, Tensor], config: UniWeTokConfig) -> str:
         """Say with which configuration, if any, the weights would fit."""
         inferred = checkpoint.infer_config(checkpoint.shapes(tensors))
         if inferred is None or inferred.differences(config) == {}:
             return "The file is incomplete, or not a UniWeTok's"
-        expected = checkpoint.shapes(cls._without_storage(inferred).state_dict())
+        with torch.device("meta"):
+            expected = checkpoint.shapes(cls(inferred).state_dict())
         if checkpoint.faults(tensors, expected):
             return "No other configuration fits either: the file is incomplete or not a UniWeTok's"
         changes = ", ".join(f"{k}={v}" for k, v in inferred.differences(config).items())

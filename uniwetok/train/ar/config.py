@@ -94,9 +94,7 @@ class ARTraining(ImageRunSettings):
     ema_decay: float = 0.9999
     """Decay of the EMA of the weights, which is evaluated and exported. Released: 0.9999."""
     log_every: int = 100
-    """Steps between lines of the log."""
     checkpoint_every: int = 2500
-    """Steps between checkpoints: at most these are lost when a run is killed."""
     grid_every: int = 10_000
     """Steps between pictures of samples; 0 makes none."""
 

@@ -99,4 +99,3 @@ class MLLMTraining(RunSettings):
     """Keep only the inputs of each of the language model's layers, and run it again for its
     gradients."""
     log_every: int = 20
-    """Steps between lines of the log."""

@@ -36,7 +36,6 @@ class TokenizerTraining(ImageRunSettings):
     """Decay of the EMA of the weights, which is evaluated and exported. Paper: on. Released:
     0.999."""
     validate_every: int = 10_000
-    """Steps between validations; 0 makes none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
