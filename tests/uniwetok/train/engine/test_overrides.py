@@ -54,7 +54,6 @@ runs = st.builds(
         ).map(tuple),
     ),
     batch_size=st.integers(1, 10**6),
-    init=st.none() | st.text(),
     compile=st.booleans(),
 )
 
@@ -76,7 +75,7 @@ def leaves(values: dict, path: str = "") -> list[str]:
     return items
 
 
-@given(runs.map(lambda run: replace(run, init=None)))
+@given(runs)
 def test_every_setting_can_be_given_as_text(run: TokenizerTraining) -> None:
     assert override(DEFAULT, leaves(to_dict(run))) == run
 
