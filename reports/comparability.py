@@ -9,13 +9,16 @@ from harness.interfaces.types import Protocol, ResultRecord, dotted
 from reports.records import Loaded
 
 ABSENT = "(not set)"
-_FIELDS = ("task", "task_version", "protocol_digest", "dataset_digest")
-"""What must agree. Task version and digests move whenever the numbers could."""
+_FIELDS = ("task_version", "protocol_digest", "dataset_digest")
+"""What must agree within a task. Task version and digests move whenever the numbers could."""
 
 
 def differences(one: Loaded, other: Loaded) -> list[str]:
     """What keeps two results from being compared, one line each; empty where nothing does."""
     a, b = one.record, other.record
+    if a.task != b.task:
+        # Protocols and data differ with the task; to list their settings would say nothing more.
+        return [f"task: {a.task} and {b.task}"]
     lines = []
     for field in _FIELDS:
         if getattr(a, field) == getattr(b, field):

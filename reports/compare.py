@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import RunStatus
 from reports.comparability import differences, protocol_settings
-from reports.paired import PairedDifference, paired_differences
+from reports.paired import PairedDifference, pair
 from reports.records import Loaded, higher_is_better, metric_names, why_missing
-from reports.samples import Samples, clusters_of, read_samples, values_of
+from reports.samples import Samples, contributions, read_samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,44 +93,32 @@ def compare(
             f"{a.record.run_id} and {b.record.run_id} do not compare: {'; '.join(differing)} "
             "(--force compares them all the same and marks it)"
         )
-    rows_a, rows_b = read_samples(a), read_samples(b)
-    at_a, at_b = _common(rows_a, rows_b)
-    if not len(at_a):
-        raise UserError(
-            f"{a.record.run_id} and {b.record.run_id} share no sample that both finished"
-        )
+    rows = read_samples(a), read_samples(b)
     metrics = metric_names([a.record, b.record])
     settings = protocol_settings(a) or {}
-    common = rows_a.columns_of(at_a), rows_b.columns_of(at_b)
-    pairs = {}
-    for name in metrics:
-        left, right = (values_of(name, columns, settings) for columns in common)
-        if left is not None and right is not None:
-            pairs[name] = left[0], right[0], left[1]
-    shared = list(pairs)
-    values_a = {name: pair[0] for name, pair in pairs.items()}
-    values_b = {name: pair[1] for name, pair in pairs.items()}
-    weights = {name: pair[2] for name, pair in pairs.items()}
-    paired = paired_differences(
-        values_a, values_b, weights, a.record.seed, clusters=clusters_of(shared, common[0])
-    )
-    better = {name: higher_is_better(name, (a.record, b.record)) for name in metrics}
-    chosen = _ranking_metric(by, shared, better)
-    order: list[int] = []
-    if chosen is not None:
-        order = _order(values_a[chosen], values_b[chosen], better=bool(better[chosen]))
-    listed = [
-        Extreme(
-            rows_a.ids[at_a[i]],
-            float(values_a[chosen][i]),
-            float(values_b[chosen][i]),
-            _texts(rows_a, int(at_a[i]), rows_b, int(at_b[i])),
+    both = pair(*(contributions(each, metrics, settings) for each in rows))
+    paired = both.differences(a.record.seed)
+    name_both = f"{a.record.run_id} and {b.record.run_id}"
+    if not len(both.at_a):
+        raise UserError(f"{name_both} share no sample that both finished")
+    if not paired:
+        raise UserError(
+            f"{name_both} share no metric of single samples: `uwt-eval leaderboard` puts figures "
+            "of whole sets side by side"
         )
-        for i in (*order[:extremes], *order[::-1][:extremes])
-        if chosen is not None
-    ]
+    better = {name: higher_is_better(name, (a.record, b.record)) for name in metrics}
+    chosen = _ranking_metric(by, both.metrics, better)
+    order: list[int] = []
+    listed: list[Extreme] = []
+    if chosen is not None:
+        values = both.values(chosen)
+        order = _order(*values, better=bool(better[chosen]))
+        for i in (*order[:extremes], *order[::-1][:extremes]):
+            name = both.a.ids[both.at_a[i]]
+            listed.append(
+                Extreme(name, float(values[0][i]), float(values[1][i]), _texts(name, *rows))
+            )
     count = min(extremes, len(order))
-    ok_a, ok_b = int(rows_a.ok.sum()), int(rows_b.ok.sum())
     return Comparison(
         a=a,
         b=b,
@@ -140,28 +128,18 @@ def compare(
         ranked_by=chosen,
         worst=listed[:count],
         best=listed[count:],
-        ordered=[rows_a.ids[at_a[i]] for i in order],
-        n_common=len(at_a),
-        n_only_a=ok_a - len(at_a),
-        n_only_b=ok_b - len(at_a),
+        ordered=[both.a.ids[both.at_a[i]] for i in order],
+        n_common=len(both.at_a),
+        n_only_a=len(both.a.ids) - len(both.at_a),
+        n_only_b=len(both.b.ids) - len(both.at_a),
         incomparable=differing,
         warnings=_warnings(a, b),
     )
 
 
-def _texts(a: Samples, at_a: int, b: Samples, at_b: int) -> dict[str, tuple[str, str]]:
+def _texts(sample: str, a: Samples, b: Samples) -> dict[str, tuple[str, str]]:
+    at_a, at_b = a.ids.index(sample), b.ids.index(sample)
     return {name: (a.texts[name][at_a], b.texts[name][at_b]) for name in a.texts if name in b.texts}
-
-
-def _common(a: Samples, b: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places in A and in B of the samples that both finished, in A's order."""
-    ok_a, ok_b = a.ok, b.ok
-    place = {name: index for index, name in enumerate(b.ids) if ok_b[index]}
-    pairs = [
-        (index, place[name]) for index, name in enumerate(a.ids) if ok_a[index] and name in place
-    ]
-    both = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    return both[:, 0], both[:, 1]
 
 
 def _ranking_metric(

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.metrics.stats import CONFIDENCE, RESAMPLES
+from reports.samples import Contributions, Floats
 
-Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,54 @@ class PairedDifference:
     """Pairs whose value is greater in B; of answers, those that B alone has right."""
     n_fell: int
     """Pairs whose value is smaller in B."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The samples that two runs both finished, side by side in A's order."""
+
+    a: Contributions
+    b: Contributions
+    at_a: Places
+    """Place in A of each pair, int (n,)."""
+    at_b: Places
+    """Place in B of each pair, int (n,)."""
+
+    @property
+    def metrics(self) -> list[str]:
+        """Those of which both runs have a value a sample."""
+        return [name for name in self.a.values if name in self.b.values]
+
+    @property
+    def clusters(self) -> Places | None:
+        """The cluster of each pair, int (n,) from 0; None where each pair stands for itself."""
+        if self.a.clusters is None:
+            return None
+        names = np.array([self.a.clusters[at] for at in self.at_a], dtype=str)
+        return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+    def values(self, metric: str) -> tuple[Floats, Floats]:
+        """A metric's values in A and in B, float (n,) each."""
+        return self.a.values[metric][self.at_a], self.b.values[metric][self.at_b]
+
+    def differences(self, seed: int) -> dict[str, PairedDifference]:
+        """B - A of every metric that both have, weighted as A weighs its samples."""
+        values = {name: self.values(name) for name in self.metrics}
+        return paired_differences(
+            {name: left for name, (left, _) in values.items()},
+            {name: right for name, (_, right) in values.items()},
+            {name: self.a.weights[name][self.at_a] for name in values},
+            seed,
+            clusters=self.clusters,
+        )
+
+
+def pair(a: Contributions, b: Contributions) -> Pairs:
+    """Put samples of one id side by side."""
+    place = {name: index for index, name in enumerate(b.ids)}
+    found = [(index, place[name]) for index, name in enumerate(a.ids) if name in place]
+    both = np.array(found, dtype=np.int64).reshape(-1, 2)
+    return Pairs(a, b, both[:, 0], both[:, 1])
 
 
 def paired_differences(

@@ -139,11 +139,44 @@ def values_of(
     return samples[metric], averaging_weights(len(samples[metric]), averaging)
 
 
-def clusters_of(metrics: Iterable[str], samples: Columns) -> NDArray[np.int64] | None:
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """What each finished sample contributes to a run's means."""
+
+    ids: list[str]
+    values: dict[str, Floats]
+    """Float (n,) by metric; NaN or infinite where a sample does not count."""
+    weights: dict[str, Floats]
+    """Float (n,) by metric, with which it averages the values."""
+    clusters: list[str] | None
     """The cluster of each sample, where a metric says which samples are not independent."""
+
+
+def contributions(
+    rows: Samples, metrics: Iterable[str], settings: Mapping[str, Any]
+) -> Contributions:
+    """Values and weights of those metrics that are means over samples.
+
+    Args:
+        rows: The run's samples.
+        metrics: Names in the record.
+        settings: The protocol's.
+    """
+    finished = np.flatnonzero(rows.ok)
+    columns = rows.columns_of(finished)
+    found = {name: values_of(name, columns, settings) for name in metrics}
+    means = {name: pair for name, pair in found.items() if pair is not None}
+    return Contributions(
+        [rows.ids[at] for at in finished],
+        {name: values for name, (values, _) in means.items()},
+        {name: weights for name, (_, weights) in means.items()},
+        _clusters(means, columns),
+    )
+
+
+def _clusters(metrics: Iterable[str], samples: Columns) -> list[str] | None:
     for metric in metrics:
         plugin = METRICS.get(metric) if metric in METRICS else None
         if isinstance(plugin, ClusteredMetric):
-            names = plugin.clusters_of(samples).astype(str)
-            return np.unique(names, return_inverse=True)[1].astype(np.int64)
+            return [str(name) for name in plugin.clusters_of(samples)]
     return None

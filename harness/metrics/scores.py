@@ -144,6 +144,18 @@ class BitsPerPixel:
             method=method,
         )
 
+    def of_samples(
+        self, samples: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The rate of each image, all of one weight."""
+        del settings
+        import numpy as np
+
+        pixels = samples["height"] * samples["width"]
+        rates = np.full(len(pixels), np.nan)
+        np.divide(samples["bits"], pixels, out=rates, where=pixels > 0)
+        return rates, np.ones(len(rates))
+
 
 class CodebookUsage:
     """How much of the codebook the evaluated images use.

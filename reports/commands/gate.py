@@ -40,12 +40,13 @@ def gate(
 ) -> None:
     """Check a run against a baseline: exit 0 passed, 1 regression, 2 not comparable, 3 incomplete.
 
-    Without rules no metric of the baseline may get worse by more than the intervals allow.
+    Without rules no metric of the baseline may get surely worse: by the 95% interval of the paired
+    differences wherever both sides have the samples.
     """
+    from reports.gate.baseline import update_baseline as write_baseline
     from reports.gate.outputs import to_json, to_junit, to_markdown
     from reports.gate.rules import parse_rule, read_rules
     from reports.gate.verdict import judge
-    from reports.gate.verdict import update_baseline as write_baseline
     from reports.records import load_records
 
     if update_baseline and (rule or rules or markdown or junit):

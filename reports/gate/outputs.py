@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
+from harness.commands.console import NOTHING
 from harness.interfaces.types import ResultRecord
 from reports.gate.verdict import Check, Outcome, Verdict
 from reports.text import code, heading, markdown, number, one_line, signed
@@ -30,12 +31,19 @@ def runs_of(verdict: Verdict) -> list[tuple[ResultRecord, list[Check]]]:
 def bound_text(check: Check) -> str:
     """The bound on the change with its side."""
     if check.bound is None:
-        return "—"
+        return NOTHING
     cell = check.run.metrics.get(check.metric)
     side = next((s for s in ("<=", ">=") if s in check.rule), None)
     if side is None:
         side = ">=" if cell is not None and cell.higher_is_better else "<="
     return f"{'≤' if side == '<=' else '≥'} {signed(check.metric, check.bound)}"
+
+
+def smallest_text(check: Check) -> str:
+    """The smallest change that would have been seen, without a sign."""
+    if check.smallest_seen is None:
+        return NOTHING
+    return signed(check.metric, check.smallest_seen).removeprefix("+")
 
 
 def to_markdown(verdict: Verdict) -> str:
@@ -50,7 +58,10 @@ def to_markdown(verdict: Verdict) -> str:
     for run, checks in runs:
         where = f"{markdown(run.task)}, protocol {markdown(run.protocol)}, {markdown(run.dataset)}"
         lines += [f"**{markdown(run.model)}** on {where} (n={run.n})", ""]
-        lines += ["| rule | baseline | run | change | bound | |", "|---|--:|--:|--:|--:|---|"]
+        lines += [
+            "| rule | baseline | run | change | bound | smallest seen | rests on | |",
+            "|---|--:|--:|--:|--:|--:|---|---|",
+        ]
         lines += [_markdown_row(check) for check in checks]
         lines += ["", f"run {code(run.run_id)}", ""]
     if verdict.unknown:
@@ -69,6 +80,8 @@ def _markdown_row(check: Check) -> str:
         number(metric, check.value),
         signed(metric, check.change),
         bound_text(check),
+        smallest_text(check),
+        markdown(check.rests_on or NOTHING),
         outcome,
     ]
     return f"| {' | '.join(cells)} |"
@@ -111,13 +124,16 @@ def sentence(check: Check) -> str:
     return (
         f"{heading(check.metric, cell.higher_is_better)} {number(check.metric, check.baseline)} to "
         f"{number(check.metric, check.value)}: {signed(check.metric, check.change)}, bound "
-        f"{bound_text(check)}" + (f" ({check.detail})" if check.detail else "")
+        f"{bound_text(check)}, smallest change seen {smallest_text(check)} ({check.rests_on})"
     )
 
 
 def to_json(verdict: Verdict) -> dict[str, Any]:
     """The verdict for machines, numbers unrounded."""
-    fields = ("rule", "metric", "baseline", "value", "change", "bound", "detail")
+    fields = (
+        *("rule", "metric", "baseline", "value", "change", "bound"),
+        *("smallest_seen", "rests_on", "detail"),
+    )
     return {
         "verdict": verdict.title,
         "exit_code": int(verdict.exit_code),

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import did_you_mean
-from harness.interfaces.types import MetricValue, ResultRecord, RunStatus
+from harness.interfaces.types import ResultRecord, RunStatus
 from reports.comparability import differences
-from reports.files import write_text
+from reports.gate.baseline import key_of
+from reports.gate.evidence import POWER_Z, Change, changes
 from reports.gate.rules import Rule, unique
-from reports.records import Loaded, load_records, metric_names, why_missing
+from reports.records import Loaded, metric_names, why_missing
 
 
 class Outcome(StrEnum):
@@ -40,6 +38,10 @@ class Check:
     change: float | None = None
     bound: float | None = None
     """The bound on the change, in the metric's unit."""
+    smallest_seen: float | None = None
+    """The least change for the worse that the rule would have seen with a power of 80%."""
+    rests_on: str = ""
+    """Pairs of samples, or why there are none."""
     detail: str = ""
 
 
@@ -70,11 +72,6 @@ class Verdict:
             ExitCode.USAGE: "not comparable",
             ExitCode.INCOMPLETE: "gate incomplete",
         }[self.exit_code]
-
-
-def key_of(record: ResultRecord) -> tuple[str, str, str, str, int]:
-    """What a run and its baseline have in common where there are several of each."""
-    return record.task, record.model, record.protocol, record.dataset, record.seed
 
 
 def judge(runs: Sequence[Loaded], baselines: Sequence[Loaded], rules: Sequence[Rule]) -> Verdict:
@@ -150,7 +147,8 @@ def _judge_one(run: Loaded, baseline: Loaded, rules: Sequence[Rule]) -> list[Che
     if not chosen:
         detail = "the baseline has no metric with a value and a direction"
         return [*checks, Check(record, "metrics", Outcome.INCOMPLETE, detail=detail)]
-    return checks + [_try(rule, record, baseline.record) for rule in chosen]
+    found = changes(run, baseline, [rule.metric for rule in chosen])
+    return checks + [_try(rule, record, baseline.record, found.get(rule.metric)) for rule in chosen]
 
 
 def _default_rules(baseline: ResultRecord) -> list[Rule]:
@@ -161,78 +159,46 @@ def _default_rules(baseline: ResultRecord) -> list[Rule]:
     ]
 
 
-def _try(rule: Rule, run: ResultRecord, baseline: ResultRecord) -> Check:
-    new, old = run.metrics.get(rule.metric), baseline.metrics.get(rule.metric)
+def _try(rule: Rule, run: ResultRecord, baseline: ResultRecord, change: Change | None) -> Check:
     for name, record in (("run", run), ("baseline", baseline)):
         if why := why_missing(record, rule.metric):
             detail = f"the {name} has no value: {why}"
             return Check(run, rule.text, Outcome.INCOMPLETE, rule.metric, detail=detail)
-    if new is None or old is None or new.value is None or old.value is None:
-        raise AssertionError("checked above")
-    detail = ""
+    if change is None:
+        raise AssertionError("both have a value")
+    tried, value = rule, change.difference
     if rule.side is None:
-        rule, detail = _from_intervals(rule.metric, new, old)
-    change = new.value - old.value
+        tried = _from_interval(rule.metric, change)
+    else:
+        value = change.run - change.baseline
     return Check(
         run,
-        rule.text if not detail else rule.metric,
-        Outcome.PASS if rule.holds(change, old.value) else Outcome.REGRESSION,
+        rule.text,
+        Outcome.PASS if tried.holds(value, change.baseline) else Outcome.REGRESSION,
         rule.metric,
-        old.value,
-        new.value,
-        change,
-        rule.bound(old.value),
-        detail,
+        change.baseline,
+        change.run,
+        value,
+        tried.bound(change.baseline),
+        _smallest_seen(tried, change),
+        change.rests_on,
     )
 
 
-def _from_intervals(metric: str, new: MetricValue, old: MetricValue) -> tuple[Rule, str]:
-    """A rule whose bound is the 95% interval of the difference of two independent figures."""
-    better = new.higher_is_better if new.higher_is_better is not None else old.higher_is_better
-    if better is None:
+def _from_interval(metric: str, change: Change) -> Rule:
+    """A rule that fails where the 95% interval of the change lies wholly on the worse side."""
+    if change.better is None:
         raise UserError(
             f"rule {metric!r}: neither direction of {metric} is better, give a bound such as "
             f"{metric}<=+0"
         )
-    # Independent errors add as squares. The runs share their samples, whose values mostly rise and
-    # fall together, so that this is rather too wide than too narrow.
-    halves = [
-        (cell.ci_high - cell.ci_low) / 2
-        for cell in (new, old)
-        if cell.ci_low is not None and cell.ci_high is not None
-    ]
-    tolerance = math.hypot(*halves) if halves else 0.0
-    how = "tolerance from the intervals" if halves else "no interval: it must not get worse"
-    rule = Rule(metric, ">=", -tolerance) if better else Rule(metric, "<=", tolerance)
-    return rule, how
+    if change.better:
+        return Rule(metric, ">=", -change.tolerance)
+    return Rule(metric, "<=", change.tolerance)
 
 
-def update_baseline(path: Path, runs: Sequence[Loaded]) -> tuple[int, int]:
-    """Put the runs into the baseline file; how many were replaced and how many are new.
-
-    A record with the same task, model, protocol, dataset and seed is replaced, others stay.
-
-    Raises:
-        UserError: A run is incomplete, two runs are for one place, or the file cannot be written.
-    """
-    if path.is_dir():
-        raise UserError(f"--baseline {path} is a folder: --update-baseline writes a file")
-    kept: dict[object, ResultRecord] = {}
-    if path.exists():
-        kept = {key_of(loaded.record): loaded.record for loaded in load_records([path])}
-    before = set(kept)
-    fresh: dict[object, ResultRecord] = {}
-    for loaded in runs:
-        record = loaded.record
-        if record.status is RunStatus.INCOMPLETE:
-            raise UserError(
-                f"{record.run_id} is incomplete ({record.n_failed} of {record.n} samples failed): "
-                "no baseline is made of it"
-            )
-        if fresh.setdefault(key_of(record), record) is not record:
-            raise UserError(f"two runs are for one place in the baseline: {record.run_id}")
-    records = list((kept | fresh).values())
-    content = [record.model_dump(mode="json") for record in records]
-    whole = content[0] if len(content) == 1 else content
-    write_text(path, json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
-    return len(before & set(fresh)), len(set(fresh) - before)
+def _smallest_seen(rule: Rule, change: Change) -> float:
+    """The bound, and so much beyond it that chance leads back within it in one case of five."""
+    bound = rule.bound(change.baseline)
+    allowed = max(0.0, -bound if rule.side == ">=" else bound)
+    return allowed + POWER_Z * change.deviation

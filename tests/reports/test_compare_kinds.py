@@ -57,11 +57,23 @@ def test_a_column_of_a_metrics_name_is_not_the_metric(
     runs = []
     for model in "ab":
         sets = {"f1": cell(0.9, metric="top1")}
-        root = write_run(tmp_path, model, columns={"bpp": [0.1] * 4}, sets=sets, task="z")
+        columns = {"bpp": [0.1] * 4, "psnr": [20.0, 21.0, 22.0, 23.0]}
+        root = write_run(tmp_path, model, columns=columns, sets=sets, task="z")
         add_columns(root, f1=[1.0, 0, 1, 0])
         runs.append(root)
     assert "f1" in compare(uwt_eval, *runs)["not_paired"]
     assert uwt_eval("leaderboard", "check", *runs).code == 0
+
+
+def test_nothing_to_pair_is_one_line(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path, model, columns={"bpp": [0.1] * 4}, sets={"rfid": cell(0.9)})
+        for model in "ab"
+    ]
+    result = uwt_eval("compare", *runs)
+    assert (result.code, result.out) == (2, "")
+    assert "share no metric of single samples" in result.err
+    assert result.err.count("\n") == 1
 
 
 def test_top_k_is_paired_by_the_ranks_of_images(uwt_eval: CommandLine, tmp_path: Path) -> None:

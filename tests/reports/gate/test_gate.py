@@ -226,7 +226,8 @@ def test_update_baseline_makes_replaces_and_keeps(uwt_eval: CommandLine, tmp_pat
     records = json.loads(file.read_text())
     assert [record["model"] for record in records] == ["toy", "other"]
     assert records[0]["metrics"]["psnr"]["value"] == 25.0
-    assert list(file.parent.iterdir()) == [file]
+    kept = file.with_suffix(".samples.parquet")
+    assert sorted(file.parent.iterdir()) == [file, kept]
 
 
 def test_no_baseline_is_made_of_an_incomplete_run(uwt_eval: CommandLine, tmp_path: Path) -> None:

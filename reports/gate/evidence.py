@@ -1,0 +1,139 @@
+"""How surely a figure changed between a baseline and a run: paired by sample wherever it can be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from harness.commands.console import label
+from harness.interfaces.types import MetricValue
+from harness.metrics.stats import CONFIDENCE
+from reports.comparability import protocol_settings
+from reports.gate.baseline import contributions_of
+from reports.paired import PairedDifference, Pairs, pair
+from reports.records import Loaded, higher_is_better
+from reports.samples import Contributions
+
+_INTERVAL_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+"""Half width of an interval in standard deviations."""
+POWER_Z = NormalDist().inv_cdf(0.8)
+"""What a power of 80% adds to the threshold of a test, in standard deviations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Run - baseline of one metric that both have, and what it rests on."""
+
+    baseline: float
+    run: float
+    difference: float
+    """Over the pairs, or of the two records where there are none."""
+    tolerance: float
+    """How far the change may go to the worse side before its 95% interval excludes none; >= 0."""
+    deviation: float
+    """Standard deviation of the change by chance; 0 where it is not known."""
+    better: bool | None
+    rests_on: str
+
+
+def changes(run: Loaded, baseline: Loaded, metrics: Sequence[str]) -> dict[str, Change]:
+    """The change of each metric that has a value on both sides.
+
+    Raises:
+        UserError: The values a sample of either side are damaged.
+    """
+    settings = protocol_settings(run) or protocol_settings(baseline) or {}
+    sides = {
+        name: contributions_of(each, metrics, settings)
+        for name, each in (("baseline", baseline), ("run", run))
+    }
+    pairs = None
+    if sides["baseline"] is not None and sides["run"] is not None:
+        pairs = pair(sides["baseline"], sides["run"])
+    paired = {} if pairs is None else pairs.differences(baseline.record.seed)
+    found = {}
+    for metric in metrics:
+        new, old = (each.record.metrics.get(metric) for each in (run, baseline))
+        if new is None or old is None or new.value is None or old.value is None:
+            continue
+        better = higher_is_better(metric, (run.record, baseline.record))
+        each = paired.get(metric)
+        if pairs is None or each is None or each.ci_low is None:
+            found[metric] = _unpaired(new, old, better, _why_unpaired(metric, sides, each))
+        else:
+            found[metric] = _paired(metric, new.value, old.value, each, pairs, better)
+    return found
+
+
+def _why_unpaired(
+    metric: str, sides: dict[str, Contributions | None], each: PairedDifference | None
+) -> str:
+    if each is not None:
+        return f"{each.n} pair{'' if each.n == 1 else 's'} with a value on both sides"
+    given = [side for side in sides.values() if side is not None]
+    if given and not any(metric in side.values for side in given):
+        return "a figure of the whole set"
+    if sides["baseline"] is None:
+        return "the baseline has no values of single samples, --update-baseline keeps them"
+    if sides["run"] is None:
+        return "the run has no values of single samples, its directory has them"
+    return "no sample with a value in both"
+
+
+def _paired(
+    metric: str,
+    new: float,
+    old: float,
+    each: PairedDifference,
+    pairs: Pairs,
+    better: bool | None,
+) -> Change:
+    if each.ci_low is None or each.ci_high is None:
+        raise AssertionError("asked before")
+    # The interval lies wholly on the worse side where the change is farther from 0 than the
+    # interval's better end is from the change.
+    reach = each.ci_high - each.difference if better else each.difference - each.ci_low
+    rests = f"paired over {each.n} samples"
+    if pairs.clusters is not None:
+        rests += f" in {len(set(pairs.clusters.tolist()))} clusters"
+    if each.n_left_out:
+        rests += f", {each.n_left_out} left out without a finite value"
+    return Change(
+        old,
+        new,
+        each.difference,
+        max(reach, _least_shown(metric)),
+        (each.ci_high - each.ci_low) / 2 / _INTERVAL_Z,
+        better,
+        rests,
+    )
+
+
+def _least_shown(metric: str) -> float:
+    """Half of the last digit that tables print.
+
+    Another processor or build of torch moves all samples alike in a far digit: surely, and by
+    nothing that matters.
+    """
+    form = label(metric)
+    return 0.5 * 10.0 ** -(form.digits + (2 if form.percent else 0))
+
+
+def _unpaired(new: MetricValue, old: MetricValue, better: bool | None, reason: str) -> Change:
+    if new.value is None or old.value is None:
+        raise AssertionError("asked before")
+    halves = [
+        (cell.ci_high - cell.ci_low) / 2
+        for cell in (new, old)
+        if cell.ci_low is not None and cell.ci_high is not None
+    ]
+    # Independent errors add as squares. Runs over the same samples mostly rise and fall together,
+    # so that this is too wide rather than too narrow.
+    tolerance = math.hypot(*halves)
+    rests = f"unpaired: {reason}"
+    if not halves:
+        rests += ", no interval: it must not get worse"
+    change = new.value - old.value
+    return Change(old.value, new.value, change, tolerance, tolerance / _INTERVAL_Z, better, rests)

@@ -1,0 +1,177 @@
+"""What a gate sees: pairs with the samples kept beside a baseline; and what it says without."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import CommandLine
+from tests.reports.runs import cell, change_record, read_record, write_record, write_run
+
+
+@pytest.fixture(autouse=True)
+def no_step_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+
+def photos(n: int, loss: float = 0.0, spread: float = 0.0, seed: int = 1) -> list[float]:
+    """PSNR in dB of n photographs, as different from each other as real ones are."""
+    draws = np.random.default_rng(0).normal(30, 6, n)
+    return list(draws - loss + np.random.default_rng(seed).normal(0, spread, n))
+
+
+def baseline_of(uwt_eval: CommandLine, folder: Path, *roots: Path) -> Path:
+    file = folder / "baseline.json"
+    result = uwt_eval("gate", *roots, "--baseline", file, "--update-baseline")
+    assert result.code == 0, result.err
+    return file
+
+
+def gate(uwt_eval: CommandLine, root: Path, baseline: Path, *words: str) -> dict[str, Any]:
+    """The checks by metric, and the exit code."""
+    result = uwt_eval("gate", root, "--baseline", baseline, "--json", *words)
+    checks = json.loads(result.out)["checks"]
+    return {check["metric"]: check for check in checks} | {"code": result.code}
+
+
+@pytest.mark.parametrize(("n", "loss"), [(10, 3.5), (48, 2.0), (48, 0.2)])
+def test_a_loss_within_the_spread_of_photographs_is_seen(
+    uwt_eval: CommandLine, tmp_path: Path, n: int, loss: float
+) -> None:
+    old = write_run(tmp_path / "old", "webp", columns={"psnr": photos(n)})
+    new = write_run(tmp_path / "new", "jpeg", columns={"psnr": photos(n, loss, 0.2)})
+    baseline = baseline_of(uwt_eval, tmp_path, old)
+    found = gate(uwt_eval, new, baseline)
+    assert found["code"] == 1
+    assert found["psnr"]["rests_on"] == f"paired over {n} samples"
+    assert found["psnr"]["change"] == pytest.approx(-loss, abs=0.15)
+    # The records alone do not tell: that is what pairs are for.
+    alone = write_record(tmp_path / "alone.json", read_record(old))
+    assert gate(uwt_eval, new, alone)["code"] == 0
+
+
+def test_the_run_directory_is_a_baseline_too(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    old = write_run(tmp_path / "old", columns={"psnr": photos(48)})
+    new = write_run(tmp_path / "new", columns={"psnr": photos(48, 0.5, 0.2)})
+    kept = gate(uwt_eval, new, baseline_of(uwt_eval, tmp_path, old))
+    assert gate(uwt_eval, new, old) == kept
+    assert kept["code"] == 1
+
+
+def test_chance_passes_and_the_smallest_change_is_told(
+    uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    n, spread = 400, 0.4
+    old = write_run(tmp_path / "old", columns={"psnr": photos(n)})
+    new = write_run(tmp_path / "new", columns={"psnr": photos(n, 0.0, spread)})
+    baseline = baseline_of(uwt_eval, tmp_path, old)
+    found = gate(uwt_eval, new, baseline)
+    assert found["code"] == 0
+    # A two-sided test at 5% sees with a power of 80% what is 2.8 standard errors from none.
+    assert found["psnr"]["smallest_seen"] == pytest.approx(2.8 * spread / n**0.5, rel=0.1)
+    bounded = gate(uwt_eval, new, baseline, "--rule", "psnr>=-0.05")["psnr"]
+    assert bounded["smallest_seen"] == pytest.approx(0.05 + 0.84 * spread / n**0.5, rel=0.1)
+    shown = uwt_eval("gate", new, "--baseline", baseline).out
+    assert f"smallest change seen {found['psnr']['smallest_seen']:.3f}" in shown
+    assert "(paired over 400 samples)" in shown
+
+
+def test_losses_that_no_table_shows_pass(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    old = write_run(tmp_path / "old", columns={"psnr": photos(48)})
+    baseline = baseline_of(uwt_eval, tmp_path, old)
+    for loss, code in ((1e-4, 0), (0.01, 1)):
+        new = write_run(tmp_path / f"new{code}", columns={"psnr": photos(48, loss)})
+        assert gate(uwt_eval, new, baseline)["code"] == code
+
+
+def test_pictures_of_one_prompt_are_drawn_together(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    # Each prompt's four pictures change alike, so that 30 prompts tell what 30 pictures would.
+    base, change = np.random.default_rng(3).normal(0, 1, (2, 30)).repeat(4, axis=1)
+    ids = [f"prompt-{index // 4}/{index % 4:04d}" for index in range(120)]
+    runs = []
+    for name, scores in (("old", base), ("new", base + change)):
+        sets = {"dpg_overall": cell(float(scores.mean()), metric="top1")}
+        columns = {"dpg": list(scores)}
+        runs.append(write_run(tmp_path / name, columns=columns, sets=sets, task="dpg", ids=ids))
+    found = gate(uwt_eval, runs[1], baseline_of(uwt_eval, tmp_path, runs[0]))
+    together = found["dpg_overall"]
+    assert together["rests_on"] == "paired over 120 samples in 30 clusters"
+    assert together["change"] == pytest.approx(100 * change.mean())
+    alone = 100 * change.std() / 120**0.5
+    assert together["smallest_seen"] == pytest.approx(2 * 2.8 * alone, rel=0.2)
+
+
+def test_figures_without_pairs_say_so(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    sets: Mapping[str, Any] = {"rfid": cell(3.0, 0.1)}
+    old = write_run(tmp_path / "old", sets=sets)
+    new = write_run(tmp_path / "new", sets=sets)
+    whole = gate(uwt_eval, new, baseline_of(uwt_eval, tmp_path, old))["rfid"]
+    assert whole["rests_on"] == "unpaired: a figure of the whole set"
+    assert whole["bound"] == pytest.approx(0.1 * 2**0.5)
+    alone = write_record(tmp_path / "alone.json", read_record(old))
+    assert "unpaired: the baseline has no values" in gate(uwt_eval, new, alone)["psnr"]["rests_on"]
+    run = write_record(tmp_path / "run" / "x.record.json", read_record(new))
+    kept = gate(uwt_eval, run, tmp_path / "baseline.json")["psnr"]
+    assert "unpaired: the run has no values" in kept["rests_on"]
+
+
+def test_a_baseline_grows_and_keeps_the_samples_of_others(
+    uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    roots = {
+        name: write_run(tmp_path / name, name, columns={column: [1.0, 2.0, 3.0, 4.0]}, task=task)
+        for name, column, task in (("a", "psnr", "x-recon"), ("b", "loss", "y-recon"))
+    }
+    baseline = baseline_of(uwt_eval, tmp_path, roots["a"])
+    assert baseline_of(uwt_eval, tmp_path, roots["b"]) == baseline
+    assert gate(uwt_eval, roots["a"], baseline)["psnr"]["rests_on"] == "paired over 4 samples"
+    worse = write_run(tmp_path / "worse", "a", columns={"psnr": [1.0, 2, 3, 3]}, task="x-recon")
+    baseline_of(uwt_eval, tmp_path, worse)
+    assert gate(uwt_eval, worse, baseline)["psnr"]["change"] == 0
+    both = [path.name for path in tmp_path.iterdir() if path.is_file()]
+    assert sorted(both) == ["baseline.json", "baseline.samples.parquet"]
+
+
+def test_samples_of_another_result_are_refused(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run")
+    baseline = baseline_of(uwt_eval, tmp_path, root)
+    record = json.loads(baseline.read_text(encoding="utf-8"))
+    record["metrics"]["psnr"]["value"] += 0.5
+    write_record(baseline, record)
+    result = uwt_eval("gate", root, "--baseline", baseline)
+    assert result.code == 2
+    assert "samples of another result" in result.err
+    assert result.err.count("\n") == 1
+    assert uwt_eval("gate", root, "--baseline", baseline, "--update-baseline").code == 0
+    assert uwt_eval("gate", root, "--baseline", baseline).code == 0
+
+
+def test_damaged_samples_are_named(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", columns={"psnr": photos(500)})
+    baseline = baseline_of(uwt_eval, tmp_path, root)
+    kept = tmp_path / "baseline.samples.parquet"
+    whole = kept.read_bytes()
+    for place in range(8, len(whole), len(whole) // 25):
+        kept.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        result = uwt_eval("gate", root, "--baseline", baseline)
+        # A flip is found, or lies where nothing is read; it never moves a figure.
+        assert result.code in {0, 2}, result.out
+        if result.code == 2:
+            assert "baseline.samples.parquet" in result.err
+        else:
+            assert "paired over 500 samples" in result.out
+
+
+def test_failed_samples_of_a_run_leave_their_pairs_out(
+    uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    old = write_run(tmp_path / "old", columns={"psnr": photos(48)})
+    baseline = baseline_of(uwt_eval, tmp_path, old)
+    new = write_run(tmp_path / "new", columns={"psnr": photos(48)}, failed={3: "model_error"})
+    change_record(new, status="complete")
+    assert gate(uwt_eval, new, baseline)["psnr"]["rests_on"] == "paired over 47 samples"
