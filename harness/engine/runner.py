@@ -185,7 +185,7 @@ def _keep_reference(plan: Plan, store: Store, progress: Progress) -> None:
 
 def _pictures(plan: Plan, store: Store, merged: Merged) -> list[Picture]:
     pictures = []
-    measured = merged.rows.drop(columns=["height", "width"]).select_dtypes("number")
+    measured = merged.rows.drop(columns=["height", "width", "bits"]).select_dtypes("number")
     for path in sorted((store.root / "pictures").glob("*.png")):
         sample = plan.file.samples[int(path.stem)]
         if merged.ok[sample.index]:

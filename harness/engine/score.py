@@ -42,10 +42,10 @@ class Merged:
                 "error": outputs["error"].fill_null("").to_pylist(),
                 "height": outputs["height"].to_pandas(),
                 "width": outputs["width"].to_pandas(),
+                "bits": _bits(outputs),
             }
         )
         self._payloads = outputs["payload"]
-        self._bits = outputs["bits"]
         self.model_seconds = float(pc.sum(outputs["seconds"]).as_py() or 0.0)
         self._features: dict[str, pa.ChunkedArray] = {}
         for name in file.extractors:
@@ -108,13 +108,6 @@ class Merged:
             for name, column in self._features.items()
         }
         payloads = self._payloads.filter(pa.array(self.ok)).to_pylist()
-        # In a run from before rates were stated, every byte counts.
-        samples["bits"] = [
-            8.0 * len(payload) if bits is None else bits
-            for payload, bits in zip(
-                payloads, self._bits.filter(pa.array(self.ok)).to_pylist(), strict=True
-            )
-        ]
         return Observations(
             samples=samples,
             features=features,
@@ -132,6 +125,18 @@ class Merged:
         from harness.metrics.features import ReferenceFeatures
 
         return ReferenceFeatures.read(path)
+
+
+def _bits(outputs: pa.Table) -> pd.Series:
+    """Bits of each code, float64 (n,); NaN of outputs that are no codes of images."""
+    # In a run from before rates were stated, every byte counts.
+    stated = (
+        8.0 * len(payload) if bits is None and height else bits
+        for payload, bits, height in zip(
+            *(outputs[name].to_pylist() for name in ("payload", "bits", "height")), strict=True
+        )
+    )
+    return pd.Series(stated, dtype="float64")
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:

@@ -238,3 +238,11 @@ def test_usage_without_a_codebook_does_not_apply(metric: Any) -> None:
     with pytest.raises(Unavailable, match="no codebook") as raised:
         usage(metric, [b"riff"], None)
     assert raised.value.status == "not applicable: the model has no codebook"
+
+
+def test_rates_of_single_images_average_to_the_rate() -> None:
+    rows = pd.DataFrame({"bits": [96.0, 32.0], "height": [4, 8], "width": [6, 2]})
+    values, weights = BPP.of_samples({name: rows[name] for name in rows}, {})
+    assert values.tolist() == [4.0, 2.0]
+    whole = BPP.score(Observations(samples=rows), {})
+    assert np.average(values, weights=weights) == whole.value
