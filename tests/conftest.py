@@ -7,13 +7,17 @@ import ctypes
 import gc
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image
+
+from harness.data import digests
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -27,6 +31,13 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("UWT_EVAL_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour has passed since the files of the test were written: their digests are kept."""
+    now = time.time_ns
+    monkeypatch.setattr(digests, "time", SimpleNamespace(time_ns=lambda: now() + 3600 * 10**9))
 
 
 @pytest.fixture(scope="module", autouse=True)

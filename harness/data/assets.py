@@ -147,14 +147,14 @@ def candidates(asset: Asset, settings: Settings) -> list[Path]:
 
 def locate(name: str) -> Path:
     """Path of a verified file; raise `Unavailable` where it is missing or not the published one."""
-    from harness.data.digests import DigestCache
+    from harness.data.digests import verified_sha256
     from harness.data.settings import read_settings
 
     asset = find(name)
     for path in candidates(asset, read_settings()):
         if not path.is_file():
             continue
-        digest = DigestCache().of_file(path)
+        digest = verified_sha256(path)
         if digest != asset.sha256:
             raise Unavailable(
                 f"{path} is not the published file of {name!r} (its SHA-256 is {digest[:12]}…, "

@@ -1,13 +1,16 @@
-"""SHA-256 of files, remembered by size and modification time so that each is read once."""
+"""SHA-256 of files, remembered as long as nothing says that a file has changed."""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _CHUNK = 1 << 20
+_RESOLUTION_NS = 2_000_000_000
+"""The coarsest clock of a file system in use, FAT's."""
 
 
 def sha256_file(path: Path) -> str:
@@ -19,8 +22,39 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def stamp_of(path: Path) -> str:
+    """What changes when a file is written or replaced, whatever its times are set to.
+
+    Empty where the file was changed so lately that another change might leave the same stamp: the
+    times of both would be one tick of the file system's clock.
+    """
+    stat = path.stat()
+    if max(stat.st_mtime_ns, stat.st_ctime_ns) + _RESOLUTION_NS > time.time_ns():
+        return ""
+    facts = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
+    return " ".join(map(str, facts))
+
+
+_verified: dict[tuple[Path, str], str] = {}
+
+
+def verified_sha256(path: Path) -> str:
+    """A file's SHA-256 as this process has read it itself: what a published digest is held against.
+
+    The cache on disk is not asked, for whoever writes to it could name any file the published one.
+    """
+    path = path.resolve()
+    key = path, stamp_of(path)
+    if key not in _verified:
+        digest = sha256_file(path)
+        if not key[1] or stamp_of(path) != key[1]:
+            return digest
+        _verified[key] = digest
+    return _verified[key]
+
+
 class DigestCache:
-    """Digests by (path, part, size, mtime); a changed file is read again, a lost cache costs time.
+    """Digests by (path, part) and the file's stamp; a lost cache costs time.
 
     Args:
         path: The SQLite file; by default in the settings' cache folder. Where it cannot be
@@ -32,6 +66,8 @@ class DigestCache:
             from harness.data.settings import read_settings
 
             path = read_settings().cache / "digests.sqlite"
+        self._stamps: dict[Path, str] = {}
+        """Of the files that were asked for, from before they were read."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._connect(str(path))
@@ -41,31 +77,43 @@ class DigestCache:
     @staticmethod
     def _connect(target: str) -> sqlite3.Connection:
         connection = sqlite3.connect(target, timeout=30, check_same_thread=False)
+        # Another name than that of the table by size and time alone, which is believed no more.
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS digests (path TEXT, part TEXT, size INTEGER, "
-            "mtime_ns INTEGER, sha256 TEXT, PRIMARY KEY (path, part))"
+            "CREATE TABLE IF NOT EXISTS stamped (path TEXT, part TEXT, stamp TEXT, sha256 TEXT, "
+            "PRIMARY KEY (path, part))"
         )
         return connection
 
     def known(self, path: Path) -> dict[str, str]:
         """Digests of a container's parts that still hold; '' is the file itself."""
-        stat = path.stat()
-        rows = self._connection.execute(
-            "SELECT part, sha256 FROM digests WHERE path = ? AND size = ? AND mtime_ns = ?",
-            (str(path.resolve()), stat.st_size, stat.st_mtime_ns),
-        )
-        return dict(rows.fetchall())
+        stamp = self._stamps[path] = stamp_of(path)
+        if not stamp:
+            return {}
+        try:
+            rows = self._connection.execute(
+                "SELECT part, sha256 FROM stamped WHERE path = ? AND stamp = ?",
+                (str(path.resolve()), stamp),
+            )
+            return dict(rows.fetchall())
+        except sqlite3.Error:  # A damaged file may open and fail where it is read.
+            self._connection = self._connect(":memory:")
+            return {}
 
     def remember(self, entries: Iterable[tuple[Path, str, str]]) -> None:
-        """Keep (file, part, digest) under each file's present size and time, in one transaction."""
+        """Keep (file, part, digest) of files that `known` was asked for before they were read.
+
+        A file that has changed since, or just before, is left out.
+        """
         rows = []
+        now: dict[Path, str] = {}
         for path, part, digest in entries:
-            stat = path.stat()
-            rows.append((str(path.resolve()), part, stat.st_size, stat.st_mtime_ns, digest))
+            stamp = self._stamps.get(path)
+            if stamp and now.setdefault(path, stamp_of(path)) == stamp:
+                rows.append((str(path.resolve()), part, stamp, digest))
         try:
             with self._connection:
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", rows
+                    "INSERT OR REPLACE INTO stamped VALUES (?, ?, ?, ?)", rows
                 )
         except sqlite3.Error:
             self._connection = self._connect(":memory:")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.data.digests import DigestCache
+from harness.data.digests import verified_sha256
 from harness.interfaces import MultimodalLM, Question
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.observing import Once
@@ -90,7 +90,7 @@ def pinned(path: Path, expected: str, fix: str = "") -> str:
         expected: What the protocol pins; empty for whichever file lies there.
         fix: The command that brings the right file, if there is one.
     """
-    digest = DigestCache().of_file(path)
+    digest = verified_sha256(path)
     if expected not in {"", digest}:
         raise Unavailable(
             f"{path} is not the file that the protocol pins (its SHA-256 is {digest[:12]}…, "

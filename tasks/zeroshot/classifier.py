@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data.digests import DigestCache
+from harness.data.digests import DigestCache, verified_sha256
 from harness.data.settings import read_settings
 from harness.data.store import Store
 from harness.interfaces.errors import Unavailable, UserError
@@ -80,7 +80,7 @@ class _FileVectors(_Vectors):
         self._path = Path(classifier.path).expanduser()
         if not self._path.is_file():
             raise UserError(f"protocol setting 'classifier.path': there is no file {self._path}")
-        digest = DigestCache().of_file(self._path)
+        digest = verified_sha256(self._path)
         if digest != classifier.sha256:
             raise UserError(
                 f"protocol setting 'classifier.sha256' is {classifier.sha256}, but {self._path} "

@@ -78,6 +78,7 @@ def test_limited_samples_are_numbered_from_zero_without_gaps(folder: Path) -> No
     assert {sample.id for sample in five} < {sample.id for sample in nine}
 
 
+@pytest.mark.usefixtures("settled")
 def test_unchanged_images_are_read_once(folder: Path) -> None:
     list_samples(CountingFolder(folder), 5)
     again = CountingFolder(folder)
@@ -114,6 +115,7 @@ def test_digest_covers_ids_and_order_but_not_place_or_container(
     assert dataset_digest(samples[::-1]) != dataset_digest(samples)
 
 
+@pytest.mark.usefixtures("settled")
 def test_unreadable_image_is_listed_and_asked_for_again(folder: Path) -> None:
     class Flaky(FolderSource):
         """A folder on a network drive that lost one file for a while."""
@@ -153,6 +155,7 @@ def test_damaged_zip_member_is_listed_as_unreadable(tmp_path: Path) -> None:
     assert [sample.sha256 == UNREADABLE for sample in samples] == [True, False]
 
 
+@pytest.mark.usefixtures("settled")
 def test_progress_counts_only_what_is_read(folder: Path) -> None:
     seen: list[tuple[int, int]] = []
     list_samples(FolderSource(folder), 5)
