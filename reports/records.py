@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from harness.data.checked import unsealed
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import COMPUTED, SCHEMA_VERSION, ResultRecord, digest_of
 
@@ -141,7 +142,7 @@ def _checked(item: Any, path: Path) -> ResultRecord:
     name = f"{path}, run {str(item['run_id'])!r}"
     _check_schema(item.get("schema_version"), name)
     try:
-        record = ResultRecord.model_validate(item)
+        record = ResultRecord.model_validate(unsealed(item, path))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

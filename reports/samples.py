@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from harness.data.checked import Damaged, read_table
 from harness.interfaces import ClusteredMetric, SampleMetric
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS
@@ -67,8 +67,8 @@ def read_samples(loaded: Loaded) -> Samples:
 
 def _read(path: Path) -> Samples:
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+        table = read_table(path)
+    except (OSError, Damaged) as error:
         raise UserError(
             f"{path} is damaged ({error}): `uwt-eval score RUN` writes it again"
         ) from error

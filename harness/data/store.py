@@ -6,9 +6,12 @@ RUN/run.lock                       held while a run works here
 RUN/outputs/000012-KEY.parquet     what the model produced for block 12
 RUN/observations/NAME/000012-KEY.parquet   what extractor NAME saw in block 12
 RUN/pictures/000003.png            reconstructions kept for the picture grid
-RUN/images/000012.npy              generated images of block 12, then all of them in samples.npz
+RUN/images/000012.npz              generated images of block 12, then all of them in samples.npz
 RUN/record.json samples.parquet grid.png   the result
 ```
+
+Parts, images and records carry checksums (`harness.data.checked`): one that is damaged counts as
+missing.
 """
 
 from __future__ import annotations
@@ -22,14 +25,18 @@ import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from harness.data.checked import Damaged, read_arrays, read_table, sealed, write_table
 from harness.interfaces.errors import UserError
+from harness.interfaces.registry import warn
+
+if TYPE_CHECKING:
+    from harness.interfaces.types import Record
 
 _TEMPORARY = ".tmp-"
 _KEY_DIGITS = 16
@@ -105,26 +112,41 @@ class Store:
 
         return self.write(name, write)
 
+    def write_record(self, name: str, record: Record) -> Path:
+        """Write a record as JSON with its checksum."""
+        return self.write_json(name, sealed(record.model_dump(mode="json")))
+
+    def write_table(self, name: str, table: pa.Table) -> Path:
+        """Write a table with its checksum."""
+        return self.write(name, lambda path: write_table(table, path))
+
     def _part(self, stage: str, block: int, key: str) -> str:
         return f"{stage}/{block:06d}-{key[:_KEY_DIGITS]}.parquet"
 
     def has_part(self, stage: str, block: int, key: str, rows: int) -> bool:
-        """Whether a readable part with that many rows is there for this block and key."""
-        path = self.root / self._part(stage, block, key)
-        try:
-            return bool(pq.read_metadata(path).num_rows == rows)
-        except (OSError, pa.ArrowInvalid):
-            return False
+        """Whether a whole part with that many rows is there for this block and key."""
+        return self.read_part(stage, block, key, rows, ["id"]) is not None
 
     def write_part(self, stage: str, block: int, key: str, table: pa.Table) -> None:
         """Write a block's rows."""
-        self.write(self._part(stage, block, key), lambda path: pq.write_table(table, path))
+        self.write_table(self._part(stage, block, key), table)
 
     def read_part(
-        self, stage: str, block: int, key: str, columns: Sequence[str] | None = None
-    ) -> pa.Table:
-        """Read a block's rows; of all columns where None are named."""
-        return pq.read_table(self.root / self._part(stage, block, key), columns=columns)
+        self, stage: str, block: int, key: str, rows: int, columns: Sequence[str] | None = None
+    ) -> pa.Table | None:
+        """Read a block's rows, of all columns where None are named.
+
+        None where the part is missing, is damaged, which is said, or has another number of rows.
+        """
+        path = self.root / self._part(stage, block, key)
+        try:
+            table = read_table(path, columns)
+        except FileNotFoundError:
+            return None
+        except Damaged as error:
+            warn(f"what {path} held counts as missing: {error.reason}")
+            return None
+        return table if table.num_rows == rows else None
 
     def adopt(self, other: Path, names: Sequence[str]) -> None:
         """Link another run's files, or all below a folder of that name, where there is none yet."""
@@ -177,13 +199,19 @@ def _clear_write_errors(target: Path) -> Iterator[None]:
 
 def has_images(store: Store, block: int) -> bool:
     """Check whether the images of a block, or of the whole run, are stored."""
-    return (store.root / SAMPLES_FILE).is_file() or (store.root / _images_of(block)).is_file()
+    if (store.root / SAMPLES_FILE).is_file():
+        return True
+    try:
+        read_arrays(store.root / _images_of(block))
+    except (Damaged, FileNotFoundError):
+        return False
+    return True
 
 
 def write_images(store: Store, block: int, images: Sequence[np.ndarray]) -> None:
     """Keep a block's images, uint8 (H, W, 3) each."""
     stacked = np.stack(images)
-    store.write(_images_of(block), lambda path: np.save(path, stacked, allow_pickle=False))
+    store.write(_images_of(block), lambda path: np.savez(path, stacked))
 
 
 def join_images(store: Store, blocks: int, classes: Sequence[int] | None = None) -> Path:
@@ -203,19 +231,26 @@ def join_images(store: Store, blocks: int, classes: Sequence[int] | None = None)
 
 
 def _images_of(block: int) -> str:
-    return f"{_IMAGES}/{block:06d}.npy"
+    return f"{_IMAGES}/{block:06d}.npz"
 
 
 def _write_npz(path: Path, parts: Sequence[Path], classes: Sequence[int] | None) -> None:
     """Write the images uncompressed, a part at a time: 50,000 images do not fit into memory."""
-    opened = [np.load(part, mmap_mode="r", allow_pickle=False) for part in parts]
-    shape = (sum(len(part) for part in opened), *opened[0].shape[1:])
+    shapes = [_shape(part) for part in parts]
+    shape = (sum(shape[0] for shape in shapes), *shapes[0][1:])
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         with archive.open("arr_0.npy", "w", force_zip64=True) as member:
             np.lib.format.write_array_header_1_0(member, header)
-            for part in opened:
-                member.write(np.ascontiguousarray(part).data)
+            for part in parts:
+                member.write(read_arrays(part)["arr_0"].data)
         if classes is not None:
             with archive.open("arr_1.npy", "w") as member:
                 np.lib.format.write_array(member, np.asarray(classes, dtype=np.int64))
+
+
+def _shape(part: Path) -> tuple[int, ...]:
+    with zipfile.ZipFile(part) as archive, archive.open("arr_0.npy") as member:
+        np.lib.format.read_magic(member)
+        shape: tuple[int, ...] = np.lib.format.read_array_header_1_0(member)[0]
+        return shape

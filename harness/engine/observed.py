@@ -72,7 +72,7 @@ def settle(
 
     file = _run_file(rows, run, provenance)
     _write_parts(store, rows, file)
-    store.write_json("run.json", file.model_dump(mode="json"))
+    store.write_record("run.json", file)
     record, merged = score(file, store, file.provenance)
     write_result(store, record, merged)
     task = TASKS.get(run.task)

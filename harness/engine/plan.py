@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from harness.data.checked import Damaged, unsealed
 from harness.data.manifest import block_size, dataset_digest
 from harness.engine.models import ModelChoice, require
 from harness.engine.world import World
@@ -106,7 +108,11 @@ def read_run_file(root: Path) -> RunFile:
     if not path.is_file():
         raise UserError(f"{root} is not a run directory: it has no run.json")
     try:
-        return RunFile.model_validate_json(path.read_bytes())
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise Damaged(path, first_line(error)) from error
+    try:
+        return RunFile.model_validate(unsealed(content, path))
     except ValidationError as error:
         raise UserError(
             f"{path} was written by another version of uwt-eval "

@@ -18,7 +18,7 @@ from harness.engine import provenance
 from harness.engine.plan import Plan, RunFile, make_plan, read_run_file
 from harness.engine.progress import Progress
 from harness.engine.score import Merged, score, write_result
-from harness.engine.work import Worker
+from harness.engine.work import Worker, whole_picture
 from harness.engine.world import World, reproducible
 from harness.interfaces import (
     ClassConditional,
@@ -70,7 +70,7 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
         return None
     with store.locked():
         share(store, plan.file)
-        store.write_json("run.json", plan.file.model_dump(mode="json"))
+        store.write_record("run.json", plan.file)
         world.barrier()
         timings = _work(plan, store, world, progress)
         world.barrier()
@@ -177,9 +177,8 @@ def _keep_reference(plan: Plan, store: Store, progress: Progress) -> None:
         for extractor in plan.extractors.values()
         if isinstance(extractor, FeatureExtractor) and extractor.originals
     }
-    path = store.root / name
     # A run that metrics are added to lacks the features of their networks.
-    if wanted and not (path.is_file() and wanted <= ReferenceFeatures.outputs_in(path)):
+    if not wanted <= ReferenceFeatures.outputs_in(store.root / name):
         store.write(name, data.reference(plan.extractors, plan.device, progress).write)
 
 
@@ -188,7 +187,7 @@ def _pictures(plan: Plan, store: Store, merged: Merged) -> list[Picture]:
     measured = merged.rows.drop(columns=["height", "width", "bits"]).select_dtypes("number")
     for path in sorted((store.root / "pictures").glob("*.png")):
         sample = plan.file.samples[int(path.stem)]
-        if merged.ok[sample.index]:
+        if merged.ok[sample.index] and whole_picture(path):
             values = {
                 str(name): float(cells.iloc[sample.index]) for name, cells in measured.items()
             }

@@ -57,16 +57,15 @@ class Merged:
         tables = []
         for index, block in self._blocks:
             key = key_of(block)
-            if self._store.has_part(stage, index, key, len(block)):
-                table = self._store.read_part(stage, index, key)
-                ids = [sample.id for sample in block]
-                if table["id"].to_pylist() != ids:
-                    raise UserError(
-                        f"{self._store.root}/{stage}: block {index} holds other samples than it "
-                        "should; remove the folder and run again"
-                    )
-            else:
-                table = pa.table({"id": [sample.id for sample in block]})
+            table = self._store.read_part(stage, index, key, len(block))
+            ids = [sample.id for sample in block]
+            if table is None:
+                table = pa.table({"id": ids})
+            elif table["id"].to_pylist() != ids:
+                raise UserError(
+                    f"{self._store.root}/{stage}: block {index} holds other samples than it "
+                    "should; remove the folder and run again"
+                )
             tables.append(table)
         merged = pa.concat_tables(tables, promote_options="default")
         for column in ("status", "error"):
@@ -198,5 +197,5 @@ def _cell(
 
 def write_result(store: Store, record: ResultRecord, merged: Merged) -> None:
     """Write `samples.parquet`, then `record.json`, each whole or not at all."""
-    store.write("samples.parquet", lambda path: merged.rows.to_parquet(path, index=False))
-    store.write_json("record.json", record.model_dump(mode="json"))
+    store.write_table("samples.parquet", pa.Table.from_pandas(merged.rows, preserve_index=False))
+    store.write_record("record.json", record)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,9 +97,9 @@ class Worker:
         data = self.plan.data
         if not isinstance(data, PictureFiles):
             return False
-        statuses = self._statuses("outputs", index, self.plan.file.output_key(block))
-        return any(
-            status == Status.OK and not (self.store.root / picture_file(data, sample)).is_file()
+        statuses = self._statuses("outputs", index, self.plan.file.output_key(block), len(block))
+        return statuses is not None and any(
+            status == Status.OK and not whole_picture(self.store.root / picture_file(data, sample))
             for sample, status in zip(block, statuses, strict=True)
         )
 
@@ -107,16 +108,12 @@ class Worker:
 
     def _settled(self, stage: str, index: int, key: str, rows: int) -> bool:
         """A part is there, and nothing in it failed in a way that may pass."""
-        if not self.store.has_part(stage, index, key, rows):
-            return False
-        statuses = self._statuses(stage, index, key)
-        return not any(status in statuses for status in TRIED_AGAIN)
+        statuses = self._statuses(stage, index, key, rows)
+        return statuses is not None and not any(status in statuses for status in TRIED_AGAIN)
 
-    def _statuses(self, stage: str, index: int, key: str) -> list[str]:
-        statuses: list[str] = self.store.read_part(stage, index, key, ["status"])[
-            "status"
-        ].to_pylist()
-        return statuses
+    def _statuses(self, stage: str, index: int, key: str, rows: int) -> list[str] | None:
+        table = self.store.read_part(stage, index, key, rows, ["status"])
+        return None if table is None else table["status"].to_pylist()
 
     def _missing_extractors(self, index: int, block: Sequence[Sample]) -> list[str]:
         file = self.plan.file
@@ -302,7 +299,9 @@ class Worker:
             )
 
     def _restore(self, index: int, block: Sequence[Sample], items: Sequence[Item]) -> None:
-        table = self.store.read_part("outputs", index, self.plan.file.output_key(block))
+        key = self.plan.file.output_key(block)
+        table = self.store.read_part("outputs", index, key, len(block))
+        assert table is not None
         for item, row in zip(items, table.to_pylist(), strict=True):
             item.status, item.error = Status(row["status"]), row["error"]
             item.seconds = row["seconds"]
@@ -340,6 +339,18 @@ class Worker:
         pixels = self.plan.data.picture(item.rendered)
         if pixels is not None:
             self.store.write(name, Image.fromarray(pixels).save)
+
+
+def whole_picture(path: Path) -> bool:
+    """Check that a picture is there, with the checksums that PNG files carry."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.verify()
+    except Exception:  # Damaged bytes make Pillow raise nearly any exception.
+        return False
+    return True
 
 
 def picture_file(data: PictureFiles, sample: Sample) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from harness.data.checked import Damaged, read_arrays
 from harness.interfaces import GeneratedImages, ImagePairs
 from harness.interfaces.observing import Once
 from harness.interfaces.types import canonical_json
@@ -75,9 +76,9 @@ class FeatureCache:
         """The block's features, float32 (rows, width), or None where there is no whole file."""
         path = self._path(key, output)
         try:
-            features = np.load(path, allow_pickle=False)
+            features = read_arrays(path)["features"]
             os.utime(path)
-        except (OSError, ValueError, EOFError):
+        except (Damaged, OSError, KeyError):
             return None
         whole = features.dtype == np.float32 and features.ndim == 2 and len(features) == rows
         return features if whole else None
@@ -92,19 +93,19 @@ class FeatureCache:
             temporary = Path(name)
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    np.save(file, features, allow_pickle=False)
+                    np.savez(file, features=features)
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
 
     def _path(self, key: str, output: str) -> Path:
-        return self._folder / key[:2] / f"{key}-{output}.npy"
+        return self._folder / key[:2] / f"{key}-{output}.npz"
 
     def _trim(self) -> None:
         if self._trimmed:
             return
         self._trimmed = True
-        files = [(path.stat(), path) for path in self._folder.glob("*/*.npy")]
+        files = [(path.stat(), path) for path in self._folder.glob("*/*.np[yz]")]
         total = sum(stat.st_size for stat, _ in files)
         for stat, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
             if total <= LIMIT:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import blas
 
+from harness.data.checked import Damaged, read_arrays
 from harness.interfaces.errors import Unavailable
 from harness.metrics.checks import Rows, check_rows
 
@@ -203,24 +204,24 @@ class ReferenceFeatures:
 
     @staticmethod
     def outputs_in(path: Path) -> set[str]:
-        """The outputs that a file has features or statistics of."""
-        with np.load(path, allow_pickle=False) as file:
-            return {name.rpartition(".")[0] for name in file.files}
+        """The outputs that a file has features or statistics of; none where it is not whole."""
+        try:
+            return {name.rpartition(".")[0] for name in read_arrays(path)}
+        except (Damaged, FileNotFoundError):
+            return set()
 
     @classmethod
     def read(cls, path: Path) -> ReferenceFeatures:
-        """Read what `write` wrote."""
+        """Read what `write` wrote; raise `Damaged` where it is not that."""
         features, statistics = {}, {}
-        with np.load(path, allow_pickle=False) as file:
-            for name in file.files:
-                output, _, kind = name.rpartition(".")
-                if kind == "features":
-                    features[output] = file[name]
-                elif kind == "mean":
-                    count = f"{output}.count"
-                    statistics[output] = FeatureStatistics(
-                        file[name],
-                        file[f"{output}.covariance"],
-                        int(file[count]) if count in file.files else None,
-                    )
+        arrays = read_arrays(path)
+        for name, array in arrays.items():
+            output, _, kind = name.rpartition(".")
+            if kind == "features":
+                features[output] = array
+            elif kind == "mean":
+                count = arrays.get(f"{output}.count")
+                statistics[output] = FeatureStatistics(
+                    array, arrays[f"{output}.covariance"], None if count is None else int(count)
+                )
         return cls(features, statistics)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.data.checked import Damaged, read_arrays
 from harness.data.digests import DigestCache, verified_sha256
 from harness.data.settings import read_settings
 from harness.data.store import Store
@@ -156,15 +157,13 @@ class _TextVectors(_Vectors):
         from filelock import FileLock
 
         key = digest_of([self.identity, self._classifier.model_dump()])
-        path = read_settings().cache / "class-vectors" / f"{key}.npy"
+        path = read_settings().cache / "class-vectors" / f"{key}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            with contextlib.suppress(OSError, ValueError, EOFError):
-                return np.asarray(np.load(path, allow_pickle=False), np.float64)
+            with contextlib.suppress(Damaged, FileNotFoundError):
+                return np.asarray(read_arrays(path)["vectors"], np.float64)
             vectors = self._embed()
-            Store(path.parent).write(
-                path.name, lambda new: np.save(new, vectors, allow_pickle=False)
-            )
+            Store(path.parent).write(path.name, lambda new: np.savez(new, vectors=vectors))
         return np.asarray(vectors, np.float64)
 
     def _embed(self) -> NDArray[np.float32]:

@@ -173,7 +173,10 @@ def test_lock_of_a_killed_process_is_free_again(store: Store) -> None:
 def test_part_comes_back_as_it_was_written(store: Store) -> None:
     store.write_part("observations/pixels", 12, KEY, TABLE)
     assert store.has_part("observations/pixels", 12, KEY, 3)
-    assert store.read_part("observations/pixels", 12, KEY).equals(TABLE)
+    assert store.read_part("observations/pixels", 12, KEY, 3).equals(TABLE)
+    assert store.read_part("observations/pixels", 12, KEY, 3, ["psnr"]).equals(
+        TABLE.select(["psnr"])
+    )
     assert files_below(store.root) == ["observations/pixels/000012-0123456789abcdef.parquet"]
 
 
@@ -193,6 +196,18 @@ def test_truncated_part_is_not_believed(store: Store, kept: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data)) if 0 < kept < 1 else int(kept)])
     assert not store.has_part("outputs", 0, KEY, 3)
+
+
+def test_damaged_part_counts_as_missing_and_is_named(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.write_part("outputs", 0, KEY, TABLE)
+    (path,) = (store.root / "outputs").iterdir()
+    data = bytearray(path.read_bytes())
+    data[30] ^= 1
+    path.write_bytes(data)
+    assert store.read_part("outputs", 0, KEY, 3) is None
+    assert f"{path} held counts as missing: its checksum differs" in capsys.readouterr().err
 
 
 def test_discarded_part_is_computed_again(store: Store) -> None:

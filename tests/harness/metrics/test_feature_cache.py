@@ -18,6 +18,7 @@ from harness.metrics import feature_cache
 from harness.metrics.extractors import Inception, inception_logits, inception_spatial
 from harness.metrics.feature_cache import FeatureCache
 from harness.metrics.inception import InceptionFeatures
+from tests.damage import flips
 
 KEY = "ab" + 62 * "0"
 
@@ -32,7 +33,7 @@ def features(rows: int = 4) -> np.ndarray:
 
 
 def file_of(cache: FeatureCache) -> Path:
-    (path,) = cache._folder.glob("*/*.npy")
+    (path,) = cache._folder.glob("*/*.npz")
     return path
 
 
@@ -51,7 +52,7 @@ def truncate(path: Path) -> None:
 
 
 def pickle(path: Path) -> None:
-    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+    np.savez(path, features=np.array([{}], dtype=object))
 
 
 @pytest.mark.parametrize(
@@ -61,9 +62,10 @@ def pickle(path: Path) -> None:
         pickle,
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(b"PK something else"),
-        lambda path: np.save(path, np.zeros((4, 6))),
-        lambda path: np.save(path, np.zeros((3, 6), np.float32)),
-        lambda path: np.save(path, np.zeros(4, np.float32)),
+        lambda path: np.savez(path, features=np.zeros((4, 6))),
+        lambda path: np.savez(path, features=np.zeros((3, 6), np.float32)),
+        lambda path: np.savez(path, features=np.zeros(4, np.float32)),
+        lambda path: np.savez(path, others=np.zeros((4, 6), np.float32)),
     ],
 )
 def test_a_damaged_file_is_no_hit_and_is_replaced(
@@ -74,6 +76,14 @@ def test_a_damaged_file_is_no_hit_and_is_replaced(
     assert cache.load(KEY, "pool3", 4) is None
     cache.save(KEY, "pool3", features())
     assert cache.load(KEY, "pool3", 4) is not None
+
+
+def test_a_flipped_bit_is_no_hit_or_changes_nothing(cache: FeatureCache) -> None:
+    cache.save(KEY, "pool3", features())
+    path = file_of(cache)
+    for _ in flips(path):
+        loaded = cache.load(KEY, "pool3", 4)
+        assert loaded is None or loaded.tobytes() == features().tobytes()
 
 
 def test_a_folder_that_cannot_be_written_is_silent(tmp_path: Path) -> None:
@@ -89,7 +99,7 @@ def test_a_full_disk_is_silent_and_leaves_nothing(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(np, "savez", full)
     cache.save(KEY, "pool3", features())
     assert [path for path in cache._folder.rglob("*") if path.is_file()] == []
 
@@ -193,7 +203,7 @@ def test_a_hit_gives_the_same_bits_and_spares_the_network(rule: str, seen: list[
 @pytest.mark.usefixtures("weights")
 def test_a_damaged_hit_is_computed_again(tmp_path: Path, seen: list[int]) -> None:
     cold = Inception(settings("wetok"), "cpu").observe(pairs(1))
-    (path,) = (tmp_path / "cache" / "features").glob("*/*.npy")
+    (path,) = (tmp_path / "cache" / "features").glob("*/*.npz")
     truncate(path)
     assert_equal(cold, Inception(settings("wetok"), "cpu").observe(pairs(1)))
     assert seen == [2, 2, 2, 2]

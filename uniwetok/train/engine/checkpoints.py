@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import errno
 import json
-import pickle
 import shutil
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,22 +97,48 @@ class Checkpoints:
             self.path(old).unlink(missing_ok=True)
         return target
 
-    def load(self, step: int) -> dict[str, Any]:
-        """Read a checkpoint onto the CPU, without running any code it may hold.
+    def load_last(self, on_damage: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:
+        """Read the last whole checkpoint onto the CPU, without running any code it may hold.
+
+        Args:
+            on_damage: called with a line on every later one, which is no longer as it was written.
+
+        Returns:
+            Its step and its content, or None where there is no checkpoint.
 
         Raises:
-            TrainingError: the file is damaged.
+            TrainingError: none is whole.
         """
-        try:
-            state: dict[str, Any] = torch.load(
-                self.path(step), map_location="cpu", weights_only=True
-            )
-        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            raise TrainingError(
-                f"{self.path(step)}: no checkpoint of ours ({str(error).splitlines()[0]}); remove "
-                f"it to resume from the one before"
-            ) from error
-        return state
+        reasons = []
+        for step in reversed(self.steps()):
+            path = self.path(step)
+            try:
+                _check(path)
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:
+                # Damaged bytes make readers of zip and pickle raise nearly any exception.
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                reasons.append(f"{path}: no checkpoint of ours ({reason})")
+                continue
+            for line in reasons:
+                on_damage(f"{line}; going on from the one before")
+            return step, state
+        if reasons:
+            raise TrainingError(f"{'; '.join(reasons)}; remove it to start from the first step")
+        return None
+
+    def set_aside(self, after: int) -> None:
+        """Rename the checkpoints after a step, so that they take no whole one's place."""
+        for step in self.steps():
+            if step > after:
+                self.path(step).rename(self.path(step).with_suffix(".damaged"))
+
+
+def _check(path: Path) -> None:
+    """Compare every part of a checkpoint with its CRC-32, which torch writes and does not read."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"the checksum of {damaged} differs")
 
 
 def check_same_run(config: Any, out: Path) -> None:

@@ -114,15 +114,18 @@ class Loop(Generic[B]):
         return Finished(self._config.steps, self.out / "model", values)
 
     def _resume(self) -> int:
-        steps = self._checkpoints.steps()
-        if not steps:
+        notice = self._hooks.on_notice if self._is_main else lambda _: None
+        found = self._checkpoints.load_last(notice)
+        if found is None:
             return 0
-        state = self._checkpoints.load(steps[-1])
+        step, state = found
         self.trainer.restore(state["trainer"])
         self._unreadable = state["unreadable"]
+        self._accelerator.wait_for_everyone()
         if self._is_main:
-            self._hooks.on_notice(f"going on after step {steps[-1]:,} of {self._config.steps:,}")
-        return steps[-1]
+            self._checkpoints.set_aside(after=step)
+        notice(f"going on after step {step:,} of {self._config.steps:,}")
+        return step
 
     def _steps(self, start: int, logs: Logs | None) -> dict[str, float]:
         config = self._config

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.damage import flips
 from uniwetok.train import TrainingError
 from uniwetok.train.engine import checkpoints as module
 from uniwetok.train.engine.checkpoints import Checkpoints
@@ -17,8 +18,10 @@ def test_the_last_two_are_kept_and_read_back(tmp_path: Path):
     for step in (1, 2, 10):
         checkpoints.save(step, {"step": step, "w": torch.full((2,), float(step))})
     assert checkpoints.steps() == [2, 10]
-    state = checkpoints.load(10)
-    assert state["step"] == 10
+    found = checkpoints.load_last(pytest.fail)
+    assert found is not None
+    step, state = found
+    assert step == state["step"] == 10
     assert torch.equal(state["w"], torch.full((2,), 10.0))
     assert [path.suffix for path in (tmp_path / "c").iterdir()] == [".pt", ".pt"]
 
@@ -35,14 +38,44 @@ def test_a_damaged_file_is_named(tmp_path: Path):
     path = checkpoints.save(3, {"step": 3})
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(TrainingError, match=r"step-00000003\.pt.*remove it"):
-        checkpoints.load(3)
+        checkpoints.load_last(pytest.fail)
 
 
 def test_a_file_with_code_is_refused(tmp_path: Path):
     checkpoints = Checkpoints(tmp_path)
     torch.save({"step": Path("x")}, checkpoints.path(1))
     with pytest.raises(TrainingError, match="no checkpoint of ours"):
-        checkpoints.load(1)
+        checkpoints.load_last(pytest.fail)
+
+
+def test_a_flipped_bit_takes_the_checkpoint_before_or_changes_nothing(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"step": 1, "w": torch.zeros(8)})
+    weights = torch.arange(8.0)
+    path = checkpoints.save(2, {"step": 2, "w": weights})
+    told: list[str] = []
+    for place in flips(path, 300):
+        told.clear()
+        found = checkpoints.load_last(told.append)
+        assert found is not None, place
+        step, state = found
+        if step == 2:
+            assert torch.equal(state["w"], weights), place
+            assert not told
+        else:
+            assert str(path) in told[0]
+            assert torch.equal(state["w"], torch.zeros(8))
+
+
+def test_a_damaged_checkpoint_takes_no_place(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (10, 20):
+        checkpoints.save(step, {"step": step})
+    checkpoints.path(20).write_bytes(b"damaged")
+    checkpoints.set_aside(after=10)
+    checkpoints.save(15, {"step": 15})
+    assert checkpoints.steps() == [10, 15]
+    assert (tmp_path / "step-00000020.damaged").read_bytes() == b"damaged"
 
 
 def test_too_little_disk_is_said_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
