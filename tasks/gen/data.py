@@ -97,8 +97,20 @@ class GenData:
     def render(
         self, model: ClassToImage, codes: Sequence[Code], seeds: Sequence[int]
     ) -> list[Tensor]:
-        """Decode to float32 (3, H, W), clamped to [-1, 1]."""
-        return list(decoded(model.decode(codes, seeds)))
+        """Decode to float32 (3, H, W), clamped to [-1, 1].
+
+        Raises:
+            UserError: Images are not of the protocol's size.
+        """
+        images = list(decoded(model.decode(codes, seeds)))
+        side = self._settings.size
+        for height, width in {tuple(image.shape[1:]) for image in images}:
+            if side is not None and (height, width) != (side, side):
+                raise UserError(
+                    f"model {model.card.title!r} draws {width}x{height}, this protocol compares "
+                    f"{side}x{side}: give --protocol a copy with its size"
+                )
+        return images
 
     def observe(
         self,

@@ -49,6 +49,9 @@ class GenSettings(SetMeasures):
     order: Annotated[Literal["cycle", "sorted"], Stage.GENERATE]
     """'cycle' draws one image of every class, then the next of every class; 'sorted' all of a class
     together. Scores over sequential splits depend on it."""
+    size: Annotated[Count | None, Stage.OBSERVE] = None
+    """Height and width of every image, in pixels; any where None. Networks see images resized, so
+    that results of other sizes would not compare and look as if they did."""
     uint8: Annotated[Literal["half-up"], Stage.GENERATE]
     """How float images become 8-bit: the integer part of 127.5 x + 128, clamped."""
     inception: TappedInception

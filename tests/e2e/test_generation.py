@@ -23,9 +23,9 @@ class Noise:
     def load(self, device):
         pass
     def sample(self, classes, seeds):
-        return [Code(bytes([label % 256]), 32, 32) for label in classes]
+        return [Code(bytes([label % 256]), 256, 256) for label in classes]
     def decode(self, codes, seeds):
-        draws = [torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        draws = [torch.randn(3, 256, 256, generator=torch.Generator().manual_seed(s)) for s in seeds]
         return torch.stack(draws) / 2
 """
 

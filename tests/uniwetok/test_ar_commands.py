@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks import PROTOCOLS
 from tests.conftest import CommandLine
 from tests.uniwetok.train.ar.tiny import tiny_tokenizer
 from uniwetok.train.engine.logs import read_log
@@ -76,9 +77,12 @@ def test_on_the_fly_keeps_no_codes(
 def test_validation_is_the_task_that_run_runs(
     uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path, tokenizer: Path
 ) -> None:
+    protocol = tmp_path / "small.toml"
+    protocol.write_text((PROTOCOLS / "adm.toml").read_text().replace("size = 256", "size = 16"))
     result = uwt_eval(
         *arguments(tmp_path / "run", "steps=1", "validate_every=1", "model.classes=1000"),
         "--data", photo_folder / "val", "--tokenizer", tokenizer, "--limit", "1",
+        "--protocol", protocol,
     )  # fmt: skip
     assert result.code == 0, result.err
     (root,) = (tmp_path / "run" / "validation").glob("imagenet-gen-*")

@@ -94,6 +94,7 @@ class Validation:
     data: str | None
     limit: int
     metrics: tuple[str, ...] | None = None
+    protocol: str | None = None
 
 
 def carry_out(
@@ -172,6 +173,7 @@ def _progress(
             data=validation.data,
             limit=validation.limit,
             metrics=validation.metrics,
+            protocol=validation.protocol,
             device=device,
             out=out / "validation",
         )

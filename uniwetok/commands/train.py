@@ -105,6 +105,9 @@ def ar(
         str | None, typer.Option(help="Reference of a validation's FID, as --data of `run`.")
     ] = None,
     limit: Limit = 256,
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocol of a validation, as --protocol of `run`.")
+    ] = None,
     *,
     run: RunOptions,
 ) -> None:
@@ -148,7 +151,7 @@ def ar(
             run,
             train,
             evaluation=lambda folder: f"uwt-eval run imagenet-gen -m {model(folder)}",
-            validation=Validation("imagenet-gen", model, reference, limit),
+            validation=Validation("imagenet-gen", model, reference, limit, protocol=protocol),
         )
 
 

@@ -16,11 +16,12 @@ from harness.data.images import to_uint8
 from harness.interfaces import Code
 from harness.interfaces.registry import MODELS
 from harness.interfaces.types import ModelCard
+from tasks import PROTOCOLS
 from tasks.gen.protocol import GenSettings
 from tasks.gen.task import IMAGENET_GEN
 from tests.conftest import CommandLine
 
-SIDE = 24
+SIDE = 256
 
 
 class Colours:
@@ -28,7 +29,8 @@ class Colours:
 
     classes = 1000
 
-    def __init__(self, drawn: list[int], broken: set[int]) -> None:
+    def __init__(self, drawn: list[int], broken: set[int], side: int = SIDE) -> None:
+        self.side = side
         self._drawn = drawn
         self._broken = broken
         self.card = ModelCard(name=type(self).__name__.lower())
@@ -41,11 +43,11 @@ class Colours:
             raise ArithmeticError("no such colour")
         self._drawn.extend(classes)
         pairs = zip(classes, seeds, strict=True)
-        return [Code(bytes([c % 256, c // 256, s % 251]), SIDE, SIDE) for c, s in pairs]
+        return [Code(bytes([c % 256, c // 256, s % 251]), self.side, self.side) for c, s in pairs]
 
     def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
         colours = torch.tensor([list(code.payload) for code in codes]) / 127.5 - 1
-        return colours[:, :, None, None].expand(-1, -1, SIDE, SIDE).float()
+        return colours[:, :, None, None].expand(-1, -1, self.side, self.side).float()
 
 
 @pytest.fixture
@@ -123,6 +125,19 @@ def test_a_class_that_fails_is_counted_and_tried_again(
     assert drawn == [799, 999], "its block alone is drawn again"
     with np.load(root / "samples.npz") as file:
         assert len(file["arr_0"]) == 6
+
+
+def test_another_size_is_refused_unless_the_protocol_has_it(
+    uwt_eval: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {**MODELS._registered, "colours": functools.partial(Colours, [], set(), 64)}
+    monkeypatch.setattr(MODELS, "_registered", models)
+    result = uwt_eval(*command(tmp_path / "runs"))
+    assert result.code == 2
+    assert "model 'colours' draws 64x64, this protocol compares 256x256: give" in result.err
+    protocol = tmp_path / "mine.toml"
+    protocol.write_text((PROTOCOLS / "adm.toml").read_text().replace("size = 256", "size = 64"))
+    assert uwt_eval(*command(tmp_path / "runs", "--protocol", protocol)).code == 0
 
 
 def test_a_tokenizer_is_refused(uwt_eval: CommandLine, tmp_path: Path) -> None:
