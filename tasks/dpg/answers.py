@@ -12,9 +12,9 @@ import numpy as np
 from harness.interfaces import Columns
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.types import Status
-from tasks.dpg.questions import CATEGORIES, Item
+from tasks.dpg.questions import CATEGORIES, Item, Quirks
 from tasks.dpg.scoring import Scored, score_picture
-from tasks.dpg.settings import DpgSettings, ElsewhereVqa, Quirks
+from tasks.dpg.settings import DpgSettings, ElsewhereVqa
 from tasks.shared.text_to_image import DrawnImages, text_column
 
 EXTRACTOR = "dpg_answers"

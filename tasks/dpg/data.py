@@ -14,7 +14,7 @@ from harness.data import assets
 from harness.interfaces import Code, ImageFiles, offers
 from harness.interfaces.errors import SampleFailure, Unavailable, UserError
 from harness.interfaces.types import Status, digest_of
-from tasks.dpg.questions import Item, check_parents, read_questions, stray_categories
+from tasks.dpg.questions import Item, Quirks, oddities, read_questions, stray_categories
 from tasks.dpg.settings import DpgSettings
 from tasks.shared.text_to_image import Drawing, Prompt, TextToImageData
 
@@ -89,14 +89,14 @@ class DpgData(TextToImageData[Item]):
         conclude(root, rows, self.title, self.texts)
 
 
-def about(items: Sequence[Item]) -> str:
+def about(items: Sequence[Item], quirks: Quirks) -> str:
     """What a user must know of a set of questions; empty if it looks like the benchmark's."""
     few = (
         f"{len(items)} prompts, DPG-Bench has {PROMPTS}: scores are not the benchmark's"
         if len(items) != PROMPTS
         else ""
     )
-    return "; ".join(filter(None, (few, stray_categories(items))))
+    return "; ".join(filter(None, (few, stray_categories(items), oddities(items, quirks))))
 
 
 def open_data(data: str | None, settings: DpgSettings, title: str) -> DpgData:
@@ -117,8 +117,6 @@ def open_data(data: str | None, settings: DpgSettings, title: str) -> DpgData:
     if not path.is_file():
         raise UserError(f"--data {data}: there is no such file; expected DPG-Bench's dpg_bench.csv")
     items = read_questions(path)
-    if settings.quirks == "fixed":
-        check_parents(items)
     if data is None:
         notice = (
             f"no questions given: these {len(items)} prompts ship with the program and are not "
@@ -127,7 +125,7 @@ def open_data(data: str | None, settings: DpgSettings, title: str) -> DpgData:
         return DpgData(items, settings, "small-prompts", notice, title)
     if texts is not None:
         items = [replace(item, text=texts.get(item.id, item.text)) for item in items]
-    return DpgData(items, settings, path.name, about(items), title)
+    return DpgData(items, settings, path.name, about(items, settings.quirks), title)
 
 
 def _published() -> dict[str, str] | None:

@@ -20,7 +20,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.types import Status
 from tasks.dpg.answers import EXTRACTOR, Answered, empty_answer, to_columns
 from tasks.dpg.data import about, as_prompt
-from tasks.dpg.questions import Item, check_parents, read_questions
+from tasks.dpg.questions import Item, read_questions
 from tasks.dpg.settings import DpgSettings, ElsewhereVqa
 from tasks.shared.jsonl import read_objects
 from tasks.shared.text_to_image import samples_of
@@ -36,8 +36,6 @@ def read_observations(path: Path, questions: Path, settings: DpgSettings) -> Obs
         UserError: A line or a row is not as it should be, or another model answered.
     """
     items = read_questions(questions)
-    if settings.quirks == "fixed":
-        check_parents(items)
     answers = _read(path, items, settings)
     pictures = [
         Answered(item, number, answers.get((item.id, number), {}))
@@ -67,7 +65,7 @@ def read_observations(path: Path, questions: Path, settings: DpgSettings) -> Obs
             }
         },
         label=f"{questions.name}, {settings.vqa.model}",
-        notice=about(items),
+        notice=about(items, settings.quirks),
     )
 
 

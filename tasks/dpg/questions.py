@@ -6,12 +6,16 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.interfaces.errors import UserError
 from tasks.shared.jsonl import read_objects
 
+Quirks = Literal["official", "fixed"]
+"""Whether the published script's mistakes are made or mended; see `tasks.dpg.scoring`."""
 CATEGORIES = ("global", "entity", "attribute", "relation", "other")
+_SHOWN = 3
+"""Rows that a notice names of each oddity."""
 _COLUMNS = (
     "item_id",
     "text",
@@ -53,16 +57,19 @@ class Item:
     id: str
     text: str
     questions: tuple[Question, ...]
+    repeated: tuple[Question, ...] = ()
+    """Questions whose number a later row has again, which the published script forgets."""
 
 
 def read_questions(path: Path) -> list[Item]:
     """Read the benchmark's CSV, or the `questions.jsonl` of a run.
 
     Raises:
-        UserError: Columns are missing, or a row is not as it should be; parents are not looked at.
+        UserError: Columns are missing, or a row cannot be read. What `oddities` names can be.
     """
     rows = read_objects(path) if path.suffix == ".jsonl" else _csv_rows(path)
-    items: dict[str, list[Question]] = {}
+    items: dict[str, dict[int, Question]] = {}
+    repeated: dict[str, list[Question]] = {}
     texts: dict[str, str] = {}
     for place, (where, row) in enumerate(rows):
         missing = [column for column in _COLUMNS if row.get(column) in (None, "")]
@@ -75,14 +82,17 @@ def read_questions(path: Path) -> list[Item]:
         if item in {".", ".."} or any(character in item for character in "/\\\0"):
             raise UserError(f"{where}: item_id {item!r} is no name of a file")
         question = _question(row, where, first=place == 0 and path.suffix != ".jsonl")
-        known = items.setdefault(item, [])
-        if any(question.number == each.number for each in known):
-            raise UserError(f"{where}: proposition {question.number} of item {item!r} again")
-        known.append(question)
+        known = items.setdefault(item, {})
+        if question.number in known:
+            repeated.setdefault(item, []).append(known[question.number])
+        known[question.number] = question
         texts.setdefault(item, str(row["text"]))
     if not items:
         raise UserError(f"{path} has no questions")
-    return [Item(item, texts[item], tuple(questions)) for item, questions in items.items()]
+    return [
+        Item(item, texts[item], tuple(questions.values()), tuple(repeated.get(item, ())))
+        for item, questions in items.items()
+    ]
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -90,7 +100,13 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             for row in reader:
-                yield f"{path}, row {reader.line_num}", row
+                where = f"{path}, row {reader.line_num}"
+                if None in row or None in row.values():
+                    raise UserError(
+                        f"{where}: more or fewer cells than the header's "
+                        f"{len(reader.fieldnames or ())}: look for a quotation mark before it"
+                    )
+                yield where, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a CSV file in UTF-8: {error}") from error
 
@@ -129,18 +145,51 @@ def stray_categories(items: Iterable[Item]) -> str:
     return f"{len(stray)} questions are of no known category ({names})"
 
 
-def check_parents(items: Iterable[Item]) -> None:
-    """Raise `UserError` for a question that depends on one that its prompt does not have."""
+def oddities(items: Iterable[Item], quirks: Quirks) -> str:
+    """What is odd about the questions, by row, and what becomes of it; empty for nothing.
+
+    The benchmark's own file cannot be mended by whoever is measured: no oddity refuses it.
+    """
+    orphans, circles, repeated = [], [], []
     for item in items:
-        numbers = {question.number for question in item.questions}
+        parents = {question.number: question.parents for question in item.questions}
+        repeated += [f"{_row(each)}: {each.number} of {item.id!r}" for each in item.repeated]
         for question in item.questions:
-            for parent in question.parents:
-                if parent not in numbers:
-                    raise UserError(
-                        f"{question.where}: question {question.number} of item {item.id!r} depends "
-                        f"on question {parent}, which is not there; add it, mend the dependency, "
-                        "or give --protocol dpg-official, which leaves such prompts out"
-                    )
+            orphans += [
+                f"{_row(question)}: {question.number} of {item.id!r} on {parent}"
+                for parent in question.parents
+                if parent not in parents
+            ]
+            if question.number in lineage(question.parents, parents):
+                circles.append(f"{_row(question)}: {question.number} of {item.id!r}")
+    left_out = "their prompts are left out" if quirks == "official" else "that is no condition"
+    ordered = "in order of rows" if quirks == "official" else "one no is a no for all of a circle"
+    told = (
+        (orphans, "depend on one that is not there", left_out),
+        (circles, "depend on themselves", ordered),
+        (repeated, "have the number of a later row", "the later one counts"),
+    )
+    return "; ".join(
+        f"{len(rows)} questions {what} ({', '.join(rows[:_SHOWN])}"
+        f"{', …' if len(rows) > _SHOWN else ''}): {done}"
+        for rows, what, done in told
+        if rows
+    )
+
+
+def lineage(numbers: Iterable[int], parents: Mapping[int, Sequence[int]]) -> set[int]:
+    """Questions and all that they depend on, at any remove; those that are not there left out."""
+    above, todo = set[int](), list(numbers)
+    while todo:
+        number = todo.pop()
+        if number in parents and number not in above:
+            above.add(number)
+            todo += parents[number]
+    return above
+
+
+def _row(question: Question) -> str:
+    return question.where.rpartition(", ")[2]
 
 
 def exchange_rows(items: Sequence[Item]) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,8 @@ mistakes that move numbers. Under 'official' they are made, under 'fixed' mended
 | official | fixed |
 | --- | --- |
 | the file's first question is dropped | it counts |
-| a question about a question that is not there drops its prompt from all means | an error |
+| a question about a question that is not there drops its prompt from all means | it depends on \
+those that are there |
 | only the answer 'yes', letter by letter, counts | any that begins with the word yes, in any case |
 | an answer is set to no if a question before it, that it depends on, was no or was set to no: \
 what stands first in the file decides | ... if any question that it depends on, at any remove, \
@@ -23,8 +24,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.dpg.questions import Question
-from tasks.dpg.settings import Quirks
+from tasks.dpg.questions import Question, Quirks, lineage
 
 LAST = 3
 """The picture whose answers the published script sorts into categories."""
@@ -72,18 +72,9 @@ def _is_yes(answer: str) -> float:
 def _settle(questions: Sequence[Question], raw: Mapping[int, float]) -> dict[int, float]:
     """Answers that stay: yes where all that a question depends on, at any remove, is yes."""
     # 'Is the cat black?' is meaningless without a cat, and so is what depends on its colour: a no
-    # anywhere above counts, also where an answer in between was yes. `above` ends circles.
+    # anywhere above counts, also where an answer in between was yes.
     parents = {question.number: question.parents for question in questions}
-    settled = {}
-    for question in questions:
-        above, todo = set[int](), [question.number]
-        while todo:
-            number = todo.pop()
-            if number not in above:
-                above.add(number)
-                todo += parents[number]
-        settled[question.number] = min(raw[number] for number in above)
-    return settled
+    return {number: min(raw[above] for above in lineage([number], parents)) for number in parents}
 
 
 def _settle_in_order(questions: Sequence[Question], raw: Mapping[int, float]) -> dict[int, float]:

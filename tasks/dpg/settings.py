@@ -8,8 +8,7 @@ from pydantic import Field
 
 from harness.interfaces.protocols import Count, ProtocolSettings
 from harness.interfaces.types import Record, Stage
-
-Quirks = Literal["official", "fixed"]
+from tasks.dpg.questions import Quirks
 
 
 class ElsewhereVqa(Record):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,7 +17,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.types import Status
 from tasks.dpg.data import SMALL_FILE
 from tasks.dpg.observations import read_observations
-from tasks.dpg.questions import check_parents, read_questions
+from tasks.dpg.questions import Item, read_questions
 from tasks.dpg.settings import DpgSettings
 from tasks.dpg.task import DPG
 from tests.conftest import CommandLine
@@ -25,10 +27,10 @@ VLM_SETTINGS = DpgSettings.of(DPG.protocol("dpg-vlm").settings)
 ITEMS = read_questions(SMALL_FILE)
 
 
-def answers() -> list[dict[str, Any]]:
+def answers(items: Sequence[Item] = ITEMS) -> list[dict[str, Any]]:
     return [
         {"item_id": item.id, "crop": crop, "proposition_id": question.number, "answer": "yes"}
-        for item in ITEMS
+        for item in items
         for crop in range(4)
         for question in item.questions
     ]
@@ -134,21 +136,64 @@ def test_questions_are_needed(uwt_eval: CommandLine, tmp_path: Path) -> None:
     assert "--questions" in result.err
 
 
-def test_missing_parent_is_named(tmp_path: Path) -> None:
+def scored(path: Path, quirks: str) -> tuple[str, list[float]]:
+    """What is said of a file of questions, and the first prompt's pictures where all is yes."""
+    items = read_questions(path)
+    settings = SETTINGS.model_copy(update={"quirks": quirks})
+    found = read_observations(write(path.parent / "a.jsonl", answers(items)), path, settings)
+    return found.notice, list(found.columns["dpg_answers"]["dpg"][:4])
+
+
+def test_a_parent_that_is_not_there_is_named_and_no_condition(tmp_path: Path) -> None:
     lines = [row for row in rows() if (row["item_id"], row["proposition_id"]) != ("kitchen", "6")]
     path = write_csv(tmp_path / "q.csv", lines)
-    with pytest.raises(UserError) as raised:
-        check_parents(read_questions(path))
-    message = str(raised.value)
-    assert "q.csv, row 7" in message
-    assert "question 7 of item 'kitchen' depends on question 6, which is not there" in message
+    rows_told = "row 7: 7 of 'kitchen' on 6, row 8: 8 of 'kitchen' on 6"
+    orphan = f"2 questions depend on one that is not there ({rows_told}): "
+    said, dpg = scored(path, "fixed")
+    assert f"{orphan}that is no condition" in said
+    assert dpg == [1, 1, 1, 1]
+    said, dpg = scored(path, "official")
+    assert f"{orphan}their prompts are left out" in said
+    assert np.isnan(dpg).all()
+
+
+def test_a_circle_is_named_and_ends(tmp_path: Path) -> None:
+    lines = rows()
+    lines[1]["dependency"] = "2" if lines[1]["proposition_id"] == "1" else "1,2"
+    said, dpg = scored(write_csv(tmp_path / "q.csv", lines), "fixed")
+    assert "1 questions depend on themselves (row 3: 2 of 'kitchen'): one no" in said
+    assert dpg == [1, 1, 1, 1]
+
+
+def test_a_number_that_comes_again_is_named_and_the_later_row_counts(tmp_path: Path) -> None:
+    lines = rows()
+    lines[1]["proposition_id"] = "1"
+    path = write_csv(tmp_path / "q.csv", lines)
+    said, _ = scored(path, "fixed")
+    assert "1 questions have the number of a later row (row 2: 1 of 'kitchen'): the later" in said
+    first = read_questions(path)[0].questions[0]
+    assert (first.number, first.text) == (1, lines[1]["question_natural_language"])
+
+
+@pytest.mark.parametrize("cells", ["kitchen,too,few", "kitchen" + ",more" * 12])
+def test_a_ragged_row_is_named(tmp_path: Path, cells: str) -> None:
+    text = SMALL_FILE.read_text(encoding="utf-8").splitlines()
+    (tmp_path / "q.csv").write_text("\n".join([*text[:3], cells, *text[3:]]), encoding="utf-8")
+    with pytest.raises(UserError, match=r"q.csv, row 4: more or fewer cells than the header's 9"):
+        read_questions(tmp_path / "q.csv")
+
+
+def test_oddities_of_many_rows_are_counted(tmp_path: Path) -> None:
+    lines = [{**row, "dependency": "99"} for row in rows()]
+    said, _ = scored(write_csv(tmp_path / "q.csv", lines), "fixed")
+    assert f"{len(lines)} questions depend on one that is not there (row 2: 1 of" in said
+    assert "row 4: 3 of 'kitchen' on 99, …)" in said
 
 
 BAD_QUESTIONS = {
     "no question_natural_language": {"question_natural_language": ""},
     "must be a whole number": {"proposition_id": "one"},
     "whole numbers between commas": {"dependency": "1;2"},
-    "proposition 1 of item 'kitchen' again": {"proposition_id": "1"},
     "is no name of a file": {"item_id": "../kitchen"},
 }
 
