@@ -56,6 +56,13 @@ def _cell(metric: str, cell: MetricValue | None, *, intervals: bool) -> str:
     return text
 
 
+def _left_out(record: ResultRecord, metric: str) -> bool:
+    """Whether a figure says that it leaves out samples which others of the record count."""
+    cell = record.metrics.get(metric)
+    counted = record.n - record.n_failed
+    return cell is not None and cell.value is not None and bool(cell.note) and cell.n < counted
+
+
 def _speed(record: ResultRecord) -> str:
     rate = record.provenance.get("images_per_second")
     return NOTHING if rate is None else f"{rate:.3g}"
@@ -95,7 +102,9 @@ def results_table(
     for record in records:
         counted = str(record.n - record.n_failed) + (f"/{record.n}" if record.n_failed else "")
         cells = [
-            _cell(metric, record.metrics.get(metric), intervals=intervals) for metric in metrics
+            _cell(metric, record.metrics.get(metric), intervals=intervals)
+            + ("†" if _left_out(record, metric) else "")
+            for metric in metrics
         ]
         table.add_row(escape(record.model), *cells, counted, _speed(record))
     for reference in references:
@@ -165,6 +174,12 @@ def print_results(
                     names.append(label(metric).title)
     for reason, names in reasons.items():
         console.print(f"{NOTHING} {', '.join(names)}: {reason}", markup=False, style="dim")
+    for record in records:
+        for metric, cell in record.metrics.items():
+            if _left_out(record, metric):
+                figure = f"{label(metric).title} of {record.model}"
+                over = f"over {cell.n} of {record.n - record.n_failed} samples"
+                console.print(f"† {figure}: {over}, {cell.note}", markup=False, style="yellow")
     for record in records:
         if record.n_failed:
             counts = ", ".join(f"{count} {status}" for status, count in record.failures.items())

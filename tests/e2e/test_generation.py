@@ -25,8 +25,8 @@ class Noise:
     def sample(self, classes, seeds):
         return [Code(bytes([label % 256]), 256, 256) for label in classes]
     def decode(self, codes, seeds):
-        draws = [torch.randn(3, 256, 256, generator=torch.Generator().manual_seed(s)) for s in seeds]
-        return torch.stack(draws) / 2
+        draw, shape = torch.Generator(), (3, 256, 256)
+        return torch.stack([torch.randn(shape, generator=draw.manual_seed(s)) for s in seeds]) / 2
 """
 
 

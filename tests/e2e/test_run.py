@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -96,6 +97,24 @@ def test_the_same_command_again_repeats_no_work(
     assert uwt_eval(*command).code == 0
     assert result_of(tmp_path) == first
     assert parts(tmp_path) == before
+
+
+def test_photos_that_a_clip_protocol_makes_white_are_told(
+    uwt_eval: CommandLine, tmp_path: Path, photos: list[Image.Image]
+) -> None:
+    """16-bit grey values are above 255 nearly all, so that original and copy are both white."""
+    (tmp_path / "photos").mkdir()
+    levels = np.random.default_rng(0).integers(300, 65536, (64, 64), np.uint16)
+    Image.fromarray(levels).save(tmp_path / "photos" / "sixteen.png")
+    photos[0].save(tmp_path / "photos" / "usual.png")
+    result = uwt_eval(
+        "run", "imagenet-recon", "--data", tmp_path / "photos", "--model", "jpeg",
+        "--out", tmp_path / "runs",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "†" in result.out
+    said = "† PSNR of jpeg: over 1 of 2 samples, 1 identical images (infinite) left out"
+    assert said in " ".join(result.out.split())
 
 
 @pytest.mark.parametrize("task", ["imagenet-recon-native", "coco-recon", "coco-recon-native"])

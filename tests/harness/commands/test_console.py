@@ -69,6 +69,16 @@ def test_empty_cells_say_why_once() -> None:
     assert "— rFID" in text
 
 
+def test_samples_that_a_figure_leaves_out_are_told() -> None:
+    out = "47 identical images (infinite) left out"
+    cells = {**record().metrics, "psnr": MetricValue(value=10.5, n=1, note=out)}
+    text = printed(record(metrics=cells), record(model="jpeg"), width=160)
+    assert "10.50†" in text
+    assert f"† PSNR of webp: over 1 of 48 samples, {out}" in text
+    assert "26.12†" not in text
+    assert "†" not in printed(record(), width=160)
+
+
 def test_optional_columns_show_only_where_some_model_has_them() -> None:
     assert label("usage_joint").title not in printed(record(), width=160).split("\n—")[0]
     cells = {**record().metrics, "usage_joint": MetricValue(value=0.5, n=48)}
