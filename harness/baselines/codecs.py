@@ -6,8 +6,9 @@ not fit, the image is scaled down before coding as far as needed, and scaled up 
 
 from __future__ import annotations
 
+import bisect
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import PIL
@@ -90,15 +91,11 @@ class Codec:
         best = self._best_quality(image, budget)
         if best is not None:
             return best
-        smallest = self.qualities[0]
-        low, high = 0, _SCALE_STEPS - 1
-        while low < high:
-            middle = (low + high + 1) // 2
-            if len(self._bytes(_scaled(image, middle), smallest)) <= budget:
-                low = middle
-            else:
-                high = middle - 1
-        best = self._best_quality(_scaled(image, low), budget) if low else None
+        step = _largest(
+            range(1, _SCALE_STEPS),
+            lambda step: len(self._bytes(_scaled(image, step), self.qualities[0])) <= budget,
+        )
+        best = self._best_quality(_scaled(image, step), budget) if step else None
         if best is None:
             raise ValueError(
                 f"{self.name} cannot code {image.width}x{image.height} pixels in {budget} bytes"
@@ -108,22 +105,27 @@ class Codec:
     def _best_quality(self, image: Image.Image, budget: int) -> bytes | None:
         """The largest quality whose file fits, by bisection; None where the lowest does not."""
         low, high = self.qualities
-        best = self._bytes(image, low)
-        if len(best) > budget:
+        files = {low: self._bytes(image, low)}
+        if len(files[low]) > budget:
             return None
-        while low < high:
-            middle = (low + high + 1) // 2
-            data = self._bytes(image, middle)
-            if len(data) <= budget:
-                low, best = middle, data
-            else:
-                high = middle - 1
-        return best
+
+        def fits(quality: int) -> bool:
+            files[quality] = self._bytes(image, quality)
+            return len(files[quality]) <= budget
+
+        return files[_largest(range(low + 1, high + 1), fits) or low]
 
     def _bytes(self, image: Image.Image, quality: int) -> bytes:
         buffer = io.BytesIO()
         image.save(buffer, format=self.name, quality=quality, **self.settings)
         return buffer.getvalue()
+
+
+def _largest(numbers: range, fits: Callable[[int], bool]) -> int | None:
+    """The largest number that fits, by bisection; None where none does."""
+    falling = numbers[::-1]
+    place = bisect.bisect_left(falling, True, key=fits)
+    return falling[place] if place < len(falling) else None
 
 
 def _resized(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from harness.commands.console import terminal
-from harness.commands.options import Json
+from harness.commands.console import Json, terminal
 
 app = typer.Typer(help="Find or fetch the weight files that metrics need.", no_args_is_help=True)
 

@@ -9,8 +9,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from harness.commands.console import terminal
-from harness.commands.options import Json
+from harness.commands.console import Json, terminal
 from harness.interfaces.errors import ExitCode
 
 

@@ -1,10 +1,12 @@
-"""What a person sees of results in a terminal."""
+"""What commands share: options, and what a person sees of results in a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -15,15 +17,18 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS
 from harness.interfaces.types import COMPUTED, MetricValue, ReferenceRow, ResultRecord, RunStatus
 
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="A Python file that registers models, tasks or metrics."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 NOTHING = "—"
+_UNBOUNDED = 10_000
 
 
 def terminal(*, stderr: bool = False, **options: Any) -> Console:
     """A console that prints what users wrote as they wrote it: no `:word:` becomes an emoji."""
     return Console(stderr=stderr, emoji=False, **options)
-
-
-_UNBOUNDED = 10_000
 
 
 def label(metric: str) -> Label:

@@ -8,8 +8,7 @@ from dataclasses import asdict
 
 import typer
 
-from harness.commands.console import terminal
-from harness.commands.options import Json
+from harness.commands.console import Json, terminal
 from harness.interfaces.errors import ExitCode
 
 

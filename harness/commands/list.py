@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from harness.commands.console import terminal
-from harness.commands.options import Json, Plugins
+from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.registry import EXTRACTORS, METRICS, MODELS, TASKS, load_plugin
 
 

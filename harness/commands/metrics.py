@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.console import terminal
-from harness.commands.options import Json, Plugins
+from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.errors import ExitCode
 from harness.interfaces.registry import load_plugin
 

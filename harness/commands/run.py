@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from harness.commands.console import terminal
-from harness.commands.options import Json, Plugins
+from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import (
     REFERENCES,

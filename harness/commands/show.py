@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.commands.console import terminal
-from harness.commands.options import Json, Plugins
+from harness.commands.console import Json, Plugins, terminal
 from harness.engine import protocols
 from harness.engine.presets import all_presets, describe
 from harness.interfaces.errors import UserError

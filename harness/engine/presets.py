@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.interfaces.errors import UserError
@@ -46,20 +45,6 @@ class Preset(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting as published and as a preset has it; None where a side is silent."""
-
-    name: str
-    published: Any
-    ours: Any
-
-    @property
-    def differs(self) -> bool:
-        """Whether both sides speak and disagree."""
-        return None not in (self.published, self.ours) and self.published != self.ours
-
-
 def all_presets() -> dict[str, Preset]:
     """Every preset that is installed, by name; one of ours is not replaced by another's.
 
@@ -90,12 +75,19 @@ def published(name: str) -> ReferenceSettings | None:
     return next((offer for offer in offers if offer is not None), None)
 
 
-def compare(preset: Preset, reference: ReferenceSettings | None) -> list[Setting]:
-    """Every setting of either side, in the preset's order."""
+def compare(preset: Preset, reference: ReferenceSettings | None) -> list[dict[str, Any]]:
+    """Every setting of either side, in the preset's order; None where a side is silent."""
     theirs = reference.settings if reference else {}
     ours = preset.settings()
+    sides = {name: (theirs.get(name), ours.get(name)) for name in dict.fromkeys([*ours, *theirs])}
     return [
-        Setting(name, theirs.get(name), ours.get(name)) for name in dict.fromkeys([*ours, *theirs])
+        {
+            "name": name,
+            "published": one,
+            "preset": other,
+            "differs": None not in (one, other) and one != other,
+        }
+        for name, (one, other) in sides.items()
     ]
 
 
@@ -108,15 +100,7 @@ def describe(name: str, preset: Preset) -> dict[str, Any]:
         "source": preset.source,
         "needs": list(preset.needs),
         "notes": list(preset.notes),
-        "settings": [
-            {
-                "name": setting.name,
-                "published": setting.published,
-                "preset": setting.ours,
-                "differs": setting.differs,
-            }
-            for setting in compare(preset, reference)
-        ],
+        "settings": compare(preset, reference),
         "published": reference and reference.model_dump(mode="json", exclude={"settings"}),
         "config": dict(preset.to_dict()),
     }

@@ -191,14 +191,9 @@ def frechet_value(
     pair = _FrechetPair(reference, samples, seed)
     value = pair.distance()
     notes = [note, pair.at_infinity(value) if extrapolate else ""]
-    low, high, method = pair.interval(value)
-    return MetricValue(
-        value=value,
-        ci_low=None if low is None else min(value, max(low, 0.0)),
-        ci_high=high,
-        n=len(samples.rows),
-        method=method,
-        note="; ".join(filter(None, notes)),
+    # Rounding may leave the value itself a little below 0.
+    return pair.interval(value).around(
+        value, len(samples.rows), least=min(value, 0.0), note="; ".join(filter(None, notes))
     )
 
 

@@ -151,15 +151,9 @@ def inception_score_value(logits: Rows, *, rule: SplitRule, seed: int) -> Metric
         raise Unavailable(f"{len(logits)} images are fewer than {least}, one for each split")
     result = inception_score(logits, rule)
     splits = split_rows(len(logits), rule)
-    low, high, method = _score_interval(logits, splits, result.mean, seed)
-    return MetricValue(
-        value=result.mean,
-        ci_low=None if low is None else max(low, 1.0),
-        ci_high=high,
-        n=len(logits),
-        method=method,
-        note=f"±{result.std:.3g} over {len(splits)} splits" if len(splits) > 1 else "",
-    )
+    note = f"±{result.std:.3g} over {len(splits)} splits" if len(splits) > 1 else ""
+    interval = _score_interval(logits, splits, result.mean, seed)
+    return interval.around(result.mean, len(logits), least=1.0, note=note)
 
 
 def _score_interval(

@@ -10,7 +10,7 @@ from harness.interfaces.errors import Unavailable
 from harness.interfaces.types import MetricValue
 from harness.metrics.checks import Rows, check_rows, check_same_width
 from harness.metrics.features import FeatureSet, note_on_size
-from harness.metrics.stats import CONFIDENCE
+from harness.metrics.stats import CONFIDENCE, NO_INTERVAL, Interval
 
 
 class KernelDistance(NamedTuple):
@@ -103,17 +103,13 @@ def kid_value(
     check_rows(first, "reference")
     check_rows(second, "samples")
     result = kernel_inception_distance(first, second, subsets=subsets, subset_size=size, seed=seed)
-    # With a single possible subset the spread is 0 and says nothing.
-    error = None if n == size else result.std * np.sqrt(size / (n - size))
-    half = None if error is None else float(norm.ppf((1 + CONFIDENCE) / 2)) * error
-    return MetricValue(
-        value=result.mean,
-        ci_low=None if half is None else result.mean - half,
-        ci_high=None if half is None else result.mean + half,
-        n=len(second),
-        method="" if half is None else f"spread of subsets of {size}, scaled to {n} images",
-        note=note,
-    )
+    interval = NO_INTERVAL
+    if n > size:  # With a single possible subset the spread is 0 and says nothing.
+        error = result.std * np.sqrt(size / (n - size))
+        half = float(norm.ppf((1 + CONFIDENCE) / 2)) * error
+        method = f"spread of subsets of {size}, scaled to {n} images"
+        interval = Interval(result.mean - half, result.mean + half, method)
+    return interval.around(result.mean, len(second), note=note)
 
 
 def _kernel(x: Rows, y: Rows) -> Rows:

@@ -57,15 +57,11 @@ class SampleMean:
         if not finite.any():
             raise Unavailable(f"infinite for all {len(values)} samples: images are identical")
         values, weights = values[finite], weights[finite]
-        low, high, method = stats.mean_interval(values, observations.seed, weights)
         infinite = int((~finite).sum())
-        return MetricValue(
-            value=float(np.average(values, weights=weights)),
-            ci_low=low,
-            ci_high=high,
-            n=len(values),
+        return stats.mean_interval(values, observations.seed, weights).around(
+            float(np.average(values, weights=weights)),
+            len(values),
             unit=self.unit,
-            method=method,
             note=f"{infinite} identical images (infinite) left out" if infinite else "",
         )
 
@@ -84,19 +80,12 @@ class Psnr(SampleMean):
         rows = observations.samples
         values = _known(rows, self.column)
         pixels = (rows["height"] * rows["width"]).to_numpy(np.float64)
-        value, (low, high, method) = stats.psnr_of_mean_error(values, pixels, observations.seed)
+        value, interval = stats.psnr_of_mean_error(values, pixels, observations.seed)
         if np.isinf(value):
             raise Unavailable(f"infinite for all {len(values)} samples: images are identical")
         infinite = int(np.isinf(values).sum())
-        return MetricValue(
-            value=value,
-            ci_low=low,
-            ci_high=high,
-            n=len(values),
-            unit=self.unit,
-            method=method,
-            note=f"{infinite} identical images counted with an error of 0" if infinite else "",
-        )
+        note = f"{infinite} identical images counted with an error of 0" if infinite else ""
+        return interval.around(value, len(values), unit=self.unit, note=note)
 
 
 def _known(rows: pd.DataFrame, column: str) -> np.ndarray:
@@ -134,15 +123,8 @@ class BitsPerPixel:
         from harness.metrics import stats
 
         rates = (rows["bits"] / (rows["height"] * rows["width"])).to_numpy("float64")
-        low, high, method = stats.mean_interval(rates, observations.seed)
-        return MetricValue(
-            value=float(rates.mean()),
-            ci_low=low,
-            ci_high=high,
-            n=len(rates),
-            unit="bit/px",
-            method=method,
-        )
+        interval = stats.mean_interval(rates, observations.seed)
+        return interval.around(float(rates.mean()), len(rates), unit="bit/px")
 
     def of_samples(
         self, samples: Mapping[str, np.ndarray], settings: Mapping[str, Any]
@@ -202,14 +184,8 @@ class CodebookUsage:
         if figures.without:
             left_out = [figure[self._figure] for figure in figures.without]
             interval = stats.jackknife_interval(value, left_out, figures.shares)
-        return MetricValue(
-            value=value,
-            ci_low=None if interval.low is None else max(interval.low, 0.0),
-            ci_high=None if interval.high is None else min(interval.high, self._most),
-            n=len(observations.payloads),
-            method=interval.method,
-            note=f"{figures.tokens} tokens seen",
-        )
+        n, note = len(observations.payloads), f"{figures.tokens} tokens seen"
+        return interval.around(value, n, least=0.0, most=self._most, note=note)
 
 
 PSNR = Psnr("psnr", "pixels", higher_is_better=True, unit="dB", label=Label("PSNR", 2))

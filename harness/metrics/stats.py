@@ -31,10 +31,25 @@ class Interval(NamedTuple):
     high: float | None
     method: str
 
-    def around(self, value: float, n: int, note: str = "") -> MetricValue:
-        """A figure of `n` samples with this interval."""
+    def around(
+        self,
+        value: float,
+        n: int,
+        note: str = "",
+        *,
+        least: float = -np.inf,
+        most: float = np.inf,
+        unit: str = "",
+    ) -> MetricValue:
+        """The value of a metric of n samples with this interval, cut to what it can be."""
         return MetricValue(
-            value=value, ci_low=self.low, ci_high=self.high, n=n, method=self.method, note=note
+            value=value,
+            ci_low=None if self.low is None else max(self.low, least),
+            ci_high=None if self.high is None else min(self.high, most),
+            n=n,
+            unit=unit,
+            method=self.method,
+            note=note,
         )
 
 

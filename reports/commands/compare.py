@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.console import terminal
-from harness.commands.options import Json
+from harness.commands.console import Json, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.console import terminal
-from harness.commands.options import Json
+from harness.commands.console import Json, terminal
 from harness.interfaces.errors import ExitCode
 from reports.commands import DefaultCommand
 

@@ -11,16 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.commands.console import fits
-from reports.tables.filled import Cell, Filled, Measure
-from reports.tables.text import (
-    cell_parts,
-    cell_text,
-    footnotes,
-    heading,
-    label,
-    spanned_headings,
-)
+from harness.commands.console import NOTHING, fits
+from reports.tables.filled import Cell, Filled, Measure, Row
 from reports.templates import render
 from reports.text import csv_text, latex, markdown, one_line
 
@@ -28,6 +20,96 @@ _METHOD = 28
 """Characters of a method's name on one line of the terminal."""
 _FIT = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"
 """Begins a box that shrinks to the line where it is wider, and else stays as it is."""
+
+
+def heading(measure: Measure) -> str:
+    """The column's heading with its better direction."""
+    return f"{measure.heading} {'↑' if measure.higher_is_better else '↓'}"
+
+
+def cell_text(measure: Measure, cell: Cell, measured: bool) -> str:
+    """The value; of a measured one also interval and difference from the paper's own row."""
+    return " ".join(filter(None, cell_parts(measure, cell, measured)))
+
+
+def cell_parts(measure: Measure, cell: Cell, measured: bool) -> tuple[str, str, str]:
+    """Value, interval and difference, each empty where there is none."""
+    if cell.value is None:
+        return NOTHING, "", ""
+    more = int(measured)
+    interval = delta = ""
+    if cell.ci_low is not None and cell.ci_high is not None:
+        ends = (measure.text(end, more) for end in (cell.ci_low, cell.ci_high))
+        interval = f"[{', '.join(ends)}]"
+    if cell.delta is not None:
+        sign = "−" if cell.delta < 0 else "+"
+        delta = f"Δ{sign}{measure.text(abs(cell.delta), more)}"
+    return measure.text(cell.value, more), interval, delta
+
+
+def footnotes(filled: Filled) -> list[str]:
+    """What must be known of measured rows, then the notes on the printed ones."""
+    lines = []
+    for section in filled.sections:
+        for row in section.rows:
+            if row.measured:
+                lines.append(_measured_note(row))
+                lines += _empty_cells(filled, row)
+    for section in filled.sections:
+        for row in section.rows:
+            if row.note:
+                where = f" ({section.heading})" if section.heading else ""
+                lines.append(f"{row.label}{where}: {row.note}")
+    return lines + list(filled.notes)
+
+
+def _measured_note(row: Row) -> str:
+    facts = f"[{row.number}] {row.label}: protocol {row.protocols}, n {row.n}, " + ", ".join(
+        f"run {run_id}" for run_id in row.run_ids
+    )
+    if row.reasons:
+        return f"{facts}; not comparable with the paper: {'; '.join(row.reasons)}"
+    return f"{facts}; Δ is the difference from the paper's own row"
+
+
+def _empty_cells(filled: Filled, row: Row) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for measure, cell in zip(filled.measures, row.cells, strict=True):
+        if cell.value is None and cell.task:
+            reasons.setdefault(cell.status, []).append(measure.heading)
+    return [f"[{row.number}] {NOTHING} {', '.join(names)}: {why}" for why, names in reasons.items()]
+
+
+def label(row: Row) -> str:
+    """What stands first in a row: the name with its citation, or its footnote and a mark."""
+    if not row.measured:
+        return row.label + ("" if row.citation is None else f" [{row.citation}]")
+    return f"{row.label} (measured [{row.number}]{', ≠' if row.reasons else ''})"
+
+
+def spanned_headings(filled: Filled) -> list[str]:
+    """Column headings with the name of their block in front, for formats without merged cells."""
+    names = [name for name, width in filled.spans for _ in range(width)]
+    names = names or [""] * len(filled.measures)
+    return [
+        f"{name} {heading(measure)}".strip()
+        for name, measure in zip(names, filled.measures, strict=True)
+    ]
+
+
+def _cells(
+    filled: Filled,
+    row: Row,
+    escaped: Callable[[str], str],
+    text: Callable[[Measure, Cell, bool], str],
+    bold: Callable[[str], str],
+) -> list[str]:
+    """A row's label, facts and figures as a format writes them."""
+    cells = [escaped(label(row)), *map(escaped, row.facts or ("",) * len(filled.facts))]
+    for measure, cell in zip(filled.measures, row.cells, strict=True):
+        written = text(measure, cell, row.measured)
+        cells.append(bold(written) if cell.bold else written)
+    return cells
 
 
 def to_markdown(tables: Sequence[Filled]) -> str:
@@ -47,13 +129,13 @@ def _markdown_lines(filled: Filled) -> list[str]:
         if section.heading:
             lines.append(f"| *{markdown(section.heading)}* |" + " |" * (len(heads) - 1))
         for row in section.rows:
-            facts = [markdown(fact) for fact in row.facts] or [""] * len(filled.facts)
-            cells = []
-            for measure, cell in zip(filled.measures, row.cells, strict=True):
-                text = markdown(cell_text(measure, cell, measured=row.measured))
-                cells.append(f"**{text}**" if cell.bold else text)
-            lines.append(f"| {' | '.join([markdown(label(row)), *facts, *cells])} |")
+            cells = _cells(filled, row, markdown, _markdown_cell, "**{}**".format)
+            lines.append(f"| {' | '.join(cells)} |")
     return [*lines, "", *(f"- {markdown(note)}" for note in footnotes(filled)), ""]
+
+
+def _markdown_cell(measure: Measure, cell: Cell, measured: bool) -> str:
+    return markdown(cell_text(measure, cell, measured))
 
 
 def to_latex(tables: Sequence[Filled]) -> str:
@@ -85,121 +167,64 @@ def _latex_lines(filled: Filled) -> list[str]:
             text = f"\\textit{{{latex(section.heading)}}}"
             lines.append(f"\\multicolumn{{{width}}}{{l}}{{{text}}} \\\\")
         for row in section.rows:
-            cells = [latex(label(row)), *map(latex, row.facts or [""] * len(filled.facts))]
-            for measure, cell in zip(filled.measures, row.cells, strict=True):
-                text = _latex_cell(measure, cell, measured=row.measured)
-                cells.append(f"\\textbf{{{text}}}" if cell.bold else text)
+            cells = _cells(filled, row, latex, _latex_cell, "\\textbf{{{}}}".format)
             lines.append(" & ".join(cells) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}}", "\\par\\smallskip\\footnotesize\\raggedright"]
     lines += [f"{latex(note)}\\par" for note in footnotes(filled)]
     return [*lines, "\\end{table*}", ""]
 
 
-def _latex_cell(measure: Measure, cell: Cell, *, measured: bool) -> str:
+def _latex_cell(measure: Measure, cell: Cell, measured: bool) -> str:
     """Value and difference above the interval, so that wide tables stay on the page."""
-    value, interval, delta = map(latex, cell_parts(measure, cell, measured=measured))
+    value, interval, delta = map(latex, cell_parts(measure, cell, measured))
     head = " ".join(filter(None, (value, delta)))
     return f"\\shortstack[r]{{{head}\\\\{{\\tiny {interval}}}}}" if interval else head
 
 
-CSV_FIELDS = (
-    "table",
-    "section",
-    "row",
-    "kind",
-    "column",
-    "metric",
-    "value",
-    "ci_low",
-    "ci_high",
-    "delta",
-    "comparable",
-    "why",
-    "task",
-    "protocol",
-    "n",
-    "run_id",
-)
-
-
 def to_csv(tables: Sequence[Filled]) -> str:
     """One line a figure, printed or measured, unrounded; shares are shares."""
+    lines = [line for table in tables for line in _csv_lines(table)]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_FIELDS)
-    for filled in tables:
-        for section in filled.sections:
-            for row in section.rows:
-                by_task = {record.task: record for record in row.records}
-                for name, measure, cell in zip(
-                    spanned_headings(filled), filled.measures, row.cells, strict=True
-                ):
-                    if cell.value is None and not cell.task:
-                        continue
-                    record = by_task.get(cell.task)
-                    why = cell.status if cell.value is None else "; ".join(row.reasons)
-                    writer.writerow(
-                        [
-                            filled.number,
-                            csv_text(section.heading),
-                            csv_text(row.label),
-                            "measured" if row.measured else "paper",
-                            csv_text(name),
-                            measure.metric,
-                            *(
-                                "" if each is None else repr(each)
-                                for each in (cell.value, cell.ci_low, cell.ci_high, cell.delta)
-                            ),
-                            "" if not row.measured else "no" if row.reasons else "yes",
-                            csv_text(why) if row.measured else "",
-                            cell.task,
-                            "" if record is None else csv_text(record.protocol),
-                            "" if record is None else record.n,
-                            "" if record is None else csv_text(record.run_id),
-                        ]
-                    )
+    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return text.getvalue()
+
+
+def _csv_lines(filled: Filled) -> Iterator[dict[str, object]]:
+    headings = spanned_headings(filled)
+    for section in filled.sections:
+        for row in section.rows:
+            by_task = {record.task: record for record in row.records}
+            for name, measure, cell in zip(headings, filled.measures, row.cells, strict=True):
+                if cell.value is None and not cell.task:
+                    continue
+                record = by_task.get(cell.task)
+                why = cell.status if cell.value is None else "; ".join(row.reasons)
+                yield {
+                    "table": filled.number,
+                    "section": csv_text(section.heading),
+                    "row": csv_text(row.label),
+                    "kind": "measured" if row.measured else "paper",
+                    "column": csv_text(name),
+                    "metric": measure.metric,
+                    "value": cell.value,
+                    "ci_low": cell.ci_low,
+                    "ci_high": cell.ci_high,
+                    "delta": cell.delta,
+                    "comparable": "" if not row.measured else "no" if row.reasons else "yes",
+                    "why": csv_text(why) if row.measured else "",
+                    "task": cell.task,
+                    "protocol": record and csv_text(record.protocol),
+                    "n": record and record.n,
+                    "run_id": record and csv_text(record.run_id),
+                }
 
 
 def to_html(tables: Sequence[Filled]) -> str:
     """One page without outside parts."""
-    pages = []
-    for filled in tables:
-        sections = [
-            {
-                "heading": section.heading,
-                "rows": [
-                    {
-                        "label": one_line(label(row)),
-                        "measured": row.measured,
-                        "facts": row.facts or ("",) * len(filled.facts),
-                        "cells": [
-                            {
-                                "text": one_line(cell_text(measure, cell, measured=row.measured)),
-                                "bold": cell.bold,
-                                "why": cell.status if cell.value is None and cell.task else "",
-                            }
-                            for measure, cell in zip(filled.measures, row.cells, strict=True)
-                        ],
-                    }
-                    for row in section.rows
-                ],
-            }
-            for section in filled.sections
-        ]
-        pages.append(
-            {
-                "number": filled.number,
-                "title": filled.title,
-                "facts": filled.facts,
-                "spans": filled.spans,
-                "heads": [heading(measure) for measure in filled.measures],
-                "width": 1 + len(filled.facts) + len(filled.measures),
-                "sections": sections,
-                "notes": footnotes(filled),
-            }
-        )
-    return render("tables.html.j2", tables=pages)
+    write = (cell_text, footnotes, heading, label, one_line)
+    return render("tables.html.j2", tables=tables, **{each.__name__: each for each in write})
 
 
 WRITERS: Mapping[str, Callable[[Sequence[Filled]], str]] = {
@@ -247,13 +272,18 @@ def _table(filled: Filled, columns: range) -> Table:
         if section.heading:
             table.add_row(f"[italic]{escape(section.heading)}[/italic]")
         for row in section.rows:
-            known = [escape(fact) for fact in row.facts] or [""] * len(filled.facts)
-            cells = []
-            for place in columns:
-                cell = row.cells[place]
-                text = cell_text(filled.measures[place], cell, measured=row.measured)
-                text = escape(text.replace(" [", "\n["))  # The interval below its value.
-                cells.append(f"[bold]{text}[/bold]" if cell.bold else text)
-            style = "bold cyan" if row.measured else ""
-            table.add_row(escape(one_line(label(row))), *known[: len(facts)], *cells, style=style)
+            name, *cells = _cells(filled, row, _one_line, _terminal_cell, "[bold]{}[/bold]".format)
+            facts_of, figures = cells[: len(filled.facts)], cells[len(filled.facts) :]
+            known = facts_of if facts else []
+            shown = [figures[place] for place in columns]
+            table.add_row(name, *known, *shown, style="bold cyan" if row.measured else "")
     return table
+
+
+def _one_line(text: str) -> str:
+    return escape(one_line(text))
+
+
+def _terminal_cell(measure: Measure, cell: Cell, measured: bool) -> str:
+    """With the interval below its value."""
+    return escape(cell_text(measure, cell, measured).replace(" [", "\n["))

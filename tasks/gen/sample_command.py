@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.console import terminal
-from harness.commands.options import Plugins
+from harness.commands.console import Plugins, terminal
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import did_you_mean, load_plugin
 

@@ -63,8 +63,6 @@ class ClassRanks:
     def _ranks(
         self, embeddings: NDArray[np.float32], labels: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        from harness.metrics.topk import label_ranks
-
         vectors = self._vectors()
         if embeddings.shape[1] != vectors.shape[1]:
             raise UserError(
@@ -77,6 +75,45 @@ class ClassRanks:
         # One by one: a matrix product's last bits depend on how many rows it has.
         scores = np.stack([vectors @ row for row in rows])
         return label_ranks(scores, labels)
+
+
+def label_ranks(
+    scores: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]
+) -> NDArray[np.int64]:
+    """Rank of each sample's true class, 0 being best.
+
+    Among equal scores the class with the lower index comes first:
+    rank = #{score > true} + #{score = true and index < label}.
+
+    Args:
+        scores: float32 or float64 (N, classes), higher is better.
+        labels: integers (N,) in [0, classes).
+
+    Returns:
+        int64 (N,) in [0, classes).
+
+    Raises:
+        ValueError: bad scores (see `check_rows`), or labels of another length or out of range.
+    """
+    from harness.metrics.checks import check_rows
+
+    check_rows(scores, "scores")
+    count, classes = scores.shape
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels are {labels.dtype} {labels.shape} for {count} score rows; give one integer "
+            "label for each row"
+        )
+    outside = (labels < 0) | (labels >= classes)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise ValueError(
+            f"label {labels[row]} of row {row} is outside [0, {classes}); check the class list"
+        )
+    true = np.take_along_axis(scores, labels[:, None].astype(np.int64), axis=1)
+    ahead = (scores == true) & (np.arange(classes) < labels[:, None])
+    ranks: NDArray[np.int64] = ((scores > true) | ahead).sum(axis=1)
+    return ranks
 
 
 class TopK:
@@ -100,7 +137,6 @@ class TopK:
         """The accuracy in [0, 1] with Wilson's interval."""
         del settings
         from harness.metrics.stats import wilson
-        from harness.metrics.topk import topk_accuracy
 
         rows = observations.samples
         if len(rows) == 0:
@@ -108,8 +144,8 @@ class TopK:
         if f"rank_{self.head}" not in rows:
             raise Unavailable(f"the model has no {self.head} head", kind="not applicable")
         ranks = rows[f"rank_{self.head}"].to_numpy(np.int64)
-        value = topk_accuracy(ranks, (self.k,))[self.k]
-        return wilson(int((ranks < self.k).sum()), len(ranks)).around(value, len(ranks))
+        right = ranks < self.k
+        return wilson(int(right.sum()), len(ranks)).around(float(right.mean()), len(ranks))
 
     def of_samples(
         self, samples: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.console import terminal
-from harness.commands.options import Json
+from harness.commands.console import Json, terminal
 from harness.engine.progress import Progress
 from harness.interfaces.errors import UserError
 from uniwetok.commands import assistant as common

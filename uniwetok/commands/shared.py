@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from harness.commands.console import terminal
-from harness.commands.options import Json
+from harness.commands.console import Json, terminal
 from harness.interfaces.errors import Unavailable, UserError
 
 if TYPE_CHECKING:

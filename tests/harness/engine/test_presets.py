@@ -58,10 +58,10 @@ def test_one_name_in_two_packages_is_refused() -> None:
 
 @pytest.mark.usefixtures("toy")
 def test_a_difference_needs_two_sides() -> None:
-    rows = {row.name: row for row in compare(TOY, published("toy"))}
+    rows = {row["name"]: row for row in compare(TOY, published("toy"))}
     assert list(rows) == ["batch", "name", "betas", "only_ours", "only_theirs"]
-    assert [name for name, row in rows.items() if row.differs] == ["name"]
-    assert (rows["only_theirs"].published, rows["only_theirs"].ours) == (3, None)
+    assert [name for name, row in rows.items() if row["differs"]] == ["name"]
+    assert (rows["only_theirs"]["published"], rows["only_theirs"]["preset"]) == (3, None)
 
 
 @pytest.mark.usefixtures("toy")
@@ -81,4 +81,4 @@ def test_a_description_is_complete() -> None:
 def test_what_was_not_published_is_not_compared() -> None:
     assert published("toy") is None
     assert describe("toy", TOY)["published"] is None
-    assert not any(row.differs for row in compare(TOY, None))
+    assert not any(row["differs"] for row in compare(TOY, None))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
-from harness.metrics import distances
+from harness.metrics import prdc
 from harness.metrics.prdc import precision_recall
 
 
@@ -78,7 +78,7 @@ def test_equals_brute_force(seed, n, m, k):
 def test_tiles_do_not_matter(monkeypatch, precision):
     reference, samples = _sets(0, 230, 310, 64)
     expected = precision_recall(reference, samples, precision=precision)
-    monkeypatch.setattr(distances, "_TILE", 50)
+    monkeypatch.setattr(prdc, "_TILE", 50)
     tiled = precision_recall(reference, samples, precision=precision)
     assert np.array_equal(tiled.sample_density, expected.sample_density)
     assert np.array_equal(tiled.reference_inside, expected.reference_inside)

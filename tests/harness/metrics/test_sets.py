@@ -60,7 +60,7 @@ def test_leaving_out_a_group_is_the_distance_of_the_rest(monkeypatch: pytest.Mon
     def record(value: float, left_out: list[float], shares: list[float]) -> Any:
         seen.extend(left_out)
         assert sum(shares) == pytest.approx(1)
-        return None, None, ""
+        return stats.NO_INTERVAL
 
     monkeypatch.setattr(stats, "jackknife_interval", record)
     distance(reference, samples)

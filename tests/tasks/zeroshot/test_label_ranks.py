@@ -5,17 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.metrics.topk import label_ranks, topk_accuracy
+from tasks.zeroshot.scores import label_ranks
 
 
 def test_ties_go_to_the_lower_index():
     scores = np.array([[1.0, 2.0, 2.0, 0.0]] * 4)
     assert label_ranks(scores, np.arange(4)).tolist() == [2, 0, 1, 3]
-
-
-def test_accuracy_of_each_k():
-    ranks = label_ranks(np.array([[3.0, 2.0, 1.0]] * 4), np.array([0, 1, 2, 1]))
-    assert topk_accuracy(ranks, [1, 2, 3]) == {1: 0.25, 2: 0.75, 3: 1.0}
 
 
 @settings(max_examples=50, deadline=None)
@@ -43,7 +38,3 @@ def test_bad_input_is_named():
         label_ranks(scores, np.zeros(2))
     with pytest.raises(ValueError, match="row 0 is not finite"):
         label_ranks(np.full((2, 3), np.nan), np.zeros(2, dtype=int))
-    with pytest.raises(ValueError, match="at least 1 sample"):
-        topk_accuracy(np.empty(0, dtype=np.int64), [1])
-    with pytest.raises(ValueError, match="k is 0"):
-        topk_accuracy(np.zeros(1, dtype=np.int64), [0])
