@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -26,43 +27,37 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+@dataclass(eq=False)
 class Assistant:
-    """Chats, generates and edits.
-
-    Args:
-        model: in evaluation mode.
-        text: the text tokenizer, with all special tokens.
-        images: the image tokenizer, with the model's bits a token.
-
-    Attributes:
-        model: as given.
-        text: as given.
-        images: as given.
-        builder: lays out sequences in the text tokenizer's tokens.
+    """Chats, generates and edits; ``builder`` lays out sequences in the text tokenizer's tokens.
 
     Raises:
         MLLMError: the tokenizers do not fit the model.
     """
 
-    def __init__(self, model: MLLM, text: PreTrainedTokenizerBase, images: UniWeTok) -> None:
-        config = model.config
-        ours, theirs = ((each.latent_channels, each.downsample) for each in (config, images.config))
+    model: MLLM
+    """In evaluation mode, but where it is trained."""
+    text: PreTrainedTokenizerBase
+    """The text tokenizer, with all special tokens."""
+    images: UniWeTok
+    """The image tokenizer, with the model's bits a token."""
+
+    def __post_init__(self) -> None:
+        config, sizes = self.model.config, self.images.config
+        ours, theirs = ((each.latent_channels, each.downsample) for each in (config, sizes))
         if ours != theirs:
             raise MLLMError(
                 f"the model draws tokens of {ours[0]} bits and {ours[1]} pixels a side, the image "
                 f"tokenizer's are of {theirs[0]} and {theirs[1]}: give the one the model was "
                 f"trained with"
             )
-        rows = model.table.num_embeddings
-        if rows < len(text):
+        rows = self.model.table.num_embeddings
+        if rows < len(self.text):
             raise MLLMError(
-                f"the language model knows {rows} tokens, the text tokenizer {len(text)}: they are "
-                f"not of one model"
+                f"the language model knows {rows} tokens, the text tokenizer {len(self.text)}: "
+                f"they are not of one model"
             )
-        self.model = model
-        self.text = text
-        self.images = images
-        self.builder = SequenceBuilder(text, config)
+        self.builder = SequenceBuilder(self.text, config)
 
     @classmethod
     def from_pretrained(

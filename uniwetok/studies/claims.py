@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from scipy import stats
 
@@ -44,73 +44,72 @@ class Claim:
         return tuple(dict.fromkeys(term.arm for term in self.terms))
 
 
-def _above(metric: str, more: str, less: str) -> tuple[Term, ...]:
-    """``metric`` of one arm minus that of another."""
-    return (
-        Term(weight=1, arm=more, metric=metric),
-        Term(weight=-1, arm=less, metric=metric),
-    )
+_COSINE = "cosine to the teacher, "
+_WHAT = {
+    "psnr": "PSNR",
+    "prior_loss": "fresh prior's loss",
+    "probe_cosine": _COSINE + "probe of the codes",
+    "post_cosine": _COSINE + "post head",
+}
 
 
-def _aligned(arm: str, head: str) -> tuple[Term, ...]:
-    """Cosine of a head minus that of an answer that looks at no image."""
-    return (
+def _above(metric: str, more: str, less: str) -> dict[str, Any]:
+    """``metric`` of one arm minus that of another, as a claim has it."""
+    terms = (Term(weight=1, arm=more, metric=metric), Term(weight=-1, arm=less, metric=metric))
+    return {"measured": f"{_WHAT[metric]}, {more} - {less}", "terms": terms}
+
+
+def _aligned(arm: str, head: str) -> dict[str, Any]:
+    """Cosine of a head minus that of an answer that looks at no image, likewise."""
+    terms = (
         Term(weight=1, arm=arm, metric=f"{head}_cosine"),
         Term(weight=-1, arm=arm, metric="constant_cosine"),
     )
+    return {"measured": f"{_COSINE}{head} head, {arm} - constant answer", "terms": terms}
 
-
-_COSINE = "cosine to the teacher, "
 
 CLAIMS = (
     Claim(
         table=1,
         text="PPD costs reconstruction",
         paper="PSNR 22.67 without, 22.32 with (SigLu differs too)",
-        measured="PSNR, no-ppd - ppd",
-        terms=_above("psnr", "no-ppd", "ppd"),
+        **_above("psnr", "no-ppd", "ppd"),
     ),
     Claim(
         table=1,
         text="PPD costs ease of generation",
         paper="gFID 2.38 without, 2.66 with (SigLu differs too)",
-        measured="fresh prior's loss, ppd - no-ppd",
-        terms=_above("prior_loss", "ppd", "no-ppd"),
+        **_above("prior_loss", "ppd", "no-ppd"),
     ),
     Claim(
         table=1,
         text="PPD puts semantics into the codes",
         paper="Top-1 46.89 with; no head without",
-        measured=_COSINE + "probe of the codes, ppd - no-ppd",
-        terms=_above("probe_cosine", "ppd", "no-ppd"),
+        **_above("probe_cosine", "ppd", "no-ppd"),
     ),
     Claim(
         table=1,
         text="GAP raises semantics on top of PPD",
         paper="Top-1 48.77 with, 46.89 without",
-        measured=_COSINE + "post head, gap - ppd",
-        terms=_above("post_cosine", "gap", "ppd"),
+        **_above("post_cosine", "gap", "ppd"),
     ),
     Claim(
         table=2,
         text="pre distillation converges without SigLu",
         paper="Top-1 55.26",
-        measured=_COSINE + "pre head, pre-no-siglu - constant answer",
-        terms=_aligned("pre-no-siglu", "pre"),
+        **_aligned("pre-no-siglu", "pre"),
     ),
     Claim(
         table=2,
         text="post distillation converges with SigLu",
         paper="Top-1 41.51",
-        measured=_COSINE + "post head, post - constant answer",
-        terms=_aligned("post", "post"),
+        **_aligned("post", "post"),
     ),
     Claim(
         table=2,
         text="post distillation aligns better with SigLu than without",
         paper="Top-1 41.51 with, 0.10 without",
-        measured=_COSINE + "post head, post - post-no-siglu",
-        terms=_above("post_cosine", "post", "post-no-siglu"),
+        **_above("post_cosine", "post", "post-no-siglu"),
     ),
     Claim(
         table=2,
@@ -127,64 +126,55 @@ CLAIMS = (
         table=2,
         text="pre without SigLu leaves less semantics in the codes than post with SigLu",
         paper='text: pre distillation "fails to ensure semantics in the discrete latents"',
-        measured=_COSINE + "probe of the codes, post - pre-no-siglu",
-        terms=_above("probe_cosine", "post", "pre-no-siglu"),
+        **_above("probe_cosine", "post", "pre-no-siglu"),
     ),
     Claim(
         table=3,
         text="post is better than pre for the codes",
         paper="Top-1 41.51 post, 0.10 pre (its post head is untrained)",
-        measured=_COSINE + "probe of the codes, post - pre",
-        terms=_above("probe_cosine", "post", "pre"),
+        **_above("probe_cosine", "post", "pre"),
     ),
     Claim(
         table=3,
         text="pre and post is better than post alone",
         paper="Top-1 51.32 both, 41.51 post",
-        measured=_COSINE + "post head, ppd - post",
-        terms=_above("post_cosine", "ppd", "post"),
+        **_above("post_cosine", "ppd", "post"),
     ),
     Claim(
         table=4,
         text="the double bottleneck reconstructs better than the single one",
         paper="PSNR 22.32 double, 21.89 single",
-        measured="PSNR, ppd - single",
-        terms=_above("psnr", "ppd", "single"),
+        **_above("psnr", "ppd", "single"),
     ),
     Claim(
         table=4,
         text="the double bottleneck aligns better",
         paper="Top-1 46.89 double, 39.45 single",
-        measured=_COSINE + "post head, ppd - single",
-        terms=_above("post_cosine", "ppd", "single"),
+        **_above("post_cosine", "ppd", "single"),
     ),
     Claim(
         table=5,
         text="GAP with Query eases generation",
         paper="gFID 2.38 with (2.35 in Tab. 1), 2.66 without",
-        measured="fresh prior's loss, ppd - gap",
-        terms=_above("prior_loss", "ppd", "gap"),
+        **_above("prior_loss", "ppd", "gap"),
     ),
     Claim(
         table=5,
         text="GAP without Query hinders generation",
         paper="gFID 3.89 with it, 2.66 without GAP",
-        measured="fresh prior's loss, gap-no-query - ppd",
-        terms=_above("prior_loss", "gap-no-query", "ppd"),
+        **_above("prior_loss", "gap-no-query", "ppd"),
     ),
     Claim(
         table=5,
         text="GAP is better with Query than without",
         paper="gFID 2.38 with Query, 3.89 without",
-        measured="fresh prior's loss, gap-no-query - gap",
-        terms=_above("prior_loss", "gap-no-query", "gap"),
+        **_above("prior_loss", "gap-no-query", "gap"),
     ),
     Claim(
         table=5,
         text="GAP costs a little reconstruction",
         paper="PSNR 22.32 without, 22.27 with",
-        measured="PSNR, ppd - gap",
-        terms=_above("psnr", "ppd", "gap"),
+        **_above("psnr", "ppd", "gap"),
     ),
 )
 """All directions that are tested, in the order of the paper's tables."""

@@ -73,12 +73,6 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     return config.learning_rate * (config.final_ratio + (1 - config.final_ratio) * fall)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of every group."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
 class Ema:
     """Exponential moving averages of weights, as released: no warm-up, no correction of the start.
 

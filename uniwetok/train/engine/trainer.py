@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from uniwetok.train import TrainingError
 from uniwetok.train.data.schedule import Place
-from uniwetok.train.engine.optimizers import Ema, learning_rate, set_learning_rate
+from uniwetok.train.engine.optimizers import Ema, learning_rate
 from uniwetok.train.engine.settings import RunSettings
 from uniwetok.train.engine.state import copy_into, full, network_state, restore_network, shard
 
@@ -152,7 +152,8 @@ class Trainer(ABC, Generic[C, B]):
             raise TrainingError("the loss or its gradient is not finite")
         if settings.max_gradient_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(weights, settings.max_gradient_norm, norm)
-        set_learning_rate(optimizer, learning_rate(settings, number, self.config.steps))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, number, self.config.steps)
         optimizer.step()
         optimizer.zero_grad()
         return norm

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,11 @@ from torch import Tensor
 from uniwetok.mllm import checkpoint
 from uniwetok.mllm.assistant import Assistant, image_tokenizer_path
 from uniwetok.mllm.config import MLLMConfig, MLLMError
-from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.mllm.model import MLLM
 from uniwetok.randomness import stream_seed
 from uniwetok.tokenizer import CheckpointError, UniWeTok
 from uniwetok.train import TrainingError
 from uniwetok.train.mllm.config import MLLMTraining
-from uniwetok.train.mllm.data.sizes import SizeRule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -40,30 +37,10 @@ _SIZES = (
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """A model and what belongs to it, on the CPU."""
+def load_parts(config: MLLMTraining, tokenizer: Path | None, *, on_gpu: bool) -> Assistant:
+    """Load what a run starts from, on the CPU, the same in every process.
 
-    model: MLLM
-    text: PreTrainedTokenizerBase
-    images: UniWeTok
-    """The image tokenizer, frozen."""
-    builder: SequenceBuilder
-
-    def with_weights(self, weights: Mapping[str, Tensor]) -> Assistant:
-        """Build a model of the same sizes with other weights, to be saved."""
-        language_model = self.model.language_model
-        with torch.device("meta"):
-            copy = type(language_model)(language_model.config)
-            model = MLLM(copy, self.model.config)
-        # Tied weights have one name only.
-        model.load_state_dict(weights, strict=False, assign=True)
-        copy.tie_weights()
-        return Assistant(model, self.text, self.images)
-
-
-def load_parts(config: MLLMTraining, tokenizer: Path | None, *, on_gpu: bool) -> Parts:
-    """Load what a run starts from, the same in every process.
+    The image tokenizer is frozen.
 
     Args:
         config: the run.
@@ -81,9 +58,8 @@ def load_parts(config: MLLMTraining, tokenizer: Path | None, *, on_gpu: bool) ->
             model, text = _earlier(Path(config.init), config.model, attention)
         else:
             model, text = _fresh(config, attention)
-        images = _image_tokenizer(config, tokenizer)
-        # Checks that the tokenizers fit the model.
-        builder = Assistant(model, text, images).builder
+        images = _image_tokenizer(config, tokenizer).eval().requires_grad_(False)
+        parts = Assistant(model, text, images)
     except (MLLMError, CheckpointError) as error:
         raise TrainingError(str(error)) from error
     if config.data.row_tokens > model.context:
@@ -91,17 +67,19 @@ def load_parts(config: MLLMTraining, tokenizer: Path | None, *, on_gpu: bool) ->
             f"data.row_tokens={config.data.row_tokens:,} is above the language model's context of "
             f"{model.context:,} tokens; --set data.row_tokens={model.context}"
         )
-    return Parts(model, text, images.eval().requires_grad_(False), builder)
+    return parts
 
 
-def size_rule(config: MLLMTraining, tokenizer: UniWeTok) -> SizeRule:
-    """Give the sizes that images are resized to."""
-    return SizeRule(
-        multiple=config.model.multiple,
-        most_area=config.data.image_area,
-        least_side=tokenizer.config.min_image_size,
-        most_side=config.model.max_side,
-    )
+def with_weights(parts: Assistant, weights: Mapping[str, Tensor]) -> Assistant:
+    """Build a model of the same sizes with other weights, to be saved."""
+    language_model = parts.model.language_model
+    with torch.device("meta"):
+        copy = type(language_model)(language_model.config)
+        model = MLLM(copy, parts.model.config)
+    # Tied weights have one name only.
+    model.load_state_dict(weights, strict=False, assign=True)
+    copy.tie_weights()
+    return Assistant(model, parts.text, parts.images)
 
 
 def _image_tokenizer(config: MLLMTraining, path: Path | None) -> UniWeTok:

@@ -9,6 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from uniwetok.files import write_json
+from uniwetok.mllm.assistant import Assistant
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
 from uniwetok.train.data.reading import OnBlock
@@ -19,9 +20,10 @@ from uniwetok.train.engine.trainer import make_accelerator
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.codes import ImageCodes, build_image_codes
 from uniwetok.train.mllm.data.index import SampleIndex, index_samples
+from uniwetok.train.mllm.data.sizes import SizeRule
 from uniwetok.train.mllm.data.source import RecordSource
 from uniwetok.train.mllm.data.stream import PackedRows, PackedStream
-from uniwetok.train.mllm.parts import Parts, load_parts, size_rule
+from uniwetok.train.mllm.parts import load_parts
 from uniwetok.train.mllm.trainer import MLLMTrainer
 
 _IDENTITY_FILE = "data.json"
@@ -87,22 +89,26 @@ def train_mllm(
 def _index(
     config: MLLMTraining,
     source: RecordSource,
-    parts: Parts,
+    parts: Assistant,
     out: Path,
     accelerator: Accelerator,
     on_block: OnBlock,
 ) -> SampleIndex:
     """Look at all samples; the main process keeps what it found for the others."""
-    rule = size_rule(config, parts.images)
-
-    def look(report: OnBlock) -> SampleIndex:
+    rule = SizeRule(
+        multiple=config.model.multiple,
+        most_area=config.data.image_area,
+        least_side=parts.images.config.min_image_size,
+        most_side=config.model.max_side,
+    )
+    with accelerator.main_process_first():
+        report = on_block if accelerator.is_main_process else lambda *_: None
         return index_samples(source, parts.builder, config.data, rule, out, report)
 
-    with accelerator.main_process_first():
-        return look(on_block if accelerator.is_main_process else lambda *_: None)
 
-
-def _check_identity(out: Path, parts: Parts, index: SampleIndex, accelerator: Accelerator) -> None:
+def _check_identity(
+    out: Path, parts: Assistant, index: SampleIndex, accelerator: Accelerator
+) -> None:
     """Refuse to resume with other samples or another image tokenizer: rows would differ."""
     digest = hashlib.sha256()
     for array in (index.tokens, index.kinds, index.images, index.sizes):

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from uniwetok.mllm.assistant import Assistant
 from uniwetok.mllm.batch import Batch
 from uniwetok.mllm.layout import NO_TARGET
 from uniwetok.mllm.model import MLLM
@@ -20,7 +21,7 @@ from uniwetok.train.engine.trainer import Trainer
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.records import KINDS
 from uniwetok.train.mllm.data.stream import PackedRows, Row
-from uniwetok.train.mllm.parts import Parts
+from uniwetok.train.mllm.parts import with_weights
 
 _TERMS = ("text", "vision")
 
@@ -109,7 +110,7 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
         model: what is trained.
     """
 
-    def __init__(self, config: MLLMTraining, parts: Parts, accelerator: Accelerator) -> None:
+    def __init__(self, config: MLLMTraining, parts: Assistant, accelerator: Accelerator) -> None:
         """Place everything.
 
         Args:
@@ -184,7 +185,7 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
         """
         weights = self.exported()
         if self.accelerator.is_main_process:
-            self._parts.with_weights(weights).save_pretrained(folder)
+            with_weights(self._parts, weights).save_pretrained(folder)
 
 
 def _units(model: MLLM) -> list[nn.Module]:

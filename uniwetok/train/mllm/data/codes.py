@@ -69,29 +69,27 @@ def encode_pixels(tokenizer: UniWeTok, pixels: Sequence[Tensor]) -> list[Tensor]
     return [codes[place] for place in range(len(pixels))]
 
 
+@dataclass(frozen=True, eq=False)
 class ImageCodes:
     """A whole cache, mapped into memory."""
 
-    def __init__(
-        self, array: NDArray[np.uint8], marks: NDArray[np.uint8], index: SampleIndex, layout: Layout
-    ) -> None:
-        self._array = array
-        self._marks = marks
-        self._index = index
-        self._layout = layout
+    array: NDArray[np.uint8]
+    marks: NDArray[np.uint8]
+    index: SampleIndex
+    layout: Layout
 
     def read(self, sample: int) -> list[Tensor] | None:
         """Return the codes of a sample's images, or None where one was unreadable."""
-        images = self._index.image_rows(sample)
-        if (self._marks[images] != DONE).any():
+        images = self.index.image_rows(sample)
+        if (self.marks[images] != DONE).any():
             return None
         return [self._image(image) for image in images.tolist()]
 
     def _image(self, image: int) -> Tensor:
-        start, stop = self._layout.offsets[image : image + 2].tolist()
-        packed = torch.from_numpy(self._array[start:stop].copy())[None]
-        rows, columns = (self._index.sizes[image] // self._layout.side).tolist()
-        return quantizer.unpack_bytes(packed, (rows, columns), self._layout.bits)[0]
+        start, stop = self.layout.offsets[image : image + 2].tolist()
+        packed = torch.from_numpy(self.array[start:stop].copy())[None]
+        rows, columns = (self.index.sizes[image] // self.layout.side).tolist()
+        return quantizer.unpack_bytes(packed, (rows, columns), self.layout.bits)[0]
 
 
 @dataclass(frozen=True, eq=False)

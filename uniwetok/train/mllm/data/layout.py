@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uniwetok.mllm.config import MLLMConfig
 from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.mllm.segments import (
     Image,
@@ -111,18 +110,17 @@ def most_tokens(
     """
     codes = [torch.empty(1, *grid, device="meta") for grid in grids]
     layouts = [Draws(), Draws(describe=True)] if describes else [Draws()]
-    return max(_count(segments(record, codes, draws), builder) for draws in layouts)
+    return max(
+        sum(_length(segment, builder) for segment in segments(record, codes, draws))
+        for draws in layouts
+    )
 
 
-def _count(laid: Sequence[Segment], builder: SequenceBuilder) -> int:
-    return sum(_length(segment, builder, builder.config) for segment in laid)
-
-
-def _length(segment: Segment, builder: SequenceBuilder, config: MLLMConfig) -> int:
+def _length(segment: Segment, builder: SequenceBuilder) -> int:
     if isinstance(segment, Marker):
         return 1
     if isinstance(segment, Text):
         return len(builder.encode(segment.text))
     assert isinstance(segment, Image)
-    queries = config.parallel_tokens - 1 if segment.generated else 0
+    queries = builder.config.parallel_tokens - 1 if segment.generated else 0
     return _AROUND_IMAGE + queries + segment.codes[0].numel()

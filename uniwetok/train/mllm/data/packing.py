@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,27 +30,25 @@ def pack(lengths: NDArray[np.int32], limit: int) -> NDArray[np.int64]:
     return np.array(edges)
 
 
+@dataclass
 class PackedOrder:
     """Rows of the endless sequence of epochs, a pure function of samples, lengths and seed.
 
     No row spans two epochs; so the last one of an epoch may be short.
     """
 
-    def __init__(
-        self, samples: NDArray[np.int64], tokens: NDArray[np.int32], *, limit: int, seed: int
-    ) -> None:
-        """Take what is packed.
+    samples: NDArray[np.int64]
+    """Numbers of those that fit into a row."""
+    tokens: NDArray[np.int32]
+    """Lengths of all samples, by number."""
+    limit: int
+    """Positions of a row."""
+    seed: int
+    """Seeds the order."""
 
-        Args:
-            samples: numbers of those that fit into a row.
-            tokens: lengths of all samples, by number.
-            limit: positions of a row.
-            seed: seeds the order.
-        """
-        self._samples = samples
-        self._tokens = tokens
-        self._limit = limit
-        self._order = EpochOrder(np.array([len(samples)]), seed=seed, shuffle_shards=1)
+    def __post_init__(self) -> None:
+        count = np.array([len(self.samples)])
+        self._order = EpochOrder(count, seed=self.seed, shuffle_shards=1)
         self._firsts = [0]
         self._epoch: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
 
@@ -63,7 +63,7 @@ class PackedOrder:
         """Return how often all samples have been seen after so many rows."""
         epoch = self._find(positions)
         _, edges = self._packed(epoch)
-        return epoch + float(edges[positions - self._firsts[epoch]]) / len(self._samples)
+        return epoch + float(edges[positions - self._firsts[epoch]]) / len(self.samples)
 
     def _find(self, position: int) -> int:
         # How many rows an epoch fills depends on its order, so every epoch before is packed once.
@@ -74,6 +74,6 @@ class PackedOrder:
 
     def _packed(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if self._epoch is None or self._epoch[0] != epoch:
-            samples = self._samples[self._order.epoch(epoch)]
-            self._epoch = (epoch, samples, pack(self._tokens[samples], self._limit))
+            samples = self.samples[self._order.epoch(epoch)]
+            self._epoch = (epoch, samples, pack(self.tokens[samples], self.limit))
         return self._epoch[1:]

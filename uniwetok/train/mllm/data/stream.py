@@ -52,61 +52,55 @@ class PackedRows:
         return self.images
 
 
+@dataclass
 class PackedStream:
     """An endless stream of `PackedRows`, a pure function of records, settings, seed and step.
 
     Step s takes rows [s * batch_size, (s + 1) * batch_size) of `PackedOrder`, rank r the r-th equal
     part of them. What is left out or turned round is drawn from (seed, epoch, sample).
 
-    Args:
-        source: the records.
-        index: of all samples.
-        config: how records become sequences.
-        builder: lays sequences out.
-        images: the cache of codes, or the tokenizer that encodes on the way.
-        place: where this process stands.
-
     Raises:
         TrainingError: no sample can be used; while iterating: too many images are unreadable, or a
             record was changed.
     """
 
-    def __init__(
-        self,
-        source: RecordSource,
-        index: SampleIndex,
-        config: SequenceData,
-        builder: SequenceBuilder,
-        images: ImageCodes | UniWeTok,
-        place: Place,
-    ) -> None:
-        usable, _ = index.usable(config)
-        self._order = PackedOrder(usable, index.tokens, limit=config.row_tokens, seed=place.seed)
-        self._config = config
-        self._builder = builder
-        self._images = images
-        self._place = place
-        cache = images if isinstance(images, ImageCodes) else None
-        self._steps = _Steps(source, index, config, self._order, cache, place)
+    source: RecordSource
+    index: SampleIndex
+    """Of all samples."""
+    config: SequenceData
+    """How records become sequences."""
+    builder: SequenceBuilder
+    """Lays sequences out."""
+    images: ImageCodes | UniWeTok
+    """The cache of codes, or the tokenizer that encodes on the way."""
+    place: Place
+    """Where this process stands."""
+
+    def __post_init__(self) -> None:
+        usable, _ = self.index.usable(self.config)
+        limit, seed = self.config.row_tokens, self.place.seed
+        self._order = PackedOrder(usable, self.index.tokens, limit, seed)
+        cache = self.images if isinstance(self.images, ImageCodes) else None
+        self._steps = _Steps(self.source, self.index, self.config, self._order, cache, self.place)
 
     def epochs(self, steps: int) -> float:
         """Return how often all processes have seen the samples after so many steps."""
-        return self._order.epochs(steps * self._place.batch_size)
+        return self._order.epochs(steps * self.place.batch_size)
 
     def __iter__(self) -> Iterator[PackedRows]:
         """Yield a step's rows after the other."""
-        steps = range(self._place.start, sys.maxsize)
+        steps = range(self.place.start, sys.maxsize)
         seen = unreadable = 0
-        for rows in read_ahead(self._steps, steps, self._config.workers):
+        for rows in read_ahead(self._steps, steps, self.config.workers):
             if isinstance(rows, str):
                 raise TrainingError(rows)
             lost = [read.lost for row in rows for read in row if read.lost]
             seen += sum(len(row) for row in rows)
             unreadable += len(lost)
-            if lost and unreadable > max(1, self._config.corrupt_limit * seen):
+            if lost and unreadable > max(1, self.config.corrupt_limit * seen):
                 raise TrainingError(
                     f"{unreadable} of {seen} samples have unreadable images, more than "
-                    f"data.corrupt_limit={self._config.corrupt_limit}; last {lost[-1]}; repair or "
+                    f"data.corrupt_limit={self.config.corrupt_limit}; last {lost[-1]}; repair or "
                     f"remove them, or raise data.corrupt_limit"
                 )
             yield self._assemble(rows, len(lost))
@@ -121,13 +115,11 @@ class PackedStream:
 
     def _row(self, row: list[_Read]) -> Row:
         images = [image for read in row for image in read.images]
-        if not isinstance(self._images, ImageCodes):
-            images = encode_pixels(self._images, images)
+        if not isinstance(self.images, ImageCodes):
+            images = encode_pixels(self.images, images)
         left = iter(images)
         sequences = [
-            self._builder.build(
-                segments(read.record, [next(left) for _ in read.images], read.draws)
-            )
+            self.builder.build(segments(read.record, [next(left) for _ in read.images], read.draws))
             for read in row
         ]
         kinds = torch.tensor([KINDS.index(read.record.kind) for read in row])
