@@ -94,18 +94,13 @@ class OpenClipTeacher:
             ) from error
         self._visual: nn.Module = model.visual.requires_grad_(False).eval().to(device, dtype)
         self._dtype = dtype
-        self._width: int = config["embed_dim"]
+        self.width: int = config["embed_dim"]  # Of the paper's teacher 1152.
         size = config["vision_cfg"]["image_size"]
         self._size = (size, size) if isinstance(size, int) else tuple(size)
         mean = published.get("mean", open_clip.OPENAI_DATASET_MEAN)
         std = published.get("std", open_clip.OPENAI_DATASET_STD)
         self._mean = torch.tensor(mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(std, device=device).view(3, 1, 1)
-
-    @property
-    def width(self) -> int:
-        """Length of an embedding (paper's teacher: 1152)."""
-        return self._width
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:

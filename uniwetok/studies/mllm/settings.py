@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from uniwetok.losses.config import EntropyConfig, TokenizerLossConfig
+from uniwetok.losses.config import EntropyConfig
 from uniwetok.mllm.config import MLLMConfig
 from uniwetok.nano import WEIGHTS
 from uniwetok.presets import get
@@ -57,22 +57,11 @@ class MiniMLLMSettings:
 
         It was trained on photos, and so makes saturated colours dull.
         """
-        return TokenizerTraining(
-            model=get("nano").config.model,
-            loss=TokenizerLossConfig(
-                lpips_weight=0,
-                adversarial=None,
-                distillation=None,
-                entropy=EntropyConfig(weight=0.02),
-            ),
-            prior=None,
-            optimizer=OptimizerConfig(
-                learning_rate=2e-3,
-                betas=(0.9, 0.99),
-                schedule="cosine",
-                warmup_steps=50,
-                final_ratio=0.02,
-            ),
+        nano = get("nano").config
+        return replace(
+            nano,
+            loss=replace(nano.loss, entropy=EntropyConfig(weight=0.02)),
+            optimizer=replace(nano.optimizer, learning_rate=2e-3),
             data=DataConfig(resolution=SIDE, workers=0),
             batch_size=4,
             steps=self.tokenizer_steps,
@@ -80,6 +69,7 @@ class MiniMLLMSettings:
             ema_decay=0.99,
             precision="float32",
             seed=seed,
+            checkpoint_every=1000,
             grid_every=250,
             validate_every=0,
         )

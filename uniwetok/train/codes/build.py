@@ -27,6 +27,7 @@ from uniwetok.train.codes.blocks import (
 from uniwetok.train.codes.cache import (
     ARRAY_FILE,
     CENTER_VIEWS,
+    HEADER_FILE,
     Codes,
     Header,
     Origin,
@@ -34,7 +35,6 @@ from uniwetok.train.codes.cache import (
     check_origin,
     class_labels,
     open_codes,
-    write_header,
 )
 from uniwetok.train.codes.views import center_view, random_view
 from uniwetok.train.data.augment import to_model_range
@@ -93,7 +93,11 @@ def build_codes(
             array.flush()
     if accelerator.is_main_process:
         missing = np.flatnonzero(marks == UNREADABLE).tolist()
-        _finish(folder, Header(origin=origin, labels=labels, unreadable=missing))
+        (folder / _ARRAY_PART).replace(folder / ARRAY_FILE)
+        header = Header(origin=origin, labels=labels, unreadable=missing)
+        write_json(folder / HEADER_FILE, asdict(header))
+        for name in (_ORIGIN_FILE, _STATE_FILE):
+            (folder / name).unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     codes = open_codes(folder)
     assert codes is not None
@@ -122,13 +126,6 @@ def _start(folder: Path, origin: Origin, images: int) -> None:
     instead = "lower data.views, or encode --on-the-fly"
     make_room(folder, math.prod(shape), what, instead, create)
     write_json(begun, asdict(origin))
-
-
-def _finish(folder: Path, header: Header) -> None:
-    (folder / _ARRAY_PART).replace(folder / ARRAY_FILE)
-    write_header(folder, header)
-    for name in (_ORIGIN_FILE, _STATE_FILE):
-        (folder / name).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

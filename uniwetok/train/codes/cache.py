@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uniwetok.files import write_json
 from uniwetok.train import TrainingError
 from uniwetok.train.data.source import ImageSource
 
@@ -125,11 +124,6 @@ def open_codes(folder: Path) -> Codes | None:
 def array_shape(origin: Origin, images: int) -> tuple[int, int, int]:
     """Shape of a cache's array."""
     return images, origin.views + CENTER_VIEWS, origin.bytes_per_view
-
-
-def write_header(folder: Path, header: Header) -> None:
-    """Declare a cache whole."""
-    write_json(folder / HEADER_FILE, asdict(header))
 
 
 def check_origin(folder: Path, found: Origin, wanted: dict[str, Any]) -> None:

@@ -141,29 +141,21 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
         """Give everything a run needs to go on; every process must call this."""
         state = super().state()
         if self.networks.discriminator is not None:
-            state["lecam"] = self._gathered_lecam().cpu()
+            # Of every process, (processes, 2): each follows its own images.
+            own = torch.stack(list(self.networks.discriminator.loss.lecam.buffers()))
+            state["lecam"] = self.accelerator.gather(own[None]).cpu()
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Bring back a ``state``; every process must call this."""
         super().restore(state)
         if self.networks.discriminator is not None:
-            self._restore_lecam(state["lecam"])
-
-    def _lecam_averages(self) -> list[Tensor]:
-        assert self.networks.discriminator is not None
-        return list(self.networks.discriminator.loss.lecam.buffers())
-
-    def _gathered_lecam(self) -> Tensor:
-        """Averages of every process, (processes, 2): each follows its own images."""
-        gathered: Tensor = self.accelerator.gather(torch.stack(self._lecam_averages())[None])
-        return gathered
-
-    def _restore_lecam(self, gathered: Tensor) -> None:
-        same = len(gathered) == self.accelerator.num_processes
-        own = gathered[self.accelerator.process_index] if same else gathered.mean(0)
-        for buffer, value in zip(self._lecam_averages(), own, strict=True):
-            buffer.copy_(value)
+            gathered: Tensor = state["lecam"]
+            same = len(gathered) == self.accelerator.num_processes
+            own = gathered[self.accelerator.process_index] if same else gathered.mean(0)
+            averages = self.networks.discriminator.loss.lecam.buffers()
+            for buffer, value in zip(averages, own, strict=True):
+                buffer.copy_(value)
 
     def averaged_tokenizer(self) -> UniWeTok:
         """Build a tokenizer from the averages, on the CPU; every process must call this."""
