@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from harness.commands.console import Json, terminal
@@ -18,9 +18,7 @@ from uniwetok.commands.shared import Quiet, user_errors
 if TYPE_CHECKING:
     from harness.interfaces import OnProgress
     from uniwetok.studies.mllm.report import MiniMLLMResult
-    from uniwetok.studies.photos import Crops
     from uniwetok.studies.report import MiniResult
-    from uniwetok.studies.runner import Job
     from uniwetok.studies.settings import Arm, MiniSettings
 
 app = typer.Typer(help="Try again what the paper reports.", no_args_is_help=True)
@@ -145,10 +143,12 @@ def _run(
     *,
     quiet: bool,
 ) -> MiniResult:
+    from harness.engine.progress import Progress
     from uniwetok.studies.photos import cut_crops
     from uniwetok.studies.report import MiniResult
-    from uniwetok.studies.runner import Job, finished
+    from uniwetok.studies.runner import Job, embed, finished, run_jobs
     from uniwetok.studies.settings import SIZE
+    from uniwetok.train.data.augment import to_model_range
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -163,39 +163,23 @@ def _run(
     results = finished(jobs, crops, out)
     left = [job for job in jobs if (job.arm.name, job.seed) not in results]
     if left:
-        _work(left, len(jobs), crops, out, workers, messages, quiet=quiet)
+        progress = Progress(messages, quiet=quiet)
+        with progress.bar("teacher") as advance:
+            embeddings = embed(to_model_range(crops.pixels), advance)
+        with progress.bar("training") as advance:
+            done = itertools.count(len(jobs) - len(left))
+            advance(next(done), len(jobs))
+            run_jobs(
+                left,
+                crops,
+                embeddings,
+                out,
+                workers=workers,
+                on_done=lambda _: advance(next(done), len(jobs)),
+            )
         results = finished(jobs, crops, out)
     measured = tuple(results[job.arm.name, job.seed] for job in jobs)
     return MiniResult(settings, tuple(range(seeds)), len(crops.names), measured)
-
-
-def _work(
-    left: list[Job],
-    total: int,
-    crops: Crops,
-    out: Path,
-    workers: int,
-    messages: Console,
-    *,
-    quiet: bool,
-) -> None:
-    from harness.engine.progress import Progress
-    from uniwetok.studies.runner import embed, run_jobs
-    from uniwetok.train.data.augment import to_model_range
-
-    progress = Progress(messages, quiet=quiet)
-    with progress.bar("teacher") as advance:
-        embeddings = embed(to_model_range(crops.pixels), advance)
-    done = total - len(left)
-    with progress.bar("training") as advance:
-        advance(done, total)
-
-        def count(_: object) -> None:
-            nonlocal done
-            done += 1
-            advance(done, total)
-
-        run_jobs(left, crops, embeddings, out, workers=workers, on_done=count)
 
 
 def _print_plan(

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+import numpy as np
 import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from uniwetok.files import write_json
 from uniwetok.mllm import checkpoint, pictures
@@ -20,11 +23,6 @@ from uniwetok.mllm.segments import Turn
 from uniwetok.tokenizer import UniWeTok
 from uniwetok.tokenizer import checkpoint as files
 from uniwetok.tokenizer.checkpoint import CheckpointError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(eq=False)

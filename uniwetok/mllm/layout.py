@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from uniwetok.ar.transformer import patch_order
 from uniwetok.mllm.config import MLLMConfig, MLLMError
@@ -44,10 +44,6 @@ from uniwetok.mllm.segments import (
     special_tokens,
     turn_end,
 )
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
 
 NO_TARGET = -100
 """Where a position predicts no text."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.attention.flex_attention import BlockMask
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from uniwetok.ar.model import flip_bits
 from uniwetok.mllm import checkpoint
@@ -17,11 +20,6 @@ from uniwetok.mllm.config import MLLMConfig, MLLMError
 from uniwetok.mllm.head import Projector, VisionHead, grid_embedding
 from uniwetok.mllm.layout import NO_TARGET
 from uniwetok.mllm.segments import add_special_tokens
-
-if TYPE_CHECKING:
-    from torch.nn.attention.flex_attention import BlockMask
-    from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
-    from transformers.modeling_outputs import BaseModelOutputWithPast
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,18 +6,14 @@ import torch
 
 from uniwetok.ar.model import BitDance
 from uniwetok.train.ar.config import ARTraining
-from uniwetok.train.engine.footprint import Footprint, count_flops, kept_bytes, without_data
+from uniwetok.train.engine.footprint import Footprint, kept_bytes, step_flops, without_data
 
 
 def measure(config: ARTraining) -> Footprint:
     """Build and run a configuration's model on codes that are there; encoding is not counted."""
     with without_data():
         model = BitDance(config.model)
-        losses: list[torch.Tensor] = []
-        flops = {
-            "forward": count_flops(lambda: losses.append(_loss(model, 1, "cpu"))),
-            "backward": count_flops(lambda: torch.autograd.backward(losses.pop())),
-        }
+        forward, backward = step_flops(lambda: _loss(model, 1, "cpu"))
         parameters = dict.fromkeys(("class embedding", "transformer", "diffusion head"), 0)
         for name, weight in model.named_parameters():
             parameters[_part(name)] += weight.numel()
@@ -29,7 +25,7 @@ def measure(config: ARTraining) -> Footprint:
         trained={"model": total},
         averaged=total,
         tokens=config.model.tokens,
-        flops=flops,
+        flops={"forward": forward, "backward": backward},
         activations={"activations": two - one},
         copy_bytes=2 * one - two,
     )

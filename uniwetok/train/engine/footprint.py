@@ -87,6 +87,13 @@ def count_flops(run: Callable[[], object]) -> int:
     return flops
 
 
+def step_flops(loss: Callable[[], Tensor]) -> tuple[int, int]:
+    """Count the forward and the backward pass of a loss."""
+    losses: list[Tensor] = []
+    forward = count_flops(lambda: losses.append(loss()))
+    return forward, count_flops(lambda: torch.autograd.backward(losses.pop()))
+
+
 def kept_bytes(modules: Sequence[nn.Module], precision: str, run: Callable[[], object]) -> int:
     """Count what a forward pass leaves for its backward pass on a GPU, weights aside.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from uniwetok.mllm import checkpoint
 from uniwetok.mllm.assistant import Assistant, image_tokenizer_path
@@ -19,9 +19,6 @@ from uniwetok.randomness import stream_seed
 from uniwetok.tokenizer import CheckpointError, UniWeTok
 from uniwetok.train import TrainingError
 from uniwetok.train.mllm.config import MLLMTraining
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 _SIZES = (
     "width",

@@ -9,20 +9,18 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Qwen3Config
 
 from uniwetok.mllm.config import LANGUAGE_MODELS
 from uniwetok.mllm.model import MLLM
 from uniwetok.train import TrainingError
-from uniwetok.train.engine.footprint import Footprint, count, count_flops, kept_bytes, without_data
+from uniwetok.train.engine.footprint import Footprint, count, kept_bytes, step_flops, without_data
 from uniwetok.train.mllm.config import MLLMTraining
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 _KNOWN = {"Qwen/Qwen3-8B": "qwen3-8b", "Qwen/Qwen3-14B": "bitdance-14b-16x"}
 """Language models whose sizes are known without their files."""
@@ -97,8 +95,6 @@ def _layout(config: MLLMTraining) -> _Layout:
 
 def _language_model(config: MLLMTraining) -> PretrainedConfig:
     """Read the language model's sizes, without its weights."""
-    from transformers import AutoConfig, Qwen3Config
-
     if config.init is None and config.language_model in _KNOWN:
         return Qwen3Config(**LANGUAGE_MODELS[_KNOWN[config.language_model]])
     folder = Path(config.init or config.language_model).expanduser()
@@ -115,8 +111,6 @@ def _language_model(config: MLLMTraining) -> PretrainedConfig:
 
 
 def _build(sizes: PretrainedConfig, config: MLLMTraining, layers: int, device: str) -> MLLM:
-    from transformers import AutoModelForCausalLM
-
     if sizes.hidden_size != config.model.width:
         raise TrainingError(
             f"this language model is {sizes.hidden_size} wide, the settings say model.width="
@@ -187,9 +181,7 @@ def _flops(
     sizes: PretrainedConfig, config: MLLMTraining, layers: int, layout: _Layout
 ) -> tuple[int, int]:
     model = _build(sizes, config, layers, "cpu")
-    losses: list[Tensor] = []
-    forward = count_flops(lambda: losses.append(_pass(model, layout, "cpu")))
-    return forward, count_flops(lambda: torch.autograd.backward(losses.pop()))
+    return step_flops(lambda: _pass(model, layout, "cpu"))
 
 
 def _activations(sizes: PretrainedConfig, config: MLLMTraining, layout: _Layout) -> dict[str, int]:

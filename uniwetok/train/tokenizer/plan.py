@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from uniwetok.losses.perceptual import Lpips, convolutions
 from uniwetok.losses.teachers import EfficientNetLiteTeacher
 from uniwetok.train import TrainingError
-from uniwetok.train.engine.footprint import Footprint, count, count_flops, kept_bytes, without_data
+from uniwetok.train.engine.footprint import (
+    Footprint,
+    count,
+    count_flops,
+    kept_bytes,
+    step_flops,
+    without_data,
+)
 from uniwetok.train.tokenizer.config import LITE_TEACHER, TokenizerTraining
 from uniwetok.train.tokenizer.networks import Discriminator, Generator
 
@@ -95,19 +102,14 @@ def _step_flops(
     images, noise, target = _inputs(config, 1, "cpu", width)
     judge = None if discriminator is None else discriminator.network
     draws: Any = None
-    losses: list[Tensor] = []
 
-    def forward() -> None:
+    def loss() -> Tensor:
         result = generator(images, noise, target, judge, draws)
-        total = result.terms.total
-        losses.append(total if result.prior is None else total + result.prior)
+        total: Tensor = result.terms.total
+        return total if result.prior is None else total + result.prior
 
-    flops = {
-        "tokenizer and losses, forward": count_flops(forward),
-        "tokenizer and losses, backward": count_flops(
-            lambda: torch.autograd.backward(losses.pop())
-        ),
-    }
+    forward, backward = step_flops(loss)
+    flops = {"tokenizer and losses, forward": forward, "tokenizer and losses, backward": backward}
     if discriminator is not None:
         judged = discriminator
         flops["discriminator"] = count_flops(
