@@ -66,54 +66,50 @@ class Reply:
         return not self.text.strip()
 
 
+@dataclass
 class Replies:
     """Replies to several conversations; iterating gives what each says next, until all ended.
-
-    Args:
-        model: in evaluation mode.
-        builder: with the model's tokens.
-        conversations: each ending with the user's turn.
-        seeds: one a conversation, whose reply depends on no other.
-        sampling: how tokens are chosen.
-
-    Attributes:
-        replies: as far as they have come.
 
     Raises:
         MLLMError: a conversation is without text, or fills the model's context.
     """
 
-    def __init__(
-        self,
-        model: MLLM,
-        builder: SequenceBuilder,
-        conversations: Sequence[Sequence[Turn]],
-        seeds: Sequence[int],
-        sampling: Sampling,
-    ) -> None:
-        self._model = model
-        self._sampling = sampling
-        self._generators = [stream(seed, "text") for seed in seeds]
-        for turns in conversations:
+    model: MLLM
+    """In evaluation mode."""
+    builder: SequenceBuilder
+    """With the model's tokens."""
+    conversations: Sequence[Sequence[Turn]]
+    """Each ending with the user's turn."""
+    seeds: Sequence[int]
+    """One a conversation, whose reply depends on no other."""
+    sampling: Sampling
+    """How tokens are chosen."""
+
+    def __post_init__(self) -> None:
+        """Look at the conversations; ``replies`` holds them as far as they have come."""
+        self._generators = [stream(seed, "text") for seed in self.seeds]
+        for turns in self.conversations:
             if not turns or not any(isinstance(p, str) and p.strip() for p in turns[-1].parts):
                 raise MLLMError("no question: give a text beside the images")
-        prompts = [builder.chat_prompt(turns) for turns in conversations]
+        prompts = [self.builder.chat_prompt(turns) for turns in self.conversations]
         longest = max(len(prompt) for prompt in prompts)
-        if longest >= self._model.context:
+        if longest >= self.model.context:
             raise MLLMError(
                 f"a conversation of {longest} tokens leaves no room for a reply in the model's "
-                f"context of {self._model.context} tokens: shorten it, or take fewer images"
+                f"context of {self.model.context} tokens: shorten it, or take fewer images"
             )
         self._prompts = prompts
-        self._limit = min(sampling.max_new_tokens, self._model.context - longest)
-        self._banned, self._ends = vocabulary(model, builder)
-        self._writers = [_Writer(builder.tokenizer, tuple(sampling.stop)) for _ in prompts]
+        self._limit = min(self.sampling.max_new_tokens, self.model.context - longest)
+        self._banned, self._ends = vocabulary(self.model, self.builder)
+        self._writers = [
+            _Writer(self.builder.tokenizer, tuple(self.sampling.stop)) for _ in prompts
+        ]
         self.replies = [Reply() for _ in prompts]
 
     @torch.no_grad()
     def __iter__(self) -> Iterator[list[str]]:
         """Give each reply's new text, a list a step; empty texts for those that ended."""
-        model = self._model
+        model = self.model
         batch = collate([[prompt] for prompt in self._prompts], padding="left").to(model.device)
         cache = DynamicCache(config=model.language_model.config.get_text_config())
         inputs, positions = model.embed(batch), batch.positions
@@ -136,14 +132,14 @@ class Replies:
     def _choose(self, logits: Tensor) -> list[int]:
         """Choose a token for each row of (rows, vocabulary)."""
         logits = logits.masked_fill(self._banned.to(logits.device), -torch.inf)
-        if not self._sampling.temperature:
+        if not self.sampling.temperature:
             return logits.argmax(-1).tolist()
         # On the CPU, where a row's stream gives the same numbers on every device.
-        shares = (logits / self._sampling.temperature).softmax(-1).cpu()
+        shares = (logits / self.sampling.temperature).softmax(-1).cpu()
         ordered, order = shares.sort(dim=-1, descending=True)
         # A token is left out where those before it reach top_p by themselves, so that the one that
         # crosses it stays and at least one token is always left.
-        beyond = ordered.cumsum(-1) - ordered >= self._sampling.top_p
+        beyond = ordered.cumsum(-1) - ordered >= self.sampling.top_p
         shares = shares.masked_fill(beyond.gather(1, order.argsort(-1)), 0)
         return [
             int(torch.multinomial(row, 1, generator=generator))

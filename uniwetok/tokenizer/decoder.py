@@ -9,10 +9,10 @@ from torch.nn import functional as F  # noqa: N812
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.tokenizer.layers import (
     AdaptiveGroupNorm,
-    ResBlock,
     TokenMixer,
     Upsampler,
     group_norm,
+    res_blocks,
 )
 from uniwetok.tokenizer.rope import decoder_positions
 
@@ -26,16 +26,12 @@ class DecoderLevel(nn.Module):
         self, in_channels: int, channels: int, next_channels: int | None, num_res_blocks: int
     ) -> None:
         super().__init__()
-        self.block = nn.ModuleList(
-            ResBlock(in_channels if index == 0 else channels, channels)
-            for index in range(num_res_blocks)
-        )
+        self.block = res_blocks(in_channels, channels, num_res_blocks)
         self.upsample = None if next_channels is None else Upsampler(channels, next_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in_channels, h, w) to (batch, next_channels, 2 h, 2 w)."""
-        for block in self.block:
-            x = block(x)
+        x = self.block(x)
         return x if self.upsample is None else self.upsample(x)
 
 
@@ -50,9 +46,7 @@ class Decoder(TokenMixer):
         super().__init__(config, decoder_positions)
         widths = config.widths
         self.conv_in = nn.Conv2d(2 * config.latent_channels, config.width, 3, padding=1)
-        self.mid_block = nn.ModuleList(
-            ResBlock(config.width, config.width) for _ in range(config.num_res_blocks)
-        )
+        self.mid_block = res_blocks(config.width, config.width, config.num_res_blocks)
         upsampled = widths if config.num_res_blocks == 0 else (*widths[1:], config.width)
         outputs = [None, *(widths[:-1] if config.num_res_blocks == 0 else widths[1:])]
         self.up = nn.ModuleList(
@@ -78,8 +72,7 @@ class Decoder(TokenMixer):
         deviation = (codes.var(dim=(2, 3)) + _VARIANCE_EPS).sqrt()
         mean = codes.mean(dim=(2, 3))
         x = self.mix_tokens(self.conv_in(torch.cat([codes, noise], dim=1).contiguous()))
-        for block in self.mid_block:
-            x = block(x)
+        x = self.mid_block(x)
         for adaptive, level in zip(reversed(self.adaptive), reversed(self.up), strict=True):
             x = level(adaptive(x, deviation, mean))
         image: Tensor = self.conv_out(F.silu(self.norm_out(x)))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from uniwetok.tokenizer.config import UniWeTokConfig
-from uniwetok.tokenizer.layers import ResBlock, TokenMixer, group_norm
+from uniwetok.tokenizer.layers import TokenMixer, group_norm, res_blocks
 from uniwetok.tokenizer.rope import encoder_positions
 
 
@@ -17,10 +17,7 @@ class EncoderLevel(nn.Module):
         self, in_channels: int, channels: int, next_channels: int | None, num_res_blocks: int
     ) -> None:
         super().__init__()
-        self.block = nn.ModuleList(
-            ResBlock(in_channels if index == 0 else channels, channels)
-            for index in range(num_res_blocks)
-        )
+        self.block = res_blocks(in_channels, channels, num_res_blocks)
         self.downsample = (
             None
             if next_channels is None
@@ -29,8 +26,7 @@ class EncoderLevel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in_channels, h, w) to (batch, next_channels, h / 2, w / 2)."""
-        for block in self.block:
-            x = block(x)
+        x = self.block(x)
         return x if self.downsample is None else self.downsample(x)
 
 

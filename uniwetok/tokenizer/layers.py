@@ -46,6 +46,12 @@ class ResBlock(nn.Module):
         return h + (x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
+def res_blocks(in_channels: int, channels: int, count: int) -> nn.Sequential:
+    """Residual blocks one after the other, the first of which changes the width."""
+    widths = [in_channels, *[channels] * count]
+    return nn.Sequential(*(ResBlock(width, channels) for width in widths[:count]))
+
+
 class Cache(Protocol):
     """What holds the keys and values of earlier tokens, layer by layer."""
 
