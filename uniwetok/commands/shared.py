@@ -92,7 +92,6 @@ class Validation:
     """What `--model` would take for the weights in a folder."""
     data: str | None
     limit: int
-    metrics: tuple[str, ...] | None = None
     protocol: str | None = None
 
 
@@ -171,7 +170,6 @@ def _progress(
             model=validation.model(model),
             data=validation.data,
             limit=validation.limit,
-            metrics=validation.metrics,
             protocol=validation.protocol,
             device=device,
             out=out / "validation",
