@@ -19,6 +19,7 @@ from harness.commands.console import Json, terminal
 from harness.interfaces.errors import Unavailable, UserError
 
 if TYPE_CHECKING:
+    from uniwetok.train.data.reading import OnBlock
     from uniwetok.train.engine.loop import Finished, Hooks
     from uniwetok.train.engine.settings import RunSettings
 
@@ -27,8 +28,6 @@ Limit = Annotated[int, typer.Option(help="Images of a validation.")]
 Codes = Annotated[
     Path | None, typer.Option(help="Folder of the cache of codes (default: OUT/codes).")
 ]
-OnBlock = Callable[[int, int], None]
-"""Takes how much is encoded before the first step, and how much there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +144,7 @@ def carry_out(
 @contextmanager
 def _progress(
     steps: int, validation: Validation | None, out: Path, device: str, *, quiet: bool
-) -> Iterator[tuple[Hooks, Callable[[int, int], None]]]:
+) -> Iterator[tuple[Hooks, OnBlock]]:
     """Show progress on a terminal, and validate with a task where there is one.
 
     Yields:

@@ -12,7 +12,6 @@ from harness.interfaces.errors import UserError
 from uniwetok.commands.shared import (
     Codes,
     Limit,
-    OnBlock,
     RunOptions,
     Validation,
     carry_out,
@@ -22,6 +21,7 @@ from uniwetok.commands.shared import (
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok
+    from uniwetok.train.data.reading import OnBlock
     from uniwetok.train.engine.loop import Finished, Hooks
 
 app = typer.Typer(help="Train the paper's models.", no_args_is_help=True)

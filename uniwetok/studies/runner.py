@@ -25,13 +25,12 @@ from uniwetok.studies.photos import Crops
 from uniwetok.studies.settings import Arm, MiniSettings
 from uniwetok.train import TrainingError
 from uniwetok.train.data.augment import to_model_range
+from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.stream import Batch
 from uniwetok.train.engine.overrides import to_dict
 from uniwetok.train.tokenizer.trainer import TokenizerTrainer
 
 _TEACHER_BATCH = 32
-
-OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +155,7 @@ def as_batch(images: Tensor) -> Batch:
     return Batch(images, ids=[], labels=None, unreadable=0)
 
 
-def embed(images: Tensor, on_progress: OnProgress = lambda *_: None) -> Tensor:
+def embed(images: Tensor, on_progress: OnBlock = lambda *_: None) -> Tensor:
     """Let the small teacher embed images, float32 (count, 3, H, W) in [-1, 1].
 
     Raises:

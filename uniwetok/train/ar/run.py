@@ -81,7 +81,7 @@ def train_ar(
     _check_same_tokenizer(out, digest)
     trainer = ARTrainer(config, digest, device=device)
     if codes is None and config.data.views and source is not None and tokenizer is not None:
-        origin = _origin(config, source, digest)
+        origin = Origin(tokenizer=digest, data=data_digest(source), **_fields(config))
         codes = build_codes(
             codes_folder,
             source,
@@ -166,10 +166,6 @@ def _fields(config: ARTraining) -> dict[str, Any]:
         "latent_channels": config.model.latent_channels,
         "grid": config.model.grid,
     }
-
-
-def _origin(config: ARTraining, source: ImageSource, digest: str) -> Origin:
-    return Origin(tokenizer=digest, data=data_digest(source), **_fields(config))
 
 
 def _check_same_tokenizer(out: Path, digest: str) -> None:

@@ -31,7 +31,9 @@ class Logs:
             first_step: what is logged at or after it is written again.
         """
         self._path = out / "log.jsonl"
-        _keep_before(self._path, first_step)
+        kept = [row for row in read_log(out) if row["step"] <= first_step]
+        with replaced(self._path) as partial:
+            partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         self._file = self._path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=first_step)
 
@@ -61,12 +63,6 @@ def read_log(out: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return rows
-
-
-def _keep_before(path: Path, first_step: int) -> None:
-    kept = [row for row in read_log(path.parent) if row["step"] <= first_step]
-    with replaced(path) as partial:
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
 
 
 def to_pixels(images: Tensor) -> Tensor:

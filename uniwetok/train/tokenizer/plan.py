@@ -41,7 +41,10 @@ def measure(config: TokenizerTraining) -> Footprint:
         parameters = _parameters(generator, discriminator)
         optimised = {"generator": generator, "discriminator": discriminator}
         networks = {name: network for name, network in optimised.items() if network is not None}
-        trained = {name: _trained(network) for name, network in networks.items()}
+        trained = {
+            name: sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+            for name, network in networks.items()
+        }
         averaged = sum(weight.numel() for weight in generator.averaged().values())
     frozen = _FLOAT * parameters.get("LPIPS (frozen)", 0)
     if teacher is not None:
@@ -144,10 +147,6 @@ def _parameters(generator: Generator, discriminator: Discriminator | None) -> di
     if generator.loss.lpips is not None:
         counts["LPIPS (frozen)"] = sum(b.numel() for b in generator.loss.lpips.buffers())
     return counts
-
-
-def _trained(module: nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
 
 
 def _teacher(config: TokenizerTraining) -> tuple[nn.Module | None, int, int | None]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
+from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.source import UnreadableImage
 from uniwetok.train.mllm.data.records import Picture, Record, RecordError
 from uniwetok.train.mllm.data.sizes import MOST_STRETCH, SizeRule
 from uniwetok.train.mllm.data.source import RecordSource, image_size, read_image
 
-OnRecord = Callable[[int, int], None]
-"""Takes the number of records that are checked and the number of all."""
 _THREADS = 8
 _BLOCK = 512
 
@@ -73,7 +72,7 @@ def check_records(
     *,
     most: int,
     decode: bool = False,
-    on_record: OnRecord = lambda *_: None,
+    on_record: OnBlock = lambda *_: None,
 ) -> CheckReport:
     """Check every record, and that its images open and can be resized.
 
@@ -82,7 +81,7 @@ def check_records(
         rule: sizes that images are resized to.
         most: findings that are kept; all are counted.
         decode: decode images whole, in place of reading their headers.
-        on_record: called now and then.
+        on_record: called now and then with the records that are checked and the number of all.
     """
     report = CheckReport(damage=tuple(source.damage))
     kinds: Counter[str] = Counter()
