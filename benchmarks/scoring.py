@@ -15,8 +15,7 @@ from rich.table import Table
 
 from benchmarks.machine import headline
 from benchmarks.startup import cpu_seconds
-from tasks.geneval.prompts import SMALL_FILE, read_prompts
-from tasks.geneval.vocabulary import OBJECTS, TASKS
+from tasks.geneval.prompts import OBJECTS, SMALL_FILE, TASKS, read_prompts
 
 ROUNDS = 5
 DETAILS = ("entity - whole", "attribute - color", "relation - spatial", "global", "other - x")

@@ -42,7 +42,7 @@ PLUGINS = {
     "families": {
         "recon": "tasks.recon.protocol:ReconSettings",
         "recon-native": "tasks.recon.protocol:ReconSettings",
-        "c2i": "tasks.gen.protocol:GenSettings",
+        "c2i": "tasks.gen.data:GenSettings",
         "zeroshot": "tasks.zeroshot.protocol:ZeroShotSettings",
         "geneval": "tasks.geneval.settings:GenEvalSettings",
         "dpg": "tasks.dpg.settings:DpgSettings",

@@ -1,21 +1,36 @@
-"""Answers as stored columns, from a model that runs here or from a file."""
+"""Answers as stored columns, from a model that runs here or from a file.
+
+In a file each is a JSON object a line:
+
+```
+{"item_id": "12", "crop": 0, "proposition_id": 1, "answer": "yes", "model": "…"}
+```
+
+`crop` is the grid's quarter: 0 top left, 1 top right, 2 bottom left, 3 bottom right. `model` says
+which model answered.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.interfaces import Columns
-from harness.interfaces.errors import Unavailable
+from harness.data.digests import DigestCache
+from harness.interfaces import Columns, ObservedRows
+from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.types import Status
-from tasks.dpg.questions import CATEGORIES, Item, Quirks
+from tasks.dpg.data import about, as_prompt
+from tasks.dpg.questions import CATEGORIES, Item, Quirks, read_questions
 from tasks.dpg.scoring import Scored, score_picture
 from tasks.dpg.settings import DpgSettings, ElsewhereVqa
-from tasks.shared.text_to_image import DrawnImages, text_column
+from tasks.dpg.vqa import open_vqa
+from tasks.shared.jsonl import read_objects
+from tasks.shared.text_to_image import DrawnImages, samples_of, text_column
 
 EXTRACTOR = "dpg_answers"
 
@@ -38,33 +53,25 @@ def to_columns(answered: Sequence[Answered], quirks: Quirks) -> dict[str, np.nda
     `CATEGORY_yes` and `CATEGORY_asked` are what it adds to a category; `prompt` is a text and
     `answers` a JSON text, in which `counted` is what an answer adds to its fine category.
     """
-    scored = [_score(each, quirks) for each in answered]
-    rows = [_row(each, found) for each, found in zip(answered, scored, strict=True)]
-    numbers = [name for category in CATEGORIES for name in _names(category)]
-    columns = {name: np.array([row[name] for row in rows], float) for name in ("dpg", *numbers)}
-    return {
-        **columns,
-        "prompt": text_column([each.item.text for each in answered]),
-        "answers": text_column(
-            [_to_json(each, found) for each, found in zip(answered, scored, strict=True)]
-        ),
-    }
+    rows = [_row(each, quirks) for each in answered]
+    cells = {name: text_column([row[name] for row in rows]) for name in rows[0]}
+    texts = ("prompt", "answers")
+    return {name: each if name in texts else each.astype(float) for name, each in cells.items()}
 
 
-def _score(answered: Answered, quirks: Quirks) -> Scored:
-    if not answered.answers:
-        return Scored(float("nan"), {})
-    return score_picture(answered.item.questions, answered.answers, answered.number, quirks)
-
-
-def _row(answered: Answered, scored: Scored) -> dict[str, float]:
+def _row(answered: Answered, quirks: Quirks) -> dict[str, Any]:
+    item, answers = answered.item, answered.answers
+    scored = Scored(float("nan"), {})
+    if answers:
+        scored = score_picture(item.questions, answers, answered.number, quirks)
     sums = {name: 0.0 for category in CATEGORIES for name in _names(category)}
-    for question in answered.item.questions:
+    for question in item.questions:
         if question.number in scored.counted and question.category in CATEGORIES:
             yes, asked = _names(question.category)
             sums[yes] += scored.counted[question.number]
             sums[asked] += 1
-    return {"dpg": scored.score, **sums}
+    told = _to_json(answered, scored)
+    return {"dpg": scored.score, **sums, "prompt": item.text, "answers": told}
 
 
 def _names(category: str) -> tuple[str, str]:
@@ -97,8 +104,6 @@ class DpgAnswers:
     """
 
     def __init__(self, settings: Mapping[str, Any], device: str) -> None:
-        from tasks.dpg.vqa import open_vqa
-
         if "vqa" not in settings or "quirks" not in settings:
             raise Unavailable("the protocol asks nothing of DPG-Bench", kind="not applicable")
         self._settings = DpgSettings.of(settings)
@@ -110,11 +115,8 @@ class DpgAnswers:
                 "--protocol dpg-vlm"
             )
         self._vqa = open_vqa(chosen, device)
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
+        self.identity = {"version": 1, "vqa": dict(self._vqa.identity)}
         """What the model's answers depend on."""
-        return {"version": 1, "vqa": dict(self._vqa.identity)}
 
     def observe(self, drawn: DrawnImages[Item]) -> Columns:
         """The columns of `to_columns`; a picture with an empty answer is not observed."""
@@ -141,3 +143,103 @@ def empty_answer(answered: Answered) -> str:
         if not answer.strip():
             return f"question {number} got an empty answer"
     return ""
+
+
+_FIELDS = ("item_id", "crop", "proposition_id", "answer")
+Answers = dict[tuple[str, int], dict[int, str]]
+
+
+def read_observations(path: Path, questions: Path, settings: DpgSettings) -> ObservedRows:
+    """Score every picture of the questions' prompts by a file of answers.
+
+    Raises:
+        UserError: A line or a row is not as it should be, or another model answered.
+    """
+    items = read_questions(questions)
+    answers = _read(path, items, settings)
+    pictures = [
+        Answered(item, number, answers.get((item.id, number), {}))
+        for item in items
+        for number in range(settings.images_per_prompt)
+    ]
+    problems = [_problem(picture) for picture in pictures]
+    return ObservedRows(
+        samples=samples_of((as_prompt(each.item), each.number) for each in pictures),
+        statuses=[status for status, _ in problems],
+        errors=[error for _, error in problems],
+        columns={
+            EXTRACTOR: to_columns(
+                [
+                    each if status is Status.OK else Answered(each.item, each.number, {})
+                    for each, (status, _) in zip(pictures, problems, strict=True)
+                ],
+                settings.quirks,
+            )
+        },
+        identities={
+            EXTRACTOR: {
+                "version": 1,
+                "file": DigestCache().of_file(path),
+                "questions": DigestCache().of_file(questions),
+                "model": settings.vqa.model,
+            }
+        },
+        label=f"{questions.name}, {settings.vqa.model}",
+        notice=about(items, settings.quirks),
+    )
+
+
+def _problem(picture: Answered) -> tuple[Status, str]:
+    wanted = [question.number for question in picture.item.questions]
+    absent = [number for number in wanted if number not in picture.answers]
+    if absent:
+        some = (
+            "the file has no answer" if absent == wanted else f"no answer to question {absent[0]}"
+        )
+        return Status.MISSING, f"{some} about quarter {picture.number} of item {picture.item.id!r}"
+    empty = empty_answer(picture)
+    return (Status.PARSE_ERROR, empty) if empty else (Status.OK, "")
+
+
+def _read(path: Path, items: Sequence[Item], settings: DpgSettings) -> Answers:
+    known = {item.id: {question.number for question in item.questions} for item in items}
+    answers: Answers = {}
+    for where, record in read_objects(path):
+        for field in _FIELDS:
+            if field not in record:
+                raise UserError(f"{where}: no {field!r}; an answer has {', '.join(_FIELDS)}")
+        _check_origin(record, settings, where)
+        item, crop, number, answer = (record[field] for field in _FIELDS)
+        item = str(item)
+        if item not in known:
+            raise UserError(f"{where}: item {item!r} is not among the questions")
+        if type(crop) is not int or not 0 <= crop < settings.images_per_prompt:
+            raise UserError(
+                f"{where}: 'crop' must be 0 to {settings.images_per_prompt - 1}, found {crop!r}"
+            )
+        if type(number) is not int or number not in known[item]:
+            raise UserError(f"{where}: item {item!r} has no proposition {number!r}")
+        if not isinstance(answer, str):
+            raise UserError(f"{where}: 'answer' must be a text, found {answer!r}")
+        found = answers.setdefault((item, crop), {})
+        if number in found:
+            raise UserError(
+                f"{where}: proposition {number} about quarter {crop} of item {item!r} again"
+            )
+        found[number] = answer
+    if not answers:
+        raise UserError(f"{path} has no answers")
+    return answers
+
+
+def _check_origin(record: Mapping[str, Any], settings: DpgSettings, where: str) -> None:
+    """Raise `UserError` where another model answered than the protocol's."""
+    model, expected = record.get("model"), settings.vqa.model
+    if model is None and isinstance(settings.vqa, ElsewhereVqa):
+        return
+    if model != expected:
+        said = "names no model" if model is None else f"comes from {model}"
+        raise UserError(
+            f"{where}: {said}; the protocol's is {expected}: give another --protocol, scores of "
+            "two models do not compare"
+        )

@@ -33,7 +33,7 @@ class DpgTask(FiledTask):
     ) -> ObservedRows:
         """Score the pictures of a file of answers."""
         from harness.interfaces.errors import UserError
-        from tasks.dpg.observations import read_observations
+        from tasks.dpg.answers import read_observations
 
         if questions is None:
             raise UserError(
@@ -44,7 +44,7 @@ class DpgTask(FiledTask):
 
     def conclude(self, root: Path, rows: pd.DataFrame) -> None:
         """Write the fine categories' scores, and the gallery where pictures were given."""
-        from tasks.dpg.conclusion import conclude, write_categories
+        from tasks.dpg.data import conclude, write_categories
 
         if (root / "images").is_dir():
             names = rows["id"].str.rpartition("/")[0]

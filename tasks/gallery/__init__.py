@@ -4,7 +4,7 @@ A task's `conclude` hands its cards to `write_gallery`:
 
 ```python
 card = Card(
-    id="00012/2", title="a photo of two clocks", verdict="wrong: one clock", good=False,
+    id="00012/2", title="a photo of two clocks", verdict=Verdict("wrong: one clock", good=False),
     pictures=[Shot(root / "images/00012/samples/00002.png", boxes=[Box("clock", (3, 9, 80, 90))])],
 )
 write_gallery(root, "GenEval", [card])

@@ -1,12 +1,17 @@
-"""What a gallery shows of one sample."""
+"""What a gallery shows of one sample, and its pictures at the size that they are shown."""
 
 from __future__ import annotations
 
+import base64
+import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from PIL import Image, ImageOps
 
 from harness.interfaces.types import Status
 
@@ -41,14 +46,10 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """One sample: what was asked, what came, how it was judged and in which words."""
+class Verdict:
+    """How a sample was judged."""
 
-    id: str
-    title: str
-    """The prompt or instruction."""
-    pictures: Sequence[Shot]
-    verdict: str
+    text: str
     """A few words or figures."""
     good: bool | None
     """None where it was not judged."""
@@ -56,19 +57,19 @@ class Card:
     """What the judge said, or the reason; may have several lines."""
     group: str = ""
     """What the page can be narrowed to: a kind of task, a category."""
+    boxes: Sequence[Box] = ()
+    """What was found in its first picture."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """How a sample was judged."""
+class Card:
+    """One sample: what was asked, what came, how it was judged and in which words."""
 
-    text: str
-    """A few words or figures."""
-    good: bool | None
-    words: str = ""
-    group: str = ""
-    boxes: Sequence[Box] = ()
-    """What was found in its first picture."""
+    id: str
+    title: str
+    """The prompt or instruction."""
+    pictures: Sequence[Shot]
+    verdict: Verdict
 
 
 def card_of(
@@ -94,12 +95,56 @@ def card_of(
         verdict = Verdict(said, None, group=group)
     elif verdict.boxes:
         pictures = [replace(pictures[0], boxes=verdict.boxes), *pictures[1:]]
-    return Card(
-        id=row["id"],
-        title=title,
-        pictures=pictures,
-        verdict=verdict.text,
-        good=verdict.good,
-        words=verdict.words,
-        group=verdict.group,
-    )
+    return Card(row["id"], title, pictures, verdict)
+
+
+SIDE = 224
+"""Longest side of a shown picture, in pixels."""
+_AT_ONCE = 64
+_THREADS = 4
+_QUALITY = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A picture made small, and how large it is in its file."""
+
+    image: Image.Image
+    width: int
+    height: int
+
+    def data_uri(self) -> str:
+        """The picture as a JPEG that a page holds within itself."""
+        buffer = io.BytesIO()
+        self.image.save(buffer, format="JPEG", quality=_QUALITY)
+        return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def thumbnail(shot: Shot) -> Thumbnail | None:
+    """A shot made small; None where its file is missing or no picture."""
+    try:
+        with Image.open(shot.path) as image:
+            width, height = image.size
+            image.draft("RGB", (SIDE, SIDE))  # Spares large JPEG files their whole decoding.
+            small = image.convert("RGB")
+    except Exception:  # Damaged bytes make Pillow's decoders raise nearly any exception.
+        return None
+    return Thumbnail(ImageOps.contain(small, (SIDE, SIDE)), width, height)
+
+
+def with_thumbnails(cards: Iterable[Card]) -> Iterator[tuple[Card, list[Thumbnail | None]]]:
+    """Each card with its pictures made small; only a few are held at a time."""
+    waiting: list[Card] = []
+
+    def flush(pool: ThreadPoolExecutor) -> Iterator[tuple[Card, list[Thumbnail | None]]]:
+        small = pool.map(thumbnail, [shot for card in waiting for shot in card.pictures])
+        for card in waiting:
+            yield card, [next(small) for _ in card.pictures]
+        waiting.clear()
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for card in cards:
+            waiting.append(card)
+            if len(waiting) == _AT_ONCE:
+                yield from flush(pool)
+        yield from flush(pool)

@@ -1,4 +1,4 @@
-"""Writes a gallery's page and contact sheets into a run directory."""
+"""Writes a gallery into a run directory: a page, and contact sheets with many cards each."""
 
 from __future__ import annotations
 
@@ -7,10 +7,97 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageDraw, ImageFont
+
 from harness.data.store import Store
-from tasks.gallery.cards import Box, Card, Shot
-from tasks.gallery.sheets import SheetWriter
-from tasks.gallery.thumbnails import Thumbnail, with_thumbnails
+from tasks.gallery.cards import SIDE, Box, Card, Shot, Thumbnail, with_thumbnails
+from tasks.shared.pictures import fitted_line, sheet
+
+FOLDER = "gallery"
+"""The folder of the sheets in the run directory."""
+_PICTURES_ACROSS = 8
+_ROWS = 6
+_GAP = 6
+_LINE = 16
+_LINES = 3
+_COLOURS = {True: "#2e7d32", False: "#c62828", None: "#757575"}
+
+
+class SheetWriter:
+    """Collects cards and writes a sheet whenever one is full."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._tiles: list[Image.Image] = []
+        self._sheets = 0
+
+    def add(self, card: Card, thumbnails: Sequence[Thumbnail | None]) -> None:
+        """Put a card onto the sheet; one without pictures has no place there."""
+        if not card.pictures:
+            return
+        tile = _tile(card, thumbnails)
+        if self._tiles and len(self._tiles) >= _ROWS * _across(self._tiles[0]):
+            self._write()
+        self._tiles.append(tile)
+
+    def finish(self) -> None:
+        """Write the last sheet, and remove those of an earlier, larger gallery."""
+        if self._tiles:
+            self._write()
+        for path in (self._store.root / FOLDER).glob("[0-9]*.png"):
+            if path.stem.isdigit() and int(path.stem) >= self._sheets:
+                path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        whole = sheet(self._tiles, _across(self._tiles[0]), _GAP)
+        self._store.write(
+            f"{FOLDER}/{self._sheets:03d}.png", lambda path: whole.save(path, format="PNG")
+        )
+        self._tiles, self._sheets = [], self._sheets + 1
+
+
+def _across(tile: Image.Image) -> int:
+    """How many cards of this width fit beside each other."""
+    return max(1, _PICTURES_ACROSS * SIDE // tile.width)
+
+
+def _tile(card: Card, thumbnails: Sequence[Thumbnail | None]) -> Image.Image:
+    width = SIDE * len(thumbnails)
+    tile = Image.new("RGB", (width, SIDE + _LINES * _LINE + 4), "white")
+    draw = ImageDraw.Draw(tile)
+    font = ImageFont.load_default(12)
+    for place, (shot, small) in enumerate(zip(card.pictures, thumbnails, strict=True)):
+        left = place * SIDE
+        if small is None:
+            draw.rectangle((left, 0, left + SIDE - 1, SIDE - 1), outline="#757575")
+            draw.text((left + 8, SIDE // 2), "picture missing", "#757575", font)
+            continue
+        x = left + (SIDE - small.image.width) // 2
+        y = (SIDE - small.image.height) // 2
+        tile.paste(small.image, (x, y))
+        scale = small.image.width / small.width
+        for box in shot.boxes:
+            inside = box.within(small.width, small.height)
+            if inside is None:
+                continue
+            x0, y0, x1, y1 = (corner * scale for corner in inside)
+            colour = _COLOURS[box.good]
+            draw.rectangle((x + x0, y + y0, x + x1, y + y1), outline=colour, width=2)
+            draw.text(
+                (x + x0 + 3, y + y0 + 1),
+                fitted_line(box.label, SIDE, font),
+                "white",
+                font,
+                stroke_width=2,
+                stroke_fill=colour,
+            )
+    draw.rectangle((0, SIDE, width, SIDE + 3), fill=_COLOURS[card.verdict.good])
+    lines = (f"{card.id}  {card.verdict.group}", card.title, card.verdict.text)
+    for index, line in enumerate(lines):
+        colour = _COLOURS[card.verdict.good] if index == _LINES - 1 else "black"
+        draw.text((2, SIDE + 4 + index * _LINE), fitted_line(line, width - 4, font), colour, font)
+    return tile
+
 
 PAGE = "gallery.html"
 """The page's name in the run directory; it holds its pictures within itself."""
@@ -64,19 +151,19 @@ def _state(good: bool | None) -> str:
 
 
 def _summary(title: str, cards: Sequence[Card]) -> dict[str, Any]:
-    counts = Counter(_state(card.good) for card in cards)
+    counts = Counter(_state(card.verdict.good) for card in cards)
     return {
         "title": title,
         "total": len(cards),
         "counts": {state: counts[state] for state in ("wrong", "right", "open")},
-        "groups": sorted({card.group for card in cards if card.group}),
+        "groups": sorted({card.verdict.group for card in cards if card.verdict.group}),
     }
 
 
 def _values(card: Card, thumbnails: Sequence[Thumbnail | None]) -> dict[str, Any]:
     return {
         "card": card,
-        "state": _state(card.good),
+        "state": _state(card.verdict.good),
         "pictures": [
             _picture(shot, small) for shot, small in zip(card.pictures, thumbnails, strict=True)
         ],

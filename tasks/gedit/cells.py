@@ -32,16 +32,12 @@ class Usage:
 
     def add(self, reply: JudgeReply) -> None:
         """Count a reply in."""
-        self.merge(
-            Usage(
-                replies=1,
-                prompt_tokens=reply.prompt_tokens,
-                completion_tokens=reply.completion_tokens,
-                cost=reply.cost or 0.0,
-                priced=int(reply.cost is not None),
-                models=Counter([reply.model] if reply.model else []),
-            )
-        )
+        self.replies += 1
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
+        self.cost += reply.cost or 0.0
+        self.priced += reply.cost is not None
+        self.models.update([reply.model] if reply.model else [])
 
     def merge(self, other: Usage) -> None:
         """Count another's in."""

@@ -51,7 +51,7 @@ class GEditTask(FiledTask):
 
     def conclude(self, root: Path, rows: pd.DataFrame) -> None:
         """Write the groups' figures and the gallery of a file's judgements."""
-        from tasks.gedit.conclusion import conclude
+        from tasks.gedit.data import conclude
 
         instructions = dict(zip(rows["id"], rows["instruction"], strict=True))
         conclude(root, rows, self.spec.title, instructions)

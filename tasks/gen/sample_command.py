@@ -41,7 +41,7 @@ def sample(
     from harness.engine.models import ModelChoice, require
     from harness.engine.plan import resolve_device, sample_seed
     from harness.engine.world import World, reproducible
-    from tasks.gen.protocol import names_of
+    from tasks.gen.data import names_of
 
     for path in plugin or []:
         load_plugin(path)

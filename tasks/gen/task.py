@@ -8,21 +8,11 @@ from harness.interfaces.types import Protocol, TaskSpec
 from tasks.shared.task import FiledTask
 
 if TYPE_CHECKING:
-    from tasks.gen.data import GenData
-    from tasks.gen.protocol import GenSettings
+    from tasks.gen.data import GenData, GenSettings
 
 
 class GenTask(FiledTask):
-    """Draw images of every class; compare them with a reference set.
-
-    Args:
-        spec: The task's description.
-        setting: Field of `harness.data.settings.Settings` that holds the reference's path.
-    """
-
-    def __init__(self, spec: TaskSpec, setting: str) -> None:
-        super().__init__(spec)
-        self._setting = setting
+    """Draw images of every class; compare them with a reference set."""
 
     def open(self, data: str | None, protocol: Protocol) -> GenData:
         """The reference at `data` or at the configured place; without one, only the images."""
@@ -40,9 +30,9 @@ class GenTask(FiledTask):
             place = data
             needed, given = "images of these classes", "give --data"
         else:
-            place = data or getattr(read_settings(), self._setting)
+            place = data or read_settings().imagenet_reference
             needed = self.spec.layout
-            given = f"give --data or set UWT_EVAL_{self._setting.upper()}"
+            given = "give --data or set UWT_EVAL_IMAGENET_REFERENCE"
         if place is None:
             notices.append(
                 f"no reference given: FID, precision and recall need {needed}; {given}, nothing is "
@@ -65,6 +55,5 @@ IMAGENET_GEN = GenTask(
         protocols=("adm", "nano"),
         groups=("table9",),
         default_models=("uniwetok-ar-nano",),
-    ),
-    setting="imagenet_reference",
+    )
 )

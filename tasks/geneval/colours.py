@@ -11,8 +11,8 @@ from PIL import Image
 
 from harness.data.digests import DigestCache
 from harness.interfaces.observing import Once
+from tasks.geneval.prompts import COLOUR_TEMPLATES, COLOURS
 from tasks.geneval.settings import ColourModel
-from tasks.geneval.vocabulary import COLOUR_TEMPLATES, COLOURS
 from tasks.shared.networks import building, open_clip_weights
 
 if TYPE_CHECKING:

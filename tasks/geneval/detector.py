@@ -14,8 +14,8 @@ import numpy as np
 
 from harness.interfaces.errors import UserError
 from harness.interfaces.observing import Once
+from tasks.geneval.prompts import OBJECTS
 from tasks.geneval.settings import TransformersDetector
-from tasks.geneval.vocabulary import OBJECTS
 from tasks.shared.networks import building, locate, pinned
 
 if TYPE_CHECKING:
@@ -176,17 +176,13 @@ class Mask2Former:
             )
         network = network.to(self._device).eval()
         if self._settings.self_check:
-            self._check(network)
+            missed = self_check(lambda image: self._detect(network, image, _SEEN))
+            if missed:
+                raise UserError(
+                    f"the detector in {self._folder} finds {' and '.join(missed)}: its weights or "
+                    "this build of transformers are broken, and every score would be too low"
+                )
         return network
-
-    def _check(self, network: Any) -> None:
-        """Raise `UserError` where the network misses what everybody sees."""
-        missed = self_check(lambda image: self._detect(network, image, _SEEN))
-        if missed:
-            raise UserError(
-                f"the detector in {self._folder} finds {' and '.join(missed)}: its weights or this "
-                "build of transformers are broken, and every score would be too low"
-            )
 
 
 def self_check(detect: Any) -> list[str]:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.geneval.prompts import Clause, Metadata
+from tasks.geneval.prompts import COLOURS, Clause, Metadata
 from tasks.geneval.settings import Rules
-from tasks.geneval.vocabulary import COLOURS
 
 _STILL = 1e-3
 """Offset in pixels below which two objects lie at the same place."""

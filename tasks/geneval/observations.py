@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class _Line:
     number: int
     metadata: Metadata
     detections: Sequence[Detection]
+    weights: str
+    """What it says of the detector's."""
 
 
 def read_observations(path: Path, settings: GenEvalSettings) -> ObservedRows:
@@ -63,14 +65,14 @@ def read_observations(path: Path, settings: GenEvalSettings) -> ObservedRows:
         UserError: A line is not as it should be, or the detector is another than the protocol's.
     """
     lines: dict[tuple[int, int], _Line] = {}
-    weights: str | None = None
-    for line, origin in _read(path, settings.detector):
-        if weights is not None and weights != origin:
+    first: _Line | None = None
+    for line in _read(path, settings.detector):
+        first = first or line
+        if first.weights != line.weights:
             raise UserError(
-                f"{line.where}: detector weights {origin[:12]!r}, in the lines before "
-                f"{weights[:12]!r}: scores of two detectors do not compare"
+                f"{line.where}: detector weights {line.weights[:12]!r}, in the lines before "
+                f"{first.weights[:12]!r}: scores of two detectors do not compare"
             )
-        weights = origin
         place = line.prompt, line.number
         if place in lines:
             raise UserError(
@@ -83,23 +85,18 @@ def read_observations(path: Path, settings: GenEvalSettings) -> ObservedRows:
                 f"{settings.images_per_prompt} pictures a prompt, numbered from 0"
             )
         lines[place] = line
-    if not lines:
+    if first is None:
         raise UserError(f"{path} has no pictures")
     prompts = _prompts(lines.values())
     places = [(p, n) for p in prompts for n in range(settings.images_per_prompt)]
     outcomes = [_outcome(lines.get(place), prompts[place[0]], settings) for place in places]
+    identity = {"version": 1, "file": DigestCache().of_file(path), "weights": first.weights}
     return ObservedRows(
         samples=samples_of((as_prompt(place, prompts[place]), number) for place, number in places),
         statuses=[status for _, status, _ in outcomes],
         errors=[error for _, _, error in outcomes],
         columns={EXTRACTOR: to_columns([judged for judged, _, _ in outcomes])},
-        identities={
-            EXTRACTOR: {
-                "version": 1,
-                "file": DigestCache().of_file(path),
-                "weights": weights,
-            }
-        },
+        identities={EXTRACTOR: identity},
         label=f"{path.name}, {settings.detector.network}",
         notice=partial_notice(len(prompts)),
     )
@@ -127,7 +124,7 @@ def _outcome(
     return Judged(metadata, line.detections, verdict), Status.OK, ""
 
 
-def _prompts(lines: Iterator[_Line] | Any) -> dict[int, Metadata]:
+def _prompts(lines: Iterable[_Line]) -> dict[int, Metadata]:
     """What every prompt asks for, in order; raise `UserError` where its pictures disagree."""
     first: dict[int, _Line] = {}
     for line in sorted(lines, key=lambda each: (each.prompt, each.number)):
@@ -139,8 +136,7 @@ def _prompts(lines: Iterator[_Line] | Any) -> dict[int, Metadata]:
     return {prompt: line.metadata for prompt, line in first.items()}
 
 
-def _read(path: Path, detector: Detector) -> Iterator[tuple[_Line, str]]:
-    """Each picture with what its line says of the detector's weights."""
+def _read(path: Path, detector: Detector) -> Iterator[_Line]:
     metadata: dict[str, Metadata] = {}
     for where, record in read_objects(path):
         for field in _FIELDS:
@@ -162,8 +158,8 @@ def _read(path: Path, detector: Detector) -> Iterator[tuple[_Line, str]]:
         detections = [
             _detection(each, where, place) for place, each in enumerate(record["detections"])
         ]
-        line = _Line(where, int(named[1]), int(named[2]), metadata[key], detections)
-        yield line, weights
+        number = int(named[2])
+        yield _Line(where, int(named[1]), number, metadata[key], detections, weights)
 
 
 def _check_origin(record: Mapping[str, Any], detector: Detector, where: str) -> str:

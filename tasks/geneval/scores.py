@@ -12,8 +12,8 @@ from harness.interfaces import Label, Observations
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.types import MetricValue
 from harness.metrics import stats
+from tasks.geneval.prompts import TASKS
 from tasks.geneval.verdicts import EXTRACTOR
-from tasks.geneval.vocabulary import TASKS
 from tasks.shared.prompt_scores import PromptMean, Samples, columns_of, prompts_of
 
 

@@ -49,7 +49,7 @@ class GenEvalTask(FiledTask):
         """Write the gallery of a file's pictures, where they were given."""
         import json
 
-        from tasks.geneval.conclusion import conclude
+        from tasks.geneval.data import conclude
 
         if (root / "images").is_dir():
             names = rows["id"].str.rpartition("/")[0]

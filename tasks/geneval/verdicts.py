@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from harness.interfaces import Columns
 from harness.interfaces.errors import Unavailable
+from tasks.geneval.colours import ColourClassifier, crop_object
+from tasks.geneval.detector import Mask2Former
 from tasks.geneval.evaluator import Detection, Verdict, evaluate
 from tasks.geneval.prompts import Metadata
 from tasks.geneval.settings import ElsewhereDetector, GenEvalSettings
 from tasks.shared.text_to_image import DrawnImages, text_column
-
-if TYPE_CHECKING:
-    from tasks.geneval.colours import ColourClassifier
-    from tasks.geneval.detector import Found, Mask2Former
 
 EXTRACTOR = "geneval_verdicts"
 
@@ -70,9 +69,6 @@ class GenEvalVerdicts:
     """
 
     def __init__(self, settings: Mapping[str, Any], device: str) -> None:
-        from tasks.geneval.colours import ColourClassifier
-        from tasks.geneval.detector import Mask2Former
-
         if "rules" not in settings or "detector" not in settings:
             raise Unavailable("the protocol judges no pictures of GenEval", kind="not applicable")
         self._settings = GenEvalSettings.of(settings)
@@ -83,17 +79,14 @@ class GenEvalVerdicts:
                 "the pictures lie in the run's images/, see docs/geneval.md; or give "
                 "--protocol geneval-hf"
             )
-        self._detector: Mask2Former = Mask2Former(chosen, device)
-        self._colours: ColourClassifier = ColourClassifier(self._settings.colours, device)
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """Digests of both networks' weights."""
-        return {
+        self._detector = Mask2Former(chosen, device)
+        self._colours = ColourClassifier(self._settings.colours, device)
+        self.identity = {
             "version": 1,
             "weights": self._detector.weights_sha256,
             "colours": self._colours.weights_sha256,
         }
+        """Digests of both networks' weights."""
 
     def observe(self, drawn: DrawnImages[Metadata]) -> Columns:
         """The columns of `to_columns`."""
@@ -101,12 +94,8 @@ class GenEvalVerdicts:
         return to_columns([self._judge(image, drawing.about) for image, drawing in pairs])
 
     def _judge(self, image: np.ndarray, metadata: Metadata) -> Judged:
-        from PIL import Image
-
-        from tasks.geneval.colours import crop_object
-
         rules = self._settings.rules
-        found: list[Found] = self._detector(image, min(rules.threshold, rules.counting_threshold))
+        found = self._detector(image, min(rules.threshold, rules.counting_threshold))
         picture = Image.fromarray(image)
         seen: dict[int, str] = {}
 

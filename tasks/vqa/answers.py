@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 
 from harness.data.store import Store
 from harness.interfaces import ObservedRows
-from harness.interfaces.errors import SampleFailure
 from harness.interfaces.types import Sample, Status, digest_of
 from tasks.vqa.metrics import ANSWERS
 from tasks.vqa.replies import Answered, safe
@@ -54,11 +53,9 @@ def read_rows(path: Path) -> list[Row]:
 
 @dataclass
 class _Scored:
-    """A row with both scores."""
+    """A row with both scores; what our scorer cannot read has failed."""
 
     row: Row
-    status: Status
-    error: str
     judged: Judged | None = None
     options: int = 0
 
@@ -84,13 +81,12 @@ class _Scored:
 
 def _scored(suite: Suite, row: Row) -> _Scored:
     if row.status is not Status.OK:
-        return _Scored(row, row.status, row.error)
+        return _Scored(row)
     try:
-        return _Scored(row, Status.OK, "", suite.judge(row.document, row.reply))
+        return _Scored(row, suite.judge(row.document, row.reply))
     except UnparsedReply as unparsed:
-        return _Scored(row, unparsed.status, str(unparsed), options=unparsed.options)
-    except SampleFailure as failure:
-        return _Scored(row, failure.status, str(failure))
+        failed = replace(row, status=unparsed.status, error=str(unparsed))
+        return _Scored(failed, options=unparsed.options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +120,8 @@ def observed(suite: Suite, rows: Sequence[Row], origin: Origin) -> ObservedRows:
             Sample(id=row.id, index=index, sha256=digest_of([dict(row.document), row.images]))
             for index, row in enumerate(rows)
         ],
-        statuses=[item.status for item in scored],
-        errors=[item.error for item in scored],
+        statuses=[item.row.status for item in scored],
+        errors=[item.row.error for item in scored],
         columns={ANSWERS: columns},
         identities={ANSWERS: origin.identity},
         label=origin.label,
@@ -136,7 +132,7 @@ def observed(suite: Suite, rows: Sequence[Row], origin: Origin) -> ObservedRows:
 
 def _texts(suite: Suite, item: _Scored) -> dict[str, str]:
     row, judged = item.row, item.judged
-    if item.status is not Status.OK or judged is None:
+    if judged is None:
         return dict.fromkeys(TEXTS, "")
     cluster = suite.pair(row.document) or " ".join(row.images) or row.id
     values = {

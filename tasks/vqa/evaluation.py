@@ -7,6 +7,7 @@ import json
 import os
 import types
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,11 +23,11 @@ from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
 from tasks.shared.networks import LazyModel
 from tasks.vqa.answers import Row, write_rows
-from tasks.vqa.causes import first_cause, import_failure
 from tasks.vqa.job import Job
 from tasks.vqa.lmms_model import HarnessModel
 from tasks.vqa.page import keep_pictures
 from tasks.vqa.pictures import PendingPicture, PicturesById, pending
+from tasks.vqa.protocol import first_cause, import_failure
 from tasks.vqa.replies import Asker, Journal
 from tasks.vqa.suites import SUITES, Suite, sample_score
 
@@ -82,7 +83,8 @@ def evaluate(job: Job, tell: Callable[..., None]) -> None:
         broken = import_failure(error)
         message = f"{suite.name}: {broken}" if broken else _no_data(job, suite, error)
         raise UserError(message) from error
-    rows = [model.row(place, logged) for place, logged in _logged(results, name)]
+    samples = sorted(results["samples"][name], key=itemgetter("doc_id"))
+    rows = [model.row(sample["doc_id"], sample) for sample in samples]
     keep_pictures(job.folder, suite, rows, model.pictures)
     write_rows(job.result, rows)
     kept = {key: results[key] for key in ("results", "configs", "versions") if key in results}
@@ -192,11 +194,6 @@ def _gqa_images(job: Job) -> Any:
         )
     files = {"testdev": list(job.data.images)}
     return load_dataset("parquet", data_files=files, split="testdev")
-
-
-def _logged(results: Mapping[str, Any], name: str) -> list[tuple[int, Mapping[str, Any]]]:
-    samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
-    return [(sample["doc_id"], sample) for sample in samples]
 
 
 def _mmmu_score(logged: Mapping[str, Any]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,18 +98,14 @@ def _over_clusters(
     return cluster_interval(sums, figure, seed).around(_total(columns, figure), len(rows), note)
 
 
+@dataclass
 class _Figure:
-    """A figure of replies.
+    """A figure of replies."""
 
-    Args:
-        label: How it is printed.
-    """
-
-    higher_is_better: bool | None = True
-    needs: tuple[str, ...] = (ANSWERS,)
-
-    def __init__(self, label: Label) -> None:
-        self.label = label
+    higher_is_better: bool | None = field(default=True, init=False)
+    needs: tuple[str, ...] = field(default=(ANSWERS,), init=False)
+    label: Label
+    """How it is printed."""
 
 
 def _rows(observations: Observations, keep: Callable[[str], bool] | None = None) -> pd.DataFrame:
@@ -129,21 +126,16 @@ def _mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return mean
 
 
+@dataclass
 class Accuracy(_Figure):
-    """Mean score of the replies.
+    """Mean score of the replies."""
 
-    Args:
-        label: How it is printed.
-        category: Whose questions count; the protocol's headline where None, all where empty.
-    """
-
-    def __init__(self, label: Label, category: str | None = None) -> None:
-        super().__init__(label)
-        self._category = category
+    category: str | None = None
+    """Whose questions count; the protocol's headline where None, all where empty."""
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The mean in [0, 1], with an interval over pictures."""
-        wanted = settings.get("headline", "") if self._category is None else self._category
+        wanted = settings.get("headline", "") if self.category is None else self.category
         rows = _rows(observations, (lambda category: category == wanted) if wanted else None)
         scores = rows["score"].to_numpy(np.float64)
         columns = np.column_stack([scores, np.ones(len(scores))])
@@ -153,7 +145,7 @@ class Accuracy(_Figure):
         self, samples: Mapping[str, np.ndarray], settings: Mapping[str, Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scores of the replies that count; equal weights."""
-        wanted = settings.get("headline", "") if self._category is None else self._category
+        wanted = settings.get("headline", "") if self.category is None else self.category
         counted = samples["category"] == wanted if wanted else np.ones(len(samples["id"]), bool)
         return np.where(counted, samples["score"], np.nan), np.ones(len(counted))
 
@@ -162,17 +154,12 @@ class Accuracy(_Figure):
         return samples["cluster"]
 
 
+@dataclass
 class YesF1(_Figure):
-    """F1 of 'yes' among literal replies: of all questions, or the mean over splits.
+    """F1 of 'yes' among literal replies: of all questions, or the mean over splits."""
 
-    Args:
-        label: How it is printed.
-        by_split: Whether the figure is the mean of each split's own.
-    """
-
-    def __init__(self, label: Label, *, by_split: bool) -> None:
-        super().__init__(label)
-        self._by_split = by_split
+    by_split: bool
+    """Whether the figure is the mean of each split's own."""
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """F1 in [0, 1]; replies that are neither yes nor no lower nothing but accuracy."""
@@ -182,7 +169,7 @@ class YesF1(_Figure):
         said_yes, said_no = ((rows["prediction"] == word).to_numpy() for word in ("yes", "no"))
         counts = np.column_stack([yes & said_yes, ~yes & said_yes, yes & said_no])
         category = rows["category"].to_numpy()
-        splits = sorted(set(category)) if self._by_split else []
+        splits = sorted(set(category)) if self.by_split else []
         kept = [(category == name)[:, None] for name in splits] or [np.ones((len(rows), 1), bool)]
         columns = np.concatenate([counts & part for part in kept], axis=1).astype(np.float64)
 
@@ -193,26 +180,21 @@ class YesF1(_Figure):
             mean: NDArray[np.float64] = f1.mean(axis=1)
             return mean
 
-        note = f"mean of {', '.join(splits)}" if self._by_split else ""
+        note = f"mean of {', '.join(splits)}" if self.by_split else ""
         return _over_clusters(rows, columns, figure, observations.seed, note)
 
 
+@dataclass
 class PairScore(_Figure):
-    """MME's marks: of every kind of question the mean over pairs, added up.
+    """MME's marks: of every kind of question the mean over pairs, added up."""
 
-    Args:
-        label: How it is printed.
-        categories: The kinds of questions that count.
-    """
-
-    def __init__(self, label: Label, categories: Sequence[str]) -> None:
-        super().__init__(label)
-        self._categories = tuple(categories)
+    categories: tuple[str, ...]
+    """The kinds of questions that count."""
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The sum, at most 200 for each kind; pairs without two replies are left out."""
         del settings
-        rows = _rows(observations, lambda category: category in self._categories)
+        rows = _rows(observations, lambda category: category in self.categories)
         pairs = rows.groupby("cluster", sort=False).agg(
             category=("category", "first"), score=("score", "sum"), replies=("score", "size")
         )
@@ -230,9 +212,9 @@ class PairScore(_Figure):
             )
             return added
 
-        left_out, lacking = len(pairs) - len(whole), len(self._categories) - len(kinds)
+        left_out, lacking = len(pairs) - len(whole), len(self.categories) - len(kinds)
         notes = [f"{left_out} pictures without both replies left out"] if left_out else []
-        notes += [f"{lacking} of {len(self._categories)} kinds not asked"] if lacking else []
+        notes += [f"{lacking} of {len(self.categories)} kinds not asked"] if lacking else []
         interval = cluster_interval(sums, figure, observations.seed, list(whole["category"]))
         return interval.around(_total(sums, figure), 2 * len(whole), "; ".join(notes))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.interfaces.types import Status
 from tasks.gallery import Card, Shot, Verdict, card_of, write_gallery
-from tasks.gallery.thumbnails import SIDE
+from tasks.gallery.cards import SIDE
 from tasks.vqa.answers import Row
 from tasks.vqa.suites import Suite
 

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from harness.data.settings import read_settings
@@ -45,10 +44,11 @@ class Evaluator:
         self._serves = serves
         process = self._started()
         assert process.stdin is not None
+        assert process.stdout is not None
         try:
             process.stdin.write(job.model_dump_json() + "\n")
             process.stdin.flush()
-            for message in self._messages(process):
+            for message in map(json.loads, process.stdout):
                 if message["event"] == "done":
                     return
                 if message["event"] == "refused":
@@ -92,11 +92,6 @@ class Evaluator:
                 env=_environment(),
             )
         return self._process
-
-    def _messages(self, process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
-        assert process.stdout is not None
-        for line in process.stdout:
-            yield json.loads(line)
 
 
 def _environment() -> dict[str, str]:

@@ -116,28 +116,18 @@ class Journal:
         self._known.update(kept)
 
 
+@dataclass(frozen=True)
 class Asker:
-    """Asks a model's questions in batches.
+    """Asks a model's questions in batches."""
 
-    Args:
-        model: Whom to ask.
-        batch_size: Most questions of a batch.
-        reply_limit: Characters at which a reply is cut.
-        journal: Where replies are kept; None for nowhere.
-    """
-
-    def __init__(
-        self,
-        model: LazyModel,
-        *,
-        batch_size: int,
-        reply_limit: int,
-        journal: Journal | None = None,
-    ) -> None:
-        self._model = model
-        self._batch_size = batch_size
-        self._limit = reply_limit
-        self._journal = journal
+    model: LazyModel
+    """Whom to ask."""
+    batch_size: int
+    """Most questions of a batch."""
+    reply_limit: int
+    """Characters at which a reply is cut."""
+    journal: Journal | None = None
+    """Where replies are kept; None for nowhere."""
 
     def ask(
         self, questions: Sequence[Asked], on_done: Callable[[int], None] = lambda _: None
@@ -150,7 +140,7 @@ class Asker:
         answers: list[Answered] = []
         sound = False
         remaining = iter(questions)
-        while batch := list(islice(remaining, self._batch_size)):
+        while batch := list(islice(remaining, self.batch_size)):
             answers += self._batch(batch)
             sound = sound or self._sound(answers, min(FIRST, len(questions)))
             on_done(len(answers))
@@ -163,7 +153,7 @@ class Asker:
             return True
         if tried and len(tried) >= least:
             raise UserError(
-                f"model {self._model.card.name!r} failed on each of the first {len(tried)} "
+                f"model {self.model.card.name!r} failed on each of the first {len(tried)} "
                 f"questions: {tried[0].error}"
             )
         return False
@@ -178,9 +168,9 @@ class Asker:
                 reason = f"{type(error).__name__}: {error}"
                 answers[place] = Answered.failed(SampleFailure(Status.DECODE_ERROR, reason))
                 continue
-            digests = tuple(_pixel_digest(image) for image in images) if self._journal else ()
+            digests = tuple(_pixel_digest(image) for image in images) if self.journal else ()
             key = self._key(asked, digests)
-            known = self._journal.get(key) if self._journal else None
+            known = self.journal.get(key) if self.journal else None
             if known is not None:
                 answers[place] = known
             else:
@@ -190,18 +180,18 @@ class Asker:
             replies = self._replies([item[2] for item in group], group[0][1])
             for (place, asked, _, digests, key), reply in zip(group, replies, strict=True):
                 answers[place] = fresh[key] = self._checked(reply, asked, digests)
-        if self._journal and fresh:
-            self._journal.add(fresh)
+        if self.journal and fresh:
+            self.journal.add(fresh)
         return [answers[place] for place in range(len(batch))]
 
     def _key(self, asked: Asked, digests: Sequence[str]) -> str:
-        facts = [asked.text, list(digests), asked.max_new_tokens, list(asked.stop), self._limit]
-        return digest_of([self._model.card.digest, *facts])
+        limits = [asked.max_new_tokens, list(asked.stop), self.reply_limit]
+        return digest_of([self.model.card.digest, asked.text, list(digests), *limits])
 
     def _replies(self, questions: list[Question], asked: Asked) -> list[Any]:
         """One reply, or the exception in its place, for each question."""
         try:
-            replies = self._model.reply(
+            replies = self.model.reply(
                 questions, max_new_tokens=asked.max_new_tokens, stop=asked.stop
             )
             if not isinstance(replies, Sequence) or isinstance(replies, str):
@@ -224,9 +214,9 @@ class Asker:
             return Answered.failed(SampleFailure(Status.MODEL_ERROR, reason), digests)
         text, controls = safe(until(reply, asked.stop))
         return Answered(
-            reply=text[: self._limit],
+            reply=text[: self.reply_limit],
             images=digests,
-            cut=len(text) > self._limit,
+            cut=len(text) > self.reply_limit,
             controls=controls,
         )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.interfaces.types import Protocol, Status, TaskSpec
 from tasks.shared.task import FiledTask
 from tasks.vqa.protocol import VqaSettings, check_installed, installed_version, same_series
-from tasks.vqa.suites import SUITES, Suite
+from tasks.vqa.suites import SUITES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,15 +27,13 @@ class VqaTask(FiledTask):
     """One suite.
 
     Args:
-        suite: Its description.
+        name: Its name.
         metrics: Its figures; the first ones stand in the paper's table.
         protocols: Named protocols; the first is the default.
     """
 
-    def __init__(
-        self, suite: Suite, metrics: Sequence[str], protocols: Sequence[str] = ("lmms",)
-    ) -> None:
-        self._suite = suite
+    def __init__(self, name: str, *metrics: str, protocols: tuple[str, ...] = ("lmms",)) -> None:
+        self._suite = suite = SUITES[name]
         spec = TaskSpec(
             name=suite.name,
             version=1,
@@ -45,8 +42,8 @@ class VqaTask(FiledTask):
             interface="MultimodalLM",
             dataset=suite.size,
             layout=f"{suite.data.replace(':', ', subset ')}: from the hub, or a local copy",
-            metrics=tuple(metrics),
-            protocols=tuple(protocols),
+            metrics=metrics,
+            protocols=protocols,
             groups=("vqa", "table12"),
         )
         super().__init__(spec)
@@ -98,7 +95,10 @@ class VqaTask(FiledTask):
         rows = job.lost(crash) if crash else read_rows(job.result)
         where = Path(request.data).name if request.data else self._suite.data
         identity = {"lmms_eval": job.settings.lmms_eval, "scores": "lmms-eval"}
-        notices = [crash] if crash else self._limited(job, len(rows))
+        notices = [crash] if crash else []
+        if not crash and job.limit == len(rows):
+            limited = "questions only, as lmms-eval's --limit takes them"
+            notices = [f"{self.spec.name}: the first {job.limit} {limited}"]
         return observed(self._suite, rows, Origin(label=where, identity=identity, notices=notices))
 
     def read_observations(
@@ -155,13 +155,6 @@ class VqaTask(FiledTask):
             root=str(root.absolute()),
         )
 
-    def _limited(self, job: Job, n: int) -> list[str]:
-        if job.limit != n:
-            return []
-        return [
-            f"{self.spec.name}: the first {n} questions only, as lmms-eval's --limit takes them"
-        ]
-
 
 _SPLITS = {
     "vqav2_val": "validation",
@@ -186,18 +179,14 @@ def _write_submission(root: Path, rows: pd.DataFrame) -> None:
     Store(root).write_json(SUBMISSION, entries)
 
 
-def _task(name: str, *metrics: str, protocols: Sequence[str] = ("lmms",)) -> VqaTask:
-    return VqaTask(SUITES[name], metrics, protocols)
-
-
-SEEDBENCH = _task("seedbench", "accuracy", "accuracy_all")
-POPE = _task("pope", "f1", "f1_split_mean", "accuracy")
-VQAV2 = _task("vqav2", "accuracy", protocols=("lmms", "lmms-test"))
-GQA = _task("gqa", "accuracy")
-SCIENCEQA = _task("scienceqa", "accuracy")
-TEXTVQA = _task("textvqa", "accuracy")
-CHARTQA = _task("chartqa", "accuracy", "accuracy_human", "accuracy_augmented")
-AI2D = _task("ai2d", "accuracy")
-REALWORLDQA = _task("realworldqa", "accuracy")
-MMMU = _task("mmmu", "accuracy", "accuracy_random")
-MME = _task("mme", "perception", "cognition", "total")
+SEEDBENCH = VqaTask("seedbench", "accuracy", "accuracy_all")
+POPE = VqaTask("pope", "f1", "f1_split_mean", "accuracy")
+VQAV2 = VqaTask("vqav2", "accuracy", protocols=("lmms", "lmms-test"))
+GQA = VqaTask("gqa", "accuracy")
+SCIENCEQA = VqaTask("scienceqa", "accuracy")
+TEXTVQA = VqaTask("textvqa", "accuracy")
+CHARTQA = VqaTask("chartqa", "accuracy", "accuracy_human", "accuracy_augmented")
+AI2D = VqaTask("ai2d", "accuracy")
+REALWORLDQA = VqaTask("realworldqa", "accuracy")
+MMMU = VqaTask("mmmu", "accuracy", "accuracy_random")
+MME = VqaTask("mme", "perception", "cognition", "total")

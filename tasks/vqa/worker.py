@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.interfaces.errors import UserError
-from tasks.vqa.causes import first_cause, import_failure
 from tasks.vqa.job import Job
+from tasks.vqa.protocol import first_cause, import_failure
 
 Tell = Callable[..., None]
 """Sends a message: an event's name and its values."""

@@ -45,13 +45,10 @@ class ClassRanks:
         from tasks.zeroshot.classifier import find_vectors
         from tasks.zeroshot.protocol import ZeroShotSettings
 
-        self._source = find_vectors(ZeroShotSettings.of(settings).classifier, device)
-        self._vectors = Once(self._source.read)
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
+        source = find_vectors(ZeroShotSettings.of(settings).classifier, device)
+        self._vectors = Once(source.read)
+        self.identity = {"version": 1, "vectors": dict(source.identity)}
         """What the class vectors depend on beside the protocol."""
-        return {"version": 1, "vectors": dict(self._source.identity)}
 
     def observe(self, pairs: LabelledEmbeddings) -> Columns:
         """A column `rank_HEAD` for each head, int64 (B,)."""

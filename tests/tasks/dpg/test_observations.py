@@ -15,8 +15,8 @@ import pytest
 from benchmarks.scoring import write_answers
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import Status
+from tasks.dpg.answers import read_observations
 from tasks.dpg.data import SMALL_FILE
-from tasks.dpg.observations import read_observations
 from tasks.dpg.questions import Item, read_questions
 from tasks.dpg.settings import DpgSettings
 from tasks.dpg.task import DPG

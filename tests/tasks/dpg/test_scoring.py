@@ -12,7 +12,7 @@ import pytest
 
 from harness.interfaces import Observations
 from tasks.dpg.answers import Answered, to_columns
-from tasks.dpg.conclusion import fine_categories
+from tasks.dpg.data import fine_categories
 from tasks.dpg.questions import CATEGORIES, Item, read_questions
 from tasks.dpg.scores import OVERALL, Category
 from tasks.dpg.scoring import score_picture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from tasks.gallery import Box, Card, Shot, write_gallery
+from tasks.gallery import Box, Card, Shot, Verdict, write_gallery
 from tasks.shared.pictures import fitted_line
 
 NASTY = '</article><script>alert(1)</script> "quoted" & **bold** | `code` \x00 \u202eevil {{ 7*7 }}'
@@ -44,13 +44,12 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def card(path: Path, **changes: object) -> Card:
+def card(path: Path, good: bool | None = True, **changes: object) -> Card:
     values: dict[str, object] = {
         "id": "0",
         "title": "two clocks",
         "pictures": [Shot(path)],
-        "verdict": "right",
-        "good": True,
+        "verdict": Verdict("right", good),
     }
     return Card(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -73,9 +72,7 @@ def test_nothing_that_others_wrote_becomes_markup(tmp_path: Path, picture: Path)
         picture,
         id=NASTY,
         title=NASTY,
-        verdict=NASTY,
-        words=NASTY + "\udcff",
-        group=NASTY,
+        verdict=Verdict(NASTY, True, NASTY + "\udcff", NASTY),
         pictures=[Shot(picture, NASTY, [Box(NASTY, (1, 1, 50, 50))])],
     )
     write_gallery(tmp_path, NASTY, [nasty])

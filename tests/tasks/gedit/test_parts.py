@@ -17,7 +17,7 @@ from harness.interfaces import Observations
 from harness.interfaces.errors import DecodeError, UserError
 from tasks import PROTOCOLS
 from tasks.gedit.edits import GROUPS, LANGUAGES
-from tasks.gedit.prompts import read_prompts
+from tasks.gedit.judging import read_prompts
 from tasks.gedit.scores import OVERALL, OVERALL_INTERSECTION, QUALITY, SEMANTICS, macro_mean
 from tasks.gedit.settings import GEditSettings, InputSize
 from tasks.gedit.source import open_gedit

@@ -17,7 +17,7 @@ from harness.interfaces import Code
 from harness.interfaces.registry import MODELS
 from harness.interfaces.types import ModelCard
 from tasks import PROTOCOLS
-from tasks.gen.protocol import GenSettings
+from tasks.gen.data import GenSettings
 from tasks.gen.task import IMAGENET_GEN
 from tests.conftest import CommandLine
 

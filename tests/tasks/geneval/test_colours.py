@@ -12,8 +12,8 @@ from PIL import Image
 
 from harness.interfaces.errors import Unavailable, UserError
 from tasks.geneval.colours import ColourClassifier
+from tasks.geneval.prompts import COLOUR_TEMPLATES, COLOURS
 from tasks.geneval.settings import ColourModel
-from tasks.geneval.vocabulary import COLOUR_TEMPLATES, COLOURS
 
 
 def crops(count: int) -> list[Image.Image]:

@@ -18,8 +18,8 @@ from tasks.geneval.detector import (
     scaled_size,
     self_check,
 )
+from tasks.geneval.prompts import OBJECTS
 from tasks.geneval.settings import TransformersDetector
-from tasks.geneval.vocabulary import OBJECTS
 from tests.tasks.geneval.conftest import tiny_detector
 
 

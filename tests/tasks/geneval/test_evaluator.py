@@ -12,10 +12,9 @@ from PIL import Image
 
 from tasks.geneval.colours import crop_object
 from tasks.geneval.evaluator import Detection, evaluate, overlap, relations, select
-from tasks.geneval.prompts import parse_metadata
+from tasks.geneval.prompts import COLOUR_TEMPLATES, COLOURS, parse_metadata
 from tasks.geneval.settings import Rules
 from tasks.geneval.task import GENEVAL
-from tasks.geneval.vocabulary import COLOUR_TEMPLATES, COLOURS
 
 FOLDER = Path(__file__).parent
 CASES = [json.loads(line) for line in (FOLDER / "evaluate.jsonl").read_text().splitlines()]

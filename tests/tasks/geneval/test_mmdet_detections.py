@@ -15,10 +15,9 @@ from PIL import Image
 from tasks.geneval import mmdet_detections
 from tasks.geneval.colours import crop_object
 from tasks.geneval.observations import read_observations
-from tasks.geneval.prompts import SMALL_FILE, read_prompts
+from tasks.geneval.prompts import COLOUR_TEMPLATES, COLOURS, SMALL_FILE, read_prompts
 from tasks.geneval.settings import GenEvalSettings
 from tasks.geneval.task import GENEVAL
-from tasks.geneval.vocabulary import COLOUR_TEMPLATES, COLOURS
 
 NAMES = ("car", "mouse")
 BOX = (2.0, 3.0, 9.0, 8.0)

@@ -15,11 +15,10 @@ from harness.interfaces import Observations
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import Status
 from tasks.geneval.observations import read_observations
-from tasks.geneval.prompts import SMALL_FILE, read_prompts
+from tasks.geneval.prompts import SMALL_FILE, TASKS, read_prompts
 from tasks.geneval.scores import COUNTING, OVERALL
 from tasks.geneval.settings import GenEvalSettings
 from tasks.geneval.task import GENEVAL
-from tasks.geneval.vocabulary import TASKS
 from tests.conftest import CommandLine
 
 SETTINGS = GenEvalSettings.of(GENEVAL.protocol("geneval").settings)

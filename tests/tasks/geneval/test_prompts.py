@@ -10,9 +10,8 @@ import pytest
 
 from harness.data import assets
 from harness.data.digests import sha256_file
-from tasks.geneval.prompts import SMALL_FILE, open_prompts, read_prompts
+from tasks.geneval.prompts import OBJECTS, PROMPTS, SMALL_FILE, TASKS, open_prompts, read_prompts
 from tasks.geneval.task import GENEVAL
-from tasks.geneval.vocabulary import OBJECTS, PROMPTS, TASKS
 
 OBJECT_NAMES = "608f6a0e5c8ca1c7a92b818430141fe268c85b7930b50f4160f1d65893b5bacd"
 """SHA-256 of the published evaluation/object_names.txt."""

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from harness.interfaces.registry import MODELS
-from tasks.geneval.vocabulary import OBJECTS
+from tasks.geneval.prompts import OBJECTS
 from tests.conftest import CommandLine
 from tests.tasks.painter import Painter
 
