@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from harness.data.digests import DigestCache
 from harness.engine.models import ModelChoice, require
@@ -13,9 +15,6 @@ from harness.interfaces.observing import Once
 from harness.interfaces.types import digest_of
 from tasks.dpg.settings import PluginVqa, TransformersVqa
 from tasks.shared.networks import LazyModel, building, locate
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _QUESTIONS_A_BATCH = 16
 

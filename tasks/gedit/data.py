@@ -9,9 +9,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from harness.data.images import decode_image
@@ -28,9 +29,6 @@ from tasks.gedit.settings import GEditSettings
 from tasks.gedit.source import GIVEN, JUDGED, GEditSource
 from tasks.shared.pictures import labelled_grid
 from tasks.shared.text_to_image import PictureData, text_column
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +201,6 @@ def conclude(
 
 def _groups(rows: pd.DataFrame) -> pd.DataFrame:
     """Means of every group in both sets, with samples and failures."""
-    import pandas as pd
-
     group = rows["id"].str.partition("/")[0]
     ok = rows["status"] == Status.OK
     lines = []

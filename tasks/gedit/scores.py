@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.interfaces import Label, Observations
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.types import MetricValue
 from harness.metrics import stats
 from tasks.gedit.edits import GROUPS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class GroupMacroMean:
@@ -46,7 +44,9 @@ class GroupMacroMean:
         values = rows[self._score].to_numpy(np.float64)[kept]
         groups = rows["group"].to_numpy(object)[kept]
         judgings = self._judgings(observations)[kept]
-        notes = [self._missing_groups(groups), _repeats(judgings, groups)]
+        present = len(set(groups))
+        missing = "" if present == len(GROUPS) else f"over {present} of {len(GROUPS)} groups"
+        notes = [missing, _repeats(judgings, groups)]
         return _interval(values, groups, observations.seed).around(
             macro_mean(values, groups), len(values), "; ".join(filter(None, notes))
         )
@@ -68,11 +68,6 @@ class GroupMacroMean:
         sc = np.asarray(observations.features["sc_judgings"], np.float64)
         pq = np.asarray(observations.features["pq_judgings"], np.float64)
         return {"sc": sc, "pq": pq, "overall": np.sqrt(sc * pq)}[self._score]
-
-    @staticmethod
-    def _missing_groups(groups: np.ndarray) -> str:
-        present = len(set(groups))
-        return "" if present == len(GROUPS) else f"over {present} of {len(GROUPS)} groups"
 
 
 def macro_mean(values: NDArray[np.float64], groups: np.ndarray) -> float:

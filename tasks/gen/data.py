@@ -134,11 +134,11 @@ class GenData:
 
     def load(self, sample: Sample) -> int:
         """The sample's class."""
-        return _label(sample)
+        return self.class_of(sample)
 
     def class_of(self, sample: Sample) -> int:
         """The sample's class, kept in `samples.npz`."""
-        return _label(sample)
+        return int(sample.id.partition("/")[0])
 
     def batch_key(self, item: int) -> Hashable:
         """Any classes may share a batch."""
@@ -203,7 +203,7 @@ class GenData:
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Write images beside the names of their classes."""
-        labels = [_label(picture.sample) for picture in pictures]
+        labels = [self.class_of(picture.sample) for picture in pictures]
         cells = [
             (picture.path, f"{label} {self._settings.name(label)}")
             for picture, label in zip(pictures, labels, strict=True)
@@ -230,7 +230,3 @@ class GenData:
         ]
         with progress.bar(f"reference {reference.label}") as on_progress:
             return reference_features(reference, wanted, device, on_progress)[0]
-
-
-def _label(sample: Sample) -> int:
-    return int(sample.id.partition("/")[0])

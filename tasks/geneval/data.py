@@ -9,7 +9,9 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from harness.data.store import Store
 from harness.engine.plan import read_run_file
@@ -29,9 +31,6 @@ from tasks.shared.text_to_image import (
     read_any,
     write_prompt_gallery,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _DIGITS = (4, 5, 1)
 """Digits of a picture's number in its name: as documented, as the official script writes, plain."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -89,19 +90,17 @@ def _scored(suite: Suite, row: Row) -> _Scored:
         return _Scored(failed, options=unparsed.options)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Where rows come from, for people and for the run's files."""
-
-    label: str
-    identity: Mapping[str, Any]
-    notices: Sequence[str] = field(default_factory=tuple)
-
-
-def observed(suite: Suite, rows: Sequence[Row], origin: Origin) -> ObservedRows:
+def observed(
+    suite: Suite,
+    rows: Sequence[Row],
+    label: str = "",
+    identity: Mapping[str, Any] = MappingProxyType({}),
+    notices: Sequence[str] = (),
+) -> ObservedRows:
     """Score rows with our own scorer, beside lmms-eval's scores where they are known.
 
-    `score` is lmms-eval's where it ran; `own_score` is ours. Both stand in samples.parquet.
+    `score` is lmms-eval's where it ran; `own_score` is ours. Both stand in samples.parquet. Where
+    the rows come from is told by `label` to people, by `identity` to the run's files.
     """
     scored = [_scored(suite, row) for row in rows]
     texts = [_texts(suite, item) for item in scored]
@@ -123,9 +122,9 @@ def observed(suite: Suite, rows: Sequence[Row], origin: Origin) -> ObservedRows:
         statuses=[item.row.status for item in scored],
         errors=[item.row.error for item in scored],
         columns={ANSWERS: columns},
-        identities={ANSWERS: origin.identity},
-        label=origin.label,
-        notice="; ".join([*origin.notices, *_notices(scored)]),
+        identities={ANSWERS: identity},
+        label=label,
+        notice="; ".join([*notices, *_notices(scored)]),
         replies=[row.reply.encode("utf-8", "replace") for row in rows],
     )
 

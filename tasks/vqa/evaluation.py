@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import lmms_eval
 from lmms_eval.api.instance import Instance
@@ -18,6 +18,7 @@ from lmms_eval.tasks import TaskManager
 
 from harness.data.store import Store
 from harness.engine.models import ModelChoice
+from harness.interfaces import MultimodalLM
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
@@ -30,9 +31,6 @@ from tasks.vqa.pictures import PendingPicture, PicturesById, pending
 from tasks.vqa.protocol import first_cause, import_failure
 from tasks.vqa.replies import Asker, Journal
 from tasks.vqa.suites import SUITES, Suite, sample_score
-
-if TYPE_CHECKING:
-    from harness.interfaces import MultimodalLM
 
 GQA_IMAGES = "testdev_balanced_images"
 """The hub's subset with GQA's pictures, which lie apart from its questions."""
@@ -151,7 +149,7 @@ def _model(model: str, device: str, plugins: tuple[str, ...]) -> LazyModel:
     """The model of this process, loaded once for all suites."""
     for path in plugins:
         load_plugin(Path(path))
-    return LazyModel(cast("MultimodalLM", ModelChoice.parse(model).build()), device)
+    return LazyModel(cast(MultimodalLM, ModelChoice.parse(model).build()), device)
 
 
 def _task_file(name: str) -> Path:

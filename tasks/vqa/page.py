@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from harness.interfaces.types import Status
 from tasks.gallery import Card, Shot, Verdict, card_of, write_gallery
 from tasks.gallery.cards import SIDE
-from tasks.vqa.answers import Row
+from tasks.vqa.answers import Row, observed
 from tasks.vqa.suites import Suite
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CARDS = 200
 """Replies on a page; wrong ones of every category in turn, then right ones."""
@@ -58,9 +57,7 @@ def keep_pictures(
         rows: All of them, scored by lmms-eval.
         pictures: Opens the pictures of the question of that id, as RGB; may raise anything.
     """
-    from tasks.vqa.answers import Origin, observed
-
-    seen = observed(suite, rows, Origin(label="", identity={}))
+    seen = observed(suite, rows)
     scores, categories = (seen.columns["answers"][name] for name in ("score", "category"))
     states = [
         (str(category), bool(score >= 0.5) if status is Status.OK else None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -116,6 +117,10 @@ class Journal:
         self._known.update(kept)
 
 
+_Open = tuple[int, Asked, Question, tuple[str, ...], str]
+"""A question's place, itself twice, the digests of its pictures, and its key in the journal."""
+
+
 @dataclass(frozen=True)
 class Asker:
     """Asks a model's questions in batches."""
@@ -160,7 +165,8 @@ class Asker:
 
     def _batch(self, batch: Sequence[Asked]) -> list[Answered]:
         answers: dict[int, Answered] = {}
-        open_: list[tuple[int, Asked, Question, tuple[str, ...], str]] = []
+        # Questions that share the limits of their replies are asked together.
+        alike: dict[tuple[int, tuple[str, ...]], list[_Open]] = defaultdict(list)
         for place, asked in enumerate(batch):
             try:
                 images = list(asked.load())
@@ -174,9 +180,10 @@ class Asker:
             if known is not None:
                 answers[place] = known
             else:
-                open_.append((place, asked, Question(asked.text, images), digests, key))
+                open_ = (place, asked, Question(asked.text, images), digests, key)
+                alike[asked.max_new_tokens, asked.stop].append(open_)
         fresh: dict[str, Answered] = {}
-        for group in _alike(open_):
+        for group in alike.values():
             replies = self._replies([item[2] for item in group], group[0][1])
             for (place, asked, _, digests, key), reply in zip(group, replies, strict=True):
                 answers[place] = fresh[key] = self._checked(reply, asked, digests)
@@ -219,17 +226,6 @@ class Asker:
             cut=len(text) > self.reply_limit,
             controls=controls,
         )
-
-
-_Open = tuple[int, Asked, Question, tuple[str, ...], str]
-
-
-def _alike(items: Sequence[_Open]) -> Iterator[list[_Open]]:
-    """Questions of one batch that share the limits of their replies."""
-    groups: dict[tuple[int, tuple[str, ...]], list[_Open]] = {}
-    for item in items:
-        groups.setdefault((item[1].max_new_tokens, item[1].stop), []).append(item)
-    yield from groups.values()
 
 
 def _pixel_digest(image: np.ndarray) -> str:

