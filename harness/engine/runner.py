@@ -80,6 +80,7 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
             "finished": provenance.now(),
             "world_size": world.size,
             "batch_size": plan.batch_size,
+            "weights": getattr(plan.model, "loaded", ""),
             "seconds": {**timings, "total": time.perf_counter() - clock},
         }
         _keep_reference(plan, store, progress)

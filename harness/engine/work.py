@@ -283,6 +283,7 @@ class Worker:
                     extractors, [i.input for i in group], [i.rendered for i in group]
                 )
                 for name in names:
+                    _check_features(name, seen[name], group)
                     parts[name].append(seen[name])
                 order += group
         # Groups of one size were observed together; rows are stored in the order of the task.
@@ -356,6 +357,17 @@ def whole_picture(path: Path) -> bool:
 def picture_file(data: PictureFiles, sample: Sample) -> str:
     """Where a sample's picture lies in the run directory."""
     return f"images/{data.picture_path(sample)}"
+
+
+def _check_features(extractor: str, columns: Columns, items: Sequence[Item]) -> None:
+    """Refuse features that no distance can be taken of; they would spoil those of all images."""
+    for name, rows in columns.items():
+        if rows.ndim == 2 and not np.isfinite(rows).all():
+            row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+            raise UserError(
+                f"extractor {extractor!r} gave {name} that are not finite for sample "
+                f"{items[row].sample.id!r}: its network's weights or precision are broken"
+            )
 
 
 def _joined(parts: Sequence[Columns], ranks: np.ndarray) -> Columns:

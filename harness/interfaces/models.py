@@ -64,6 +64,9 @@ class Model(Protocol):
     What follows its name in `--model NAME:ARGUMENT?key=value` are its constructor's parameters, of
     the types that are annotated: anything that pydantic makes of a text.
 
+    One that picks among several weights in a file offers `loaded`, a text that says which it took
+    and what it left, for the result's provenance.
+
     One that a task's first protocol does not fit offers `protocols`: a mapping from the task's name
     to the protocol that is taken where none is asked for.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas
+from scipy.linalg import blas, lapack
 
 from harness.data.checked import Damaged, read_arrays
 from harness.interfaces.errors import Unavailable
@@ -98,7 +98,7 @@ def load_statistics(path: str | os.PathLike[str]) -> dict[str, FeatureStatistics
         float64 statistics of ``pool3``, and of ``spatial`` where there are any.
 
     Raises:
-        ValueError: ``mu`` or ``sigma`` is missing, or the shapes do not fit.
+        ValueError: ``mu`` or ``sigma`` is missing, the shapes do not fit, or a covariance is none.
     """
     with np.load(path, allow_pickle=False) as arrays:
         names = set(arrays.files)
@@ -108,11 +108,30 @@ def load_statistics(path: str | os.PathLike[str]) -> dict[str, FeatureStatistics
                 "statistics"
             )
         count = int(arrays["n"]) if "n" in names else None
-        return {
+        known = {
             output: FeatureStatistics(arrays[mu].astype(float), arrays[sigma].astype(float), count)
             for output, mu, sigma in (("pool3", "mu", "sigma"), ("spatial", "mu_s", "sigma_s"))
             if {mu, sigma} <= names
         }
+    for output, statistics in known.items():
+        _check_covariance(statistics.covariance, f"{path}: the covariance of {output}")
+    return known
+
+
+def _check_covariance(covariance: NDArray[np.float64], name: str) -> None:
+    """Check that a matrix from outside can be a covariance, up to rounding in single precision.
+
+    Raises:
+        ValueError: not symmetric, or with an eigenvalue that is negative.
+    """
+    largest = float(np.abs(covariance).max())
+    if not np.allclose(covariance, covariance.T, rtol=0, atol=1e-4 * largest):
+        raise ValueError(f"{name} is not symmetric; compute the statistics again")
+    # A Cholesky factor exists where no eigenvalue is below the shift, at a tenth of their cost.
+    shift = 1e-3 * max(largest, np.finfo(float).tiny)
+    _, failed = lapack.dpotrf(covariance + shift * np.eye(len(covariance)), lower=1)
+    if failed:
+        raise ValueError(f"{name} has negative eigenvalues; compute the statistics again")
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,15 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from uniwetok.ar.config import BitDanceConfig
 from uniwetok.tokenizer import checkpoint as files
-from uniwetok.tokenizer.checkpoint import CheckpointError
+from uniwetok.weights import (
+    INDEX_FILE,
+    CheckpointError,
+    Shapes,
+    Weights,
+    count,
+    first_line,
+    numbered,
+    read_shapes,
+    unwrapped,
+)
 
 NAMES_FILE = "classes.txt"
 """Beside weights: the names of their classes, one a line, where they are not ImageNet's."""
@@ -21,25 +27,27 @@ TOKENIZER_FILE = "tokenizer.json"
 """Beside weights: digest of the encoder whose codes they were trained on."""
 _TOKENIZER_PREFIX = "vae."
 _ASSUMED_HEAD_DIM = 64
-_ENTRIES = ("ema", "model")
 
 
 def locate(path: str | Path) -> tuple[Path, Path | None]:
     """Find the weights, and the configuration beside them if there is one.
 
     Args:
-        path: a weights file, or a folder with ``model.safetensors``.
+        path: a weights file, an index of several, or a folder with ``model.safetensors`` or
+            ``model.safetensors.index.json``.
 
     Raises:
         CheckpointError: the path does not exist, or the folder holds no weights.
     """
     path = Path(path)
     if path.is_dir():
-        path /= files.WEIGHTS_FILE
+        whole = path / files.WEIGHTS_FILE
+        path = whole if whole.is_file() else path / INDEX_FILE
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     config = path.with_name(files.CONFIG_FILE)
-    return path, config if path.suffix == ".safetensors" and config.is_file() else None
+    described = path.suffix == ".safetensors" or path.name.endswith(".index.json")
+    return path, config if described and config.is_file() else None
 
 
 def read_config(path: Path) -> BitDanceConfig:
@@ -52,67 +60,35 @@ def read_config(path: Path) -> BitDanceConfig:
         return BitDanceConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path}: not a BitDance configuration: {files.first_line(error)}"
+            f"{path}: not a BitDance configuration: {first_line(error)}"
         ) from error
 
 
-def read_weights(path: Path, *, ema: bool) -> tuple[dict[str, Tensor], bool]:
-    """Read the named tensors of a ``.safetensors`` file or of a torch checkpoint, on the CPU.
-
-    A released checkpoint holds raw weights under ``model`` and, if they were kept, their moving
-    averages under ``ema``; both may be there beside the optimizer, or the tensors at the top.
-
-    Args:
-        path: the file.
-        ema: prefer the averages.
-
-    Returns:
-        The tensors, and whether they are averages.
+def read_weights(path: Path) -> Weights:
+    """Read the weights of a file, and their moving averages if they were kept.
 
     Raises:
         CheckpointError: the file is corrupt or truncated, would run code, or holds no tensors.
     """
-    if path.suffix == ".safetensors":
-        return files.read_tensors(path), False
     # The released training saves its command-line arguments too: plain values.
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        content = files.read_torch(path)
-    if isinstance(content, Mapping):
-        entries = [key for key in _ENTRIES if isinstance(content.get(key), Mapping)]
-        entry = entries[0 if ema else -1] if entries else None
-        state = content[entry] if entry else content
-        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-        if tensors:
-            return tensors, entry == "ema"
-    raise CheckpointError(f"{path}: holds no named tensors, at the top or under 'ema' or 'model'")
+    return Weights(path, [argparse.Namespace])
 
 
-def select(
-    tensors: Mapping[str, Tensor], names: files.Shapes
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Split what a file holds into the model's weights and the names it does not have.
-
-    The released tokenizer (``vae.*``), which its checkpoints carry, is among the latter.
-    """
-    found = {name: tensors[name] for name in names if name in tensors}
-    return found, tuple(name for name in tensors if name not in names)
-
-
-def faults(tensors: Mapping[str, Tensor], expected: files.Shapes) -> list[str]:
+def faults(weights: Weights, expected: Shapes, *, ema: bool) -> list[str]:
     """Describe every name that is missing, unknown or of another shape.
 
     A name of the transformer or head that the model lacks is a fault, as it shows a checkpoint of
-    another size; one of the tokenizer is not.
+    another size; one of the tokenizer, which released checkpoints carry, is not.
     """
     surplus = [
         f"{name} (not in the model)"
-        for name in tensors
+        for name in weights.shapes
         if name not in expected and not name.startswith(_TOKENIZER_PREFIX)
     ]
-    return files.faults(tensors, expected) + surplus
+    return weights.faults(expected, ema=ema) + surplus
 
 
-def describe(path: str | Path, *, ema: bool = True) -> tuple[BitDanceConfig, int]:
+def describe(path: str | Path) -> tuple[BitDanceConfig, int]:
     """Give the configuration and the number of parameters; no weights are read.
 
     Raises:
@@ -120,17 +96,14 @@ def describe(path: str | Path, *, ema: bool = True) -> tuple[BitDanceConfig, int
             configuration is found out by loading them.
     """
     weights, beside = locate(path)
-    if weights.suffix == ".safetensors":
-        found = files.read_shapes(weights)
-    else:  # Mapped into memory.
-        found = files.shapes(read_weights(weights, ema=ema)[0])
+    found = unwrapped(read_shapes(weights, [argparse.Namespace]), weights)
     inferred = infer_config(found)
     config, _ = files.find_config(weights, beside, read_config, inferred, kind="BitDance")
     own = {name: each for name, each in found.items() if not name.startswith(_TOKENIZER_PREFIX)}
-    return config, files.count(own)
+    return config, count(own)
 
 
-def infer_config(found: files.Shapes) -> BitDanceConfig | None:
+def infer_config(found: Shapes) -> BitDanceConfig | None:
     """Read the sizes off the names and shapes of weights, or None if that fails.
 
     ``heads`` leaves no trace in the weights and is assumed to be the width divided by 64, as in all
@@ -142,11 +115,11 @@ def infer_config(found: files.Shapes) -> BitDanceConfig | None:
         diffusion_width, latent_channels = found["head.net.input_proj.weight"]
         return BitDanceConfig(
             width=width,
-            layers=files.numbered(found, "layers.{}.attention.wqkv.weight"),
+            layers=numbered(found, "layers.{}.attention.wqkv.weight"),
             heads=max(1, width // _ASSUMED_HEAD_DIM),
             diffusion_width=diffusion_width,
-            diffusion_blocks=files.numbered(found, "head.net.res_blocks.{}.w1.weight"),
-            diffusion_modulations=files.numbered(found, "head.net.ada_ln_blocks.{}.weight"),
+            diffusion_blocks=numbered(found, "head.net.res_blocks.{}.w1.weight"),
+            diffusion_modulations=numbered(found, "head.net.ada_ln_blocks.{}.weight"),
             latent_channels=latent_channels,
             grid=math.isqrt(tokens),
             classes=rows - 1,

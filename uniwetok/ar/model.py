@@ -15,7 +15,7 @@ from uniwetok.ar.layers import initialize
 from uniwetok.ar.transformer import Transformer, to_tokens
 from uniwetok.files import write_json
 from uniwetok.tokenizer import checkpoint as files
-from uniwetok.tokenizer.checkpoint import CheckpointError, LoadReport
+from uniwetok.weights import CheckpointError, LoadReport, listing, shapes, write_tensors
 
 
 class BitDance(Transformer):
@@ -112,16 +112,15 @@ class BitDance(Transformer):
             CheckpointError: the file is absent, damaged, unsafe, or does not fit.
         """
         weights_path, config_path = checkpoint.locate(path)
-        tensors, averaged = checkpoint.read_weights(weights_path, ema=ema)
-        inferred = checkpoint.infer_config(files.shapes(tensors))
+        weights = checkpoint.read_weights(weights_path)
+        inferred = checkpoint.infer_config(weights.shapes)
         sizes, source = files.find_config(
             weights_path, config_path, checkpoint.read_config, inferred, config, "BitDance"
         )
         with torch.device("meta"):
             model = cls(sizes)
-        expected = files.shapes(model.state_dict())
-        faults = checkpoint.faults(tensors, expected)
-        if faults:
+        unfit = checkpoint.faults(weights, shapes(model.state_dict()), ema=ema)
+        if unfit:
             differences = inferred.differences(sizes) if inferred else {}
             changes = ", ".join(f"{name}={value}" for name, value in differences.items())
             hint = (
@@ -129,19 +128,14 @@ class BitDance(Transformer):
                 if changes
                 else "The file is incomplete, or not a BitDance's"
             )
-            raise CheckpointError(f"{weights_path}: {files.listing(faults)}. {hint}")
-        weights, ignored = checkpoint.select(tensors, expected)
-        model.load_state_dict(
-            {name: value.to(torch.float32) for name, value in weights.items()}, assign=True
-        )
-        from_ema = len(weights) if averaged else 0
-        model.report = LoadReport(weights_path, source, len(weights), from_ema, ignored)
+            raise CheckpointError(f"{weights_path}: {listing(unfit)}. {hint}")
+        model.report = weights.give(model, source, ema=ema)
         return model.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json``, as ``from_checkpoint`` reads them."""
         folder = Path(folder)
-        files.write_tensors(folder / files.WEIGHTS_FILE, self.state_dict())
+        write_tensors(folder / files.WEIGHTS_FILE, self.state_dict())
         write_json(folder / files.CONFIG_FILE, self.config.to_dict())
 
 

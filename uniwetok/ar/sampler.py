@@ -14,7 +14,7 @@ from uniwetok.ar.model import BitDance
 from uniwetok.ar.solver import CapturedSolver, Solver
 from uniwetok.ar.transformer import KeyValueCache, to_codes
 from uniwetok.fields import check_count
-from uniwetok.tokenizer.quantizer import quantize
+from uniwetok.tokenizer.quantizer import check_finite, finite_rows, quantize
 
 Streams = Literal["per-sample", "released"]
 
@@ -57,8 +57,9 @@ def sample(
 
     Raises:
         TypeError: ``labels`` are not int64.
-        ValueError: a label is not a class, ``steps`` is below 1, the generators do not fit, or
-            guidance is asked of a model that was trained without the null class.
+        ValueError: a label is not a class, ``steps`` is below 1, the generators do not fit, what
+            the head draws is not finite, or guidance is asked of a model that was trained without
+            the null class.
     """
     config = model.config
     guidance = guidance or Guidance()
@@ -81,6 +82,8 @@ def sample(
     solve = CapturedSolver(solver).solve if captured else solver.solve
     condition, cache = _start(model, rows, table)
     drawn: list[Tensor] = []
+    # Looked at once, at the end: a GPU would have to be waited for at every step.
+    finite = torch.ones(batch, dtype=torch.bool, device=model.device)
     for step in range(config.steps):
         weights = [guidance.weight(step, config.steps, time) for time in solver.times]
         # Released: where the first step is unguided, the null rows draw a first token of their own
@@ -88,10 +91,13 @@ def sample(
         apart = guided and not step and set(weights) == {1} and guidance.first_token == "released"
         shape = (2 * batch if apart else batch, config.parallel_tokens, config.latent_channels)
         noise = _draw_noise(generators, steps + 1, shape, batch).to(model.device)
-        bits = quantize(solve(condition, noise, weights)).to(model.dtype)
+        solved = solve(condition, noise, weights)
+        finite &= finite_rows(solved[:batch])
+        bits = quantize(solved).to(model.dtype)
         drawn.append(bits[:batch])
         if step < config.steps - 1:
             condition = model.advance(bits.repeat(len(rows) // len(bits), 1, 1), table, cache)
+    check_finite(finite, "the diffusion head")
     return to_codes(torch.cat(drawn, dim=1), config)
 
 

@@ -225,7 +225,8 @@ def mllm(
 
 
 def _load(path: Path) -> UniWeTok:
-    from uniwetok.tokenizer import CheckpointError, UniWeTok
+    from uniwetok.tokenizer import UniWeTok
+    from uniwetok.weights import CheckpointError
 
     try:
         return UniWeTok.from_checkpoint(path)

@@ -14,8 +14,9 @@ from uniwetok.fields import check_count
 from uniwetok.files import write_json
 from uniwetok.losses.config import DistillationConfig
 from uniwetok.losses.distillation import PrePostDistillation
-from uniwetok.tokenizer.checkpoint import (
+from uniwetok.weights import (
     CheckpointError,
+    check_finite,
     faults,
     first_line,
     listing,
@@ -107,13 +108,14 @@ def load_heads(folder: str | Path) -> tuple[PrePostDistillation, HeadsCard]:
     except ValueError as error:
         raise CheckpointError(f"{card_path}: not a card of heads: {first_line(error)}") from error
     expected = shapes(heads.state_dict())
-    unfit = faults(tensors, expected)
+    unfit = faults(shapes(tensors), expected)
     unfit += [f"{name} (not of these heads)" for name in tensors if name not in expected]
     if unfit:
         raise CheckpointError(
             f"{weights_path}: {listing(unfit)}. It does not belong to {CARD_FILE} beside it; fetch "
             f"both again from one place"
         )
+    check_finite(weights_path, tensors)
     weights = {name: value.to(torch.float32) for name, value in tensors.items()}
     heads.load_state_dict(weights, assign=True)
     return heads.eval(), card

@@ -22,7 +22,7 @@ from uniwetok.mllm.model import MLLM
 from uniwetok.mllm.segments import Turn
 from uniwetok.tokenizer import UniWeTok
 from uniwetok.tokenizer import checkpoint as files
-from uniwetok.tokenizer.checkpoint import CheckpointError
+from uniwetok.weights import CheckpointError, write_tensors
 
 
 @dataclass(eq=False)
@@ -91,7 +91,7 @@ class Assistant:
         folder = Path(folder)
         self.model.save_pretrained(folder)
         self.text.save_pretrained(folder)
-        files.write_tensors(folder / files.RELEASED_WEIGHTS_FILE, self.images.state_dict())
+        write_tensors(folder / files.RELEASED_WEIGHTS_FILE, self.images.state_dict())
         write_json(folder / files.RELEASED_CONFIG_FILE, self.images.config.to_dict())
 
     def to(self, device: torch.device | str) -> Self:

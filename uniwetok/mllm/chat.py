@@ -16,6 +16,7 @@ from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.mllm.model import MLLM
 from uniwetok.mllm.segments import IM_END, Turn
 from uniwetok.randomness import stream
+from uniwetok.tokenizer.quantizer import check_finite, finite_rows
 
 _INCOMPLETE = "\ufffd"
 """What a decoder gives for the first bytes of a character."""
@@ -131,6 +132,7 @@ class Replies:
 
     def _choose(self, logits: Tensor) -> list[int]:
         """Choose a token for each row of (rows, vocabulary)."""
+        check_finite(finite_rows(logits), "the language model")
         logits = logits.masked_fill(self._banned.to(logits.device), -torch.inf)
         if not self.sampling.temperature:
             return logits.argmax(-1).tolist()

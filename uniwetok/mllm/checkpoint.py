@@ -16,7 +16,19 @@ from torch import Tensor, nn
 from uniwetok.files import write_json
 from uniwetok.mllm.config import MLLMConfig
 from uniwetok.tokenizer import checkpoint as files
-from uniwetok.tokenizer.checkpoint import CheckpointError
+from uniwetok.weights import (
+    INDEX_FILE,
+    CheckpointError,
+    check_finite,
+    count,
+    faults,
+    first_line,
+    listing,
+    read_shapes,
+    read_tensors,
+    shapes,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +82,7 @@ def read_config(folder: Path) -> MLLMConfig:
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder}: no multimodal model: {HEAD_CONFIG} is missing") from error
     except (OSError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: {files.first_line(error)}") from error
+        raise CheckpointError(f"{path}: {first_line(error)}") from error
 
 
 def describe(folder: Path) -> tuple[MLLMConfig, int]:
@@ -83,17 +95,10 @@ def describe(folder: Path) -> tuple[MLLMConfig, int]:
             configuration is found out by loading them.
     """
     config = read_config(folder)
-    index = folder / "model.safetensors.index.json"
-    names = {"model.safetensors"}
-    try:
-        if not (folder / "model.safetensors").is_file() and index.is_file():
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(
-            f"{folder}: the language model cannot be read ({files.first_line(error)})"
-        ) from error
-    parts = (*names, HEAD_WEIGHTS, PROJECTOR_WEIGHTS)
-    return config, sum(files.count(files.read_shapes(folder / name)) for name in parts)
+    whole = (folder / files.WEIGHTS_FILE).is_file() or not (folder / INDEX_FILE).is_file()
+    language = files.WEIGHTS_FILE if whole else INDEX_FILE
+    parts = (language, HEAD_WEIGHTS, PROJECTOR_WEIGHTS)
+    return config, sum(count(read_shapes(folder / name)) for name in parts)
 
 
 def _of_released(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,8 +144,9 @@ def load_language_model(folder: Path, dtype: torch.dtype, attention: str) -> Pre
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
-            f"{folder}: the language model cannot be read ({files.first_line(error)})"
+            f"{folder}: the language model cannot be read ({first_line(error)})"
         ) from error
+    check_finite(folder, model.state_dict())
     return model
 
 
@@ -163,7 +169,7 @@ def load_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         )
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"{folder}: the text tokenizer cannot be read ({files.first_line(error)})"
+            f"{folder}: the text tokenizer cannot be read ({first_line(error)})"
         ) from error
     return tokenizer
 
@@ -176,12 +182,13 @@ def load_part(module: nn.Module, path: Path, dtype: torch.dtype) -> None:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
-    tensors = files.read_tensors(path)
-    expected = files.shapes(module.state_dict())
-    faults = files.faults(tensors, expected)
-    faults += [f"{name} (not in the model)" for name in tensors if name not in expected]
-    if faults:
-        raise CheckpointError(f"{path}: {files.listing(faults)}")
+    tensors = read_tensors(path)
+    expected = shapes(module.state_dict())
+    unfit = faults(shapes(tensors), expected)
+    unfit += [f"{name} (not in the model)" for name in tensors if name not in expected]
+    if unfit:
+        raise CheckpointError(f"{path}: {listing(unfit)}")
+    check_finite(path, tensors)
     module.load_state_dict({name: each.to(dtype) for name, each in tensors.items()}, assign=True)
 
 
@@ -206,7 +213,7 @@ def save(
         language_model.save_pretrained(staging)
         for path in Path(staging).iterdir():
             path.replace(folder / path.name)
-    files.write_tensors(folder / HEAD_WEIGHTS, head)
-    files.write_tensors(folder / PROJECTOR_WEIGHTS, projector)
+    write_tensors(folder / HEAD_WEIGHTS, head)
+    write_tensors(folder / PROJECTOR_WEIGHTS, projector)
     write_json(folder / HEAD_CONFIG, _to_released(config))
     write_json(folder / CONFIG_FILE, config.to_dict())

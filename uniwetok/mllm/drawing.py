@@ -20,7 +20,7 @@ from uniwetok.mllm.config import MLLMConfig, MLLMError
 from uniwetok.mllm.layout import SequenceBuilder, TokenSequence
 from uniwetok.mllm.model import MLLM
 from uniwetok.randomness import stream
-from uniwetok.tokenizer.quantizer import quantize
+from uniwetok.tokenizer.quantizer import check_finite, finite_rows, quantize
 
 OnStep = Callable[[int, int], None]
 _SIDE = 1024
@@ -185,6 +185,7 @@ def _draw(
     patch, bits = model.config.parallel_tokens, model.config.latent_channels
     offsets = torch.arange(patch, device=model.device)
     drawn: list[Tensor] = []
+    finite = torch.ones(len(texts), dtype=torch.bool, device=model.device)
     for first in range(0, len(places), patch):
         targets = places[first : first + patch]
         condition = model.conditions(hidden[:, -patch:], targets)
@@ -195,6 +196,7 @@ def _draw(
             dim=1,
         ).to(model.device)
         solved = solver.solve(condition, noise, [weight] * len(solver.times))
+        finite &= finite_rows(solved)
         drawn.append(quantize(solved).to(model.dtype))
         if on_step is not None:
             on_step(first + patch, len(places))
@@ -205,6 +207,7 @@ def _draw(
             hidden = model.run(
                 inputs, position + first + offsets, seen.expand(-1, -1, patch, -1), cache
             )
+    check_finite(finite, "the vision head")
     tokens = torch.cat(drawn, dim=1)
     raster = torch.empty_like(tokens)
     raster[:, order.to(tokens.device)] = tokens

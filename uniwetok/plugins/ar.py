@@ -121,6 +121,7 @@ class UniWeTokAR(DecoderPlugin):
         """Identity from both networks' files, their sizes, and how is sampled."""
         from uniwetok.ar import checkpoint as ar_files
         from uniwetok.tokenizer import checkpoint as tokenizer_files
+        from uniwetok.weights import files_of
 
         model, tokenizer = self._config, self._tokenizer_config
         config = {
@@ -134,10 +135,18 @@ class UniWeTokAR(DecoderPlugin):
             self._name,
             label(self._title, {"cfg": self.cfg, "steps": self.steps, **self._options}),
             config,
-            [*ar_files.locate(self.path), *tokenizer_files.locate(self._tokenizer_files)],
+            [
+                *files_of(*ar_files.locate(self.path)),
+                *files_of(*tokenizer_files.locate(self._tokenizer_files)),
+            ],
             self._described[1],
             tokenizer,
         )
+
+    @property
+    def loaded(self) -> str:
+        """Which weights were taken of both networks' files, once they are."""
+        return f"{self._model.report}; {self._network.report}"
 
     @property
     def _options(self) -> dict[str, object]:
@@ -154,7 +163,7 @@ class UniWeTokAR(DecoderPlugin):
         from uniwetok.ar import PRESETS, checkpoint
 
         with user_errors(f"model {self._name!r}"):
-            config, parameters = checkpoint.describe(self.path, ema=self.ema)
+            config, parameters = checkpoint.describe(self.path)
         if self._preset is not None:
             differences = config.differences(PRESETS[self._preset])
             if differences:

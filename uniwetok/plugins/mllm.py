@@ -57,12 +57,13 @@ class _Multimodal(DecoderPlugin):
         from uniwetok.mllm import checkpoint
         from uniwetok.mllm.assistant import image_tokenizer_path
         from uniwetok.tokenizer import checkpoint as tokenizer_files
+        from uniwetok.weights import files_of
 
         with user_errors(self._name):
             config, parameters = checkpoint.describe(self.folder)
             path = image_tokenizer_path(self.folder, self.tokenizer)
             sizes, _ = tokenizer_files.describe(path)
-            files = [*checkpoint.parts(self.folder), *tokenizer_files.locate(path)]
+            files = checkpoint.parts(self.folder) + files_of(*tokenizer_files.locate(path))
         folder = self.folder.resolve()
         # Training writes every run's weights into a folder of this name.
         name = folder.parent.name if folder.name == "model" else folder.name

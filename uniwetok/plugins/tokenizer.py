@@ -95,9 +95,10 @@ class UniWeTokPlugin(TokenizerPlugin):
     def card(self) -> ModelCard:
         """Identity from the files' bytes and the sizes they were read with."""
         from uniwetok.tokenizer import checkpoint
+        from uniwetok.weights import files_of
 
         config, parameters = self._described
-        files = [*checkpoint.locate(self.path), *self._head_files]
+        files = [*files_of(*checkpoint.locate(self.path)), *self._head_files]
         return model_card(
             self._name,
             label(self._title, {"dtype": self.dtype, "ema": self.ema}),
@@ -106,6 +107,11 @@ class UniWeTokPlugin(TokenizerPlugin):
             parameters,
             config,
         )
+
+    @property
+    def loaded(self) -> str:
+        """Which of the file's weights were taken, once they are."""
+        return str(self._network.report)
 
     @property
     def _title(self) -> str:
@@ -212,7 +218,7 @@ def model_card(
     name: str,
     label: str,
     config: dict[str, object],
-    files: Iterable[Path | None],
+    files: Iterable[Path],
     parameters: int,
     codes: UniWeTokConfig | None,
 ) -> ModelCard:
@@ -222,7 +228,7 @@ def model_card(
         name: of the plug-in.
         label: what tables call the model.
         config: sizes and options.
-        files: those that decide what is computed; None is passed over.
+        files: those that decide what is computed.
         parameters: how many.
         codes: sizes of the tokenizer whose codes the model gives, if it gives any.
     """
@@ -231,7 +237,7 @@ def model_card(
         name=name,
         label=label,
         config=config,
-        weights_sha256=digest_of([cache.of_file(path) for path in files if path is not None]),
+        weights_sha256=digest_of([cache.of_file(path) for path in files]),
         parameters=parameters,
         codebook=codes and Codebook(groups=codes.groups, bits_per_group=codes.bits_per_group),
     )
@@ -247,7 +253,7 @@ def title(name: str, path: Path) -> str:
 def user_errors(what: str) -> Iterator[None]:
     """Turn weights that cannot be read, or what they cannot do, into one line that begins so."""
     from uniwetok.mllm import MLLMError
-    from uniwetok.tokenizer import CheckpointError
+    from uniwetok.weights import CheckpointError
 
     try:
         yield

@@ -15,11 +15,20 @@ from torch import Tensor, nn
 
 from uniwetok.files import write_json
 from uniwetok.tokenizer import checkpoint, inputs, quantizer
-from uniwetok.tokenizer.checkpoint import CheckpointError, LoadReport
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.tokenizer.decoder import Decoder
 from uniwetok.tokenizer.encoder import Encoder
 from uniwetok.tokenizer.inputs import Generators
+from uniwetok.weights import (
+    SHARDS,
+    CheckpointError,
+    LoadReport,
+    Weights,
+    first_line,
+    listing,
+    shapes,
+    write_tensors,
+)
 
 
 class UniWeTok(nn.Module):
@@ -86,9 +95,11 @@ class UniWeTok(nn.Module):
 
         Raises:
             TypeError: as for ``latents``.
-            ValueError: as for ``latents``.
+            ValueError: as for ``latents``, or an image's latents are not finite.
         """
-        return quantizer.quantize(self.latents(x))
+        latents = self.latents(x)
+        quantizer.check_finite(quantizer.finite_rows(latents), "the encoder")
+        return quantizer.quantize(latents)
 
     @torch.no_grad()
     def embed(self, x: Tensor) -> Tensor:
@@ -236,34 +247,30 @@ class UniWeTok(nn.Module):
             CheckpointError: the file is absent, damaged, unsafe, or does not fit.
         """
         weights_path, config_path = checkpoint.locate(path)
-        tensors = checkpoint.read_tensors(weights_path)
-        inferred = checkpoint.infer_config(checkpoint.shapes(tensors))
+        weights = Weights(weights_path)
+        inferred = checkpoint.infer_config(weights.shapes)
         sizes, source = checkpoint.find_config(
             weights_path, config_path, checkpoint.read_config, inferred, config
         )
         with torch.device("meta"):
             model = cls(sizes)
-        expected = checkpoint.shapes(model.state_dict())
-        weights, from_ema, ignored = checkpoint.select(tensors, expected, ema=ema)
-        faults = checkpoint.faults(weights, expected)
-        if faults:
-            hint = cls._fitting_config(tensors, sizes)
-            raise CheckpointError(f"{weights_path}: {checkpoint.listing(faults)}. {hint}")
-        model.load_state_dict(
-            {name: value.to(torch.float32) for name, value in weights.items()}, assign=True
-        )
-        model.report = LoadReport(weights_path, source, len(weights), from_ema, ignored)
+        unfit = weights.faults(shapes(model.state_dict()), ema=ema)
+        if unfit:
+            hint = cls._fitting_config(weights, inferred, sizes, ema=ema)
+            raise CheckpointError(f"{weights_path}: {listing(unfit)}. {hint}")
+        model.report = weights.give(model, source, ema=ema)
         return model.eval()
 
     @classmethod
-    def _fitting_config(cls, tensors: dict[str, Tensor], config: UniWeTokConfig) -> str:
+    def _fitting_config(
+        cls, weights: Weights, inferred: UniWeTokConfig | None, config: UniWeTokConfig, *, ema: bool
+    ) -> str:
         """Say with which configuration, if any, the weights would fit."""
-        inferred = checkpoint.infer_config(checkpoint.shapes(tensors))
         if inferred is None or inferred.differences(config) == {}:
             return "The file is incomplete, or not a UniWeTok's"
         with torch.device("meta"):
-            expected = checkpoint.shapes(cls(inferred).state_dict())
-        if checkpoint.faults(tensors, expected):
+            expected = shapes(cls(inferred).state_dict())
+        if weights.faults(expected, ema=ema):
             return "No other configuration fits either: the file is incomplete or not a UniWeTok's"
         changes = ", ".join(f"{k}={v}" for k, v in inferred.differences(config).items())
         return f"It fits a configuration with {changes} (heads, groups and siglu are assumed)"
@@ -285,20 +292,20 @@ class UniWeTok(nn.Module):
         """
         if Path(name_or_path).exists():
             return cls.from_checkpoint(name_or_path)
-        wanted = [name for layout in checkpoint.FOLDER_LAYOUTS for name in layout]
+        wanted = sorted({name for files in checkpoint.FOLDER_LAYOUTS for name in files} | {SHARDS})
         try:
             folder = snapshot_download(str(name_or_path), revision=revision, allow_patterns=wanted)
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             raise CheckpointError(
                 f"{name_or_path}: neither a local folder nor a repository that can be fetched "
-                f"({checkpoint.first_line(error)})"
+                f"({first_line(error)})"
             ) from error
         return cls.from_checkpoint(folder)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json``, as ``from_pretrained`` reads them."""
         folder = Path(folder)
-        checkpoint.write_tensors(folder / checkpoint.WEIGHTS_FILE, self.state_dict())
+        write_tensors(folder / checkpoint.WEIGHTS_FILE, self.state_dict())
         write_json(folder / checkpoint.CONFIG_FILE, self.config.to_dict())
 
 

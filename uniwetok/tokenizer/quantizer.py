@@ -27,6 +27,26 @@ def quantize(latents: Tensor) -> Tensor:
     return torch.where(latents > 0, one, -one)
 
 
+def finite_rows(values: Tensor) -> Tensor:
+    """Tell which samples of (batch, ...) are finite throughout, (batch,) bool on their device."""
+    return values.isfinite().flatten(1).all(dim=1)
+
+
+def check_finite(finite: Tensor, what: str) -> None:
+    """Raise `ValueError` naming the samples that are not finite: their signs would pass for codes.
+
+    Args:
+        finite: (batch,) bool of ``finite_rows``.
+        what: what gave the values, for the message.
+    """
+    if not bool(finite.all()):
+        rows = ", ".join(map(str, (~finite).nonzero().flatten().tolist()))
+        raise ValueError(
+            f"{what} gave values that are not finite for sample {rows} of {len(finite)}: too wild "
+            "an input, or a precision too low (try float32)"
+        )
+
+
 def quantize_straight_through(latents: Tensor) -> Tensor:
     """Binarize latents as ``quantize`` does, passing gradients on to them unchanged.
 

@@ -71,6 +71,18 @@ def test_bad_files_are_named(tmp_path):
     np.savez(tmp_path / "nan.npz", mu=np.full(2, np.nan), sigma=np.eye(2))
     with pytest.raises(ValueError, match="not finite"):
         load_statistics(tmp_path / "nan.npz")
+    np.savez(tmp_path / "lopsided.npz", mu=np.zeros(2), sigma=np.array([[1, 0.5], [0, 1]]))
+    with pytest.raises(ValueError, match=r"lopsided\.npz: the covariance of pool3 is not sym"):
+        load_statistics(tmp_path / "lopsided.npz")
+    np.savez(tmp_path / "negative.npz", mu=np.zeros(2), sigma=np.array([[1, 2], [2, 1]]))
+    with pytest.raises(ValueError, match="has negative eigenvalues"):
+        load_statistics(tmp_path / "negative.npz")
+
+
+def test_a_covariance_without_full_rank_is_one(tmp_path) -> None:
+    rows = np.random.default_rng(0).normal(size=(20, 64)).astype(np.float32)
+    np.savez(tmp_path / "few.npz", mu=rows.mean(axis=0), sigma=np.cov(rows, rowvar=False))
+    assert load_statistics(tmp_path / "few.npz")["pool3"].covariance.shape == (64, 64)
 
 
 def test_bad_rows_are_named(features):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -52,6 +54,15 @@ def test_a_sample_does_not_depend_on_its_batch(model, guidance):
     ]
     assert torch.cat(alone).equal(together)
     assert draw(model, (9, 1, 5), (3, 1, 2), **guidance).equal(together[[2, 0, 1]])
+
+
+def test_what_is_drawn_must_be_finite(serial):
+    broken = copy.deepcopy(serial)
+    with torch.no_grad():
+        broken.cls_embedding.weight[5] = torch.nan
+    with pytest.raises(ValueError, match="diffusion head gave values that are not finite"):
+        draw(broken)
+    assert draw(broken, (1, 9), (1, 3)).isfinite().all()
 
 
 def test_streams_and_labels_decide(serial):

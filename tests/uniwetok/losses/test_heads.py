@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import uniwetok.tokenizer.checkpoint as checkpoint_module
+import uniwetok.weights as checkpoint_module
 from uniwetok.losses import DistillationConfig
 from uniwetok.losses.distillation import PrePostDistillation
 from uniwetok.losses.heads import HeadsCard, load_heads, save_heads

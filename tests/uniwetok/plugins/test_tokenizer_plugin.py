@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -106,6 +107,7 @@ class Malicious:
         ("code.ckpt", ["code.ckpt", "safetensors"]),
         ("missing.ckpt", ["missing.ckpt", "decoder.conv_out.bias"]),
         ("noise.ckpt", ["noise.ckpt"]),
+        ("nan.ckpt", ["nan.ckpt", "encoder.conv_in.weight holds 1 of"]),
     ],
 )
 def test_bad_checkpoints_are_one_line(
@@ -124,6 +126,10 @@ def test_bad_checkpoints_are_one_line(
         weights = UniWeTok(TINY).state_dict()
         weights.pop("decoder.conv_out.bias")
         torch.save({"state_dict": weights}, path)
+    elif name == "nan.ckpt":
+        weights = UniWeTok(TINY).state_dict()
+        weights["encoder.conv_in.weight"][0, 0, 0, 0] = torch.nan
+        torch.save(weights, path)
     else:
         path.write_bytes(b"not a checkpoint")
     result = uwt_eval(
@@ -135,3 +141,22 @@ def test_bad_checkpoints_are_one_line(
     for text in texts:
         assert text in result.err
     assert not (tmp_path / "executed").exists()
+
+
+def test_the_record_says_which_weights_were_taken(
+    uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
+) -> None:
+    weights = UniWeTok(TINY).state_dict()
+    torch.save(
+        {"model": weights, "ema": weights, "teacher.weight": torch.ones(2)}, tmp_path / "a.pt"
+    )
+    result = uwt_eval(
+        "run", "imagenet-recon", "--data", photo_folder, "-m", f"uniwetok:{tmp_path / 'a.pt'}",
+        "--limit", 1, "--metrics", "psnr", "--out", tmp_path / "runs", "--json",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    (record,) = json.loads(result.out)
+    assert record["provenance"]["weights"] == (
+        f"a.pt: {len(weights)} of {len(weights)} tensors are moving averages; not the model's and "
+        "ignored: teacher.weight"
+    )

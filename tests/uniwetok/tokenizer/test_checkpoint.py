@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import uniwetok.tokenizer.model as model_module
-from uniwetok.tokenizer import CheckpointError, UniWeTok, UniWeTokConfig
+from uniwetok.tokenizer import UniWeTok, UniWeTokConfig, checkpoint
+from uniwetok.weights import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +110,111 @@ def test_siglu_is_told_by_the_configuration_alone(model, config, images, tmp_pat
     assert UniWeTok.from_checkpoint(tmp_path).config.siglu
 
 
+WRAPPED = {
+    "DDP": lambda raw, averaged: {f"module.{name}": value for name, value in averaged.items()},
+    "torch.compile": lambda raw, averaged: {f"_orig_mod.{n}": v for n, v in averaged.items()},
+    "both": lambda raw, averaged: {f"module._orig_mod.{n}": v for n, v in averaged.items()},
+    "Lightning's attribute": lambda raw, averaged: {
+        "state_dict": {f"model.{name}": value for name, value in averaged.items()}
+    },
+    "two dictionaries": lambda raw, averaged: {"model": raw, "ema": averaged, "step": 3},
+    "in a dictionary, of DDP": lambda raw, averaged: {
+        "model": {f"module.{name}": value for name, value in raw.items()},
+        "ema": {f"module.{name}": value for name, value in averaged.items()},
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}},
+    },
+    "prefixed averages": lambda raw, averaged: {
+        **raw,
+        **{f"ema.{name}": value for name, value in averaged.items()},
+    },
+    "averages alone": lambda raw, averaged: {"ema": averaged},
+    "AveragedModel": lambda raw, averaged: {
+        "n_averaged": torch.tensor(3),
+        **{f"module.{name}": value for name, value in averaged.items()},
+    },
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED.values(), ids=WRAPPED)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_wrapped_models_load_and_averages_are_taken(model, config, tmp_path, wrapped, suffix):
+    averaged = model.state_dict()
+    content = wrapped({name: value + 1 for name, value in averaged.items()}, averaged)
+    path = tmp_path / f"checkpoint{suffix}"
+    if suffix == ".pt":
+        torch.save(content, path)
+    elif any(isinstance(value, dict) for value in content.values()):
+        pytest.skip("safetensors hold no dictionaries")
+    else:
+        save_file(content, path)
+    loaded = UniWeTok.from_checkpoint(path)
+    assert loaded.config == config
+    assert same_weights(loaded, model)
+    has_both = len(content) > 1 and "n_averaged" not in content and "ema" in str(content.keys())
+    if has_both:
+        assert loaded.report.from_ema == len(averaged)
+        raw = UniWeTok.from_checkpoint(path, ema=False)
+        assert raw.report.from_ema == 0
+        assert torch.equal(raw.decoder.conv_out.bias, model.decoder.conv_out.bias + 1)
+
+
+def test_one_weight_twice_is_refused(model, tmp_path):
+    path = tmp_path / "twice.pt"
+    torch.save({"model": model.state_dict(), "module": model.state_dict()}, path)
+    with pytest.raises(CheckpointError, match=r"model\.encoder\S+ and module\.encoder\S+ are both"):
+        UniWeTok.from_checkpoint(path)
+
+
+def shard(model, folder: Path) -> Path:
+    folder.mkdir()
+    state, index = model.state_dict(), {}
+    for number, part in enumerate(("encoder", "decoder"), 1):
+        name = f"model-{number:05d}-of-00002.safetensors"
+        save_file({n: value for n, value in state.items() if n.startswith(part)}, folder / name)
+        index |= {n: name for n in state if n.startswith(part)}
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps({"metadata": {"total_size": 0}, "weight_map": index}))
+    (folder / "config.json").write_text(json.dumps(model.config.to_dict()))
+    return path
+
+
+def test_shards_are_read_through_their_index(model, tmp_path):
+    index = shard(model, tmp_path / "sharded")
+    for place in (index, index.parent):
+        loaded = UniWeTok.from_checkpoint(place)
+        assert same_weights(loaded, model)
+        assert loaded.report.config_source == "file"
+    assert checkpoint.describe(index.parent)[1] == sum(p.numel() for p in model.parameters())
+    next(index.parent.glob("*-of-*")).unlink()
+    with pytest.raises(CheckpointError, match="1 of its 2 files are missing: model-0000"):
+        UniWeTok.from_checkpoint(index)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{", '{"weight_map": {}}', '{"weight_map": {"a": "../b.safetensors"}}']
+)
+def test_an_index_that_is_none_is_refused(tmp_path, content):
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(content)
+    with pytest.raises(CheckpointError, match="not an index"):
+        UniWeTok.from_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_is_named(model, tmp_path, value):
+    state = {name: each.clone() for name, each in model.state_dict().items()}
+    state["encoder.conv_in.weight"][0, 0, 0, 0] = value
+    torch.save(state, tmp_path / "broken.pt")
+    with pytest.raises(CheckpointError, match=r"encoder\.conv_in\.weight holds 1 of \d+ values"):
+        UniWeTok.from_checkpoint(tmp_path / "broken.pt")
+
+
+def test_latents_that_are_not_finite_are_no_codes(model, images):
+    images = torch.cat([images, images.new_full((1, *images.shape[1:]), torch.nan)])
+    with pytest.raises(ValueError, match="encoder gave values that are not finite for sample"):
+        model.encode(images)
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_plain_state_dict(model, config, tmp_path, legacy):
     path = tmp_path / "weights.pt"
@@ -168,6 +274,8 @@ def test_repository_is_fetched_at_its_revision(model, folder, monkeypatch):
         "config.json",
         "ae.safetensors",
         "ae_config.json",
+        "model.safetensors.index.json",
+        "model-*-of-*.safetensors",
     }
 
 
@@ -258,7 +366,7 @@ def test_incomplete_file_fits_no_configuration(model, tmp_path):
 def test_foreign_weights_need_a_configuration(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"layer.weight": torch.zeros(2)}, path)
-    with pytest.raises(CheckpointError, match="no UniWeTok sizes can be inferred"):
+    with pytest.raises(CheckpointError, match="no UniWeTok's sizes can be told"):
         UniWeTok.from_checkpoint(path)
 
 
@@ -289,7 +397,7 @@ def test_checkpoint_without_tensors(tmp_path, content):
 def test_absent_paths(tmp_path):
     with pytest.raises(CheckpointError, match=r"absent.ckpt: no such file or folder"):
         UniWeTok.from_checkpoint(tmp_path / "absent.ckpt")
-    with pytest.raises(CheckpointError, match=r"neither model.safetensors nor ae.safetensors"):
+    with pytest.raises(CheckpointError, match=r"holds no model.safetensors or ae.safetensors"):
         UniWeTok.from_checkpoint(tmp_path)
 
 

@@ -11,7 +11,6 @@ from uniwetok.ar.checkpoint import TOKENIZER_FILE
 from uniwetok.ar.model import BitDance
 from uniwetok.files import write_json
 from uniwetok.randomness import stream, stream_seed
-from uniwetok.tokenizer import CheckpointError
 from uniwetok.tokenizer.quantizer import unpack_bytes
 from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import UNDECAYED, ARTraining
@@ -19,6 +18,7 @@ from uniwetok.train.codes.stream import CodeBatch
 from uniwetok.train.engine.optimizers import build_adamw
 from uniwetok.train.engine.settings import check_parts
 from uniwetok.train.engine.trainer import Trainer, make_accelerator
+from uniwetok.weights import CheckpointError
 
 
 class ARTrainer(Trainer[ARTraining, CodeBatch]):

@@ -16,9 +16,10 @@ from uniwetok.mllm.assistant import Assistant, image_tokenizer_path
 from uniwetok.mllm.config import MLLMConfig, MLLMError
 from uniwetok.mllm.model import MLLM
 from uniwetok.randomness import stream_seed
-from uniwetok.tokenizer import CheckpointError, UniWeTok
+from uniwetok.tokenizer import UniWeTok
 from uniwetok.train import TrainingError
 from uniwetok.train.mllm.config import MLLMTraining
+from uniwetok.weights import CheckpointError
 
 _SIZES = (
     "width",

@@ -1,0 +1,353 @@
+"""Named tensors in released, own and other people's files; nothing in a file is executed."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import math
+import pickle
+import pickletools
+import re
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from uniwetok.files import replaced
+
+INDEX_FILE = "model.safetensors.index.json"
+"""Beside shards: which tensor lies in which, as transformers and diffusers write it."""
+SHARDS = "model-*-of-*.safetensors"
+"""What they call the shards."""
+AVERAGED = {"ema", "model_ema", "ema_model", "params_ema", "ema_state_dict", "state_dict_ema"}
+"""Entries and prefixes under which trainers keep exponential moving averages."""
+WRAPPERS = AVERAGED | {"module", "_orig_mod", "model", "state_dict", "model_state_dict", "params"}
+"""Those and the ones that change no weight: DDP's, torch.compile's, Lightning's …"""
+_LISTED = 8
+
+Shapes = Mapping[str, tuple[int, ...]]
+ConfigSource = Literal["given", "file", "inferred"]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read or does not fit; the one-line message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was taken from a checkpoint."""
+
+    path: Path
+    """File the weights were read from."""
+    config_source: ConfigSource
+    """Where the configuration came from: the caller, a file beside the weights, or the names and
+    shapes of the weights, which cannot tell ``heads``, ``groups`` and ``siglu``."""
+    tensors: int
+    """Tensors loaded: every one the model has."""
+    from_ema: int
+    """Those of them that are exponential moving averages; the others are the raw weights."""
+    ignored: tuple[str, ...]
+    """Names in the file that the model does not have, such as losses and distillation heads."""
+
+    def __str__(self) -> str:
+        taken = f"{self.path.name}: {self.from_ema} of {self.tensors} tensors are moving averages"
+        if not self.ignored:
+            return taken
+        return f"{taken}; not the model's and ignored: {_listed(self.ignored)}"
+
+
+class Weights:
+    """The tensors of one checkpoint by the model's own names, whatever wrapped the model.
+
+    Args:
+        path: a ``.safetensors`` file, an index of several, or a torch checkpoint.
+        plain: types of plain values that a torch checkpoint may hold beside tensors.
+
+    Attributes:
+        path: the file.
+        shapes: of every weight, raw or averaged.
+
+    Raises:
+        CheckpointError: as ``read_tensors``, or one weight is there twice.
+    """
+
+    def __init__(self, path: Path, plain: Sequence[type] = ()) -> None:
+        self.path = path
+        self._tensors = read_tensors(path, plain)
+        self._raw, self._averages = unwrap(self._tensors, path)
+        self.shapes: Shapes = unwrapped(shapes(self._tensors), path)
+
+    def faults(self, expected: Shapes, *, ema: bool) -> list[str]:
+        """Describe every name of the model that is missing or has another shape."""
+        return faults(shapes(self._chosen(expected, ema=ema)[0]), expected)
+
+    def give(self, model: nn.Module, source: ConfigSource, *, ema: bool) -> LoadReport:
+        """Make the tensors, in float32, the parameters of a model that they fit.
+
+        Args:
+            model: built on the meta device.
+            source: where the model's configuration came from.
+            ema: take the moving average of each weight that has one, else the raw weight. Parts
+                that were frozen in training have none.
+
+        Raises:
+            CheckpointError: a weight is not finite.
+        """
+        chosen, averages, ignored = self._chosen(model.state_dict(), ema=ema)
+        check_finite(self.path, chosen)
+        model.load_state_dict(
+            {name: value.to(torch.float32) for name, value in chosen.items()}, assign=True
+        )
+        return LoadReport(self.path, source, len(chosen), averages, ignored)
+
+    def _chosen(
+        self, names: Iterable[str], *, ema: bool
+    ) -> tuple[dict[str, Tensor], int, tuple[str, ...]]:
+        """Give the weights by the model's names, how many are averages, and the unused names."""
+        names = list(names)
+        raw = {name: self._raw[name] for name in names if name in self._raw}
+        averages: dict[str, str] = {}
+        for name in names if ema else ():
+            # Lightning's averages, the released ones too, are named without the dots.
+            for spelt in (name, name.replace(".", "")):
+                if spelt in self._averages:
+                    averages[name] = self._averages[spelt]
+        chosen = raw | averages
+        known = {*raw.values(), *averages.values()}
+        ignored = tuple(name for name in self._tensors if name not in known)
+        tensors = {name: self._tensors[place] for name, place in chosen.items()}
+        return tensors, len(averages), ignored
+
+
+def unwrap(names: Iterable[str], path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Give the names in a file by the model's own names: of raw weights, and of averages.
+
+    Raises:
+        CheckpointError: two names are of one weight.
+    """
+    raw: dict[str, str] = {}
+    averages: dict[str, str] = {}
+    for name in names:
+        own, kept = name, raw
+        while (wrapper := own.partition(".")[0]) in WRAPPERS and "." in own:
+            own = own.partition(".")[2]
+            kept = averages if wrapper in AVERAGED else kept
+        if own in kept:
+            raise CheckpointError(
+                f"{path}: {kept[own]} and {name} are both called {own}: which of them is the "
+                "model's cannot be told; save one of them alone"
+            )
+        kept[own] = name
+    return raw, averages
+
+
+def unwrapped(found: Shapes, path: Path) -> Shapes:
+    """Shapes by the model's own names; of averages where there is nothing else."""
+    raw, averages = unwrap(found, path)
+    return {own: found[name] for own, name in (averages | raw).items()}
+
+
+def read_shapes(path: Path, plain: Sequence[type] = ()) -> Shapes:
+    """Read the shape of every tensor that ``read_tensors`` gives, from a file's header alone.
+
+    Raises:
+        CheckpointError: as ``read_tensors``.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for shard in shards(path):
+        if shard.suffix != ".safetensors":
+            return shapes(read_tensors(shard, plain))  # Mapped into memory: no weights are read.
+        with _readable(shard), safe_open(shard, framework="pt") as file:
+            names = file.keys()
+            found |= {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    return found
+
+
+def shards(path: Path) -> list[Path]:
+    """List the files of a checkpoint: those that an index names, or the file itself.
+
+    Raises:
+        CheckpointError: the index is damaged, or a shard is missing.
+    """
+    if not path.name.endswith(".index.json"):
+        return [path]
+    try:
+        names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+        if not names or any(Path(name).name != name for name in names):
+            raise ValueError("no list of files beside it")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: not an index of safetensors files: {first_line(error)}"
+        ) from error
+    if missing := [name for name in names if not path.with_name(name).is_file()]:
+        raise CheckpointError(
+            f"{path}: {len(missing)} of its {len(names)} files are missing: {_listed(missing)}"
+        )
+    return [path.with_name(name) for name in names]
+
+
+def files_of(weights: Path, config: Path | None) -> list[Path]:
+    """List the files that a located checkpoint is known by: its weights', and the configuration."""
+    return shards(weights) if config is None else [*shards(weights), config]
+
+
+def read_tensors(path: Path, plain: Sequence[type] = ()) -> dict[str, Tensor]:
+    """Read every named tensor of safetensors files or of a torch checkpoint, on the CPU.
+
+    A torch checkpoint may be the state dict itself, or hold several under names such as
+    ``state_dict`` (Lightning), ``model`` and ``ema``: their tensors are called ``ema.a.b``.
+
+    Args:
+        path: the file, or an index of several.
+        plain: types of plain values that may stand beside tensors.
+
+    Raises:
+        CheckpointError: a file is missing, corrupt or truncated, would run code, or holds no
+            tensors.
+    """
+    found: dict[str, Tensor] = {}
+    for shard in shards(path):
+        if shard.suffix == ".safetensors":
+            with _readable(shard):
+                found |= load_file(shard)
+        else:
+            found |= _named(read_torch(shard, plain))
+    if not found:
+        entries = "', '".join(sorted(WRAPPERS - {"_orig_mod"}))
+        raise CheckpointError(f"{path}: holds no named tensors, at the top or under '{entries}'")
+    return found
+
+
+def _named(content: object, prefix: str = "") -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, value in content.items() if isinstance(content, Mapping) else ():
+        if isinstance(value, Tensor):
+            found[f"{prefix}{name}"] = value
+        elif name in WRAPPERS:
+            # Lightning's own entry is no part of a weight's name.
+            found |= _named(value, prefix if name == "state_dict" else f"{prefix}{name}.")
+    return found
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a ``.safetensors`` file, whole or not at all."""
+    contiguous = {name: value.contiguous() for name, value in tensors.items()}
+    # Renamed into place, since the tensors may be mapped from the very file to be replaced.
+    with replaced(path) as partial:
+        save_file(contiguous, partial, metadata={"format": "pt"})
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn the failures of reading safetensors into a `CheckpointError`."""
+    try:
+        yield
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not a safetensors file, or damaged; fetch it again ({first_line(error)})"
+        ) from error
+
+
+def read_torch(path: Path, plain: Sequence[type] = ()) -> object:
+    """Read what a torch file holds: weights and values of plain types, nothing that runs.
+
+    Raises:
+        CheckpointError: it holds anything else, or is damaged.
+    """
+    # Only zip archives, torch's format since 1.6, can be mapped into memory.
+    is_zip = zipfile.is_zipfile(path)
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list[Any](plain)):
+            # The one line that a refused file ends in says it all.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except Exception as error:
+        # A damaged pickle can raise nearly any exception from inside the unpickler.
+        if isinstance(error, pickle.UnpicklingError) and _is_pickle(path, is_zip):
+            named = re.search(r"GLOBAL (\S+)", str(error))
+            raise CheckpointError(
+                f"{path}: refused, because it holds {named[1] if named else 'objects'} and not "
+                f"weights alone, and loading it could run code; ask who made it for a .safetensors "
+                f"file of its weights"
+            ) from error
+        raise CheckpointError(
+            f"{path}: not a torch checkpoint, or damaged; fetch it again ({first_line(error)})"
+        ) from error
+
+
+def _is_pickle(path: Path, is_zip: bool) -> bool:
+    """Tell a sound pickle, which is read here but not executed, from other bytes."""
+    try:
+        if is_zip:
+            with zipfile.ZipFile(path) as archive:
+                name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+                collections.deque(pickletools.genops(archive.read(name)), maxlen=0)
+        else:
+            with path.open("rb") as file:
+                collections.deque(pickletools.genops(file), maxlen=0)
+    except Exception:
+        return False
+    return True
+
+
+def check_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Raise `CheckpointError` that names the first weight that holds a NaN or an infinity."""
+    for name, value in weights.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            broken = int(value.numel() - torch.isfinite(value).sum())
+            raise CheckpointError(
+                f"{path}: {name} holds {broken} of {value.numel()} values that are not finite: the "
+                "training diverged or the file is damaged; take an earlier checkpoint"
+            )
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> Shapes:
+    """Give the shape of every named tensor."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def faults(found: Shapes, expected: Shapes) -> list[str]:
+    """Describe every name of the model that is missing or has another shape."""
+    missing = [f"{name} (missing)" for name in expected if name not in found]
+    return missing + [
+        f"{name} (file {found[name]}, model {shape})"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+
+
+def listing(faults: list[str]) -> str:
+    """Count the faults and list up to eight of them."""
+    return f"{len(faults)} tensors do not fit: {_listed(faults)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{', '.join(names[:_LISTED])}{more}"
+
+
+def count(found: Shapes, prefixes: tuple[str, ...] = ("",)) -> int:
+    """Count the numbers in the tensors whose names begin with any of the prefixes."""
+    return sum(math.prod(shape) for name, shape in found.items() if name.startswith(prefixes))
+
+
+def numbered(names: Shapes, pattern: str) -> int:
+    """Count the consecutive indices, from 0, under which the pattern names a weight."""
+    count = 0
+    while pattern.format(count) in names:
+        count += 1
+    return count
+
+
+def first_line(error: Exception) -> str:
+    """Give the kind and the first line of an error, for use inside one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
