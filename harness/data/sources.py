@@ -188,6 +188,8 @@ class HuggingFaceSource:
                 f"{root}: expected one image column, found {columns or 'none'} among "
                 f"{list(table.features)}"
             )
+        self.others = table.remove_columns(columns)
+        """The columns beside the images, such as their labels."""
         self._column = columns[0]
         self._table = table.select_columns(columns).cast_column(
             columns[0], datasets.Image(decode=False)
@@ -217,6 +219,15 @@ class HuggingFaceSource:
     def ids(self) -> Sequence[str]:
         """Row numbers, zero-padded so that they sort in row order."""
         return [f"{row:08d}" for row in range(len(self._table))]
+
+    def files(self) -> Sequence[str]:
+        """Names of the files that the rows were made of, in order; '' where that is not known."""
+        import pyarrow.compute as pc
+
+        if self._table._indices is not None:  # The stored rows are in another order.
+            return [""] * len(self._table)
+        names = pc.struct_field(self._table.data.column(self._column), "path").to_pylist()
+        return [name or "" for name in names]
 
     def read(self, image_id: str) -> bytes:
         """The row's encoded bytes."""

@@ -54,6 +54,11 @@ def class_folders(classifier: Classifier) -> tuple[str, ...]:
     """
     if isinstance(classifier, FileClassifier):
         return tuple(str(name) for name in _FileVectors(classifier).arrays()["folders"])
+    return imagenet_folders()
+
+
+def imagenet_folders() -> tuple[str, ...]:
+    """ImageNet's 1,000 WordNet ids in sorted order."""
     import timm.data
 
     listing = Path(timm.data.__file__).parent / "_info" / "imagenet_synsets.txt"

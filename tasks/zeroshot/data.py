@@ -21,8 +21,9 @@ from harness.interfaces import (
     Picture,
 )
 from harness.interfaces.errors import UserError
-from harness.interfaces.types import Sample
+from harness.interfaces.types import Sample, digest_of
 from tasks.zeroshot.classifier import class_folders
+from tasks.zeroshot.labels import labels_of
 from tasks.zeroshot.protocol import ZeroShotSettings
 from tasks.zeroshot.scores import LabelledEmbeddings
 
@@ -41,45 +42,44 @@ class LabelledImage:
 
 
 class ZeroShotData:
-    """Images in one folder a class, under one protocol.
+    """Labelled images under one protocol.
 
     Args:
-        source: The images; the innermost folder of an id names the class.
+        source: The images.
         settings: The protocol's.
-        label: Name of the data for people.
+        place: Where the user said that they lie.
         layout: How the data is expected to lie, for errors.
 
     Raises:
-        UserError: An image lies in no folder, or in one that is none of the protocol's classes.
+        UserError: An image has no label among the protocol's classes, or their order is wrong.
     """
 
-    notice = ""
-
     def __init__(
-        self, source: ImageSource, settings: ZeroShotSettings, label: str, layout: str
+        self, source: ImageSource, settings: ZeroShotSettings, place: Path, layout: str
     ) -> None:
-        self.label = label
+        self.label = place.name or str(place)
         self._source = source
         self._settings = settings
-        self._labels = {name: i for i, name in enumerate(class_folders(settings.classifier))}
-        for image_id in source.ids():
-            folder = _folder(image_id)
-            if folder not in self._labels:
-                where = f"folder {folder!r}, which is no class" if folder else "no class's folder"
-                raise UserError(
-                    f"data {label!r}: image {image_id!r} lies in {where} of the protocol's "
-                    f"{len(self._labels)}: expected {layout}"
-                )
+        classes = class_folders(settings.classifier)
+        self._labels, self.notice = labels_of(source, place, classes, layout)
+        self._classes = classes
 
     def samples(self, limit: int | None, on_progress: OnProgress | None = None) -> list[Sample]:
         """All images in the order of their names, or a fixed choice of `limit` of them."""
-        return list_samples(self._source, limit, on_progress)
+        return [self._labelled(sample) for sample in list_samples(self._source, limit, on_progress)]
+
+    def _labelled(self, sample: Sample) -> Sample:
+        """The sample with its class in the digest, where the id does not hold it."""
+        name = self._classes[self._labels[sample.id]]
+        if PurePosixPath(sample.id).parent.name == name:
+            return sample
+        return sample.model_copy(update={"sha256": digest_of([sample.sha256, name])})
 
     def load(self, sample: Sample) -> LabelledImage:
         """Decode and crop one image."""
         image = decode_image(self._source.read(sample.id), self._settings.decode)
         pixels = self._settings.geometry.apply(image)
-        return LabelledImage(pixels, self._labels[_folder(sample.id)])
+        return LabelledImage(pixels, self._labels[sample.id])
 
     def batch_key(self, item: LabelledImage) -> Hashable:
         """Images of one size share a batch."""
@@ -139,7 +139,3 @@ class ZeroShotData:
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Never called, since nothing is a picture."""
-
-
-def _folder(image_id: str) -> str:
-    return PurePosixPath(image_id).parent.name

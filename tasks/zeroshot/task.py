@@ -21,7 +21,7 @@ class ZeroShotTask(FiledTask):
     """
 
     def open(self, data: str | None, protocol: Protocol) -> ZeroShotData:
-        """The images at `data` or at the configured place, one folder a class."""
+        """The labelled images at `data` or at the configured place."""
         from harness.data.settings import read_settings
         from harness.data.sources import open_source
         from tasks.zeroshot.data import ZeroShotData
@@ -34,7 +34,7 @@ class ZeroShotTask(FiledTask):
             )
         source = open_source(place, self.spec.layout, ("val",))
         settings = self.settings(protocol)
-        return ZeroShotData(source, settings, Path(place).name or str(place), self.spec.layout)
+        return ZeroShotData(source, settings, Path(place).expanduser(), self.spec.layout)
 
 
 IMAGENET_ZEROSHOT = ZeroShotTask(
@@ -45,7 +45,8 @@ IMAGENET_ZEROSHOT = ZeroShotTask(
         kind="zeroshot",
         interface="ImageEmbedder",
         dataset="the 50,000 ImageNet validation images",
-        layout="a folder with val/WORDNET_ID/IMAGE.JPEG, or a .zip or .tar of it",
+        layout="a folder with val/WORDNET_ID/IMAGE.JPEG, or a .zip or .tar of it, or "
+        "ILSVRC2012_img_val.tar with ImageNet's devkit beside it",
         metrics=("top1", "top5", "top10", "top1_pre", "top5_pre", "top10_pre"),
         protocols=("clip", "lite"),
         groups=tuple(f"table{number}" for number in range(1, 8)),
