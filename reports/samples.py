@@ -91,12 +91,8 @@ def _read(path: Path) -> Samples:
 
 
 def _number(column: pa.ChunkedArray) -> bool:
-    kind = column.type
-    return any(test(kind) for test in (pa.types.is_integer, pa.types.is_floating, _truth))
-
-
-def _truth(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_boolean(kind))
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    return any(test(column.type) for test in tests)
 
 
 def _text(column: pa.ChunkedArray) -> bool:
@@ -104,7 +100,7 @@ def _text(column: pa.ChunkedArray) -> bool:
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    if _truth(column.type):
+    if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
     values: NDArray[np.float64] = (
         column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)

@@ -49,9 +49,7 @@ def list_assets(as_json: Json = False) -> None:
     for column in ("name", "MB", "used by", "where"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(
-            str(row["name"]), str(row["megabytes"]), str(row["used_by"]), str(row["place"])
-        )
+        table.add_row(*(str(row[key]) for key in ("name", "megabytes", "used_by", "place")))
     terminal().print(table)
 
 

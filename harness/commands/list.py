@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated
 
@@ -62,28 +63,16 @@ def _presets() -> dict[str, str]:
     return {name: preset.title for name, preset in all_presets().items()}
 
 
-def _names(registry_names: list[str]) -> dict[str, str]:
-    return dict.fromkeys(registry_names, "")
-
-
-def _list(kind: Kind) -> dict[str, str]:
-    match kind:
-        case Kind.TASKS:
-            return _tasks()
-        case Kind.GROUPS:
-            return _groups()
-        case Kind.MODELS:
-            return _names(MODELS.names())
-        case Kind.METRICS:
-            return _names(METRICS.names())
-        case Kind.EXTRACTORS:
-            return _names(EXTRACTORS.names())
-        case Kind.PROTOCOLS:
-            return _protocols()
-        case Kind.ASSETS:
-            return _assets()
-        case Kind.PRESETS:
-            return _presets()
+_LISTS: dict[Kind, Callable[[], dict[str, str]]] = {
+    Kind.TASKS: _tasks,
+    Kind.GROUPS: _groups,
+    Kind.MODELS: lambda: dict.fromkeys(MODELS.names(), ""),
+    Kind.METRICS: lambda: dict.fromkeys(METRICS.names(), ""),
+    Kind.EXTRACTORS: lambda: dict.fromkeys(EXTRACTORS.names(), ""),
+    Kind.PROTOCOLS: _protocols,
+    Kind.ASSETS: _assets,
+    Kind.PRESETS: _presets,
+}
 
 
 def list_names(
@@ -94,7 +83,7 @@ def list_names(
     """List tasks, groups, models, metrics, protocols, assets and presets of training."""
     for path in plugin or []:
         load_plugin(path)
-    listing = {item.value: _list(item) for item in ([kind] if kind else Kind)}
+    listing = {item.value: _LISTS[item]() for item in ([kind] if kind else Kind)}
     if as_json:
         print(json.dumps(listing, indent=2))
         return

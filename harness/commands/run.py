@@ -22,6 +22,8 @@ from harness.interfaces.registry import (
 )
 
 if TYPE_CHECKING:
+    from harness.engine.observed import ObservedRun
+    from harness.engine.plan import RunFile
     from harness.engine.runner import Finished
     from harness.engine.world import World
     from harness.interfaces import PublishedTable, RunRequest
@@ -284,28 +286,6 @@ def references(task: str) -> list[ReferenceRow]:
     return [row for rows in published.values() for row in rows]
 
 
-def _performed_plan(request: RunRequest) -> dict[str, Any]:
-    """The plan of a task that another program carries out: its samples are not known before."""
-    from harness.engine.observed import performed_run
-
-    run, _, device = performed_run(request)
-    return {
-        "run_id": run.name,
-        "task": run.task,
-        "model": run.model.title,
-        "protocol": run.protocol.name,
-        "protocol_digest": run.protocol.digest,
-        "dataset": request.data or TASKS.get(run.task).spec.dataset,
-        "n": request.limit,
-        "n_missing": None,
-        "device": device,
-        "batch_size": request.batch_size,
-        "not_computed": {},
-        "directory": str(request.out / run.name),
-        "request": _as_json(request),
-    }
-
-
 def _as_json(request: RunRequest) -> dict[str, Any]:
     return {
         key: str(value) if isinstance(value, Path) else value
@@ -313,8 +293,10 @@ def _as_json(request: RunRequest) -> dict[str, Any]:
     }
 
 
-def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
+def _planned(request: RunRequest) -> dict[str, Any]:
+    """What a run would do; the samples of a task that another program performs are not known."""
     from harness.data.store import Store
+    from harness.engine.observed import performed_run
     from harness.engine.plan import make_plan
     from harness.engine.runner import twins
     from harness.engine.work import Worker
@@ -322,32 +304,47 @@ def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
     from harness.interfaces import Performed
 
     alone = World()
-    plans: list[dict[str, Any]] = []
-    for request in requests:
-        if isinstance(TASKS.get(request.task), Performed):
-            plans.append(_performed_plan(request))
-            continue
+    run: ObservedRun | RunFile
+    facts: dict[str, Any]
+    if isinstance(TASKS.get(request.task), Performed):
+        run, _, device = performed_run(request)
+        name, root = run.name, request.out / run.name
+        facts = {
+            "dataset": request.data or TASKS.get(run.task).spec.dataset,
+            "n": request.limit,
+            "n_missing": None,
+            "device": device,
+            "batch_size": request.batch_size,
+            "not_computed": {},
+        }
+    else:
         plan = make_plan(request, alone)
         # A run that is new takes over what one beside it has in common with it.
-        root = next((root for root, _ in twins(plan.root, plan.file)), plan.root)
-        missing = Worker(plan, Store(root), alone).missing()
-        plans.append(
-            {
-                "run_id": plan.file.run_id,
-                "task": plan.file.task,
-                "model": plan.file.model.title,
-                "protocol": plan.file.protocol.name,
-                "protocol_digest": plan.file.protocol.digest,
-                "dataset": plan.file.dataset,
-                "n": len(plan.file.samples),
-                "n_missing": sum(len(block) for _, block in missing),
-                "device": plan.device,
-                "batch_size": plan.batch_size,
-                "not_computed": plan.file.unavailable,
-                "directory": str(plan.root),
-                "request": _as_json(request),
-            }
-        )
+        twin = next((root for root, _ in twins(plan.root, plan.file)), plan.root)
+        missing = Worker(plan, Store(twin), alone).missing()
+        run, name, root = plan.file, plan.file.run_id, plan.root
+        facts = {
+            "dataset": plan.file.dataset,
+            "n": len(plan.file.samples),
+            "n_missing": sum(len(block) for _, block in missing),
+            "device": plan.device,
+            "batch_size": plan.batch_size,
+            "not_computed": plan.file.unavailable,
+        }
+    return {
+        "run_id": name,
+        "task": run.task,
+        "model": run.model.title,
+        "protocol": run.protocol.name,
+        "protocol_digest": run.protocol.digest,
+        **facts,
+        "directory": str(root),
+        "request": _as_json(request),
+    }
+
+
+def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
+    plans = [_planned(request) for request in requests]
     if as_json:
         print(json.dumps(plans, indent=2))
         return

@@ -156,9 +156,10 @@ def metric(key: str) -> Metric:
     return found
 
 
-def _extractors(
+def make_extractors(
     metrics: Sequence[str], protocol: Protocol, device: str
 ) -> tuple[dict[str, Extractor], dict[str, str]]:
+    """The extractors that metrics need, and why others could not be made, by name."""
     ready: dict[str, Extractor] = {}
     unavailable: dict[str, str] = {}
     for name in dict.fromkeys(need for key in metrics for need in metric(key).needs):
@@ -232,7 +233,7 @@ def make_plan(
     device = resolve_device(request.device, world)
     data: TaskData = task.open(request.data, protocol)
     samples = world.broadcast(data.samples(request.limit, on_listing) if world.is_main else None)
-    ready, unavailable = _extractors(keys, protocol, device)
+    ready, unavailable = make_extractors(keys, protocol, device)
     unavailable = world.broadcast(unavailable if world.is_main else None)
     ready = {name: extractor for name, extractor in ready.items() if name not in unavailable}
     data_digest = dataset_digest(samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,7 +156,13 @@ def score(file: RunFile, store: Store, provenance: dict[str, Any]) -> tuple[Resu
     if not allowed and n_failed > WITHHOLD_ABOVE * n:
         withheld = f"withheld: {n_failed} of {n} samples failed (--max-failures allows more)"
     observations = merged.observations()
-    metrics = {key: _cell(key, file, observations, n_failed, withheld) for key in file.metrics}
+    settings = file.protocol.settings
+    metrics = {
+        key: cell_of(key, observations, settings, file.unavailable, n_failed)
+        if withheld is None
+        else absent_cell(key, withheld)
+        for key in file.metrics
+    }
     rate = merged.ok.sum() / merged.model_seconds if merged.model_seconds else None
     record = ResultRecord(
         run_id=file.run_id,
@@ -178,21 +185,29 @@ def score(file: RunFile, store: Store, provenance: dict[str, Any]) -> tuple[Resu
     return record, merged
 
 
-def _cell(
-    key: str, file: RunFile, observations: Observations, n_failed: int, withheld: str | None
+def absent_cell(key: str, status: str) -> MetricValue:
+    """The cell of a metric without a value; `status` says why."""
+    return MetricValue.absent(status, higher_is_better=metric(key).higher_is_better)
+
+
+def cell_of(
+    key: str,
+    observations: Observations,
+    settings: Mapping[str, Any],
+    unavailable: Mapping[str, str],
+    n_failed: int = 0,
 ) -> MetricValue:
+    """Compute a metric, or say why it has no value; `unavailable` does so by extractor."""
     plugin = metric(key)
-    better = plugin.higher_is_better
-    if withheld is not None:
-        return MetricValue.absent(withheld, higher_is_better=better)
     for need in plugin.needs:
-        if need in file.unavailable:
-            return MetricValue.absent(file.unavailable[need], higher_is_better=better)
+        if need in unavailable:
+            return absent_cell(key, unavailable[need])
     try:
-        cell = plugin.score(observations, file.protocol.settings)
+        cell = plugin.score(observations, settings)
     except Unavailable as reason:
-        return MetricValue.absent(reason.status, higher_is_better=better)
-    return cell.model_copy(update={"n_failed": n_failed, "higher_is_better": better})
+        return absent_cell(key, reason.status)
+    facts = {"n_failed": n_failed, "higher_is_better": plugin.higher_is_better}
+    return cell.model_copy(update=facts)
 
 
 def write_result(store: Store, record: ResultRecord, merged: Merged) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from harness.engine import provenance
+from harness.engine.plan import make_extractors, metric
 from harness.engine.progress import Progress
-from harness.interfaces import Extractor, Metric, Observations
+from harness.engine.score import absent_cell, cell_of
+from harness.interfaces import Observations
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.registry import EXTRACTORS, METRICS, did_you_mean
 from harness.interfaces.types import MetricValue, Protocol, ResultRecord, RunStatus, digest_of
@@ -76,7 +78,6 @@ class Comparison:
         self.reference = reference
         self.samples = samples
         self._failures: dict[str, str] = {}
-        self._extractors: dict[str, Extractor | Unavailable] = {}
 
     def record(self, keys: Sequence[str], *, explicit: bool) -> ResultRecord:
         """Compute the metrics.
@@ -85,7 +86,7 @@ class Comparison:
             keys: Metric keys.
             explicit: Whether the user named them; a pair metric that cannot be is then an error.
         """
-        of_sets = [key for key in keys if all(map(_sees_sets, _metric(key).needs))]
+        of_sets = [key for key in keys if all(map(_sees_sets, metric(key).needs))]
         cells = self._set_cells(of_sets)
         cells |= self._pair_cells([key for key in keys if key not in of_sets], explicit=explicit)
         n_failed = len(self._failures)
@@ -118,24 +119,30 @@ class Comparison:
 
     def _set_cells(self, keys: Sequence[str]) -> dict[str, MetricValue]:
         """Cells of metrics that compare features of the two sets."""
-        cells, ready = self._split(keys)
-        if not ready:
-            return cells
-        extractors = list(self._of(ready).values())
+        ready, absent = make_extractors(keys, self._protocol, self._device)
+        extractors = {n: e for n, e in ready.items() if isinstance(e, FeatureExtractor)}
+        observed = Observations(samples=pd.DataFrame())
+        if extractors:
+            observed = self._observed_sets(keys, extractors)
+        return {key: self._cell(key, observed, absent) for key in keys}
+
+    def _observed_sets(
+        self, keys: Sequence[str], extractors: Mapping[str, FeatureExtractor]
+    ) -> Observations:
         samples = self.samples
         with self._progress.bar(samples.label) as on_progress:
-            seen = observe_set(samples, extractors, self._device, on_progress)
+            seen = observe_set(samples, list(extractors.values()), self._device, on_progress)
         self._note(samples, seen.failures)
         # What a metric reads of stored statistics need not be computed from images.
-        wanted = [key for key in ready if not self._knows(key)]
-        originals = [each for each in self._of(wanted).values() if each.originals]
+        wanted = {need for key in keys if not self._knows(key) for need in metric(key).needs}
+        originals = [e for name, e in extractors.items() if name in wanted and e.originals]
         with self._progress.bar(self.reference.label) as on_progress:
             known, failures = reference_features(
                 self.reference, originals, self._device, on_progress
             )
         if self.reference.images is not None:
             self._note(self.reference.images, failures)
-        observed = Observations(
+        return Observations(
             samples=pd.DataFrame({"id": seen.ids}),
             features={output_column(output): rows for output, rows in seen.outputs.items()},
             seed=self._seed,
@@ -143,7 +150,6 @@ class Comparison:
             extrapolate=self._extrapolate,
             reference=known,
         )
-        return cells | {key: self._cell(key, observed) for key in ready}
 
     def _pair_cells(self, keys: Sequence[str], *, explicit: bool) -> dict[str, MetricValue]:
         """Cells of metrics that compare images one by one with those of the same name."""
@@ -159,29 +165,25 @@ class Comparison:
             if explicit:
                 raise UserError(f"{', '.join(keys)} need pairs of images: {reason}")
             absent = Unavailable(f"no pairs: {reason}", kind="not applicable")
-            return {key: _absent(key, absent) for key in keys}
-        cells, ready = self._split(keys)
-        if not ready:
-            return cells
-        needs = {need: self._extractor(need) for key in ready for need in _metric(key).needs}
-        extractors = {n: e for n, e in needs.items() if not isinstance(e, Unavailable)}
-        with self._progress.bar("pairs") as on_progress:
-            rows, failures = observe_pairs(
-                images, self.samples, extractors, self._device, on_progress
-            )
-        self._failures.update(failures)
-        observed = Observations(samples=rows, seed=self._seed)
-        return cells | {key: self._cell(key, observed) for key in ready}
+            return {key: absent_cell(key, absent.status) for key in keys}
+        extractors, unavailable = make_extractors(keys, self._protocol, self._device)
+        observed = Observations(samples=pd.DataFrame())
+        if extractors:
+            with self._progress.bar("pairs") as on_progress:
+                rows, failures = observe_pairs(
+                    images, self.samples, extractors, self._device, on_progress
+                )
+            self._failures.update(failures)
+            observed = Observations(samples=rows, seed=self._seed)
+        return {key: self._cell(key, observed, unavailable) for key in keys}
 
-    def _cell(self, key: str, observed: Observations) -> MetricValue:
-        metric = _metric(key)
-        try:
-            cell = metric.score(observed, self._settings)
-        except Unavailable as reason:
-            return _absent(key, reason)
-        if isinstance(metric, InceptionScoreOfImages):
+    def _cell(
+        self, key: str, observed: Observations, unavailable: Mapping[str, str]
+    ) -> MetricValue:
+        cell = cell_of(key, observed, self._settings, unavailable)
+        if cell.value is not None and isinstance(metric(key), InceptionScoreOfImages):
             cell = self._with_order_note(cell)
-        return cell.model_copy(update={"higher_is_better": metric.higher_is_better})
+        return cell
 
     def _with_order_note(self, cell: MetricValue) -> MetricValue:
         if self._settings["inception_score"]["rule"] != "adm" or not self.samples.class_sorted:
@@ -189,44 +191,16 @@ class Comparison:
         note = "samples lie class by class, so sequential splits see few classes each: shuffle them"
         return cell.model_copy(update={"note": f"{cell.note}; {note}" if cell.note else note})
 
-    def _split(self, keys: Sequence[str]) -> tuple[dict[str, MetricValue], list[str]]:
-        """Cells of the metrics whose extractors cannot be made, and the other metrics."""
-        cells: dict[str, MetricValue] = {}
-        for key in keys:
-            for need in _metric(key).needs:
-                extractor = self._extractor(need)
-                if isinstance(extractor, Unavailable):
-                    cells[key] = _absent(key, extractor)
-        return cells, [key for key in keys if key not in cells]
-
-    def _extractor(self, name: str) -> Extractor | Unavailable:
-        if name not in self._extractors:
-            try:
-                self._extractors[name] = EXTRACTORS.get(name)(self._settings, self._device)
-            except Unavailable as reason:
-                self._extractors[name] = reason
-        return self._extractors[name]
-
-    def _of(self, keys: Iterable[str]) -> dict[str, FeatureExtractor]:
-        """The networks' extractors that metrics need."""
-        needs = {need: self._extractor(need) for key in keys for need in _metric(key).needs}
-        return {name: each for name, each in needs.items() if isinstance(each, FeatureExtractor)}
-
     def _knows(self, key: str) -> bool:
         """Whether the reference stores all that a metric reads of it."""
-        metric = METRICS.get(key)
+        plugin = metric(key)
         return (
-            isinstance(metric, FrechetDistance)
-            and metric.output(self._settings) in self.reference.statistics
+            isinstance(plugin, FrechetDistance)
+            and plugin.output(self._settings) in self.reference.statistics
         )
 
     def _note(self, images: ImageSet, failures: Mapping[str, str]) -> None:
         self._failures |= {f"{images.label}/{name}": text for name, text in failures.items()}
-
-
-def _metric(key: str) -> Metric:
-    metric: Metric = METRICS.get(key)
-    return metric
 
 
 def _sees_sets(extractor: str) -> bool:
@@ -234,7 +208,3 @@ def _sees_sets(extractor: str) -> bool:
     factory = EXTRACTORS.get(extractor)
     kind = getattr(factory, "func", factory)
     return isinstance(kind, type) and issubclass(kind, FeatureExtractor)
-
-
-def _absent(key: str, reason: Unavailable) -> MetricValue:
-    return MetricValue.absent(reason.status, higher_is_better=_metric(key).higher_is_better)

@@ -20,7 +20,6 @@ from harness.interfaces.types import digest_of
 from harness.metrics.features import FeatureStatistics, load_statistics
 
 LAYOUT = "a folder, .zip, .tar or Hugging Face dataset folder of images, or an .npz file"
-_NPY_MAGIC_AND_VERSION = 8
 _LOCAL_HEADER = 30
 
 

@@ -22,8 +22,8 @@ _CELL = 1.5
 """Inches of a picture's longer side."""
 ORIGINAL = "identity"
 """The model whose outputs are the originals."""
-_MOST_ROWS = 8
-_MOST_COLUMNS = 8
+_MOST = 8
+"""Runs, and samples, of a figure."""
 _CAPTIONS = ("psnr", "ssim")
 
 
@@ -33,10 +33,7 @@ def reconstructions(records: Sequence[Loaded]) -> dict[str, Figure]:
     Raises:
         NothingToDraw: No run of such a task kept pictures.
     """
-    groups = _groups(records, reconstruction=True)
-    if not groups:
-        raise NothingToDraw("no run of a reconstruction task kept pictures: give --runs DIR")
-    return {name: _reconstructions(group) for name, group in groups.items()}
+    return _figures(records, "a reconstruction task", reconstruction=True)
 
 
 def samples(records: Sequence[Loaded]) -> dict[str, Figure]:
@@ -45,10 +42,14 @@ def samples(records: Sequence[Loaded]) -> dict[str, Figure]:
     Raises:
         NothingToDraw: No run of such a task kept pictures.
     """
-    groups = _groups(records, reconstruction=False)
+    return _figures(records, "a task that generates", reconstruction=False)
+
+
+def _figures(records: Sequence[Loaded], task: str, *, reconstruction: bool) -> dict[str, Figure]:
+    groups = _groups(records, reconstruction=reconstruction)
     if not groups:
-        raise NothingToDraw("no run of a task that generates kept pictures: give --runs DIR")
-    return {name: _samples(group) for name, group in groups.items()}
+        raise NothingToDraw(f"no run of {task} kept pictures: give --runs DIR")
+    return {name: _grid(group, across=reconstruction) for name, group in groups.items()}
 
 
 def show_picture(axes: Axes, path: Path | None, box: Sequence[int] | None = None) -> None:
@@ -77,38 +78,26 @@ def _groups(
     return groups
 
 
-def _reconstructions(group: Group) -> Figure:
-    rows = _common(group)[:_MOST_ROWS]
-    columns = group[:_MOST_COLUMNS]
-    figure = new_figure(_CELL * len(columns) + 0.3, (_CELL + 0.25) * len(rows) + 0.6)
-    grid = figure.subplots(len(rows), len(columns), squeeze=False)
-    for column, (loaded, kept) in enumerate(columns):
-        values = _values(loaded)
-        for row, sample in enumerate(rows):
-            axes = grid[row, column]
+def _grid(group: Group, *, across: bool) -> Figure:
+    """Models across and samples down, with what was measured below each; or the other way round."""
+    shown, runs = _common(group)[:_MOST], group[:_MOST]
+    rows, columns = (len(shown), len(runs)) if across else (len(runs), len(shown))
+    height = (_CELL + 0.25) * rows + 0.6 if across else (_CELL + 0.35) * rows + 0.5
+    figure = new_figure(_CELL * columns + 0.3, height)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for place, (loaded, kept) in enumerate(runs):
+        values = _values(loaded) if across else {}
+        for number, sample in enumerate(shown):
+            axes = grid[number, place] if across else grid[place, number]
             show_picture(axes, kept.get(sample))
-            if row == 0:
-                axes.set_title(_title(loaded), fontsize=8, loc="center")
-            text = sample if loaded.record.model == ORIGINAL else values.get(sample, "")
-            _caption(axes, text)
-    _heading(figure, group, len(columns))
-    return figure
-
-
-def _samples(group: Group) -> Figure:
-    columns = _common(group)[:_MOST_COLUMNS]
-    rows = group[:_MOST_ROWS]
-    figure = new_figure(_CELL * len(columns) + 0.3, (_CELL + 0.35) * len(rows) + 0.5)
-    grid = figure.subplots(len(rows), len(columns), squeeze=False)
-    for row, (loaded, kept) in enumerate(rows):
-        for column, sample in enumerate(columns):
-            axes = grid[row, column]
-            show_picture(axes, kept.get(sample))
-            if column == 0:
-                axes.set_title(short(loaded.record.model), fontsize=8, loc="left")
-            if row == len(rows) - 1:
+            if number == 0:
+                title = _title(loaded) if across else short(loaded.record.model)
+                axes.set_title(title, fontsize=8, loc="center" if across else "left")
+            if across and loaded.record.model != ORIGINAL:
+                _caption(axes, values.get(sample, ""))
+            elif across or place == len(runs) - 1:
                 _caption(axes, sample)
-    _heading(figure, group, len(rows))
+    _heading(figure, group, len(runs))
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -166,12 +167,8 @@ def fill(number: int, records: Sequence[Loaded]) -> Filled:
 
 
 def _spans(table: Mapping[str, Any], measures: Iterable[Measure]) -> tuple[tuple[str, int], ...]:
-    widths: dict[str, int] = {}
-    if "spans" in table:
-        for measure in measures:
-            heading = table["spans"][measure.table]
-            widths[heading] = widths.get(heading, 0) + 1
-    return tuple(widths.items())
+    headings = table.get("spans")
+    return tuple(Counter(headings[each.table] for each in measures).items()) if headings else ()
 
 
 def _printed(row: Mapping[str, Any], facts: Mapping[str, str], measures: Sequence[Measure]) -> Row:

@@ -165,18 +165,6 @@ def _repeated_rows(table: Mapping[str, Any], measures: Sequence[Measure]) -> Ite
         seen.setdefault(key, group)
 
 
-@dataclass(frozen=True, slots=True)
-class _Printed:
-    """One row of an ablation."""
-
-    table: int
-    method: str
-    preset: str
-    settings: Mapping[str, Any]
-    values: Mapping[str, float]
-    notes: str
-
-
 def same_settings_other_results(
     load: Callable[[int], dict[str, Any]] = load_table,
 ) -> Iterator[Finding]:
@@ -185,34 +173,25 @@ def same_settings_other_results(
     Args:
         load: Reads a table by its number.
     """
-    for one, other in itertools.combinations(_ablations(load), 2):
-        shared = one.settings.keys() & other.settings.keys()
-        if any(one.settings[key] != other.settings[key] for key in shared):
-            continue
-        differing = [
-            f"{metric} {value} and {other.values[metric]}"
-            for metric, value in one.values.items()
-            if other.values.get(metric, value) != value
-        ]
-        if differing:
-            where = f"Tab. {other.table}, {other.method}"
-            same = one.preset.removeprefix("table"), other.preset.removeprefix("table")
-            text = f"settings of {where} (Tab. {same[0]} = {same[1]}), but {', '.join(differing)}"
-            noted = f"Tab. {other.table}" in one.notes or f"Tab. {one.table}" in other.notes
-            yield Finding(one.table, one.method, text, noted)
-
-
-def _ablations(load: Callable[[int], dict[str, Any]]) -> list[_Printed]:
-    return [
-        _Printed(
-            table=number,
-            method=row["method"],
-            preset=row["preset"],
-            settings=load(int(row["preset"].removeprefix("table")))["settings"],
-            values=row["values"],
-            notes=" ".join(table.get("notes", ())),
-        )
-        for number in ABLATIONS
-        for table in (load(number),)
+    ablations = [
+        (number, table, row, load(int(row["preset"].removeprefix("table")))["settings"])
+        for number, table in zip(ABLATIONS, map(load, ABLATIONS), strict=True)
         for row in table["rows"]
     ]
+    for one, other in itertools.combinations(ablations, 2):
+        (number, table, row, settings), (number_2, table_2, row_2, settings_2) = one, other
+        shared = settings.keys() & settings_2.keys()
+        if any(settings[key] != settings_2[key] for key in shared):
+            continue
+        differing = [
+            f"{metric} {value} and {row_2['values'][metric]}"
+            for metric, value in row["values"].items()
+            if row_2["values"].get(metric, value) != value
+        ]
+        if differing:
+            where = f"Tab. {number_2}, {row_2['method']}"
+            same = [each["preset"].removeprefix("table") for each in (row, row_2)]
+            text = f"settings of {where} (Tab. {same[0]} = {same[1]}), but {', '.join(differing)}"
+            notes, notes_2 = (" ".join(each.get("notes", ())) for each in (table, table_2))
+            noted = f"Tab. {number_2}" in notes or f"Tab. {number}" in notes_2
+            yield Finding(number, row["method"], text, noted)
