@@ -24,7 +24,7 @@ _LISTED = 40
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error about an unknown name: the nearest known names, or all where few are."""
-    choices = sorted(known)
+    choices = sorted(set(known))
     cutoff = 0.5 if len(choices) <= _LISTED else 0.0
     near = difflib.get_close_matches(name, choices, n=3, cutoff=cutoff)
     if near:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,8 +51,8 @@ def test_all_names_are_listed_where_none_is_near() -> None:
 
 
 def test_only_the_nearest_of_many_names_are_listed() -> None:
-    many = [f"model-{number:03}" for number in range(100)]
-    assert did_you_mean("zzz", many).count("model-") == 3
+    many = [f"model-{number:03}" for number in range(100)] * 2
+    assert len(set(re.findall(r"model-\d+", did_you_mean("zzz", many)))) == 3
 
 
 def test_listing_imports_nothing(registry: Registry[object]) -> None:
