@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import traceback
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from harness.commands.console import terminal
-from harness.interfaces.errors import ExitCode, UserError
+from harness.commands.interrupts import interruptible
+from harness.interfaces.errors import ExitCode, UserError, unforeseen
 from harness.interfaces.registry import COMMANDS
 from harness.plugins import PLUGINS
 
@@ -23,6 +27,7 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
     )
+    app.callback()(_options)
     for name in dict.fromkeys([*PLUGINS["commands"], *COMMANDS.names()]):
         owner = COMMANDS.owner(name)
         if owner:
@@ -36,6 +41,14 @@ def build_app() -> typer.Typer:
         else:
             _add(app, name)
     return app
+
+
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an unforeseen error.")
+    ] = False,
+) -> None:
+    del debug  # `main` has taken it out: it may stand anywhere.
 
 
 def _add(app: typer.Typer, name: str) -> None:
@@ -57,14 +70,49 @@ def _forward(context: typer.Context) -> None:
 
 
 def main() -> None:
-    """Run the command line; errors that a user can mend are one line and exit code 2."""
-    try:
-        build_app()()
-    except UserError as error:
-        terminal(stderr=True, soft_wrap=True, highlight=False).print(
-            f"error: {error}", markup=False, style="bold red"
-        )
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted: the same command resumes", file=sys.stderr)
-        sys.exit(ExitCode.INTERRUPTED)
+    """Run the command line.
+
+    Errors that a user can mend are one line and exit code 2, unforeseen ones one line and 70: 1 is
+    a regression's alone. The same command goes on after Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files need not be text; in JSON the escape of such a letter is valid.
+            stream.reconfigure(errors="backslashreplace")
+    debug, arguments = _without_debug(sys.argv[1:])
+    with interruptible() as interrupted:
+        try:
+            build_app()(arguments)
+        except KeyboardInterrupt:
+            sys.exit(ExitCode.INTERRUPTED)
+        except SystemExit as stop:
+            # Typer ends with 1 where the reader of a pipe has gone.
+            if isinstance(stop.__context__, OSError) and stop.code == 1:
+                sys.exit(ExitCode.BROKEN_PIPE)
+            raise
+        except BaseException as error:
+            if interrupted.is_set():  # What an interrupted import or worker raises is no error.
+                sys.exit(ExitCode.INTERRUPTED)
+            if isinstance(error, UserError):
+                _say(str(error))
+                sys.exit(error.exit_code)
+            if debug:
+                traceback.print_exc()
+            _say(unforeseen(error) + ("" if debug else "; --debug shows where it comes from"))
+            sys.exit(ExitCode.UNFORESEEN)
+
+
+def _say(text: str) -> None:
+    terminal(stderr=True, soft_wrap=True, highlight=False).print(
+        f"error: {text}", markup=False, style="bold red"
+    )
+
+
+def _without_debug(arguments: list[str]) -> tuple[bool, list[str]]:
+    """Whether `--debug` is given, before or after the command's name, and the other arguments."""
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if COMMANDS.owner(command):  # What follows a stranger's command is the stranger's.
+        own = own[: own.index(command)]
+    rest = [word for word in own if word != "--debug"]
+    return len(rest) < len(own), rest + arguments[len(own) :]

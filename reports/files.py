@@ -47,7 +47,7 @@ def read_list(path: Path, name: str, form: str) -> list[Any]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"--{name} {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"--{name} {path}: {error}") from error
     found = content.get(name)
     if content.keys() != {name} or not isinstance(found, list) or not found:

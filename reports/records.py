@@ -128,7 +128,7 @@ def _read(path: Path) -> list[Loaded]:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no JSON text: give a record.json or a run directory") from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}") from error
     items = content if isinstance(content, list) else [content]
     if not items:

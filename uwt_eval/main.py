@@ -20,6 +20,9 @@ def main() -> None:
         from harness.cli import main as command_line
 
         command_line()
+    except KeyboardInterrupt:  # While the command line itself is imported.
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
     except (Exception, SystemExit) as error:
         if _failed_to_import(error):
             _leave_if_foreign(names.damaged())

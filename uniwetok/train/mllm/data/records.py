@@ -135,6 +135,8 @@ def parse_line(line: str | bytes) -> Record:
         raise RecordError(
             "", f"not JSON ({error.msg} at column {error.colno})", "write one object a line"
         ) from error
+    except (ValueError, RecursionError) as error:  # A number of 5,000 digits, lists without end.
+        raise RecordError("", f"not readable JSON ({error})", "write one object a line") from error
     return parse_record(value)
 
 

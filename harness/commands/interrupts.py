@@ -1,0 +1,103 @@
+"""Ctrl-C: a word at once, an end within seconds; at the second one no waiting at all."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from typing import NoReturn
+
+from harness.interfaces.errors import ExitCode
+
+GRACE = 1.0
+"""Seconds that the work under way has to come to an end."""
+_NOTICE = "\ninterrupted: the same command resumes (Ctrl-C again ends it at once)\n"
+_SHOW_CURSOR = "\x1b[?25h"
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """Within, the first SIGINT is answered and gets `GRACE` seconds, a second one ends the process.
+
+    Python itself hears a signal only between two bytecodes of the main thread, which may be deep in
+    a matrix product or waiting for threads that have no end. A thread of ours is told by the
+    interpreter's C handler instead. All that is kept is written whole or not at all, so that an end
+    in the middle loses the work under way and nothing else.
+
+    Yields:
+        an event that is set from the first SIGINT on.
+    """
+    heard = threading.Event()
+    unasked = signal.getsignal(signal.SIGINT) is not signal.default_int_handler  # As under nohup.
+    if unasked or threading.current_thread() is not threading.main_thread():
+        yield heard
+        return
+    ours, waker = socket.socketpair()
+    waker.setblocking(False)
+    before = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    first = iter([KeyboardInterrupt])
+
+    def interrupt(*_: object) -> None:
+        """Raise once: a second time, our thread ends the process, and nothing else may go wrong."""
+        for error in first:
+            raise error
+
+    signal.signal(signal.SIGINT, interrupt)
+    main_process = os.getpid()
+    if hasattr(os, "register_at_fork"):
+        # A worker process shares the socket and is hit by the same Ctrl-C: it is not to speak here.
+        os.register_at_fork(after_in_child=lambda: _forget(main_process, waker))
+    threading.Thread(target=_listen, args=(ours, heard), name="interrupts", daemon=True).start()
+    try:
+        yield heard
+    finally:
+        if next(first, None) is None:
+            # All is put away. The interpreter's own end would wait for threads, tear down torch and
+            # stop our thread, which could then end nothing.
+            heard.wait()
+            _end()
+        signal.set_wakeup_fd(before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        waker.close()
+
+
+def _forget(main_process: int, waker: socket.socket) -> None:
+    if os.getpid() != main_process and waker.fileno() != -1:
+        signal.set_wakeup_fd(-1)
+
+
+def _listen(ours: socket.socket, heard: threading.Event) -> None:
+    """Wait for signals until the other side is closed."""
+    while received := ours.recv(1):
+        if received[0] == signal.SIGINT:
+            break
+    else:
+        ours.close()
+        return
+    _say(_NOTICE)
+    heard.set()
+    ours.settimeout(GRACE)
+    with contextlib.suppress(TimeoutError):
+        while received := ours.recv(1):
+            if received[0] == signal.SIGINT:
+                break
+    _end()
+
+
+def _end() -> NoReturn:
+    for child in multiprocessing.active_children():
+        child.kill()
+    if sys.stderr.isatty():
+        _say(_SHOW_CURSOR)  # A progress bar hides it, and may have had no time to bring it back.
+    os._exit(ExitCode.INTERRUPTED)
+
+
+def _say(text: str) -> None:
+    """Write past all buffers and locks, which the interrupted threads may hold."""
+    with contextlib.suppress(OSError, ValueError):
+        os.write(sys.stderr.fileno(), text.encode())

@@ -1,0 +1,71 @@
+"""Ctrl-C ends processes whose main thread does not hear it, and whose threads have no end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from harness.commands.interrupts import interruptible
+
+SETUP = """
+import hashlib, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from harness.cli import main
+from harness.interfaces.registry import COMMANDS
+
+def busy_threads():
+    with ThreadPoolExecutor(1) as pool:
+        print("ready", flush=True)
+        pool.submit(time.sleep, 1000).result()
+
+def deaf_main():
+    # Like a long matrix product: the interpreter's lock is free, and no bytecode runs.
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"word", b"salt", 2**31 - 1)
+
+def swallowed():
+    print("ready", flush=True)
+    while True:
+        try:
+            time.sleep(1000)
+        except KeyboardInterrupt:
+            pass
+
+COMMANDS._registered["stuck"] = {}
+sys.argv = ["uwt-eval", "stuck"]
+main()
+"""
+
+
+@pytest.mark.parametrize("command", ["busy_threads", "deaf_main", "swallowed"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_process_ends_with_a_line(command: str, times: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SETUP.replace("{}", command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    lines = process.stderr.readline() + process.stderr.readline()
+    assert lines == "\ninterrupted: the same command resumes (Ctrl-C again ends it at once)\n"
+    if times == 2:
+        process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert "interrupted" not in process.stderr.read()
+
+
+def test_nothing_is_left_behind_where_nothing_happens() -> None:
+    before = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before)
+    with interruptible() as interrupted:
+        pass
+    assert not interrupted.is_set()
+    after = signal.set_wakeup_fd(before)
+    assert after == before

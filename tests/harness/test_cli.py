@@ -1,0 +1,82 @@
+"""How the command line ends: exit codes, and one line for what nobody has foreseen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from harness.interfaces.registry import COMMANDS
+from tests.conftest import CommandLine
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """`uwt-eval broken` raises an error."""
+
+    def broken() -> NoReturn:
+        raise error
+
+    monkeypatch.setitem(COMMANDS._registered, "broken", broken)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("first\nsecond"), RecursionError("deep"), BaseException("panic")]
+)
+def test_unforeseen_errors_are_one_line_and_no_regression(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    offer(monkeypatch, error)
+    result = uwt_eval("broken")
+    assert result.code == 70
+    assert result.err.startswith(f"error: unforeseen {type(error).__name__}: ")
+    assert result.err.count("\n") == 1
+    assert "--debug" in result.err
+
+
+@pytest.mark.parametrize("words", [("--debug", "broken"), ("broken", "--debug")])
+def test_debug_shows_the_traceback(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, words: tuple[str, str]
+) -> None:
+    offer(monkeypatch, ValueError("here"))
+    result = uwt_eval(*words)
+    assert result.code == 70
+    assert "Traceback" in result.err
+    assert "in broken" in result.err
+
+
+def test_the_file_is_named(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(text: str) -> NoReturn:
+        raise ZeroDivisionError(len(text))
+
+    path = tmp_path / "a.record.json"
+    path.write_text("{}")
+    monkeypatch.setattr("reports.records.json.loads", broken)
+    result = uwt_eval("leaderboard", path)
+    assert result.code == 70
+    assert f"ZeroDivisionError: 2, at {path} (reports/records.py:" in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_a_reader_that_has_gone_is_no_regression() -> None:
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "uwt_eval", "show", "imagenet-recon", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert listing.stdout is not None
+    assert listing.stderr is not None
+    listing.stdout.close()
+    assert listing.wait(60) == 141
+    assert listing.stderr.read() == b""
+
+
+def test_names_that_are_no_text_are_printed(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COMMANDS._registered, "name", lambda: print("a\udcff.png"))
+    assert uwt_eval("name").out == "a\\udcff.png\n"
