@@ -179,6 +179,12 @@ def link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
+_REFUSED = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY),
+}
+
+
 @contextlib.contextmanager
 def _clear_write_errors(target: Path) -> Iterator[None]:
     """Turn the file system's refusals into one line that says what to do."""
@@ -190,7 +196,7 @@ def _clear_write_errors(target: Path) -> Iterator[None]:
                 f"disk full while writing {target}: free some space and run the same command "
                 "again, finished work is kept"
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
+        if error.errno in _REFUSED:
             raise UserError(
                 f"cannot write {target} ({error.strerror}): give another --out"
             ) from error

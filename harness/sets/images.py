@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -20,6 +22,11 @@ from harness.interfaces.types import digest_of
 from harness.metrics.features import FeatureStatistics, load_statistics
 
 LAYOUT = "a folder, .zip, .tar or Hugging Face dataset folder of images, or an .npz file"
+_UNREADABLE = (
+    *(ValueError, OSError, KeyError, EOFError, SyntaxError, OverflowError, NotImplementedError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""What numpy and zipfile raise on files that are none of theirs."""
 _LOCAL_HEADER = 30
 
 
@@ -158,7 +165,7 @@ def open_images(place: str, rule: DecodeRule, on_progress: OnProgress | None = N
     if path.suffix == ".npz" and path.is_file():
         try:
             return ArrayImages(path)
-        except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        except _UNREADABLE as error:
             raise UserError(f"{path}: not a readable .npz file of images ({error})") from error
     return FileImages(open_source(place, LAYOUT), path.name or str(path), rule, on_progress)
 
@@ -189,7 +196,7 @@ def open_reference(
             with np.load(path, allow_pickle=False) as file:
                 names = set(file.files)
             statistics = load_statistics(path) if "mu" in names else {}
-        except (ValueError, OSError, KeyError, EOFError) as error:
+        except _UNREADABLE as error:
             raise UserError(f"{path}: not a readable .npz reference ({error})") from error
         if statistics:
             images = open_images(place, rule) if "arr_0" in names else None

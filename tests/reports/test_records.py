@@ -145,3 +145,11 @@ def test_a_misspelt_field_is_named(tmp_path: Path) -> None:
     path = change_record(write_run(tmp_path), colour="blue")
     assert "'colour'" in refusal(path)
     assert json.loads(path.read_text())["colour"] == "blue"
+
+
+@pytest.mark.parametrize("text", ['{"run_id": ' + "9" * 5000 + "}", "[" * 100_000])
+def test_numbers_and_lists_beyond_bounds_are_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"record\.json is damaged"):
+        load_records([path])

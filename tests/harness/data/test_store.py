@@ -98,7 +98,7 @@ def test_full_disk_is_recognised_in_what_pyarrow_raises(store: Store) -> None:
         store.write("a.parquet", write)
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EPERM])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EPERM, errno.EISDIR])
 def test_unwritable_target_is_one_clear_line(store: Store, number: int) -> None:
     with pytest.raises(UserError, match=r"cannot write .*a\.bin .*: give another --out"):
         store.write("a.bin", raise_os_error(number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +153,20 @@ def test_adm_reference_has_statistics_and_images(tmp_path: Path, pixels: np.ndar
     for reference in (only, both):
         assert set(reference.statistics) == {"pool3", "spatial"}
         np.testing.assert_array_equal(reference.statistics["pool3"].mean, mean)
+
+
+BROKEN_HEADER = b"\x93NUMPY\x01\x00\x10\x00{'descr': __import"
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04" + b"x" * 200, b"", BROKEN_HEADER])
+@pytest.mark.parametrize("read", [open_images, open_reference])
+def test_npz_files_that_are_none_are_one_line(
+    tmp_path: Path, content: bytes, read: Callable[[str, DecodeRule], object]
+) -> None:
+    path = tmp_path / "images.npz"
+    path.write_bytes(content)
+    if content is BROKEN_HEADER:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("arr_0.npy", content)
+    with pytest.raises(UserError, match=r"images\.npz: not a readable \.npz"):
+        read(str(path), RULE)

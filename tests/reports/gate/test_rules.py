@@ -64,7 +64,17 @@ def test_a_file_holds_a_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "rules = []", "rules = 3", "rules = [3]", "rule = ['psnr']", "rules = [", "\xff"]
+    "text",
+    [
+        "",
+        "rules = []",
+        "rules = 3",
+        "rules = [3]",
+        "rule = ['psnr']",
+        "rules = [",
+        "\xff",
+        "rules = [" + "9" * 5000,
+    ],
 )
 def test_damaged_files_are_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "gate.toml"

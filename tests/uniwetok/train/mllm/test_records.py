@@ -85,4 +85,6 @@ def test_lines_that_are_no_json() -> None:
         parse_line('{"kind":')
     with pytest.raises(RecordError, match="save the file as UTF-8"):
         parse_line(b'{"kind": "\xff\xfe1"}')
+    with pytest.raises(RecordError, match="not readable JSON"):
+        parse_line('{"n": ' + "9" * 5000 + "}")
     assert parse_line(json.dumps(records(NAMES)[0])).kind == "text-image"
