@@ -12,7 +12,7 @@ import nox
 nox.options.sessions = ["tests", "lint", "types"]
 nox.options.reuse_existing_virtualenvs = True
 
-PACKAGES = ["uwt_eval", "uniwetok", "harness", "tasks", "reports"]
+PACKAGES = ["uwt_eval", "uniwetok", "harness", "tasks", "reports", "uwt_images"]
 SOURCES = [*PACKAGES, "tests", "benchmarks", "noxfile.py"]
 
 FAST = ["-m", "not gpu and not slow and not browser", "-n", "2"]

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PACKAGES = ("uwt_eval", "uniwetok", "harness", "tasks", "reports")
+PACKAGES = ("uwt_eval", "uniwetok", "harness", "tasks", "reports", "uwt_images")
 COMMAND = ("run", "imagenet-recon", "--model", "webp")
 
 

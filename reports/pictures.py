@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from harness.interfaces.errors import UserError
 from reports.files import write_bytes
 from reports.records import Loaded
+from uwt_images.decoding import RASTER_FORMATS
 
 _SIDE = 256
 _GAP = 6
@@ -35,7 +36,7 @@ def kept_pictures(loaded: Loaded) -> dict[str, Path]:
 def read_picture(path: Path) -> Image.Image:
     """The picture in RGB; raise `UserError` where it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=RASTER_FORMATS) as image:
             return image.convert("RGB")
     except (OSError, SyntaxError) as error:
         raise UserError(f"{path} is no readable picture: remove it or run again") from error

@@ -22,7 +22,16 @@ def install(site: Path, name: str, points: str, modules: Mapping[str, str]) -> P
 
 def hostile(folder: Path) -> Path:
     """A working directory with modules of many names, each of which raises when imported."""
-    packages = ("harness", "tasks", "reports", "uniwetok", "uwt_eval", "tests", "lmms_eval")
+    packages = (
+        "harness",
+        "tasks",
+        "reports",
+        "uniwetok",
+        "uwt_eval",
+        "uwt_images",
+        "tests",
+        "lmms_eval",
+    )
     modules = ("numpy", "torch", "typer", "rich", "pydantic", "PIL", "filelock", "json", "pickle")
     for name in packages:
         (folder / name).mkdir(parents=True)

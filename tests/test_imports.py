@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
-PACKAGES = ("uwt_eval", "uniwetok", "harness", "tasks", "reports")
+PACKAGES = ("uwt_eval", "uniwetok", "harness", "tasks", "reports", "uwt_images")
 MAY_IMPORT = {
-    "harness": {"harness"},
-    "tasks": {"tasks", "harness"},
-    "reports": {"reports", "harness"},
-    "uniwetok": {"uniwetok"},
+    "uwt_images": {"uwt_images"},
+    "harness": {"harness", "uwt_images"},
+    "tasks": {"tasks", "harness", "uwt_images"},
+    "reports": {"reports", "harness", "uwt_images"},
+    "uniwetok": {"uniwetok", "uwt_images"},
     "uwt_eval": {"uwt_eval", "harness", "tasks", "reports", "uniwetok"},
 }
 ADAPTERS = {REPOSITORY / "uniwetok" / name for name in ("plugins", "commands")}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.doctor.finding import Finding
 
-PACKAGES = ("harness", "tasks", "reports", "uniwetok")
+PACKAGES = ("harness", "tasks", "reports", "uniwetok", "uwt_images")
 HOME = Path(__file__).resolve().parents[1]
 """The folder that holds all our packages side by side, in a checkout as when installed."""
 PLUGINS = {"checks": {"names": "uwt_eval.names:check"}}

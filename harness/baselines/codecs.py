@@ -19,6 +19,7 @@ from harness.data.images import to_images, to_tensor
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ModelCard
+from uwt_images.decoding import RASTER_FORMATS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +83,7 @@ class Codec:
         del seeds
         decoded = []
         for code in codes:
-            with Image.open(io.BytesIO(code.payload)) as image:
+            with Image.open(io.BytesIO(code.payload), formats=RASTER_FORMATS) as image:
                 decoded.append(_resized(image.convert("RGB"), code.width, code.height))
         return to_tensor(decoded)
 
@@ -190,4 +191,6 @@ class Identity:
     def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
         """Decode the PNG files."""
         del seeds
-        return to_tensor([Image.open(io.BytesIO(code.payload)) for code in codes])
+        return to_tensor(
+            [Image.open(io.BytesIO(code.payload), formats=RASTER_FORMATS) for code in codes]
+        )

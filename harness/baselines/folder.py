@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from harness.data.digests import DigestCache
-from harness.data.images import DecodeRule, decode_image, to_tensor
+from harness.data.images import DecodeRule, decode_image, read_image, to_tensor
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import DecodeError, SampleFailure, UserError
 from harness.interfaces.types import ModelCard, Status, digest_of
+from uwt_images.errors import ListingError
+from uwt_images.listing import list_files
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,11 +40,15 @@ class Images:
     @functools.cached_property
     def card(self) -> ModelCard:
         """Identity from the names and contents of all images in the folder."""
-        paths = sorted(p for p in self._root.rglob("*") if p.suffix.lower() in _SUFFIXES)
-        if not paths:
+        try:
+            names = list_files(self._root, _SUFFIXES)
+        except ListingError as error:
+            raise UserError(f"--images {error}") from error
+        if not names:
             raise UserError(f"--images {self._root}: no image is there")
         cache = DigestCache()
-        found = [[path.relative_to(self._root).as_posix(), cache.of_file(path)] for path in paths]
+        paths = [(name, self._root / name) for name in names]
+        found = [[name, cache.of_file(path)] for name, path in paths if path.is_file()]
         return ModelCard(
             name="images",
             label=f"images:{self._root.resolve().name}",
@@ -67,13 +73,10 @@ class Images:
         return to_tensor([self._opened(code.payload.decode()) for code in codes])
 
     def _opened(self, name: str) -> Image.Image:
+        path = self._root / name
+        if not path.exists():
+            raise SampleFailure(Status.MISSING, f"no image {name} in {self._root}")
         try:
-            data = (self._root / name).read_bytes()
-        except FileNotFoundError as error:
-            raise SampleFailure(Status.MISSING, f"no image {name} in {self._root}") from error
-        except OSError as error:
-            raise DecodeError(f"{name}: cannot be read ({error.strerror})") from error
-        try:
-            return decode_image(data, _AS_STORED)
+            return decode_image(read_image(path), _AS_STORED)
         except DecodeError as error:
             raise DecodeError(f"{name}: {error}") from error

@@ -91,6 +91,7 @@ def run(
     Without --model the task's baselines run; without data the embedded sample set is used.
     """
     from harness.data.settings import read_settings
+    from harness.data.sources import frozen_data
     from harness.engine.plan import resolve_device
     from harness.engine.world import World
     from harness.interfaces import RunRequest
@@ -138,7 +139,8 @@ def run(
     try:
         # A published table needs all of its rows, and processes that share a run stop together.
         alone = checkpoints is None and world.size == 1
-        finished, refused = _run_all(requests, world, quiet=quiet or as_json, go_on=alone)
+        with frozen_data():
+            finished, refused = _run_all(requests, world, quiet=quiet or as_json, go_on=alone)
     finally:
         world.leave()
     if not world.is_main:

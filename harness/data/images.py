@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Record
+from uwt_images.decoding import load_image
+from uwt_images.errors import UnreadableImage
+from uwt_images.listing import read_image_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,22 +33,27 @@ class DecodeRule(Record):
     """16-bit grey: values above 255 clipped (Pillow's own conversion), or divided by 257."""
 
 
-def decode_image(data: bytes, rule: DecodeRule) -> Image.Image:
-    """Decode to an RGB image; raise `DecodeError` for anything Pillow cannot read whole."""
-    # Other packages switch this on for the whole process, and half an image would pass for one.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
+def read_image(path: Path) -> bytes:
+    """The bytes of a picture's file; raise `DecodeError` where they cannot be read."""
     try:
-        image: Image.Image = Image.open(io.BytesIO(data))
-        image.load()
+        return read_image_file(path)
+    except UnreadableImage as error:
+        raise DecodeError(str(error)) from error
+
+
+def decode_image(data: bytes, rule: DecodeRule) -> Image.Image:
+    """Decode to an RGB image; raise `DecodeError` for anything that is no whole picture."""
+    try:
+        image = load_image(data)
         if rule.exif == "apply":
             image = ImageOps.exif_transpose(image)
         return to_rgb(image, rule)
-    except UnidentifiedImageError as error:
-        raise DecodeError("not an image that Pillow can read") from error
+    except UnreadableImage as error:
+        raise DecodeError(str(error)) from error
     except MemoryError:
         raise
     except Exception as error:
-        # Damaged bytes make Pillow's decoders raise nearly any exception.
+        # Damaged EXIF data make Pillow raise nearly any exception.
         raise DecodeError(f"unreadable or truncated image ({error})") from error
 
 

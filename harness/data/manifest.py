@@ -8,11 +8,11 @@ wherever a run was cut.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary
 
 from harness.data.digests import DigestCache
 from harness.interfaces.errors import DecodeError
@@ -63,22 +63,30 @@ def list_samples(
     ]
 
 
+_DIGESTS: WeakKeyDictionary[ImageSource, dict[str, str]] = WeakKeyDictionary()
+"""Digests by source: while one is open its images stay those that were read first."""
+
+
 def _content_digests(
     source: ImageSource, ids: Sequence[str], on_progress: Callable[[int, int], None] | None
 ) -> dict[str, str]:
+    digests = _DIGESTS.setdefault(source, {})
     cache = DigestCache()
-    parts: dict[Path, dict[str, str]] = defaultdict(dict)
+    known: dict[Path, Mapping[str, str]] = {}
+    missing = []
     for image_id in ids:
+        if image_id in digests:
+            continue
         path, part = source.container(image_id)
-        parts[path][part] = image_id
-    digests: dict[str, str] = {}
-    for path, members in parts.items():
-        try:
-            known = cache.known(path)
-        except OSError:
-            continue  # Reading it will say what is wrong.
-        digests.update({members[part]: known[part] for part in members if part in known})
-    missing = [image_id for image_id in ids if image_id not in digests]
+        if path not in known:
+            try:
+                known[path] = cache.known(path)
+            except OSError:
+                known[path] = {}  # Reading it will say what is wrong.
+        if part in known[path]:
+            digests[image_id] = known[path][part]
+        else:
+            missing.append(image_id)
     with ThreadPoolExecutor(max_workers=8) as pool:
         for done, (image_id, digest) in enumerate(
             zip(missing, pool.map(lambda item: _digest(source, item), missing), strict=True), 1

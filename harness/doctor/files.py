@@ -81,9 +81,9 @@ def _data() -> Iterator[Finding]:
     from harness.interfaces.errors import UserError
 
     settings = read_settings()
-    for name, place, images in (
-        ("imagenet", settings.imagenet, _IMAGENET_IMAGES),
-        ("coco", settings.coco, _COCO_IMAGES),
+    for name, place, split, images in (
+        ("imagenet", settings.imagenet, "validation", _IMAGENET_IMAGES),
+        ("coco", settings.coco, "val2017", _COCO_IMAGES),
     ):
         title, variable = f"data {name}", f"UWT_EVAL_{name.upper()}"
         if place is None:
@@ -91,7 +91,7 @@ def _data() -> Iterator[Finding]:
             yield Finding(title, "warning", text, f"set {variable}, see docs/run.md")
             continue
         try:
-            ids = open_source(place, "images", ("val", "val2017")).ids()
+            ids = open_source(place, "images", split).ids()
         except UserError as error:
             yield Finding(title, "error", str(error), f"mend the data or {variable}")
             continue

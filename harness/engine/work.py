@@ -347,7 +347,7 @@ def whole_picture(path: Path) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:
             image.verify()
     except Exception:  # Damaged bytes make Pillow raise nearly any exception.
         return False

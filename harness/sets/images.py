@@ -59,7 +59,7 @@ class FileImages:
         self.label = label
         self.digest = digest_of([dataset_digest(samples), vars_of(rule)])
         self._names = [sample.id for sample in samples]
-        self.ids = _without_suffixes(self._names, label)
+        self.ids = _without_suffixes(self._names)
         folders = {str(PurePosixPath(name).parent) for name in self._names}
         self.class_sorted = len(folders) > 1
         self._source = source
@@ -75,18 +75,13 @@ def vars_of(rule: DecodeRule) -> list[str]:
     return [rule.exif, rule.alpha, rule.sixteen_bit]
 
 
-def _without_suffixes(names: Sequence[str], label: str) -> list[str]:
-    """Names without `.png`, `.jpg` …, so that a PNG pairs with the JPEG it was made from."""
+def _without_suffixes(names: Sequence[str]) -> Sequence[str]:
+    """Names without `.png`, `.jpg` …, so that a PNG pairs with the JPEG it was made from.
+
+    Where two would be the same, as of `a.png` beside `a.jpg`, all keep their endings.
+    """
     ids = [str(PurePosixPath(name).with_suffix("")) for name in names]
-    seen: dict[str, str] = {}
-    for name, image_id in zip(names, ids, strict=True):
-        if image_id in seen:
-            raise UserError(
-                f"{label}: {seen[image_id]!r} and {name!r} have one name beside their endings: "
-                "remove one"
-            )
-        seen[image_id] = name
-    return ids
+    return ids if len(set(ids)) == len(ids) else names
 
 
 class ArrayImages:

@@ -73,7 +73,7 @@ def answer_all(
             if not path.is_file():
                 print("no grid", path)
                 continue
-            with PIL.Image.open(path) as opened:
+            with PIL.Image.open(path, formats=("PNG", "JPEG", "WEBP")) as opened:
                 pictures = dict(quarters(opened.convert("RGB")))
             for question, crops in asked:
                 for crop in crops:

@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from harness.interfaces.types import Status
+from uwt_images.decoding import RASTER_FORMATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Thumbnail:
 def thumbnail(shot: Shot) -> Thumbnail | None:
     """A shot made small; None where its file is missing or no picture."""
     try:
-        with Image.open(shot.path) as image:
+        with Image.open(shot.path, formats=RASTER_FORMATS) as image:
             width, height = image.size
             image.draft("RGB", (SIDE, SIDE))  # Spares large JPEG files their whole decoding.
             small = image.convert("RGB")

@@ -7,6 +7,7 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
+from harness.data.images import read_image
 from harness.data.settings import read_settings
 from harness.interfaces.errors import DecodeError, UserError
 from tasks.gedit.edits import LANGUAGES, LAYOUT, LIST, REPOSITORY, Edit, checked_edit
@@ -107,7 +108,7 @@ class HuggingFaceTable:
             raise DecodeError(f"the row has no {column}")
         if cell["bytes"] is not None:
             return bytes(cell["bytes"])
-        return _read_file(Path(cell["path"]))
+        return read_image(Path(cell["path"]))
 
 
 class FolderTable:
@@ -137,14 +138,7 @@ class FolderTable:
 
     def read(self, row: int, column: str) -> bytes:
         """The file's bytes."""
-        return _read_file(self.place(row, column)[0])
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DecodeError(f"{path.name} cannot be read ({error.strerror})") from error
+        return read_image(self.place(row, column)[0])
 
 
 def open_gedit(data: str | None, language: str) -> GEditSource:

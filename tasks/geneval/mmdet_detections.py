@@ -49,7 +49,7 @@ def add_colours(
     from PIL import Image
 
     wanted = {each["class"] for each in metadata["include"] if "color" in each}
-    with Image.open(path) as opened:
+    with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as opened:
         image = opened.convert("RGB")
     for row, mask in found:
         if row["class"] in wanted:

@@ -26,6 +26,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.types import Sample
 from tasks.recon.protocol import ReconSettings
 from tasks.shared.pictures import reconstruction_grid
+from uwt_images.decoding import RASTER_FORMATS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +63,8 @@ class ReconData:
 
     def _takes(self, sample: Sample) -> bool:
         try:
-            with Image.open(io.BytesIO(self._source.read(sample.id))) as image:
+            data = io.BytesIO(self._source.read(sample.id))
+            with Image.open(data, formats=RASTER_FORMATS) as image:
                 return self._settings.geometry.takes(*image.size)
         except Exception:
             return True  # An unreadable image is counted as a failure, not left out.

@@ -32,13 +32,17 @@ class ReconTask(FiledTask):
     Args:
         spec: The task's description.
         setting: Field of `harness.data.settings.Settings` that holds the usual data path.
-        subfolders: Folders below a data path that are taken in its place where they exist.
+        split: The split that is taken where several lie at the data path.
+        images: How many images the benchmark has, where that is known.
     """
 
-    def __init__(self, spec: TaskSpec, setting: str, subfolders: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, spec: TaskSpec, setting: str, split: str = "validation", images: int | None = None
+    ) -> None:
         super().__init__(spec)
         self._setting = setting
-        self._subfolders = subfolders
+        self._split = split
+        self._images = images
 
     def open(self, data: str | None, protocol: Protocol) -> ReconData:
         """The images at `data`, at the configured place, or the embedded sample set."""
@@ -60,21 +64,23 @@ class ReconTask(FiledTask):
                     f"UWT_EVAL_{self._setting.upper()} to {self.spec.layout}"
                 ),
             )
-        from harness.data.sources import open_source
+        from harness.data.sources import notice_of, open_source
 
-        source = open_source(place, self.spec.layout, self._subfolders)
-        return ReconData(source, settings, label=Path(place).name or str(place), notice="")
+        source = open_source(place, self.spec.layout, self._split)
+        notice = notice_of(source, place, self._images)
+        return ReconData(source, settings, label=Path(place).name or str(place), notice=notice)
 
 
 _SETS = {
-    "imagenet": ("val/CLASS/IMAGE.JPEG", "50,000 ImageNet validation", "ImageNet validation"),
-    "coco": ("val2017/IMAGE.jpg", "5,000 MS-COCO val2017", "MS-COCO val2017"),
+    "imagenet": ("val/CLASS/IMAGE.JPEG", "validation", 50_000, "ImageNet validation"),
+    "coco": ("val2017/IMAGE.jpg", "val2017", 5_000, "MS-COCO val2017"),
 }
-"""By the name of its setting: the files below the data path, how many images, what they are."""
+"""By the name of its setting: the files below the data path, their split, how many images, what
+they are."""
 
 
 def _task(images: str, *groups: str, native: bool = False) -> ReconTask:
-    files, count, title = _SETS[images]
+    files, split, count, title = _SETS[images]
     ending = "-native" if native else ""
     size = "original resolution" if native else "256x256"
     spec = TaskSpec(
@@ -83,7 +89,7 @@ def _task(images: str, *groups: str, native: bool = False) -> ReconTask:
         title=f"Reconstruction of {title} images at {size}",
         kind=f"recon{ending}",
         interface="VisualTokenizer",
-        dataset=f"the {count} images",
+        dataset=f"the {count:,} {title} images",
         layout=f"a folder with {files}, a flat folder of images, a .zip or .tar of either, or a "
         "Hugging Face dataset folder",
         metrics=METRICS,
@@ -91,7 +97,7 @@ def _task(images: str, *groups: str, native: bool = False) -> ReconTask:
         groups=groups,
         default_models=DEFAULTS,
     )
-    return ReconTask(spec, setting=images, subfolders=(files.partition("/")[0],))
+    return ReconTask(spec, setting=images, split=split, images=count)
 
 
 IMAGENET_RECON = _task("imagenet", *(f"table{number}" for number in (1, 4, 5, 6, 7, 8, 10)))

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from harness.interfaces import Picture
+from uwt_images.decoding import RASTER_FORMATS
 
 ERROR_GAIN = 4
 """Factor by which the error column is brightened."""
@@ -93,7 +94,7 @@ def labelled_grid(cells: Sequence[tuple[Image.Image | Path, str]], columns: int 
 
 def open_rgb(path: Path) -> Image.Image:
     """An image file, decoded to RGB."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=RASTER_FORMATS) as image:
         return image.convert("RGB")
 
 

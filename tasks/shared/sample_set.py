@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from harness.interfaces.errors import UserError
+from uwt_images.decoding import RASTER_FORMATS
 
 MANIFEST = Path(__file__).with_name("sample_set.json")
 
@@ -52,7 +53,7 @@ class SampleSet:
 @functools.lru_cache(maxsize=4)
 def _photo(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=RASTER_FORMATS) as image:
             return image.convert("RGB")
     except OSError as error:
         raise UserError(

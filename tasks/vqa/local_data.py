@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.interfaces.errors import UserError
+from uwt_images.errors import ListingError
+from uwt_images.listing import list_files
+from uwt_images.splits import choose_split, kind_of, pick
 
 FORMS = "a folder that `save_to_disk` wrote, parquet files, or a .json or .jsonl file beside images"
 
@@ -27,6 +30,8 @@ class LocalCopy:
     """Folder that relative image paths start from."""
     split: str = ""
     """The split, where `save_to_disk` wrote it under another name than the task's."""
+    note: str = field(default="", compare=False)
+    """What the user must know of the choice of a split."""
     sizes: tuple[tuple[str, int, int], ...] = field(default=(), repr=False)
     """Name, bytes and time of every file: another copy is another job."""
 
@@ -63,18 +68,26 @@ def find_copy(place: Path, names: Sequence[str], subset: str, split: str) -> Loc
     if chosen.is_file():
         return _of_files(chosen.parent, [chosen])
     below = [chosen / subset] if subset else []
-    for folder in [*below, chosen, chosen / split]:
-        if (folder / "dataset_dict.json").is_file():
-            return _of_dictionary(folder, split)
-        if (folder / "state.json").is_file():
-            return _of_files(folder, sorted(folder.glob("*.arrow")))
-    for patterns in (("*.parquet",), ("*.jsonl", "*.json")):
-        found = _under(chosen, patterns)
-        images = [path for path in found if "images" in path.relative_to(chosen).as_posix()]
-        if questions := [path for path in found if path not in images]:
-            in_subset = [path for path in questions if subset in path.parts] or questions
-            in_split = [path for path in in_subset if _is_of(path, split)] or in_subset
-            return _of_files(chosen, in_split, images)
+    try:
+        for folder in [*below, chosen]:
+            if (folder / "dataset_dict.json").is_file():
+                return _of_dictionary(folder, split)
+            if saved := _saved(folder):
+                name, note = pick(saved, split, f"--data {folder}")
+                return _of_files(folder / name, sorted((folder / name).glob("*.arrow")), note=note)
+        for suffixes in ((".parquet",), (".jsonl", ".json")):
+            found = list_files(chosen, suffixes)
+            if questions := [name for name in found if "images" not in name]:
+                in_subset = [name for name in questions if subset in name.split("/")] or questions
+                split_files = choose_split(in_subset, split, f"--data {chosen}")
+                return _of_files(
+                    chosen,
+                    [chosen / name for name in split_files.names],
+                    [chosen / name for name in found if "images" in name],
+                    split_files.note,
+                )
+    except ListingError as error:
+        raise UserError(str(error)) from error
     raise UserError(f"--data {place}: no copy of {names[0]} is there; expected {FORMS}")
 
 
@@ -83,13 +96,26 @@ def _of_dictionary(folder: Path, split: str) -> LocalCopy:
         there = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
     except (ValueError, KeyError) as error:
         raise UserError(f"--data {folder}: its dataset_dict.json cannot be read") from error
-    if split not in there and len(there) != 1:
-        raise UserError(f"--data {folder}: no split {split!r} is there, only {', '.join(there)}")
-    other = "" if split in there else there[0]
-    return LocalCopy(path=str(folder), split=other, sizes=_sizes(_under(folder, ("*.arrow",))))
+    name, note = pick(there, split, f"--data {folder}")
+    files = [folder / file for file in list_files(folder, (".arrow",))]
+    other = "" if name == split else name
+    return LocalCopy(path=str(folder), split=other, note=note, sizes=_sizes(files))
 
 
-def _of_files(root: Path, files: Sequence[Path], images: Sequence[Path] = ()) -> LocalCopy:
+def _saved(folder: Path) -> list[str]:
+    """The folder itself or the splits below it, where `save_to_disk` wrote one alone."""
+    return (
+        [""]
+        if (folder / "state.json").is_file()
+        else sorted(
+            path.parent.name for path in folder.glob("*/state.json") if kind_of(path.parent.name)
+        )
+    )
+
+
+def _of_files(
+    root: Path, files: Sequence[Path], images: Sequence[Path] = (), note: str = ""
+) -> LocalCopy:
     builder = {".jsonl": "json"}.get(files[0].suffix, files[0].suffix.lstrip(".")) if files else ""
     if builder not in {"json", "parquet", "arrow"}:
         raise UserError(f"--data {root}: not understood; expected {FORMS}")
@@ -98,17 +124,9 @@ def _of_files(root: Path, files: Sequence[Path], images: Sequence[Path] = ()) ->
         files=tuple(map(str, files)),
         images=tuple(map(str, images)),
         root=str(root),
+        note=note,
         sizes=_sizes([*files, *images]),
     )
-
-
-def _is_of(path: Path, split: str) -> bool:
-    """Whether a file is of that split, as the hub names files or folders."""
-    return path.name.startswith(f"{split}-") or split in (path.stem, path.parent.name)
-
-
-def _under(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    return sorted(path for pattern in patterns for path in folder.rglob(pattern) if path.is_file())
 
 
 def _sizes(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:

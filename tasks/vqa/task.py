@@ -99,6 +99,8 @@ class VqaTask(FiledTask):
         if not crash and job.limit == len(rows):
             limited = "questions only, as lmms-eval's --limit takes them"
             notices = [f"{self.spec.name}: the first {job.limit} {limited}"]
+        if job.data is not None and job.data.note:
+            notices.append(job.data.note)
         return observed(self._suite, rows, where, identity, notices)
 
     def read_observations(

@@ -49,19 +49,26 @@ class ZeroShotData:
         settings: The protocol's.
         place: Where the user said that they lie.
         layout: How the data is expected to lie, for errors.
+        notice: What a user must know.
 
     Raises:
         UserError: An image has no label among the protocol's classes, or their order is wrong.
     """
 
     def __init__(
-        self, source: ImageSource, settings: ZeroShotSettings, place: Path, layout: str
+        self,
+        source: ImageSource,
+        settings: ZeroShotSettings,
+        place: Path,
+        layout: str,
+        notice: str = "",
     ) -> None:
         self.label = place.name or str(place)
         self._source = source
         self._settings = settings
         classes = class_folders(settings.classifier)
-        self._labels, self.notice = labels_of(source, place, classes, layout)
+        self._labels, of_labels = labels_of(source, place, classes, layout)
+        self.notice = "; ".join(text for text in (notice, of_labels) if text)
         self._classes = classes
 
     def samples(self, limit: int | None, on_progress: OnProgress | None = None) -> list[Sample]:

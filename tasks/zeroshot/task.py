@@ -12,6 +12,9 @@ from tasks.shared.task import FiledTask
 if TYPE_CHECKING:
     from tasks.zeroshot.data import ZeroShotData
 
+_IMAGES = 50_000
+"""ImageNet's validation images."""
+
 
 class ZeroShotTask(FiledTask):
     """Embed every image by the model's heads; rank the classes by their vectors.
@@ -23,7 +26,7 @@ class ZeroShotTask(FiledTask):
     def open(self, data: str | None, protocol: Protocol) -> ZeroShotData:
         """The labelled images at `data` or at the configured place."""
         from harness.data.settings import read_settings
-        from harness.data.sources import open_source
+        from harness.data.sources import notice_of, open_source
         from tasks.zeroshot.data import ZeroShotData
 
         place = data or read_settings().imagenet
@@ -32,9 +35,10 @@ class ZeroShotTask(FiledTask):
                 f"task {self.spec.name!r} needs labelled images: give --data or set "
                 f"UWT_EVAL_IMAGENET to {self.spec.layout}"
             )
-        source = open_source(place, self.spec.layout, ("val",))
+        source = open_source(place, self.spec.layout, "validation")
+        notice = notice_of(source, place, _IMAGES)
         settings = self.settings(protocol)
-        return ZeroShotData(source, settings, Path(place).expanduser(), self.spec.layout)
+        return ZeroShotData(source, settings, Path(place).expanduser(), self.spec.layout, notice)
 
 
 IMAGENET_ZEROSHOT = ZeroShotTask(

@@ -46,7 +46,7 @@ def read_pictures(paths: Sequence[Path]) -> list[np.ndarray]:
     """Read pictures as uint8 RGB (H, W, 3), turned as their EXIF says, transparency over white."""
     import numpy as np
 
-    from harness.data.images import DecodeRule, decode_image
+    from harness.data.images import DecodeRule, decode_image, read_image
 
     rule = DecodeRule(exif="apply", alpha="white", sixteen_bit="scale")
     pictures: list[np.ndarray] = []
@@ -54,7 +54,7 @@ def read_pictures(paths: Sequence[Path]) -> list[np.ndarray]:
         if not path.is_file():
             raise UserError(f"--image {path}: no such file")
         try:
-            pictures.append(np.asarray(decode_image(path.read_bytes(), rule)))
+            pictures.append(np.asarray(decode_image(read_image(path), rule)))
         except DecodeError as error:
             raise UserError(f"--image {path}: {error}") from error
     return pictures

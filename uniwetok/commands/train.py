@@ -70,7 +70,7 @@ def tokenizer(
                 out,
                 device=run.device,
                 vgg16=locate("vgg16") if config.loss.lpips_weight else None,
-                heldout=open_images(heldout) if heldout is not None else None,
+                heldout=open_images(heldout, split="validation") if heldout is not None else None,
                 hooks=hooks,
             )
 

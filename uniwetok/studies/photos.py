@@ -17,7 +17,8 @@ from uniwetok.randomness import generator
 from uniwetok.train import TrainingError
 from uniwetok.train.data.folder import FolderImages
 from uniwetok.train.data.opening import open_images
-from uniwetok.train.data.source import ImageSource, UnreadableImage
+from uniwetok.train.data.source import ImageSource
+from uwt_images.errors import UnreadableImage
 
 PACKAGED = (
     "astronaut.png",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,11 @@ from harness.data.sources import (
     ImageSource,
     TarSource,
     ZipSource,
+    frozen_data,
     open_source,
 )
 from harness.interfaces.errors import DecodeError, UserError
+from uniwetok.train.data.opening import open_images
 
 LAYOUT = "a folder with val/CLASS/IMAGE.JPEG"
 
@@ -98,11 +101,125 @@ def test_sources_can_be_read_from_several_threads(make: object, tmp_path: Path) 
     assert read == files
 
 
-def test_first_subfolder_that_exists_is_taken(tmp_path: Path) -> None:
-    root = make_folder(tmp_path / "data", {"val/a.png": b"val", "train/b.png": b"train"})
-    assert list(open_source(str(root), LAYOUT, ("val",)).ids()) == ["a.png"]
-    assert list(open_source(str(root), LAYOUT, ("val2017",)).ids()) == ["train/b.png", "val/a.png"]
-    assert list(open_source(str(root / "val"), LAYOUT, ("val",)).ids()) == ["a.png"]
+SPLITS = {
+    "train/n1/a.png": b"train",
+    "train/n1/b.png": b"train too",
+    "val/n1/a.png": b"validation",
+    "test/a.png": b"test",
+}
+
+
+@pytest.mark.parametrize("below", ["", "ILSVRC/Data/CLS-LOC/"])
+@pytest.mark.parametrize("make", [make_folder, make_zip, make_tar])
+def test_the_tasks_split_is_taken_and_others_refused(
+    make: object, below: str, tmp_path: Path
+) -> None:
+    name = {make_folder: "d", make_zip: "d.zip", make_tar: "d.tar"}[make]  # type: ignore[index]
+    files = {below + name: data for name, data in SPLITS.items()}
+    path = str(make(tmp_path / name, files))  # type: ignore[operator]
+    source = open_source(path, LAYOUT, "validation")
+    assert contents(source) == {"n1/a.png": b"validation"}
+    assert source.note == f"{path}: of its splits test, train, val 'val' is read"
+    assert contents(open_source(path, LAYOUT, "test")) == {"a.png": b"test"}
+    with pytest.raises(UserError, match=r"several splits \(test, train, val\) and none was asked"):
+        open_source(path, LAYOUT)
+
+
+def test_the_folder_of_a_split_itself_holds_none(tmp_path: Path) -> None:
+    root = make_folder(tmp_path, SPLITS)
+    source = open_source(str(root / "train"), LAYOUT, "validation")
+    assert (list(source.ids()), source.note) == (["n1/a.png", "n1/b.png"], "")
+
+
+def test_training_sees_the_images_that_evaluation_sees(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", SPLITS | FILES)
+    (root / "train" / "n0").symlink_to("n1")
+    (root / "train" / "n1" / "gone.png").symlink_to("nowhere.png")
+    source = open_images(root)
+    assert [source.id(index) for index in range(len(source))] == list(
+        open_source(str(root), LAYOUT, "train").ids()
+    )
+
+
+def test_a_place_is_listed_once_a_command(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", {"a.png": b"a"})
+    with frozen_data():
+        first = open_source(str(root), LAYOUT)
+        make_folder(root, {"b.png": b"written while the command ran"})
+        assert list(open_source(str(root), LAYOUT).ids()) == ["a.png"]
+        assert open_source(str(root), LAYOUT) is first
+    assert list(open_source(str(root), LAYOUT).ids()) == ["a.png", "b.png"]
+
+
+def make_linked_zip(path: Path, files: dict[str, bytes], links: dict[str, str]) -> Path:
+    make_zip(path, files)
+    with zipfile.ZipFile(path, "a") as archive:
+        for name, target in links.items():
+            member = zipfile.ZipInfo(name)
+            member.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(member, target)
+    return path
+
+
+def make_linked_tar(path: Path, files: dict[str, bytes], links: dict[str, str]) -> Path:
+    make_tar(path, files)
+    with tarfile.open(path, "a") as archive:
+        for name, target in links.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            archive.addfile(member)
+    return path
+
+
+@pytest.mark.parametrize("make", [make_linked_zip, make_linked_tar])
+def test_links_in_an_archive_count_as_where_it_is_unpacked(make: object, tmp_path: Path) -> None:
+    files = {"n1/a.png": b"a", "n1/b.png": b"b", "notes.txt": b""}
+    links = {
+        "n0": "n1",
+        "n2": "./n1/../n1",
+        "n1/up": "..",
+        "same.png": "n1/a.png",
+        "gone.png": "n1/c.png",
+        "outside.png": "../../etc/a.png",
+        "round.png": "round.png",
+    }
+    unpacked = make_folder(tmp_path / "data", files)
+    for name, target in links.items():
+        (unpacked / name).symlink_to(target)
+    name = {make_linked_zip: "d.zip", make_linked_tar: "d.tar"}[make]  # type: ignore[index]
+    source = open_source(str(make(tmp_path / name, files, links)), LAYOUT)  # type: ignore[operator]
+    assert list(source.ids()) == list(open_source(str(unpacked), LAYOUT).ids())
+    for image_id in source.ids():
+        if image_id in ("gone.png", "outside.png", "round.png"):
+            with pytest.raises(DecodeError, match="a link to nowhere"):
+                source.read(image_id)
+        else:
+            assert source.read(image_id) == (unpacked / image_id).read_bytes()
+
+
+def test_hard_links_in_a_tar_are_files(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "d.tar", {"n1/a.png": b"a"})
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo("n2/b.png")
+        member.type, member.linkname = tarfile.LNKTYPE, "n1/a.png"
+        archive.addfile(member)
+    assert contents(open_source(str(path), LAYOUT)) == {"n1/a.png": b"a", "n2/b.png": b"a"}
+
+
+def test_members_too_large_for_a_picture_are_named_without_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uwt_images.listing.LARGEST_IMAGE", 100)
+    files = {"bomb.png": bytes(1000), "a.png": b"a"}
+    for path in (
+        make_folder(tmp_path / "d", files),
+        make_zip(tmp_path / "d.zip", files),
+        make_tar(tmp_path / "d.tar", files),
+    ):
+        source = open_source(str(path), LAYOUT)
+        assert source.read("a.png") == b"a"
+        with pytest.raises(DecodeError, match="1,000 bytes, a picture has at most 100"):
+            source.read("bomb.png")
 
 
 def test_folders_are_entered_through_links(tmp_path: Path) -> None:
@@ -236,13 +353,15 @@ def test_dataset_saved_to_disk_keeps_its_row_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("hub_cache")
-@pytest.mark.parametrize("split", ["validation", "val", "test"])
-def test_dataset_dict_offers_its_evaluation_split(split: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", ["validation", "val", "dev"])
+def test_dataset_dict_offers_the_tasks_split(split: str, tmp_path: Path) -> None:
     import datasets
 
-    tables = {"train": table_of(1), split: table_of(2, 3)}
+    tables = {"train": table_of(1), split: table_of(2, 3), "test": table_of(4)}
     datasets.DatasetDict(tables).save_to_disk(str(tmp_path / "data"))
-    assert levels_of(open_source(str(tmp_path / "data"), LAYOUT)) == [2, 3]
+    source = open_source(str(tmp_path / "data"), LAYOUT, "validation")
+    assert levels_of(source) == [2, 3]
+    assert f"{split!r} is read" in source.note
 
 
 @pytest.mark.usefixtures("hub_cache")
@@ -250,11 +369,11 @@ def test_dataset_dict_offers_its_only_split_and_refuses_to_guess(tmp_path: Path)
     import datasets
 
     datasets.DatasetDict({"all": table_of(7)}).save_to_disk(str(tmp_path / "one"))
-    assert levels_of(open_source(str(tmp_path / "one"), LAYOUT)) == [7]
-    two = {"part1": table_of(1), "part2": table_of(2)}
+    assert levels_of(open_source(str(tmp_path / "one"), LAYOUT, "validation")) == [7]
+    two = {"train": table_of(1), "test": table_of(2)}
     datasets.DatasetDict(two).save_to_disk(str(tmp_path / "two"))
-    with pytest.raises(UserError, match=r"several splits \(part1, part2\)"):
-        open_source(str(tmp_path / "two"), LAYOUT)
+    with pytest.raises(UserError, match=r"several splits \(test, train\) and not one"):
+        open_source(str(tmp_path / "two"), LAYOUT, "validation")
 
 
 @pytest.mark.usefixtures("hub_cache")
@@ -267,13 +386,23 @@ def test_parquet_shards_are_read_in_the_order_of_their_names(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("hub_cache")
-def test_parquet_shards_of_other_splits_are_left_out(tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    folder.mkdir()
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}-00000-of-00001.parquet",
+        "data/{}-00000-of-00001-b42a775f407cee45.parquet",
+        "default/{}/0000.parquet",
+        "{}.parquet",
+    ],
+)
+def test_parquet_shards_of_other_splits_are_left_out(form: str, tmp_path: Path) -> None:
     for split, level in (("train", 1), ("validation", 2), ("test", 3)):
-        table = table_of(level)
-        table.to_parquet(str(folder / f"{split}-00000-of-00001.parquet"))  # type: ignore[attr-defined]
-    assert levels_of(open_source(str(tmp_path), LAYOUT)) == [2]
+        path = tmp_path / form.format(split)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table_of(level).to_parquet(str(path))  # type: ignore[attr-defined]
+    assert levels_of(open_source(str(tmp_path), LAYOUT, "validation")) == [2]
+    with pytest.raises(UserError, match="several splits"):
+        open_source(str(tmp_path), LAYOUT)
 
 
 @pytest.mark.usefixtures("hub_cache")

@@ -92,11 +92,19 @@ def test_broken_npz_is_refused(tmp_path: Path) -> None:
         open_reference(str(tmp_path / "images.npz"), RULE)
 
 
-def test_duplicate_names_are_refused(tmp_path: Path, pixels: np.ndarray) -> None:
-    folder = folder_of(pixels, tmp_path / "folder")
-    Image.fromarray(pixels[0]).save(folder / "001.jpg")
-    with pytest.raises(UserError, match=r"'001\.jpg' and '001\.png' have one name"):
-        open_images(str(folder), RULE)
+def test_names_that_differ_by_their_ending_alone_are_two_images(
+    tmp_path: Path, pixels: np.ndarray
+) -> None:
+    first = folder_of(pixels, tmp_path / "first")
+    second = folder_of(pixels, tmp_path / "second")
+    for folder in (first, second):
+        Image.fromarray(pixels[0]).save(folder / "001.jpg")
+    images, others = (open_images(str(folder), RULE) for folder in (first, second))
+    assert list(images.ids)[:4] == ["000.png", "001.jpg", "001.png", "002.png"]
+    assert why_not_paired(images, others) is None
+    (second / "001.jpg").rename(second / "009.jpg")
+    reason = why_not_paired(images, open_images(str(second), RULE))
+    assert reason == "second has no image named '000.png'"
 
 
 def test_digest_follows_content_and_rule(tmp_path: Path, pixels: np.ndarray) -> None:

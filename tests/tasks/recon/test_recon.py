@@ -36,7 +36,8 @@ def test_without_data_the_sample_set_stands_in_and_says_so() -> None:
 def test_configured_data_is_found(photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UWT_EVAL_COCO", str(photo_folder))
     data = COCO_RECON.open(None, COCO_RECON.protocol("wetok"))
-    assert (data.label, data.notice) == ("imagenet", "")
+    assert data.label == "imagenet"
+    assert data.notice == f"{photo_folder} holds 6 images, the benchmark has 5,000"
     assert len(data.samples(None)) == 6
 
 

@@ -44,7 +44,7 @@ def test_one_split_of_another_name_is_taken(tmp_path: Path, copies: Path) -> Non
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["mine"]}')
     assert find_copy(tmp_path, NAMES, "", "test").overrides("test")["test_split"] == "mine"
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["a", "b"]}')
-    with pytest.raises(UserError, match="no split 'test' is there, only a, b"):
+    with pytest.raises(UserError, match=r"several splits \(a, b\) and not one .*'test'"):
         find_copy(tmp_path, NAMES, "", "test")
 
 
@@ -61,6 +61,38 @@ def test_the_hubs_layout_with_subsets_and_other_splits(tmp_path: Path) -> None:
     assert [Path(path).parent.name for path in copy.files] == ["testdev_balanced_instructions"]
     assert [Path(path).name for path in copy.files] == ["testdev-00000-of-00001.parquet"]
     assert [Path(path).parent.name for path in copy.images] == ["testdev_balanced_images"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "data/{}-00000-of-00001-b42a775f407cee45.parquet",
+        "default/{}/0000.parquet",
+        "{}.parquet",
+        "{}.jsonl",
+        "{}/questions.json",
+    ],
+)
+def test_splits_are_never_mixed(form: str, tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        path = tmp_path / form.format(split)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for wanted, split in (("test", "test"), ("validation", "val"), ("val", "val")):
+        copy = find_copy(tmp_path, NAMES, "", wanted)
+        assert copy.files == (str(tmp_path / form.format(split)),)
+        assert f"{split!r} is read" in copy.note
+    with pytest.raises(UserError, match=r"several splits \(test, train, val\)"):
+        find_copy(tmp_path, NAMES, "", "testdev")
+
+
+def test_splits_saved_one_by_one(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "state.json").touch()
+        (tmp_path / split / "data-00000-of-00001.arrow").touch()
+    copy = find_copy(tmp_path, NAMES, "", "validation")
+    assert copy.files == (str(tmp_path / "val" / "data-00000-of-00001.arrow"),)
 
 
 def test_another_copy_is_told_apart(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def train_ar(
         out,
         picture=None if tokenizer is None else _picturer(trainer, tokenizer),
         hooks=hooks,
-        notices=() if source is None else source.damage,
+        notices=() if source is None else source.notices,
     )
     return loop.finish()
 

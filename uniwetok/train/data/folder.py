@@ -3,58 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from uniwetok.train import TrainingError
-from uniwetok.train.data.source import IMAGE_SUFFIXES, UnreadableImage, decode_rgb
+from uniwetok.train.data.source import decode_rgb
+from uwt_images.errors import UnreadableImage
+from uwt_images.listing import read_image_file
 
 SKIPPED = frozenset({"n06596364_9591.JPEG"})
 """An ImageNet file that the released code leaves out."""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Paths below a folder, relative to it with forward slashes, unordered."""
-
-    images: list[str] = field(default_factory=list)
-    shards: list[str] = field(default_factory=list)
-
-
-def list_folder(root: Path) -> Listing:
-    """List images and tar shards at any depth; hidden files are left out, links are followed.
-
-    Raises:
-        TrainingError: a folder cannot be listed.
-    """
-    listing = Listing()
-    pending, visited = [""], set()
-    while pending:
-        folder = pending.pop()
-        place = os.path.realpath(root / folder)
-        if place in visited:  # A link back to a folder above.
-            continue
-        visited.add(place)
-        try:
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    if entry.name.startswith(".") or entry.name == "__MACOSX":
-                        continue
-                    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 (1.3M times)
-                    if suffix in IMAGE_SUFFIXES and entry.is_file():
-                        if entry.name not in SKIPPED:
-                            listing.images.append(folder + entry.name)
-                    elif suffix == ".tar" and entry.is_file():
-                        listing.shards.append(folder + entry.name)
-                    elif entry.is_dir():
-                        pending.append(f"{folder}{entry.name}/")
-        except OSError as error:
-            raise TrainingError(f"{place}: cannot be listed ({error.strerror})") from error
-    return listing
 
 
 class FolderImages:
@@ -64,12 +25,10 @@ class FolderImages:
     there are no labels.
     """
 
-    damage: tuple[str, ...] = ()
-
-    def __init__(self, root: Path, images: list[str]) -> None:
-        """Take the images of `list_folder`, of which there must be at least one."""
+    def __init__(self, root: Path, images: Sequence[str], notices: tuple[str, ...] = ()) -> None:
+        """Take the paths of images below a folder, sorted; there must be at least one."""
         self.root = root
-        images = sorted(images)
+        self.notices = notices
         # An array, for a list of a million strings is copied into every worker process.
         self._names = np.array([os.fsencode(name) for name in images])
         self._labels: NDArray[np.int32] | None = None
@@ -88,11 +47,9 @@ class FolderImages:
 
     def read(self, index: int) -> Image.Image:
         """Decode an image; raise `UnreadableImage` where that fails."""
-        path = self.root / PurePosixPath(self.id(index))
+        path = self.root / self.id(index)
         try:
-            return decode_rgb(path.read_bytes())
-        except OSError as error:
-            raise UnreadableImage(f"{path}: cannot be read ({error.strerror})") from error
+            return decode_rgb(read_image_file(path))
         except UnreadableImage as error:
             raise UnreadableImage(f"{path}: {error}") from error
 

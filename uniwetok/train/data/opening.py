@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+import string
+from pathlib import Path, PurePosixPath
 
 from braceexpand import braceexpand
 
 from uniwetok.train import TrainingError
-from uniwetok.train.data.folder import FolderImages, list_folder
+from uniwetok.train.data.folder import SKIPPED, FolderImages
 from uniwetok.train.data.shards import OnProgress, ShardImages
-from uniwetok.train.data.source import IMAGE_SUFFIXES, ImageSource
+from uniwetok.train.data.source import ImageSource
+from uwt_images.errors import ListingError
+from uwt_images.listing import IMAGE_SUFFIXES, list_files, suffix_of
+from uwt_images.splits import choose_split
 
 LAYOUTS = (
     "give a folder of images (with or without class sub-folders), a folder of WebDataset .tar "
@@ -17,22 +22,30 @@ LAYOUTS = (
 )
 
 
-def open_images(path: str | Path, *, on_progress: OnProgress | None = None) -> ImageSource:
+_MOST_SHARDS = 1_000_000
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(-?\w+)\.\.(-?\w+)(?:\.\.(-?\d+))?")
+
+
+def open_images(
+    path: str | Path, *, split: str = "train", on_progress: OnProgress | None = None
+) -> ImageSource:
     """Open a folder of images, or WebDataset shards by their folder, by name or by brace pattern.
 
     Args:
         path: where the images are.
+        split: the one to take where a folder holds several.
         on_progress: takes the number of shards listed and the number of all, as listing goes on.
 
     Raises:
         TrainingError: there is no such path, or it holds no image, images and shards at once, or
-            several splits; the message says what was looked for.
+            several splits but not that one; the message says what was looked for.
     """
     place = Path(path).expanduser()
     if place.is_file() and place.suffix.lower() == ".tar":
         return ShardImages([place], on_progress)
     if place.is_dir():
-        return _open_folder(place, on_progress)
+        return _open_folder(place, split, on_progress)
     if place.exists():
         raise TrainingError(f"{path} is neither a folder nor a .tar: {LAYOUTS}")
     if "{" in str(path):
@@ -40,24 +53,28 @@ def open_images(path: str | Path, *, on_progress: OnProgress | None = None) -> I
     raise TrainingError(f"{path} does not exist: {LAYOUTS}")
 
 
-def _open_folder(root: Path, on_progress: OnProgress | None) -> ImageSource:
-    splits = [name for name in ("train", "val", "validation", "test") if (root / name).is_dir()]
-    if len(splits) > 1:
+def _open_folder(root: Path, split: str, on_progress: OnProgress | None) -> ImageSource:
+    try:
+        names = list_files(root, (*IMAGE_SUFFIXES, ".tar"))
+        chosen = choose_split(names, split, str(root))
+    except ListingError as error:
+        raise TrainingError(str(error)) from error
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for name in chosen.names:
+        if PurePosixPath(name).name not in SKIPPED:
+            found[suffix_of(name) == ".tar"].append(name.removeprefix(chosen.root))
+    shards, images = found[True], found[False]
+    if images and shards:
         raise TrainingError(
-            f"{root} holds several splits ({', '.join(splits)}): give one, such as "
-            f"{root / splits[0]}"
+            f"{root} holds both {len(images)} images (such as {images[0]}) and "
+            f"{len(shards)} tar shards (such as {shards[0]}): give a folder of one kind"
         )
-    listing = list_folder(root)
-    if listing.images and listing.shards:
-        raise TrainingError(
-            f"{root} holds both {len(listing.images)} images (such as {min(listing.images)}) and "
-            f"{len(listing.shards)} tar shards (such as {min(listing.shards)}): give a folder of "
-            "one kind"
-        )
-    if listing.shards:
-        return ShardImages([root / name for name in sorted(listing.shards)], on_progress)
-    if listing.images:
-        return FolderImages(root, listing.images)
+    root /= chosen.root
+    notices = (chosen.note,) if chosen.note else ()
+    if shards:
+        return ShardImages([root / name for name in shards], on_progress, notices)
+    if images:
+        return FolderImages(root, images, notices)
     raise TrainingError(
         f"{root} holds no image: looked at any depth for files {', '.join(IMAGE_SUFFIXES)} and for "
         f".tar shards; {LAYOUTS}"
@@ -65,6 +82,11 @@ def _open_folder(root: Path, on_progress: OnProgress | None) -> ImageSource:
 
 
 def _expand(pattern: Path) -> list[Path]:
+    most = _count(str(pattern))
+    if most > _MOST_SHARDS:
+        raise TrainingError(
+            f"{pattern} names up to {most:,} shards, more than {_MOST_SHARDS:,}: narrow the pattern"
+        )
     try:
         paths = [Path(text) for text in braceexpand(str(pattern))]
     except ValueError as error:
@@ -76,3 +98,20 @@ def _expand(pattern: Path) -> list[Path]:
             f"{missing[0]}; download them or narrow the pattern"
         )
     return paths
+
+
+def _count(pattern: str) -> int:
+    """Names that a brace pattern stands for at most; expanding it takes memory for each."""
+    count = 1
+    while found := _BRACES.search(pattern):
+        several = found[1].count(",") + 1
+        if bounds := _RANGE.fullmatch(found[1]):
+            low, high = bounds[1], bounds[2]
+            try:
+                several = abs(int(high) - int(low)) // max(abs(int(bounds[3] or 1)), 1) + 1
+            except ValueError:
+                several = len(string.printable)  # A range of letters.
+        count *= several
+        # An inner pair is counted before the one around it, as if each stood for all names.
+        pattern = pattern[: found.start()] + pattern[found.end() :]
+    return count

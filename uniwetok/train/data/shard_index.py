@@ -17,7 +17,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from uniwetok.train.data.source import IMAGE_SUFFIXES
+from uwt_images.listing import IMAGE_SUFFIXES
 
 VERSION = 1
 _BLOCK = 512

@@ -13,7 +13,9 @@ from PIL import Image
 
 from uniwetok.train import TrainingError
 from uniwetok.train.data.shard_index import ShardIndex, shard_index
-from uniwetok.train.data.source import IMAGE_SUFFIXES, UnreadableImage, decode_rgb
+from uniwetok.train.data.source import decode_rgb
+from uwt_images.errors import UnreadableImage
+from uwt_images.listing import IMAGE_SUFFIXES, check_size
 
 OnProgress = Callable[[int, int], None]
 """Takes the number of shards listed and the number of all."""
@@ -27,7 +29,12 @@ class ShardImages:
     a billion images cost no more than their shards.
     """
 
-    def __init__(self, paths: Sequence[Path], on_progress: OnProgress | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        on_progress: OnProgress | None = None,
+        notices: tuple[str, ...] = (),
+    ) -> None:
         """List the shards; the first time their headers are read, later the cached index.
 
         Raises:
@@ -45,7 +52,7 @@ class ShardImages:
                     damage.append(f"{path}: {index.damage}; {len(index)} images before are used")
                 if on_progress is not None:
                     on_progress(len(counts), len(self._paths))
-        self.damage = tuple(damage)
+        self.notices = (*notices, *damage)
         self._parts = np.array(counts, np.int64)
         self._ends = np.cumsum(self._parts)
         if not len(self):
@@ -70,6 +77,7 @@ class ShardImages:
         try:
             with self._paths[shard].open("rb") as file:
                 file.seek(offset)
+                check_size(size)
                 return decode_rgb(file.read(size))
         except OSError as error:
             raise UnreadableImage(f"{self._paths[shard]}: {error.strerror}") from error

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image
 
-IMAGE_SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".ppm",
-    ".pgm",
-    ".jp2",
-    ".avif",
-)
-
-
-class UnreadableImage(Exception):
-    """One image cannot be decoded; the message names it and says why."""
+from uwt_images.decoding import load_image
+from uwt_images.errors import UnreadableImage
 
 
 class ImageSource(Protocol):
@@ -45,8 +28,8 @@ class ImageSource(Protocol):
         ...
 
     @property
-    def damage(self) -> tuple[str, ...]:
-        """What was found damaged while listing, a line each; its readable part is used."""
+    def notices(self) -> tuple[str, ...]:
+        """What the user must know of the listing, a line each: choices and damage."""
         ...
 
     def read(self, index: int) -> Image.Image:
@@ -73,15 +56,12 @@ def decode_rgb(data: bytes) -> Image.Image:
         UnreadableImage: the bytes are no image, a truncated one, or one too large for Pillow.
     """
     try:
-        # Other packages switch this on for the whole process, and half an image would do.
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-        image: Image.Image = Image.open(io.BytesIO(data))
-        image.load()
+        image = load_image(data)
         if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
             image = image.convert("RGBA")  # The same pixels; Pillow warns about the direct way.
         return image.convert("RGB")
     except MemoryError:
         raise
     except Exception as error:
-        # Damaged bytes make Pillow's decoders raise nearly any exception.
+        # A damaged palette makes Pillow raise nearly any exception.
         raise UnreadableImage(f"not a readable image ({error})") from error

@@ -19,7 +19,8 @@ from uniwetok.train.data.config import Crop, DataConfig
 from uniwetok.train.data.order import EpochOrder
 from uniwetok.train.data.reading import check_readable, read_ahead
 from uniwetok.train.data.schedule import Place, Schedule
-from uniwetok.train.data.source import ImageSource, UnreadableImage
+from uniwetok.train.data.source import ImageSource
+from uwt_images.errors import UnreadableImage
 
 View = Callable[[Image.Image, tuple[int, int], np.random.Generator, int], torch.Tensor]
 """Cuts uint8 (3, height, width) from an image, with draws of its own, at a position."""

@@ -54,7 +54,7 @@ def train(
     def picture(path: Path) -> None:
         _write_picture(trainer, heldout or source, path)
 
-    loop = Loop(trainer, open_stream, out, picture=picture, hooks=hooks, notices=source.damage)
+    loop = Loop(trainer, open_stream, out, picture=picture, hooks=hooks, notices=source.notices)
     return loop.finish()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,41 @@ def test_images_beside_shards(make_shards: MakeShards) -> None:
         open_images(root)
 
 
-def test_several_splits(tmp_path: Path) -> None:
-    (tmp_path / "train").mkdir()
-    (tmp_path / "val").mkdir()
-    with pytest.raises(TrainingError, match=r"several splits \(train, val\): give one, such as"):
+def test_the_training_split_is_taken(image_folder: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        shutil.copytree(image_folder, tmp_path / "data" / split)
+    (tmp_path / "data/val/class_0/000.png").unlink()
+    source = open_images(tmp_path / "data")
+    assert (len(source), source.id(0), source.label(9)) == (10, "class_0/000.png", 2)
+    assert source.notices == (f"{tmp_path}/data: of its splits train, val 'train' is read",)
+    assert len(open_images(tmp_path / "data", split="validation")) == 9
+
+
+def test_shards_of_the_training_split_are_taken(make_shards: MakeShards) -> None:
+    root = make_shards()
+    for index, path in enumerate(sorted(root.glob("*.tar"))):
+        path.rename(root / f"set-{'train' if index else 'val'}-{index:04d}.tar")
+    whole = open_images(root / "set-val-0000.tar")
+    source = open_images(root)
+    assert len(source.parts) == 2
+    assert len(open_images(root, split="validation")) == len(whole)
+
+
+def test_several_splits_without_the_wanted_one(tmp_path: Path) -> None:
+    for split in ("test", "val"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "a.png").touch()
+    with pytest.raises(TrainingError, match=r"several splits \(test, val\) and not one .*'train'"):
         open_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["{0..999999999}.tar", "{a,b}" * 30, "{{0..99999},{0..99999}}{0..99}", "{a..z}" * 9],
+)
+def test_patterns_are_counted_before_they_are_expanded(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(TrainingError, match=r"names up to [\d,]+ shards, more than 1,000,000"):
+        open_images(f"{tmp_path}/{pattern}")
 
 
 @pytest.mark.parametrize("pattern", ["x/{000..3", "x/{}.tar"])

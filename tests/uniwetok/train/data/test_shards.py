@@ -15,7 +15,8 @@ from uniwetok.train import TrainingError
 from uniwetok.train.data import shard_index as index_module
 from uniwetok.train.data.opening import open_images
 from uniwetok.train.data.shard_index import read_index, shard_index
-from uniwetok.train.data.source import ImageSource, UnreadableImage
+from uniwetok.train.data.source import ImageSource
+from uwt_images.errors import UnreadableImage
 
 
 def numbers(source: ImageSource) -> list[int]:
@@ -37,7 +38,7 @@ def test_reads_what_webdataset_writes(make_shards: MakeShards) -> None:
     assert numbers(source) == list(range(15))
     assert source.id(7) == "00001.tar/000000007"
     assert source.label(7) is None
-    assert source.damage == ()
+    assert source.notices == ()
 
 
 def test_agrees_with_webdatasets_own_reader(make_shards: MakeShards) -> None:
@@ -98,8 +99,8 @@ def test_the_end_of_a_truncated_shard_is_left_out(make_shards: MakeShards) -> No
     os.truncate(path, offset + size // 2)
     source = open_images(path.parent)
     assert numbers(source) == [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14]
-    assert len(source.damage) == 1
-    assert "00001.tar: it ends within 000000008.png; 3 images before are used" in source.damage[0]
+    assert len(source.notices) == 1
+    assert "00001.tar: it ends within 000000008.png; 3 images before are used" in source.notices[0]
 
 
 def test_a_shard_cut_anywhere_keeps_what_is_whole(make_shards: MakeShards) -> None:
@@ -122,7 +123,7 @@ def test_a_damaged_header_ends_a_shard(make_shards: MakeShards) -> None:
     path.write_bytes(content)
     source = open_images(path)
     assert numbers(source) == [0, 1]
-    assert "no tar header at byte" in source.damage[0]
+    assert "no tar header at byte" in source.notices[0]
 
 
 def test_a_damaged_image_is_named(make_shards: MakeShards) -> None:

@@ -13,11 +13,12 @@ from PIL import Image
 from tests.uniwetok.train.data.conftest import MakeShards
 from uniwetok.train import TrainingError
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.data.folder import FolderImages, list_folder
+from uniwetok.train.data.folder import FolderImages
 from uniwetok.train.data.opening import open_images
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.data.source import ImageSource
 from uniwetok.train.data.stream import Batch, TrainingImages
+from uwt_images.listing import list_files
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
@@ -177,7 +178,7 @@ class Faulty(FolderImages):
     """A source with a bug or a crash in place of an image."""
 
     def __init__(self, root: Path, fault: str) -> None:
-        super().__init__(root, list_folder(root).images)
+        super().__init__(root, list_files(root))
         self.fault = fault
 
     def read(self, index: int) -> Image.Image:

@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 from uniwetok.train.data.reading import OnBlock
-from uniwetok.train.data.source import UnreadableImage
 from uniwetok.train.mllm.data.records import Picture, Record, RecordError
 from uniwetok.train.mllm.data.sizes import MOST_STRETCH, SizeRule
 from uniwetok.train.mllm.data.source import RecordSource, image_size, read_image
+from uwt_images.errors import UnreadableImage
 
 _THREADS = 8
 _BLOCK = 512

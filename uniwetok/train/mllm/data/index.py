@@ -21,12 +21,12 @@ from uniwetok.files import replaced
 from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.train import TrainingError
 from uniwetok.train.data.reading import READS_BEFORE_STOP, OnBlock, read_ahead
-from uniwetok.train.data.source import UnreadableImage
 from uniwetok.train.mllm.config import SequenceData
 from uniwetok.train.mllm.data.layout import most_tokens
 from uniwetok.train.mllm.data.records import KINDS, RecordError
 from uniwetok.train.mllm.data.sizes import MOST_STRETCH, SizeRule
 from uniwetok.train.mllm.data.source import RecordSource, image_size
+from uwt_images.errors import UnreadableImage
 
 UNREADABLE = 0
 """Length of a sample whose images cannot be read."""

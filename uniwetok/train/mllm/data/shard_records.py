@@ -15,8 +15,9 @@ import numpy as np
 
 from uniwetok.train import TrainingError
 from uniwetok.train.data.shard_index import Member, list_members, split_name
-from uniwetok.train.data.source import IMAGE_SUFFIXES, UnreadableImage
 from uniwetok.train.mllm.data.records import Record, RecordError, parse_line, parse_record
+from uwt_images.errors import UnreadableImage
+from uwt_images.listing import IMAGE_SUFFIXES, check_size
 
 _RECORD, _CAPTION = "json", "txt"
 
@@ -107,6 +108,7 @@ class ShardRecords:
         offset, size = sample.members[name]
         try:
             with self._paths[shard].open("rb") as file:
+                check_size(size)
                 file.seek(offset)
                 return file.read(size)
         except OSError as error:

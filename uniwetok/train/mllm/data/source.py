@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from uniwetok.train import TrainingError
-from uniwetok.train.data.source import UnreadableImage, decode_rgb
+from uniwetok.train.data.source import decode_rgb
 from uniwetok.train.mllm.data.records import Record, parse_line
 from uniwetok.train.mllm.data.shard_records import ShardRecords
+from uwt_images.decoding import RASTER_FORMATS
+from uwt_images.errors import UnreadableImage
+from uwt_images.listing import open_image_file
 
 FORMATS = "give a .jsonl file, a folder of them, one WebDataset .tar or a folder of them"
 _CHUNK = 2**24
@@ -121,10 +124,9 @@ class JsonlRecords:
         file, _ = self._locate(index)
         path = (self._images or self._paths[file].parent) / PurePosixPath(name)
         try:
-            return path.open("rb")
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise UnreadableImage(f"{path} cannot be read ({reason})") from error
+            return open_image_file(path)
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{path} {error}") from error
 
     def _locate(self, index: int) -> tuple[int, int]:
         file = int(np.searchsorted(self._ends, index, side="right"))
@@ -192,7 +194,7 @@ def image_size(source: RecordSource, index: int, name: str) -> tuple[int, int]:
     """
     with source.open_image(index, name) as file:
         try:
-            with Image.open(file) as image:
+            with Image.open(file, formats=RASTER_FORMATS) as image:
                 return image.height, image.width
         except MemoryError:
             raise

@@ -16,7 +16,6 @@ from uniwetok.tokenizer import UniWeTok
 from uniwetok.train import TrainingError
 from uniwetok.train.data.reading import read_ahead
 from uniwetok.train.data.schedule import Place
-from uniwetok.train.data.source import UnreadableImage
 from uniwetok.train.mllm.config import SequenceData
 from uniwetok.train.mllm.data.codes import ImageCodes, encode_pixels
 from uniwetok.train.mllm.data.index import SampleIndex
@@ -25,6 +24,7 @@ from uniwetok.train.mllm.data.packing import PackedOrder
 from uniwetok.train.mllm.data.records import KINDS, Record, RecordError
 from uniwetok.train.mllm.data.sizes import resized
 from uniwetok.train.mllm.data.source import RecordSource, read_image
+from uwt_images.errors import UnreadableImage
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,94 @@
+"""Images in a column of a Hugging Face dataset: `save_to_disk` output or parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.data.images import read_image
+from harness.interfaces.errors import DecodeError, UserError
+from uwt_images.errors import ListingError
+from uwt_images.splits import choose_split, pick
+
+_MARKERS = ("dataset_info.json", "dataset_dict.json", "state.json")
+"""What `save_to_disk` writes."""
+
+
+def is_saved_to_disk(root: Path) -> bool:
+    """Whether `save_to_disk` wrote the folder."""
+    return any((root / name).is_file() for name in _MARKERS)
+
+
+class HuggingFaceSource:
+    """The image column of a dataset, of one split where it holds several.
+
+    Args:
+        root: Folder of the dataset.
+        shards: Its parquet files, relative to it and in order; empty for `save_to_disk` output.
+        split: The split that is meant.
+    """
+
+    def __init__(self, root: Path, shards: Sequence[str] = (), split: str | None = None) -> None:
+        import datasets
+
+        self.root = root
+        self.note = ""
+        try:
+            if shards:
+                chosen = choose_split(shards, split, str(root))
+                self.note = chosen.note
+                table: Any = datasets.Dataset.from_parquet(
+                    [str(root / name) for name in chosen.names]
+                )
+            else:
+                table = datasets.load_from_disk(str(root))
+                if isinstance(table, Mapping):
+                    name, self.note = pick(list(table), split, str(root))
+                    table = table[name]
+        except ListingError:
+            raise
+        except Exception as error:
+            raise UserError(f"{root}: not a readable Hugging Face dataset ({error})") from error
+        columns = [
+            name for name, kind in table.features.items() if isinstance(kind, datasets.Image)
+        ]
+        if len(columns) != 1:
+            raise UserError(
+                f"{root}: expected one image column, found {columns or 'none'} among "
+                f"{list(table.features)}"
+            )
+        self.others = table.remove_columns(columns)
+        """The columns beside the images, such as their labels."""
+        self._column = columns[0]
+        self._table = table.select_columns(columns).cast_column(
+            columns[0], datasets.Image(decode=False)
+        )
+        files = [Path(item["filename"]) for item in table.cache_files]
+        self._marker = max(files, key=lambda path: path.stat().st_mtime_ns) if files else root
+
+    def ids(self) -> Sequence[str]:
+        """Row numbers, zero-padded so that they sort in row order."""
+        return [f"{row:08d}" for row in range(len(self._table))]
+
+    def files(self) -> Sequence[str]:
+        """Names of the files that the rows were made of, in order; '' where that is not known."""
+        import pyarrow.compute as pc
+
+        if self._table._indices is not None:  # The stored rows are in another order.
+            return [""] * len(self._table)
+        names = pc.struct_field(self._table.data.column(self._column), "path").to_pylist()
+        return [name or "" for name in names]
+
+    def read(self, image_id: str) -> bytes:
+        """The row's encoded bytes."""
+        cell = self._table[int(image_id)][self._column]
+        if cell is None:
+            raise DecodeError("the row holds no image")
+        if cell["bytes"] is not None:
+            return bytes(cell["bytes"])
+        return read_image(Path(cell["path"]))
+
+    def container(self, image_id: str) -> tuple[Path, str]:
+        """The newest data file and the row."""
+        return self._marker, image_id

@@ -1,0 +1,166 @@
+"""Whole pictures, and only pictures: what is cut off or was never written is told apart."""
+
+from __future__ import annotations
+
+import functools
+import io
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from uwt_images.decoding import load_image
+from uwt_images.errors import UnreadableImage
+from uwt_images.whole import missing_end
+
+PROPERTY = settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+)
+KINDS = {
+    "jpeg": {},
+    "jpeg optimised": {"format": "jpeg", "optimize": True, "quality": 92},
+    "jpeg full colour": {"format": "jpeg", "subsampling": 0},
+    "jpeg progressive": {"format": "jpeg", "progressive": True},
+    "jpeg restarts": {"format": "jpeg", "restart_marker_rows": 1},
+    "jpeg exif": {"format": "jpeg", "exif": b"Exif\0\0" + b"\xff\xd9" * 30},
+    "png": {},
+    "gif": {},
+    "webp": {},
+    "webp lossless": {"format": "webp", "lossless": True},
+    "avif": {},
+}
+OF_KIND = pytest.mark.parametrize("kind", KINDS)
+JPEGS = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("jpeg")])
+
+
+def encoded(image: Image.Image, kind: str = "png", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, **{"format": kind, **KINDS.get(kind, {}), **options})
+    return buffer.getvalue()
+
+
+@functools.cache
+def photo_as(kind: str) -> bytes:
+    """A photo of 320x208, encoded."""
+    photo = Image.fromarray(skimage.data.astronaut()).resize((320, 208))
+    return encoded(photo, kind)
+
+
+def refuses(data: bytes) -> bool:
+    try:
+        load_image(data)
+    except UnreadableImage:
+        return True
+    return False
+
+
+@OF_KIND
+def test_whole_pictures_are_whole(kind: str) -> None:
+    assert missing_end(photo_as(kind)) == ""
+    assert load_image(photo_as(kind)).size == (320, 208)
+
+
+@JPEGS
+@PROPERTY
+@given(share=st.floats(0.01, 0.999))
+def test_a_jpeg_cut_anywhere_is_broken(kind: str, share: float) -> None:
+    data = photo_as(kind)
+    assert missing_end(data[: int(len(data) * share)])
+    assert refuses(data[: int(len(data) * share)])
+
+
+@OF_KIND
+@PROPERTY
+@given(share=st.floats(0.05, 0.97))
+def test_a_tail_that_was_never_written_is_broken(kind: str, share: float) -> None:
+    data = photo_as(kind)
+    kept = int(len(data) * share)
+    assert refuses(data[:kept] + bytes(len(data) - kept))
+
+
+@JPEGS
+@pytest.mark.parametrize("last", range(1, 9))
+def test_the_last_bytes_of_a_jpeg_count(kind: str, last: int) -> None:
+    data = photo_as(kind)
+    assert refuses(data[:-last])
+    assert refuses(data[:-last] + bytes(last))
+    assert refuses(data[:-last] + bytes(70_000))
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "jpeg full colour", "jpeg restarts", "png"])
+@PROPERTY
+@given(share=st.floats(0.3, 0.9))
+def test_a_hole_in_the_middle_is_broken(kind: str, share: float) -> None:
+    data = photo_as(kind)
+    start = int(len(data) * share)
+    assert refuses(data[:start] + bytes(512) + data[start + 512 :])
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "jpeg progressive", "png", "gif"])
+@pytest.mark.parametrize("tail", [b"\0", bytes(5000), b"SEFT\xff\xd8" * 100], ids=len)
+def test_what_cameras_write_behind_the_end_does_not_matter(kind: str, tail: bytes) -> None:
+    assert not refuses(photo_as(kind) + tail)
+
+
+def test_a_picture_of_several_frames_needs_its_first() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), np.uint8)
+    frames = [Image.fromarray(frame) for frame in noise]
+    for kind in ("mpo", "gif", "webp", "avif"):
+        data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        assert load_image(data).size == (64, 48)
+    mpo = encoded(frames[0], "mpo", save_all=True, append_images=frames[1:])
+    assert missing_end(mpo[:-100]) == ""
+
+
+def flats() -> Iterator[Image.Image]:
+    for size in ((8, 8), (17, 300), (1000, 700)):
+        for colour in ("white", "black", (10, 200, 30)):
+            yield Image.new("RGB", size, colour)
+    noise = np.zeros((300, 300, 3), np.uint8)
+    noise[:100] = np.random.default_rng(0).integers(0, 256, (100, 300, 3))
+    yield Image.fromarray(noise)
+    page = np.full((900, 900, 3), 255, np.uint8)
+    page[400:420, 400:420] = 0
+    yield Image.fromarray(page)
+
+
+@OF_KIND
+def test_flat_pictures_are_whole_though_they_code_to_zeros(kind: str) -> None:
+    for image in flats():
+        for mode in ("RGB", "L"):
+            assert missing_end(encoded(image.convert(mode), kind)) == ""
+
+
+def test_zeros_at_the_end_of_a_picture_are_no_lack_where_data_follow() -> None:
+    data = encoded(Image.new("RGB", (3000, 2000), "white"), "jpeg optimised")
+    assert bytes(64) in data
+    assert not refuses(data)
+
+
+@pytest.mark.parametrize("kind", ["pcx", "tga", "sgi", "im", "dds", "eps", "pdf", "ico", "icns"])
+def test_formats_that_are_no_pictures_of_a_data_set_are_not_tried(kind: str) -> None:
+    with pytest.raises(UnreadableImage, match="not an image that Pillow can read"):
+        load_image(encoded(Image.new("RGB", (64, 64)), kind))
+
+
+def test_postscript_starts_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("Ghostscript"))
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    with pytest.raises(UnreadableImage, match="not an image that Pillow can read"):
+        load_image(script)
+
+
+@pytest.mark.parametrize("head", [b"\xff\xd8", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"RIFF0000WEBP"])
+@PROPERTY
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_judged(head: bytes, data: bytes) -> None:
+    assert isinstance(missing_end(head + data), str)
+    assert isinstance(missing_end(b"\0\0\0 ftyp" + data), str)

@@ -1,0 +1,148 @@
+"""Which files of several splits are taken, and what is said or refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from uwt_images.errors import ListingError
+from uwt_images.splits import choose_split, kind_of
+
+HASH = "b42a775f407cee45"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("train", "train"),
+        ("Training", "train"),
+        ("train2017", "train"),
+        ("VAL", "validation"),
+        ("valid", "validation"),
+        ("dev", "validation"),
+        ("val_256", "validation"),
+        ("ILSVRC2012_img_val", "validation"),
+        ("imagenet-val", "validation"),
+        ("test_images", "test"),
+        ("testdev", ""),
+        ("trainer", ""),
+        ("bullet_train", ""),
+        ("n01440764", ""),
+        ("", ""),
+    ],
+)
+def test_kinds(name: str, kind: str) -> None:
+    assert kind_of(name) == kind
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "root"),
+    [
+        ("train/n1/a.png", "val/n1/a.png", "val/"),
+        ("Train/n1/a.png", "Validation/n1/a.png", "Validation/"),
+        ("train2017/a.jpg", "val2017/a.jpg", "val2017/"),
+        ("ILSVRC/Data/CLS-LOC/train/n1/a.JPEG", "ILSVRC/Data/CLS-LOC/val/a.JPEG", None),
+        ("ILSVRC2012_img_train/n1/a.JPEG", "ILSVRC2012_img_val/a.JPEG", None),
+        ("COCO_train2014_01.jpg", "COCO_val2014_02.jpg", ""),
+        ("default/train/0000.parquet", "default/validation/0000.parquet", None),
+        ("train.parquet", "validation.parquet", ""),
+        ("data/train-00000-of-00001.parquet", "data/valid-00000-of-00001.parquet", ""),
+        (
+            f"data/train-00000-of-00002-{HASH}.parquet",
+            f"data/dev-00000-of-00002-{HASH}.parquet",
+            "",
+        ),
+        ("imagenet1k-train-0000.tar", "imagenet1k-validation-00.tar", ""),
+        ("train/train-00000-of-00001.parquet", "val/train-00000-of-00001.parquet", "val/"),
+    ],
+)
+@pytest.mark.parametrize("test", [True, False])
+def test_the_wanted_split_is_taken(
+    train: str, validation: str, root: str | None, test: bool
+) -> None:
+    names = [train, validation]
+    if test and "train" in train:
+        names.append(train.replace("train", "test"))
+    for wanted, name in (("validation", validation), ("train", train)):
+        chosen = choose_split(sorted(names), wanted, "data")
+        assert chosen.names == [name]
+        assert "of its splits" in chosen.note
+    if root is not None:
+        assert choose_split(sorted(names), "validation", "data").root == root
+    with pytest.raises(ListingError, match=r"data holds several splits \(.*, .*none was asked"):
+        choose_split(sorted(names), None, "data")
+
+
+def test_the_root_is_the_splits_folder_so_that_ids_are_as_of_that_folder() -> None:
+    names = ["ILSVRC/Data/CLS-LOC/train/n1/a.png", "ILSVRC/Data/CLS-LOC/val/b.png"]
+    assert choose_split(names, "validation", "data").root == "ILSVRC/Data/CLS-LOC/val/"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["bus/a.jpg", "train/b.jpg", "truck/c.jpg"],
+        ["vehicle/train/a.jpg", "vehicle/bus/b.jpg", "animal/dog/c.jpg"],
+        ["vehicle/train/a.jpg", "animal/dog/c.jpg"],
+        ["n1/a.jpg", "n2/b.jpg"],
+        ["train_01.jpg", "train_02.jpg"],
+        ["val_1.jpg", "train_2.jpg", "c.jpg"],
+        ["a.jpg", "deep/er/b.jpg"],
+        ["data-00000-of-00002.parquet", "data-00001-of-00002.parquet"],
+        ["part-00000.parquet", "part-00001.parquet"],
+        ["0000.parquet", "0001.parquet"],
+        ["00000.tar", "00001.tar"],
+        [],
+    ],
+)
+@pytest.mark.parametrize("wanted", ["validation", "train", None])
+def test_where_no_splits_are_all_is_taken(names: list[str], wanted: str | None) -> None:
+    chosen = choose_split(sorted(names), wanted, "data")
+    assert (list(chosen.names), chosen.root, chosen.note) == (sorted(names), "", "")
+
+
+def test_each_branch_may_have_its_own_splits() -> None:
+    names = ["bottle/test/x.png", "bottle/train/a.png", "cable/test/y.png", "cable/train/b.png"]
+    chosen = choose_split(names, "test", "data")
+    assert (list(chosen.names), chosen.root) == (["bottle/test/x.png", "cable/test/y.png"], "")
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (["test/a.png", "train/b.png"], "validation"),
+        (["a.png", "train/b.png"], "validation"),
+        (["dev/a.png", "val/b.png"], "validation"),
+        (["val2014/a.png", "val2017/b.png"], "validation"),
+        (["test-00000-of-00001.parquet", "train-00000-of-00001.parquet"], "validation"),
+        (["part1-00000-of-00001.parquet", "part2-00000-of-00001.parquet"], "validation"),
+        (["train.parquet", "others.parquet"], "validation"),
+    ],
+)
+def test_several_splits_of_which_none_fits_are_refused_by_name(
+    names: list[str], wanted: str
+) -> None:
+    with pytest.raises(ListingError, match=r"^data holds several splits \(") as refused:
+        choose_split(sorted(names), wanted, "data")
+    assert "\n" not in str(refused.value)
+    assert f"{wanted!r}: give the folder or file of one" in str(refused.value)
+
+
+def test_the_year_decides_among_splits_of_one_kind() -> None:
+    names = ["val2014/a.png", "val2017/b.png"]
+    assert choose_split(names, "val2017", "data").names == ["val2017/b.png"]
+    assert choose_split(names[:1], "val2017", "data").names == ["val2014/a.png"]
+
+
+def test_an_only_split_is_taken_and_named_where_another_is_wanted() -> None:
+    names = ["train/n1/a.png", "train/n2/b.png"]
+    assert choose_split(names, "validation", "data").note == (
+        "data: its only split is 'train', the task's is 'validation'"
+    )
+    for wanted in ("train", None):
+        chosen = choose_split(names, wanted, "data")
+        assert (list(chosen.names), chosen.root, chosen.note) == (names, "train/", "")
+
+
+def test_validation_beside_folders_of_no_split_is_taken() -> None:
+    chosen = choose_split(["devkit/a.png", "val/n1/b.png"], "validation", "data")
+    assert chosen.names == ["val/n1/b.png"]

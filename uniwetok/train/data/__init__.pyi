@@ -1,0 +1,1 @@
+from .opening import open_images as open_images

@@ -1,0 +1,181 @@
+"""Which of the splits that lie side by side is meant: the names of folders say, then of files.
+
+| what lies there | splits |
+| --- | --- |
+| `train/n01/a.jpg`, `val/n01/b.jpg`, at any depth | train, val |
+| `default/train/0000.parquet` | train |
+| `data/validation-00000-of-00014-HASH.parquet`, `validation.parquet` | validation |
+| `imagenet1k-val-0000.tar` | val |
+| `COCO_val2014_1.jpg` beside `COCO_train2014_1.jpg` | val2014, train2014 |
+| `bus/a.jpg`, `train/b.jpg`, `truck/c.jpg` | none: classes |
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from uwt_images.errors import ListingError
+from uwt_images.listing import IMAGE_SUFFIXES, suffix_of
+
+_KINDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_SPLIT = re.compile(
+    rf"(?:(?:ilsvrc|imagenet|coco)\w*?[-_])?({'|'.join(_KINDS)})(?:[-_]?(?:\d+|images?|set|data))*",
+    re.IGNORECASE,
+)
+"""A split's name, alone or as `ILSVRC2012_img_val`, `val2017`, `val_256` and `test_images`."""
+_HUB_SHARD = re.compile(r"(.+?)-\d+-of-\d+(?:-[0-9a-f]+)?")
+_NO_SPLIT = ("data", "part", "shard")
+"""What shards are called that name no split."""
+
+
+def kind_of(name: str) -> str:
+    """'train', 'validation' or 'test' for a split's name in any usual spelling, '' for others."""
+    found = _SPLIT.fullmatch(name)
+    return _KINDS[found[1].lower()] if found else ""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The files of one split."""
+
+    names: Sequence[str]
+    """As given, in their order."""
+    root: str = ""
+    """The folder that holds them all, with a slash at its end, where one folder is the split."""
+    note: str = ""
+    """What the user must know of the choice."""
+    splits: Mapping[str, int] = field(default_factory=dict)
+    """Files by the splits that were found."""
+
+
+def choose_split(names: Sequence[str], wanted: str | None, where: str) -> Chosen:
+    """Take the files of one split.
+
+    Args:
+        names: Paths with slashes of all files, sorted.
+        wanted: The split that is meant, such as 'validation', or 'val2017' where that is preferred
+            to others of its kind; None where any one will do.
+        where: What holds them, for messages.
+
+    Raises:
+        ListingError: Several splits are there and none is the wanted one.
+    """
+    folders = _by_folders({name.rpartition("/")[0] for name in names}, wanted)
+    if folders:
+        labels = [folders[name.rpartition("/")[0]] for name in names]
+    else:
+        labels = [(split, "") for split in _by_file_names(names)]
+    counts = Counter(split for split, _ in labels)
+    if set(counts) <= {""}:
+        return Chosen(names)
+    split, note = pick(counts, wanted, where)
+    roots = {root for name, root in labels if name == split}
+    return Chosen(
+        [name for name, (its, _) in zip(names, labels, strict=True) if its == split],
+        next(iter(roots)) if len(roots) == 1 else "",
+        note,
+        counts,
+    )
+
+
+def pick(splits: Collection[str], wanted: str | None, where: str) -> tuple[str, str]:
+    """Choose among names of splits, '' standing for files of none; and what must be said of it.
+
+    Raises:
+        ListingError: There are several, and not one of them is the wanted one.
+    """
+    if wanted is not None:
+        same = [name for name in splits if name.lower() == wanted.lower()]
+        fitting = same or [name for name in splits if kind_of(name) == (kind_of(wanted) or None)]
+        if len(fitting) == 1:
+            others = sorted(set(splits) - set(fitting))
+            note = f"{where}: of its splits {_spell(splits)} {fitting[0]!r} is read"
+            return fitting[0], note if others else ""
+    if len(splits) == 1:
+        (only,) = splits
+        note = f"{where}: its only split is {only!r}, the task's is {wanted!r}"
+        return only, note if wanted is not None and kind_of(only) else ""
+    meant = f"and not one of them alone is {wanted!r}" if wanted else "and none was asked for"
+    raise ListingError(
+        f"{where} holds several splits ({_spell(splits)}) {meant}: give the folder or file of one"
+    )
+
+
+def _spell(splits: Iterable[str]) -> str:
+    return ", ".join(name or "files of none" for name in sorted(splits))
+
+
+def _by_folders(folders: Collection[str], wanted: str | None) -> dict[str, tuple[str, str]]:
+    """The split of every folder, and the folder that names it; nothing where none does."""
+    parts = {folder: folder.split("/") if folder else [] for folder in folders}
+    for depth in range(min(map(len, parts.values()), default=0)):
+        if all(kind_of(path[depth]) for path in parts.values()):
+            return {
+                folder: (path[depth], "/".join(path[: depth + 1]) + "/")
+                for folder, path in parts.items()
+            }
+    below: dict[str, set[str]] = defaultdict(set)
+    for path in parts.values():
+        for depth, name in enumerate(path):
+            below["/".join(path[:depth])].add(name)
+    levels = {parent for parent, children in below.items() if _are_splits(children)}
+    if not levels:
+        top, children = "", below[""]
+        while len(children) == 1 and top not in folders:
+            top = f"{top}/{next(iter(children))}".lstrip("/")
+            children = below[top]
+        beside_files = top in folders and bool(children) and all(map(kind_of, children))
+        if beside_files or _is_one(children, wanted):
+            levels = {top}
+    return {folder: _first(path, levels) for folder, path in parts.items()} if levels else {}
+
+
+def _are_splits(children: Collection[str]) -> bool:
+    """Whether folders side by side are splits: a class may be called `train`, but not two."""
+    return len({kind_of(name) for name in children} - {""}) > 1
+
+
+def _is_one(children: Collection[str], wanted: str | None) -> bool:
+    """Whether one is the validation split that is wanted, which no class is called."""
+    kinds = [kind_of(name) for name in children]
+    return kind_of(wanted or "") == "validation" and kinds.count("validation") == 1
+
+
+def _first(parts: Sequence[str], levels: Collection[str]) -> tuple[str, str]:
+    """The name below the first of the levels on a path, and the path up to it."""
+    for depth, name in enumerate(parts):
+        if "/".join(parts[:depth]) in levels:
+            return name, "/".join(parts[: depth + 1]) + "/"
+    return "", ""
+
+
+def _by_file_names(names: Sequence[str]) -> list[str]:
+    """The split that each file's own name says; of pictures only where all name several."""
+    files = [name.rpartition("/")[2] for name in names]
+    if names and suffix_of(names[0]) in IMAGE_SUFFIXES:
+        found = [_word(name.partition(".")[0], "_") for name in files]
+        kinds = {kind_of(split) for split in found}
+        return found if "" not in kinds and len(kinds) > 1 else [""] * len(names)
+    return [_of_shard(name.partition(".")[0]) for name in files]
+
+
+def _of_shard(stem: str) -> str:
+    if kind_of(stem):
+        return stem
+    found = _HUB_SHARD.fullmatch(stem)
+    if found and found[1].lower() not in _NO_SPLIT and not _word(found[1], "-_"):
+        return found[1]
+    return _word(stem, "-_")
+
+
+def _word(stem: str, separators: str) -> str:
+    """The first word of a name that is a split's."""
+    words = re.split(f"[{re.escape(separators)}]", stem)
+    return next((word for word in words if kind_of(word)), "")
