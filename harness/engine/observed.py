@@ -171,12 +171,13 @@ def score_file(
     settings: Protocol = plugin.protocol(plugin.spec.protocols[0] if protocol is None else protocol)
     rows = plugin.read_observations(observations, settings, questions)
     digest = DigestCache().of_file(observations)
+    name = label or observations.stem
     # A label names one model behind several files, so that its results share a row in tables.
-    model = (
-        ModelCard(name=SOURCE, label=label, config={"label": label})
-        if label
-        else ModelCard(name=SOURCE, label=observations.stem, weights_sha256=digest)
-    )
+    config = {"label": label} if label else {}
+    if rows.judged_elsewhere:
+        name, config = f"{name} (judged elsewhere)", {**config, "judged": "elsewhere"}
+    weights = {} if label else {"weights_sha256": digest}
+    model = ModelCard(name=SOURCE, label=name, config=config, **weights)
     run = ObservedRun(
         task=task,
         protocol=settings,
@@ -196,5 +197,7 @@ def score_file(
                 dirs_exist_ok=True,
             )
         facts = {**provenance.collect("cpu"), "scored": provenance.now()}
+        if rows.judged_elsewhere:
+            facts["judged"] = "elsewhere"
         record, merged = settle(store, rows, run, facts)
     return record, merged, store.root

@@ -47,6 +47,9 @@ class ObservedRows:
     """Name of the data for people."""
     notice: str = ""
     """What a user must know before reading the numbers."""
+    judged_elsewhere: bool = False
+    """Whether verdicts or answers are taken as a file has them, whoever made them: the model's name
+    says so, wherever it is printed, and such results share no row with others."""
     replies: Sequence[bytes] = ()
     """The model's outputs, one a sample, where they are texts."""
 

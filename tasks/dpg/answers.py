@@ -7,7 +7,7 @@ In a file each is a JSON object a line:
 ```
 
 `crop` is the grid's quarter: 0 top left, 1 top right, 2 bottom left, 3 bottom right. `model` says
-which model answered.
+which model answered. The published script's own files are read by `tasks.dpg.details`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from harness.interfaces import Columns, ObservedRows
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.types import Status
 from tasks.dpg.data import about, as_prompt
-from tasks.dpg.questions import CATEGORIES, Item, Quirks, read_questions
+from tasks.dpg.details import is_detail, read_details
+from tasks.dpg.questions import CATEGORIES, Item, Quirks, is_left_out, read_questions
 from tasks.dpg.scoring import Scored, score_picture
 from tasks.dpg.settings import DpgSettings, ElsewhereVqa
 from tasks.dpg.vqa import open_vqa
@@ -157,12 +158,18 @@ def read_observations(path: Path, questions: Path, settings: DpgSettings) -> Obs
     """
     items = read_questions(questions)
     answers = _read(path, items, settings)
+    # The script stops amid the questions of a prompt that it leaves out, and so may a file.
+    official = settings.quirks == "official"
+    left_out = {item.id for item in items if official and is_left_out(item)}
     pictures = [
-        Answered(item, number, answers.get((item.id, number), {}))
+        Answered(item, number, {} if item.id in left_out else answers.get((item.id, number), {}))
         for item in items
         for number in range(settings.images_per_prompt)
     ]
-    problems = [_problem(picture) for picture in pictures]
+    problems = [
+        (Status.OK, "") if each.item.id in left_out else _problem(each, settings.quirks)
+        for each in pictures
+    ]
     return ObservedRows(
         samples=samples_of((as_prompt(each.item), each.number) for each in pictures),
         statuses=[status for status, _ in problems],
@@ -186,11 +193,13 @@ def read_observations(path: Path, questions: Path, settings: DpgSettings) -> Obs
         },
         label=f"{questions.name}, {settings.vqa.model}",
         notice=about(items, settings.quirks),
+        judged_elsewhere=is_detail(path),
     )
 
 
-def _problem(picture: Answered) -> tuple[Status, str]:
-    wanted = [question.number for question in picture.item.questions]
+def _problem(picture: Answered, quirks: Quirks) -> tuple[Status, str]:
+    asked = [each for each in picture.item.questions if not (each.first and quirks == "official")]
+    wanted = [each.number for each in asked]
     absent = [number for number in wanted if number not in picture.answers]
     if absent:
         some = (
@@ -204,7 +213,7 @@ def _problem(picture: Answered) -> tuple[Status, str]:
 def _read(path: Path, items: Sequence[Item], settings: DpgSettings) -> Answers:
     known = {item.id: {question.number for question in item.questions} for item in items}
     answers: Answers = {}
-    for where, record in read_objects(path):
+    for where, record in read_details(path, items) if is_detail(path) else read_objects(path):
         for field in _FIELDS:
             if field not in record:
                 raise UserError(f"{where}: no {field!r}; an answer has {', '.join(_FIELDS)}")

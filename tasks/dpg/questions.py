@@ -145,6 +145,12 @@ def stray_categories(items: Iterable[Item]) -> str:
     return f"{len(stray)} questions are of no known category ({names})"
 
 
+def is_left_out(item: Item) -> bool:
+    """Whether the published script fails on the prompt: a parent is none of those that it asks."""
+    asked = {each.number: each.parents for each in item.questions if not each.first}
+    return any(parent not in asked for parents in asked.values() for parent in parents)
+
+
 def oddities(items: Iterable[Item], quirks: Quirks) -> str:
     """What is odd about the questions, by row, and what becomes of it; empty for nothing.
 

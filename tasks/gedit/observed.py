@@ -7,17 +7,20 @@ One line a judging of a sample:
  "sc_replies": ["…"], "pq_replies": ["…"]}
 ```
 
-The published names `task_type`, `instruction_language`, `Intersection_exist`, `intersection_exist`
-are taken as well, and in the place of replies `sementics_score` (as it is spelt there) and
-`quality_score`. `source_image` and `edited_image` may name pictures, beside the file, for the
-gallery; the key may be left to the latter's name.
+The published script's `*_gpt_score.csv` is taken as it is: its scores, and the group and the key of
+its `edited_image`. Its names and the data set's are known in JSON too: `task_type`,
+`instruction_language`, `Intersection_exist`, `intersection_exist`, and in the place of replies
+`sementics_score` (as it is spelt there) and `quality_score`. `source_image` and `edited_image` may
+name pictures, beside the file, for the gallery; the key may be left to the latter's name.
 """
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -65,7 +68,8 @@ def read_observations(path: Path, settings: GEditSettings, language: str | None)
     judged: dict[str, _Judged] = {}
     others: Counter[str] = Counter()
     wanted = language
-    for number, (where, line) in enumerate(read_objects(path)):
+    lines = _csv_lines(path) if path.suffix == ".csv" else read_objects(path)
+    for number, (where, line) in enumerate(lines):
         edit = _edit(line, where, number)
         wanted = wanted or edit.language
         if edit.language != wanted:
@@ -119,7 +123,32 @@ def _rows(
         identities={"gedit_judge": {"version": 2, "file": DigestCache().of_file(path)}},
         label=f"GEdit-Bench {language}",
         notice="; ".join(notices),
+        judged_elsewhere=any(judging.given for each in judged for judging in each.judgings),
     )
+
+
+def _csv_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of the published script's results, with numbers and truth values read."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            for row in reader:
+                where = f"{path}, row {reader.line_num}"
+                if None in row or None in row.values():
+                    raise UserError(f"{where}: more or fewer cells than the header has")
+                yield where, {**row, **_typed(row)}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a CSV file in UTF-8: {error}") from error
+
+
+def _typed(row: Mapping[str, str]) -> dict[str, Any]:
+    known: dict[str, Any] = {"group": PurePosixPath(row.get("edited_image", "")).parent.parent.name}
+    for name in ("sementics_score", "quality_score"):
+        with contextlib.suppress(KeyError, ValueError):
+            known[name] = float(row[name])
+    if (exists := row.get("intersection_exist", "")) in ("True", "False"):
+        known["intersection_exist"] = exists == "True"
+    return known
 
 
 def _edit(line: Mapping[str, Any], where: str, number: int) -> Edit:

@@ -1,4 +1,4 @@
-"""Detections made elsewhere: a JSON object a line, a line a picture.
+"""Detections made elsewhere, or the published script's verdicts: a JSON object a line and picture.
 
 ```
 {"filename": "00000/samples/0000.png", "metadata": {…}, "detector": "…", "weights": "…",
@@ -7,10 +7,14 @@
 
 `detector` and `weights` say which network it was; `color` is needed of those objects only that a
 prompt's colour is asked of.
+
+The published `evaluate_images.py` writes `results.jsonl`, with `correct`, `reason`, and JSON texts
+`metadata` and `details`. Its verdicts are taken as they stand.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,6 +57,8 @@ class _Line:
     detections: Sequence[Detection]
     weights: str
     """What it says of the detector's."""
+    verdict: Verdict | None = None
+    """The published script's."""
 
 
 def read_observations(path: Path, settings: GenEvalSettings) -> ObservedRows:
@@ -99,6 +105,7 @@ def read_observations(path: Path, settings: GenEvalSettings) -> ObservedRows:
         identities={EXTRACTOR: identity},
         label=f"{path.name}, {settings.detector.network}",
         notice=partial_notice(len(prompts)),
+        judged_elsewhere=any(line.verdict for line in lines.values()),
     )
 
 
@@ -108,6 +115,8 @@ def _outcome(
     failed = Judged(metadata, (), Verdict(False, ""))
     if line is None:
         return failed, Status.MISSING, "the file has no line for this picture"
+    if line.verdict is not None:
+        return Judged(metadata, line.detections, line.verdict), Status.OK, ""
 
     def colour_of(place: int) -> str:
         each = line.detections[place]
@@ -139,6 +148,9 @@ def _prompts(lines: Iterable[_Line]) -> dict[int, Metadata]:
 def _read(path: Path, detector: Detector) -> Iterator[_Line]:
     metadata: dict[str, Metadata] = {}
     for where, record in read_objects(path):
+        verdict = None
+        if "correct" in record:
+            verdict = _unpack(record, where)
         for field in _FIELDS:
             if field not in record:
                 raise UserError(f"{where}: no {field!r}; a picture has {', '.join(_FIELDS)}")
@@ -159,7 +171,27 @@ def _read(path: Path, detector: Detector) -> Iterator[_Line]:
             _detection(each, where, place) for place, each in enumerate(record["detections"])
         ]
         number = int(named[2])
-        yield _Line(where, int(named[1]), number, metadata[key], detections, weights)
+        yield _Line(where, int(named[1]), number, metadata[key], detections, weights, verdict)
+
+
+def _unpack(record: dict[str, Any], where: str) -> Verdict:
+    """The verdict of a line of `results.jsonl`, whose texts of JSON become our fields."""
+    correct, reason = record["correct"], record.get("reason")
+    if not isinstance(correct, bool) or not isinstance(reason, str):
+        raise UserError(f"{where}: 'correct' must be true or false, and 'reason' a text")
+    try:
+        record["metadata"] = json.loads(record["metadata"])
+        record["detections"] = [
+            {"class": name, "box": found[:4], "score": found[4]}
+            for name, boxes in json.loads(record["details"]).items()
+            for found in boxes
+        ]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{where}: 'metadata' and 'details' are no JSON texts as GenEval's script writes them "
+            f"({error})"
+        ) from error
+    return Verdict(correct, reason)
 
 
 def _check_origin(record: Mapping[str, Any], detector: Detector, where: str) -> str:

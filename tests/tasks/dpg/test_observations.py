@@ -124,6 +124,75 @@ def test_bad_answers_are_named(message: str, tmp_path: Path) -> None:
     assert "a.jsonl, line 2" in str(raised.value)
 
 
+BOXES = ("(0, 0, 64, 64)", "(64, 0, 128, 64)", "(0, 64, 64, 128)", "(64, 64, 128, 128)")
+
+
+def write_details(path: Path, *, first: bool = True) -> Path:
+    """What the published script writes of pictures in which all is yes but the last quarter's 2."""
+    text = "".join(
+        f"a, b/{item.id}.png, {box}, {question.text}, "
+        f"{'no' if (question.number, box) == (2, BOXES[3]) else 'yes'}\n"
+        for item in ITEMS
+        for box in BOXES
+        for question in item.questions
+        if first or not question.first
+    )
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_published_scripts_details_are_read(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    path = write_details(tmp_path / "dpg-bench_detail.txt")
+    record = score(uwt_eval, path, tmp_path / "runs", "--label", "m")
+    same = [
+        {**each, "answer": "no"} if (each["proposition_id"], each["crop"]) == (2, 3) else each
+        for each in answers()
+    ]
+    ours = score(uwt_eval, write(tmp_path / "a.jsonl", same), tmp_path / "runs", "--label", "m")
+    assert {name: cell["value"] for name, cell in record["metrics"].items()} == {
+        name: cell["value"] for name, cell in ours["metrics"].items()
+    }
+    assert (record["model"], ours["model"]) == ("m (judged elsewhere)", "m")
+    # The script drops the file's first question, and the mended protocol misses its answers.
+    path = write_details(path, first=False)
+    lacking = score(uwt_eval, path, tmp_path / "runs")
+    assert lacking["failures"] == {"missing": 4}
+    as_there = score(uwt_eval, path, tmp_path / "runs", "--protocol", "dpg-official")
+    assert as_there["n_failed"] == 0
+
+
+def test_a_prompt_that_the_script_leaves_out_may_lack_answers(tmp_path: Path) -> None:
+    lines = rows()
+    lines[1]["dependency"] = "1"  # On the question that the script drops.
+    questions = write_csv(tmp_path / "q.csv", lines)
+    path = write_details(tmp_path / "x_detail.txt", first=False)
+    text = [each for each in path.read_text().splitlines() if "kitchen" not in each]
+    path.write_text("\n".join(text), encoding="utf-8")
+    settings = SETTINGS.model_copy(update={"quirks": "official"})
+    found = read_observations(path, questions, settings)
+    assert set(found.statuses) == {Status.OK}
+    assert np.isnan(found.columns["dpg_answers"]["dpg"][:4]).all()
+    assert not np.isnan(found.columns["dpg_answers"]["dpg"][4:]).any()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("kitchen.png, yes", "expected IMAGE, (x0, y0, x1, y1), QUESTION, ANSWER"),
+        (f"garden.png, {BOXES[0]}, Is there?, yes", "item 'garden' is not among the questions"),
+        (f"kitchen.png, {BOXES[0]}, Is there a whale?, yes", "asks none of the questions about"),
+        (f"kitchen.png, {BOXES[0]}, {ITEMS[0].questions[0].text}, yes", "of item 'kitchen' again"),
+    ],
+)
+def test_details_that_cannot_be_read_are_named(tmp_path: Path, line: str, words: str) -> None:
+    path = write_details(tmp_path / "x_detail.txt")
+    count = len(path.read_text().splitlines())
+    path.write_text(f"{path.read_text()}{line}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=f"line {count + 1}: ") as raised:
+        read_observations(path, SMALL_FILE, SETTINGS)
+    assert words in str(raised.value)
+
+
 def test_models_never_mix(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="names no model; the protocol's is Qwen"):
         read_observations(write(tmp_path / "a.jsonl", answers()), SMALL_FILE, VLM_SETTINGS)

@@ -66,6 +66,43 @@ def test_the_published_scripts_rows_give_its_figures(tmp_path: Path, uwt_eval: C
             assert list(full.loc[group, ["sc", "pq", "overall"]]) == pytest.approx(means)
 
 
+def test_the_published_scripts_csv_is_taken_as_it_is(tmp_path: Path, uwt_eval: CommandLine) -> None:
+    rows = [
+        {
+            "source_image": f"/results/m/fullset/{row['group']}/{row['instruction_language']}/"
+            f"{number}_SRCIMG.png",
+            "edited_image": f"/results/m/fullset/{row['group']}/{row['instruction_language']}/"
+            f"{number}.png",
+            "instruction": f'a, "quoted"\nedit {number}',
+            "sementics_score": row["sementics_score"],
+            "quality_score": row["quality_score"],
+            "intersection_exist": bool(row["intersection_exist"]),
+            "instruction_language": row["instruction_language"],
+        }
+        for number, row in enumerate(GOLDEN["stats_rows"])
+    ]
+    file = tmp_path / "m_combined_gpt_score.csv"
+    pd.DataFrame(rows).to_csv(file, index=False)
+    for language in ("en", "cn"):
+        result = score(uwt_eval, file, f"gedit-{language}", "--label", "m")
+        assert result.code == 0, result.err
+        (record,) = result.records
+        names = ("semantics", "quality", "gedit_overall")
+        expected = GOLDEN["stats"][language]["fullset_macro"]
+        assert [record["metrics"][name]["value"] for name in names] == pytest.approx(expected)
+        assert record["model"] == "m (judged elsewhere)"
+        assert record["provenance"]["judged"] == "elsewhere"
+    rows[1]["quality_score"] = ""
+    rows[2]["intersection_exist"] = "maybe"
+    pd.DataFrame(rows[:2]).to_csv(file, index=False)
+    failed = score(uwt_eval, file, f"gedit-{rows[1]['instruction_language']}", "--label", "m")
+    assert failed.records[0]["failures"] == {"parse_error": 1}
+    pd.DataFrame(rows[:3]).to_csv(file, index=False)
+    refused = score(uwt_eval, file)
+    assert refused.code == 2
+    assert "row 7: 'intersection' is 'maybe', expected true or false" in refused.err
+
+
 def test_replies_are_read_by_the_protocol(tmp_path: Path, uwt_eval: CommandLine) -> None:
     file = write(tmp_path / "replies.jsonl", [line(0, sc_replies=["[8, 3]"]), line(1)])
     strict = score(uwt_eval, file, "gedit-en", "--max-failures", "1").records[0]

@@ -67,6 +67,62 @@ def test_command_scores_a_file(uwt_eval: CommandLine, tmp_path: Path) -> None:
     assert "no color of the car" in rows.loc["00011/0003", "error"]
 
 
+def official(found: dict[str, Any], *, correct: bool) -> dict[str, Any]:
+    """The line of `results.jsonl` that the published script writes of a picture."""
+    details: dict[str, list[list[float]]] = {}
+    for each in found["detections"]:
+        details.setdefault(each["class"], []).append([*each["box"], each["score"]])
+    metadata = found["metadata"]
+    return {
+        "filename": f"outputs/{found['filename']}",
+        "tag": metadata["tag"],
+        "prompt": metadata["prompt"],
+        "correct": correct,
+        "reason": "" if correct else "expected dog>=1, found 0",
+        "metadata": json.dumps(metadata),
+        "details": json.dumps(details),
+    }
+
+
+def test_the_published_scripts_verdicts_are_taken_as_they_stand(
+    uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    rows = [official(each, correct=place % 4 != 0) for place, each in enumerate(lines())]
+    path = tmp_path / "results.jsonl"
+    pd.DataFrame(rows).to_json(path, orient="records", lines=True)
+    words = ("score", "geneval", "--observations", path, "--out", tmp_path / "runs", "--json")
+    result = uwt_eval(*words, "--label", "m")
+    assert result.code == 0, result.err
+    (record,) = result.records
+    assert record["metrics"]["geneval_overall"]["value"] == 3 / 4
+    assert record["model"] == "m (judged elsewhere)"
+    assert record["provenance"]["judged"] == "elsewhere"
+    (root,) = (tmp_path / "runs").iterdir()
+    rows_kept = pd.read_parquet(root / "samples.parquet").set_index("id")
+    assert rows_kept.loc["00000/0000", "reason"] == "expected dog>=1, found 0"
+    usual = uwt_eval("score", "geneval", "--observations", write(tmp_path / "d.jsonl", lines()),
+                     "--out", tmp_path / "runs", "--json", "--label", "m")  # fmt: skip
+    assert usual.records[0]["model"] == "m"
+    assert usual.records[0]["model_digest"] != record["model_digest"]
+    assert usual.records[0]["dataset_digest"] == record["dataset_digest"]
+
+
+def test_verdicts_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    good = official(line(0, 0), correct=True)
+    for change, words in (
+        ({"correct": 1}, "'correct' must be true or false"),
+        ({"reason": None}, "and 'reason' a text"),
+        ({"details": "{"}, "are no JSON texts as GenEval's script writes them"),
+        ({"details": '{"dog": [[1, 2]]}'}, "are no JSON texts"),
+        ({"metadata": 7}, "are no JSON texts"),
+    ):
+        with pytest.raises(UserError, match="line 1") as raised:
+            read_observations(write(tmp_path / "r.jsonl", [{**good, **change}]), SETTINGS)
+        assert words in str(raised.value)
+    with pytest.raises(UserError, match="names no detector"):
+        read_observations(write(tmp_path / "r.jsonl", [good]), HF_SETTINGS)
+
+
 def bad(change: dict[str, Any]) -> dict[str, Any]:
     found = {**line(0, 0)["detections"][0], **change}
     return line(0, 0, detections=[found])
