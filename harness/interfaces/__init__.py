@@ -30,15 +30,18 @@ from harness.interfaces.observing import (
     ReferenceSet,
     SampleMetric,
 )
-from harness.interfaces.runs import ObservedRows, OnProgress, Progress, RunRequest
 from harness.interfaces.tasks import (
     ClassConditional,
     Concluding,
     GenerativeTaskData,
+    ObservedRows,
+    OnProgress,
     Performed,
     Picture,
     PictureFiles,
+    Progress,
     PublishedTable,
+    RunRequest,
     ScoresObservations,
     Task,
     TaskData,

@@ -1,15 +1,15 @@
-"""Tasks as structural types: a benchmark's samples, stages and files."""
+"""Tasks as structural types: samples, stages and files of a benchmark, and what a run is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.interfaces.models import Code, Model
 from harness.interfaces.observing import Columns, Extractor, ReferenceSet
-from harness.interfaces.runs import ObservedRows, OnProgress, Progress, RunRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,65 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.interfaces.types import Protocol as EvalProtocol
-    from harness.interfaces.types import ResultRecord, Sample, TaskSpec
+    from harness.interfaces.types import ResultRecord, Sample, Status, TaskSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """One model on one task, as asked for on the command line."""
+
+    task: str
+    model: str
+    protocol: str | None = None
+    data: str | None = None
+    limit: int | None = None
+    metrics: tuple[str, ...] | None = None
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int | None = None
+    max_failures: int = 0
+    small_sets: bool = False
+    out: Path = Path("runs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedRows:
+    """Samples, and what was observed of them elsewhere."""
+
+    samples: Sequence[Sample]
+    statuses: Sequence[Status]
+    """One a sample."""
+    errors: Sequence[str]
+    """One a sample, empty where its status is ok."""
+    columns: Mapping[str, Columns]
+    """By extractor, rows of all samples; cells of failed ones are ignored."""
+    identities: Mapping[str, Mapping[str, Any]]
+    """By extractor, where its observations come from: digest of a file, version of a program."""
+    label: str
+    """Name of the data for people."""
+    notice: str = ""
+    """What a user must know before reading the numbers."""
+    replies: Sequence[bytes] = ()
+    """The model's outputs, one a sample, where they are texts."""
+    judged_elsewhere: bool = False
+    """Whether verdicts or answers are taken as a file has them, whoever made them: the model's name
+    says so, wherever it is printed, and such results share no row with others."""
+
+
+OnProgress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+class Progress(Protocol):
+    """Shows how far work has come, where somebody is looking."""
+
+    def listing(self) -> AbstractContextManager[OnProgress]:
+        """Progress of reading the data for its digests."""
+        ...
+
+    def bar(self, name: str) -> AbstractContextManager[OnProgress]:
+        """Progress of one piece of work, told as (done, total)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
