@@ -124,7 +124,9 @@ def _is_class_sorted(path: Path) -> bool:
         if "arr_1" not in file:
             return False
         labels = file["arr_1"].ravel()
-    return bool(len(labels) > 1 and (np.diff(labels) >= 0).all() and labels[0] != labels[-1])
+    if labels.dtype.kind not in "biufSU" or len(labels) < 2:
+        return False  # Whatever they are, they are no classes.
+    return bool((labels[1:] >= labels[:-1]).all() and labels[0] != labels[-1])
 
 
 def _array(path: Path, name: str) -> np.ndarray:
@@ -144,13 +146,15 @@ def _array(path: Path, name: str) -> np.ndarray:
             )
             shape, fortran, dtype = read_header(member)
             header = member.tell()
-    if dtype.hasobject or fortran:
-        raise UserError(f"{path}: {name} holds {dtype} in an order that cannot be mapped")
+    if dtype.hasobject:
+        raise UserError(f"{path}: {name} holds {dtype}, expected numbers")
     with path.open("rb") as file:
         file.seek(info.header_offset + _LOCAL_HEADER - 4)
         name_length, extra_length = np.frombuffer(file.read(4), "<u2")
     start = info.header_offset + _LOCAL_HEADER + int(name_length) + int(extra_length) + header
-    mapped: np.ndarray = np.memmap(path, dtype, "r", offset=start, shape=shape)
+    mapped: np.ndarray = np.memmap(
+        path, dtype, "r", offset=start, shape=shape, order="F" if fortran else "C"
+    )
     return mapped
 
 

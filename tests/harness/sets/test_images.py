@@ -132,8 +132,20 @@ def test_class_order_is_known_from_folders_and_labels(tmp_path: Path, pixels: np
     assert open_images(str(tmp_path / "classes"), RULE).class_sorted
     assert not open_images(str(tmp_path / "classes" / "n1"), RULE).class_sorted
     for labels, expected in (([0, 0, 1, 1, 2], True), ([0, 1, 0, 1, 2], False), ([3] * 5, False)):
-        np.savez(tmp_path / "images.npz", pixels, np.array(labels))
-        assert open_images(str(tmp_path / "images.npz"), RULE).class_sorted is expected
+        for kind in (np.int64, np.float32, np.str_, np.bytes_):
+            np.savez(tmp_path / "images.npz", pixels, np.array(labels).astype(kind))
+            assert open_images(str(tmp_path / "images.npz"), RULE).class_sorted is expected
+    for odd in (np.zeros(5, "M8[s]"), np.zeros(5, [("a", "u1")]), np.array(3)):
+        np.savez(tmp_path / "images.npz", pixels, odd)
+        assert not open_images(str(tmp_path / "images.npz"), RULE).class_sorted
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_fortran_order_is_read(tmp_path: Path, pixels: np.ndarray, save: object) -> None:
+    save(tmp_path / "images.npz", np.asfortranarray(pixels))  # type: ignore[operator]
+    np.testing.assert_array_equal(
+        everything(open_images(str(tmp_path / "images.npz"), RULE)), pixels
+    )
 
 
 def test_unreadable_member_is_a_decode_error(tmp_path: Path, pixels: np.ndarray) -> None:
