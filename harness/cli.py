@@ -13,6 +13,7 @@ from rich.markup import escape
 from harness.commands.console import terminal
 from harness.commands.interrupts import interruptible
 from harness.interfaces.errors import ExitCode, UserError, unforeseen
+from harness.interfaces.plain import one_line
 from harness.interfaces.registry import COMMANDS
 from harness.plugins import PLUGINS
 
@@ -104,7 +105,7 @@ def main() -> None:
 
 def _say(text: str) -> None:
     terminal(stderr=True, soft_wrap=True, highlight=False).print(
-        f"error: {text}", markup=False, style="bold red"
+        f"error: {one_line(text)}", markup=False, style="bold red"
     )
 
 

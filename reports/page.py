@@ -9,11 +9,12 @@ from typing import Any
 
 from harness.commands.console import label
 from harness.interfaces.errors import UserError
+from harness.interfaces.plain import one_line
 from harness.interfaces.types import COMPUTED, ResultRecord, Status, dotted
 from reports.comparability import protocol_settings
 from reports.records import Loaded
 from reports.templates import render
-from reports.text import heading, interval, number, one_line
+from reports.text import heading, interval, number
 
 MOST_FAILURES = 100
 """Failed samples that the page lists; the rest are counted."""

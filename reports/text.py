@@ -6,6 +6,7 @@ import re
 from html import escape as html_escape
 
 from harness.commands.console import NOTHING, label
+from harness.interfaces.plain import one_line
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
@@ -41,12 +42,7 @@ _LATEX = {
     "∞": r"$\infty$",
 }
 _POWER = re.compile(r"(\d+)\\textasciicircum\{\}(\d+)")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def one_line(text: str) -> str:
-    """The text with every run of white space and control characters as one space."""
-    return re.sub(r"[\s\x00-\x1f\x7f\u200e\u200f\u202a-\u202e]+", " ", text).strip()
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 def markdown(text: str) -> str:

@@ -11,9 +11,11 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from harness.interfaces import Label, Labelled
 from harness.interfaces.errors import UserError
+from harness.interfaces.plain import terminal_text
 from harness.interfaces.registry import METRICS
 from harness.interfaces.types import COMPUTED, MetricValue, ReferenceRow, ResultRecord, RunStatus
 
@@ -26,9 +28,16 @@ NOTHING = "—"
 _UNBOUNDED = 10_000
 
 
+class _Terminal(Console):
+    """A console in which no text steers the terminal or the log of a build."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(terminal_text(text), **options)
+
+
 def terminal(*, stderr: bool = False, **options: Any) -> Console:
     """A console that prints what users wrote as they wrote it: no `:word:` becomes an emoji."""
-    return Console(stderr=stderr, emoji=False, **options)
+    return _Terminal(stderr=stderr, emoji=False, **options)
 
 
 def label(metric: str) -> Label:

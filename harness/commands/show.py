@@ -17,6 +17,7 @@ from harness.commands.console import Json, Plugins, terminal
 from harness.engine import protocols
 from harness.engine.presets import all_presets, describe
 from harness.interfaces.errors import UserError
+from harness.interfaces.plain import json_text
 from harness.interfaces.registry import (
     METRICS,
     MODELS,
@@ -171,7 +172,7 @@ def show(
         raise UserError("give a name, see `uwt-eval list`, or --schema")
     facts = _describe(name)
     if as_json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print(json_text(facts))
     elif "preset" in facts:
         _print_preset(terminal(highlight=False), facts)
     else:

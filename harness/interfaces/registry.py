@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from harness.interfaces.errors import UserError, first_line
+from harness.interfaces.plain import one_line
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -43,7 +44,7 @@ DISTRIBUTION = "uwt-eval"
 @functools.cache
 def warn(text: str) -> None:
     """Say something on stderr in one line, once a process."""
-    print(f"warning: {' '.join(text.split())}", file=sys.stderr)
+    print(f"warning: {one_line(text)}", file=sys.stderr)
 
 
 @functools.cache

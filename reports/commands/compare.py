@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.commands.console import Json, terminal
+from harness.interfaces.plain import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +49,7 @@ def compare(
 
         shown = write_sheet(found.a, found.b, found.ordered, sheet)
     if as_json:
-        print(json.dumps(_facts(found), indent=2, ensure_ascii=False))
+        print(json_text(_facts(found)))
         return
 
     console = terminal(highlight=False)
@@ -132,7 +132,7 @@ def _facts(found: Comparison) -> dict[str, Any]:
 
 def _both(a: str, b: str) -> str:
     """What two runs said, once where it is the same."""
-    from reports.text import one_line
+    from harness.interfaces.plain import one_line
 
     lines = [one_line(text) for text in (a, b)]
     cut = [line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…" for line in lines]
@@ -144,7 +144,8 @@ def _show(console: Console, found: Comparison) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from reports.text import heading, interval, number, one_line, signed
+    from harness.interfaces.plain import one_line
+    from reports.text import heading, interval, number, signed
 
     for line in found.incomparable:
         console.print(f"NOT COMPARABLE, forced: {line}", style="bold red", markup=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from harness.commands.console import Json, terminal
 from harness.interfaces.errors import UserError
+from harness.interfaces.plain import json_text
 
 if TYPE_CHECKING:
     from reports.gate.verdict import Verdict
@@ -65,7 +65,7 @@ def gate(
         _write(junit, to_junit(verdict))
     _append_step_summary(summary)
     if as_json:
-        print(json.dumps(to_json(verdict), indent=2, ensure_ascii=False))
+        print(json_text(to_json(verdict)))
     else:
         _show(verdict)
     raise typer.Exit(verdict.exit_code)

@@ -9,6 +9,7 @@ import typer
 
 from harness.commands.console import Json, terminal
 from harness.interfaces.errors import ExitCode
+from harness.interfaces.plain import json_text
 from reports.commands import DefaultCommand
 
 app = typer.Typer(
@@ -47,8 +48,6 @@ def build(
 @app.command()
 def check(paths: Paths, as_json: Json = False) -> None:
     """Refuse records that do not follow from their run's files, or of another schema; exit 2."""
-    import json
-
     from reports.leaderboard.check import check as check_records
 
     findings = check_records(paths)
@@ -64,7 +63,7 @@ def check(paths: Paths, as_json: Json = False) -> None:
             }
             for finding in findings
         ]
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print(json_text(facts))
     else:
         console = terminal(highlight=False, soft_wrap=True)
         for finding in refused:

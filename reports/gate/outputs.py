@@ -6,9 +6,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 from harness.commands.console import NOTHING
+from harness.interfaces.plain import one_line
 from harness.interfaces.types import ResultRecord
 from reports.gate.verdict import Check, Outcome, Verdict
-from reports.text import code, heading, markdown, number, one_line, signed
+from reports.text import code, heading, markdown, number, signed
 
 MOST_TABLES = 20
 """Runs up to which a summary has a table for each; of more, those that passed are counted."""

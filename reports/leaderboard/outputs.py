@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from harness.commands.console import NOTHING
+from harness.interfaces.plain import one_line
 from harness.interfaces.types import ResultRecord
 from reports.leaderboard.board import Entry, Group
 from reports.records import why_missing
 from reports.templates import render
-from reports.text import code, interval, markdown, number, one_line
+from reports.text import code, interval, markdown, number
 
 RULE = (
     "Rank = 1 + the number of entries whose 95% interval lies wholly on the better side of this "

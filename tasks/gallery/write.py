@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from harness.commands.pages import page_template
 from harness.data.store import Store
 from tasks.gallery.cards import SIDE, Box, Card, Shot, Thumbnail, with_thumbnails
 from tasks.shared.pictures import fitted_line, sheet
@@ -125,25 +126,12 @@ def write_gallery(root: Path, title: str, cards: Sequence[Card]) -> None:
             yield _values(card, thumbnails)
 
     def write(path: Path) -> None:
-        # Judges' words may hold half a surrogate pair, which UTF-8 does not know.
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.writelines(_template().generate(**_summary(title, cards), cards=shown()))
+        template = page_template(Path(__file__).with_name("gallery.html.j2"))
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(template.generate(**_summary(title, cards), cards=shown()))
 
     store.write(PAGE, write)
     sheets.finish()
-
-
-def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("gallery.html.j2")
 
 
 def _state(good: bool | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from harness.commands.console import Json, terminal
 from harness.interfaces.errors import UserError
+from harness.interfaces.plain import json_text
 from uniwetok.commands import assistant as common
 from uniwetok.commands.shared import user_errors
 
@@ -113,4 +113,4 @@ def _print_json(text: str, reply: Reply) -> None:
         "finish": reply.finish,
         "empty": reply.empty,
     }
-    print(json.dumps(facts, indent=2, ensure_ascii=False))
+    print(json_text(facts))

@@ -13,6 +13,7 @@ import typer
 from harness.commands.console import Json, terminal
 from harness.engine.progress import Progress
 from harness.interfaces.errors import UserError
+from harness.interfaces.plain import json_text
 from uniwetok.commands import assistant as common
 from uniwetok.commands.shared import Quiet, user_errors
 
@@ -187,7 +188,7 @@ def _write(
         _write_picture(path, pixels, own)
     if as_json:
         entries = [{"path": str(path), **own} for path, own in zip(paths, settings, strict=True)]
-        print(json.dumps(entries, indent=2, ensure_ascii=False))
+        print(json_text(entries))
         return
     console = terminal(soft_wrap=True, highlight=False)
     for path, own in zip(paths, settings, strict=True):
