@@ -35,6 +35,8 @@ _SCALE_STEPS = 64
 class Codec:
     """One Pillow encoder."""
 
+    concurrent = True
+
     name: ClassVar[str]
     """Registry name, and Pillow's name of the format."""
     feature: ClassVar[str]
@@ -170,6 +172,8 @@ class Avif(Codec):
 
 class Identity:
     """Stores each image as PNG, lossless: what every metric says of a perfect reconstruction."""
+
+    concurrent = True
 
     @property
     def card(self) -> ModelCard:

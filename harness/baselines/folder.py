@@ -29,6 +29,8 @@ class Images:
     A code is an image's name in the folder: the files themselves stay where they are.
     """
 
+    concurrent = True
+
     def __init__(
         self,
         folder: Annotated[Path, Argument, "Images by their paths in the benchmark's layout."],

@@ -62,7 +62,10 @@ def run(
         int | None, typer.Option(help="Evaluate a fixed choice of this many samples.")
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option(help="Comma-separated metrics instead of the task's own.")
+        str | None,
+        typer.Option(
+            help="Comma-separated metrics instead of the task's own; those that a run has stay."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch_size: Annotated[
@@ -78,6 +81,9 @@ def run(
     ] = 0,
     small_sets: Annotated[
         bool, typer.Option("--small-sets", help="Give FID below its least number of images too.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Compute everything again, whatever is stored.")
     ] = False,
     plugin: Plugins = None,
     as_json: Json = False,
@@ -128,6 +134,7 @@ def run(
             batch_size=batch_size,
             max_failures=max_failures,
             small_sets=small_sets,
+            fresh=fresh,
             out=out or read_settings().out,
         )
         for name, choice in choices
@@ -328,7 +335,9 @@ def _planned(request: RunRequest) -> dict[str, Any]:
         facts = {
             "dataset": plan.file.dataset,
             "n": len(plan.file.samples),
-            "n_missing": sum(len(block) for _, block in missing),
+            "n_missing": len(plan.file.samples)
+            if request.fresh
+            else sum(len(block) for _, block in missing),
             "device": plan.device,
             "batch_size": plan.batch_size,
             "not_computed": plan.file.unavailable,

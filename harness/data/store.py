@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from harness.interfaces.types import Record
 
 _TEMPORARY = ".tmp-"
+_LOCK = "run.lock"
 _KEY_DIGITS = 16
 _WORK = ("*.parquet", "*.jsonl")
 """Files from which a later run resumes."""
@@ -63,7 +64,7 @@ class Store:
         new = [each for each in (self.root, *self.root.parents) if not each.exists()]
         with _clear_write_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / "run.lock")
+        lock = FileLock(self.root / _LOCK)
         try:
             with _clear_write_errors(self.root):
                 lock.acquire(timeout=0)
@@ -84,6 +85,14 @@ class Store:
             raise
         finally:
             lock.release()
+
+    def clear(self) -> None:
+        """Remove everything that the run has made; with the directory locked."""
+        for path in self.root.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
 
     def write(self, name: str, write: Callable[[Path], None]) -> Path:
         """Let `write` fill a temporary file, then move it to `name` in one step."""

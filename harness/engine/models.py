@@ -86,6 +86,14 @@ class ModelChoice:
             reason = str(error) if isinstance(error, ValueError) else first_line(error)
             raise UserError(f"model {self.name!r}: {reason}") from error
 
+    def card(self, model: Model) -> ModelCard:
+        """The card of a model that `build` made, with its code's digest where that is not ours.
+
+        What an edited plug-in, or a module beside it, computed before is another model's.
+        """
+        code = MODELS.code(self.name)
+        return ModelCard(**{**model.card.model_dump(), "code_sha256": code}) if code else model.card
+
     def _refused(self, error: ErrorDetails, options: type[BaseModel], argument: str | None) -> str:
         """One line about the first option that cannot be."""
         name, *within = map(str, error["loc"])

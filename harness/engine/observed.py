@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data.manifest import dataset_digest
-from harness.engine.plan import RunFile, metric, resolve, resolve_device, run_id
+from harness.engine.plan import RunFile, metric, resolve, resolve_device, run_id, with_earlier
 from harness.engine.world import World
 from harness.interfaces import (
     Code,
@@ -50,14 +50,15 @@ class ObservedRun:
 
 def performed_run(request: RunRequest) -> tuple[ObservedRun, Model, str]:
     """The run that a task performs itself, its model, and the device; nothing is loaded yet."""
-    task, model, protocol, metrics = resolve(request)
+    task, model, card, protocol, metrics = resolve(request)
     asked = digest_of([request.data, request.limit])
+    name = run_id(task.spec.name, card, protocol, asked, request.seed)
     run = ObservedRun(
         task=task.spec.name,
         protocol=protocol,
-        model=model.card,
-        metrics=metrics,
-        name=run_id(task.spec.name, model.card, protocol, asked, request.seed),
+        model=card,
+        metrics=with_earlier(metrics, request.out / name),
+        name=name,
         seed=request.seed,
         max_failures=request.max_failures,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from harness.interfaces import (
     TaskData,
 )
 from harness.interfaces.errors import Unavailable, UserError, first_line
-from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS
+from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS, warn
 from harness.interfaces.types import ModelCard, Protocol, Record, Sample, Stage, digest_of
 
 
@@ -64,6 +64,7 @@ class RunFile(Record):
     reference: str = Field(
         default="", description="Digest of the set that a generated set is compared with."
     )
+    task_code: str = Field(default="", description="Digest of the task's code if it is not ours.")
 
     @property
     def reference_file(self) -> str:
@@ -76,17 +77,16 @@ class RunFile(Record):
         Of the protocol it holds the settings up to a stage: what only a later one reads may change,
         and the files are still found.
         """
-        return digest_of(
-            [
-                self.task,
-                self.task_version,
-                self.protocol.digests[stage],
-                sample.id,
-                sample.sha256,
-                self.model.digest,
-                self.seed,
-            ]
-        )
+        facts = [
+            self.task,
+            self.task_version,
+            self.protocol.digests[stage],
+            sample.id,
+            sample.sha256,
+            self.model.digest,
+            self.seed,
+        ]
+        return digest_of([*facts, self.task_code] if self.task_code else facts)
 
     def output_key(self, block: Sequence[Sample]) -> str:
         """Digest of everything a block's outputs depend on."""
@@ -171,6 +171,20 @@ def make_extractors(
     return ready, unavailable
 
 
+def _identity(name: str, extractor: Extractor) -> dict[str, Any]:
+    """What an extractor's observations depend on, its code too where that is not ours."""
+    code = EXTRACTORS.code(name)
+    return {**extractor.identity, **({"code": code} if code else {})}
+
+
+def _forget_features(extractors: Iterable[Extractor]) -> None:
+    from harness.metrics.extractors import FeatureExtractor
+
+    for extractor in extractors:
+        if isinstance(extractor, FeatureExtractor):
+            extractor.shared.forget()
+
+
 def run_id(task: str, model: ModelCard, protocol: Protocol, data_digest: str, seed: int) -> str:
     """Name of a run and its directory: the same for the same work."""
     digest = digest_of([model.digest, protocol.digest, data_digest, seed])
@@ -179,8 +193,8 @@ def run_id(task: str, model: ModelCard, protocol: Protocol, data_digest: str, se
     return f"{task}-{name}-{protocol.name}-{digest[:10]}"
 
 
-def resolve(request: RunRequest) -> tuple[Task, Model, Protocol, Sequence[str]]:
-    """The task, the model, the protocol and the metrics that a request names.
+def resolve(request: RunRequest) -> tuple[Task, Model, ModelCard, Protocol, Sequence[str]]:
+    """The task, the model and its card, the protocol and the metrics that a request names.
 
     Raises:
         UserError: A name or a number that cannot be, or a model that does not fit the task.
@@ -199,7 +213,21 @@ def resolve(request: RunRequest) -> tuple[Task, Model, Protocol, Sequence[str]]:
     protocol = request.protocol
     if protocol is None:
         protocol = _own_protocol(model, choice.name, task)
-    return task, model, task.protocol(protocol), keys
+    return task, model, choice.card(model), task.protocol(protocol), keys
+
+
+def with_earlier(metrics: Sequence[str], root: Path) -> list[str]:
+    """The metrics that are asked for, after those that the run at `root` has."""
+    if not (root / "run.json").is_file():
+        return list(metrics)
+    try:
+        earlier = read_run_file(root).metrics
+    except UserError as error:
+        warn(f"{error}; the metrics that this run had are not known")
+        return list(metrics)
+    if unknown := [key for key in earlier if key not in METRICS]:
+        warn(f"{root}: {', '.join(unknown)} left out, which no plug-in offers any more")
+    return list(dict.fromkeys([*(key for key in earlier if key in METRICS), *metrics]))
 
 
 def _own_protocol(model: Model, name: str, task: Task) -> str:
@@ -228,24 +256,29 @@ def make_plan(
         on_listing: Progress of reading the data for its digests.
         provenance: Facts about the origin to keep, made for the resolved device.
     """
-    task, model, protocol, keys = resolve(request)
+    task, model, card, protocol, keys = resolve(request)
     spec = task.spec
     device = resolve_device(request.device, world)
     data: TaskData = task.open(request.data, protocol)
     samples = world.broadcast(data.samples(request.limit, on_listing) if world.is_main else None)
+    data_digest = dataset_digest(samples)
+    name = run_id(spec.name, card, protocol, data_digest, request.seed)
+    keys = with_earlier(keys, request.out / name)
     ready, unavailable = make_extractors(keys, protocol, device)
     unavailable = world.broadcast(unavailable if world.is_main else None)
     ready = {name: extractor for name, extractor in ready.items() if name not in unavailable}
-    data_digest = dataset_digest(samples)
+    if request.fresh:
+        _forget_features(ready.values())
+    identities = {name: _identity(name, extractor) for name, extractor in ready.items()}
+    codes = {name: facts["code"] for name, facts in identities.items() if "code" in facts}
     # Another reference is another result of the same run: nothing is generated anew.
     reference = data.reference_digest if isinstance(data, GenerativeTaskData) else ""
-    name = run_id(spec.name, model.card, protocol, data_digest, request.seed)
     file = RunFile(
         run_id=name,
         task=spec.name,
         task_version=spec.version,
         protocol=protocol,
-        model=model.card,
+        model=card,
         dataset=data.label,
         dataset_digest=digest_of([data_digest, reference]) if reference else data_digest,
         notice=data.notice,
@@ -254,11 +287,12 @@ def make_plan(
         max_failures=request.max_failures,
         small_sets=request.small_sets,
         metrics=tuple(keys),
-        extractors={name: dict(extractor.identity) for name, extractor in ready.items()},
+        extractors=identities,
         unavailable=unavailable,
         samples=tuple(samples),
         provenance=provenance(device),
-        reference=reference,
+        reference=digest_of([reference, codes]) if reference and codes else reference,
+        task_code=TASKS.code(spec.name),
     )
     # On a CPU a batch brings no speed at these sizes, and one image at a time is what makes every
     # sample's bits independent of --batch-size.

@@ -69,7 +69,10 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
         world.barrier()
         return None
     with store.locked():
-        share(store, plan.file)
+        if request.fresh:
+            store.clear()
+        else:
+            share(store, plan.file)
         store.write_record("run.json", plan.file)
         world.barrier()
         timings = _work(plan, store, world, progress)
@@ -141,6 +144,8 @@ def _perform(task: Performed, request: RunRequest, world: World, progress: Progr
     run, model, device = performed_run(request)
     store = Store(request.out / run.name)
     with store.locked():
+        if request.fresh:
+            store.clear()
         rows = task.perform(request, run.protocol, model, device, store.root, progress)
         facts = {
             **provenance.collect(device),

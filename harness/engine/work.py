@@ -22,6 +22,7 @@ from harness.engine.plan import Plan
 from harness.engine.world import World
 from harness.interfaces import Code, Columns, GenerativeTaskData, PictureFiles, Preflighted
 from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.observing import turn_of
 from harness.interfaces.types import TRIED_AGAIN, Sample, Status
 
 KEPT_PICTURES = 8
@@ -71,6 +72,8 @@ class Worker:
         self.lanes = lanes
         self._stopping = threading.Event()
         self._cause: BaseException | None = None
+        self._data_turn, self._model_turn = turn_of(plan.data), turn_of(plan.model)
+        self._observing_turn = turn_of(*plan.extractors.values())
         # A block is worked on whole, by one lane, and written whole: a network sees the same
         # batches, and gives the same bits, however the work is shared out.
         numbered = list(enumerate(blocks(plan.file.samples, plan.file.block_size)))
@@ -140,7 +143,7 @@ class Worker:
             under_way: deque[Future[int]] = deque()
             try:
                 for index, block in todo:
-                    inputs = [loaders.submit(self.plan.data.load, sample) for sample in block]
+                    inputs = [loaders.submit(self._load, sample) for sample in block]
                     under_way.append(lanes.submit(self._in_lane, index, block, inputs))
                     if len(under_way) >= self.lanes + _READ_AHEAD:
                         on_samples(under_way.popleft().result())
@@ -209,6 +212,10 @@ class Worker:
         self._keep_pictures(items)
         self.store.write_part("outputs", index, file.output_key(block), output_rows(items))
 
+    def _load(self, sample: Sample) -> Any:
+        with self._data_turn:
+            return self.plan.data.load(sample)
+
     def _collect(self, items: Sequence[Item], loading: list[Future[Any]]) -> None:
         for item, future in zip(items, loading, strict=True):
             try:
@@ -225,11 +232,16 @@ class Worker:
         groups: dict[Hashable, list[Item]] = defaultdict(list)
         for item in items:
             if item.ok:
-                groups[self.plan.data.batch_key(item.input)].append(item)
+                with self._data_turn:
+                    groups[self.plan.data.batch_key(item.input)].append(item)
         return list(groups.values())
 
     def _each(self, batch: list[Item], step: Callable[[list[Item]], None]) -> None:
         """Run a model step on a batch; where it raises, one by one, so that one sample fails."""
+        with self._data_turn, self._model_turn:
+            self._step(batch, step)
+
+    def _step(self, batch: list[Item], step: Callable[[list[Item]], None]) -> None:
         if self._stopping.is_set():
             raise Stopped
         start = time.perf_counter()
@@ -245,7 +257,7 @@ class Worker:
                 ) from error
             if len(batch) > 1:
                 for item in batch:
-                    self._each([item], step)
+                    self._step([item], step)
                 return
             batch[0].fail(error)
         share = (time.perf_counter() - start) / len(batch)
@@ -279,9 +291,9 @@ class Worker:
         order: list[Item] = []
         with self.timings.stage("observe"):
             for group in self._groups(items):
-                seen = self.plan.data.observe(
-                    extractors, [i.input for i in group], [i.rendered for i in group]
-                )
+                inputs, rendered = [i.input for i in group], [i.rendered for i in group]
+                with self._data_turn, self._observing_turn:
+                    seen = self.plan.data.observe(extractors, inputs, rendered)
                 for name in names:
                     _check_features(name, seen[name], group)
                     parts[name].append(seen[name])
@@ -311,10 +323,14 @@ class Worker:
                 item.code = Code(row["payload"], row["height"], row["width"], bits)
 
     def _keep_images(self, index: int, items: Sequence[Item]) -> None:
-        pixels = [self.plan.data.picture(item.rendered) for item in items if item.ok]
+        pixels = [self._picture(item) for item in items if item.ok]
         kept = [image for image in pixels if image is not None]
         if kept:
             write_images(self.store, index, kept)
+
+    def _picture(self, item: Item) -> np.ndarray | None:
+        with self._data_turn:
+            return self.plan.data.picture(item.rendered)
 
     def _mend_images(self, index: int, items: Sequence[Item]) -> None:
         """Write what a cut or a later wish has left without its images."""
@@ -337,7 +353,7 @@ class Worker:
     def _write_picture(self, item: Item, name: str) -> None:
         from PIL import Image
 
-        pixels = self.plan.data.picture(item.rendered)
+        pixels = self._picture(item)
         if pixels is not None:
             self.store.write(name, Image.fromarray(pixels).save)
 

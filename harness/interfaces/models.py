@@ -69,6 +69,8 @@ class Model(Protocol):
 
     One that a task's first protocol does not fit offers `protocols`: a mapping from the task's name
     to the protocol that is taken where none is asked for.
+
+    It is called by one thread at a time; on a CPU, by several where it has `concurrent = True`.
     """
 
     @property
@@ -82,10 +84,7 @@ class Model(Protocol):
 
 
 class VisualTokenizer(Model, Protocol):
-    """Compresses images to codes and back. Codecs are tokenizers too.
-
-    On a CPU `encode` and `decode` are called from several threads at a time.
-    """
+    """Compresses images to codes and back. Codecs are tokenizers too."""
 
     def encode(self, images: Tensor) -> list[Code]:
         """Encode float32 images (B, 3, H, W) in [-1, 1] of one size to B codes."""
@@ -103,7 +102,6 @@ class ClassToImage(Model, Protocol):
     """Draws images of classes, as codes that it decodes.
 
     Where the classes are not ImageNet's, it offers `class_names`, a tuple in order.
-    On a CPU `sample` and `decode` are called from several threads at a time.
     """
 
     @property
@@ -121,10 +119,7 @@ class ClassToImage(Model, Protocol):
 
 
 class ImageEmbedder(Model, Protocol):
-    """Embeds images into the space of another model's embeddings.
-
-    On a CPU `embeddings` is called from several threads at a time.
-    """
+    """Embeds images into the space of another model's embeddings."""
 
     @property
     def embedding_space(self) -> str:

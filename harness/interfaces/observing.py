@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -52,7 +53,7 @@ which of the samples could not be observed, and why; their other cells are ignor
 class Extractor(Protocol):
     """Turns outputs into observations: pixel measures, features, detections.
 
-    On a CPU `observe` is called from several threads at a time.
+    It is called by one thread at a time, unless it has `concurrent = True`.
     """
 
     @property
@@ -182,6 +183,19 @@ class ClusteredMetric(SampleMetric, Protocol):
     def clusters_of(self, samples: Mapping[str, np.ndarray]) -> np.ndarray:
         """The cluster of each sample, str (n,): those of one cluster are resampled together."""
         ...
+
+
+def concurrent(plugin: object) -> bool:
+    """Whether several threads may call a plug-in at a time: it says so by `concurrent = True`."""
+    return bool(getattr(plugin, "concurrent", False))
+
+
+def turn_of(*plugins: object) -> AbstractContextManager[Any]:
+    """What to hold while plug-ins are called, so that they are by one thread at a time.
+
+    Nothing where all of them are concurrent.
+    """
+    return nullcontext() if all(map(concurrent, plugins)) else threading.RLock()
 
 
 class Once(Generic[T]):

@@ -13,8 +13,10 @@ from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from harness.interfaces.code import code_digest, module_digest
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.plain import one_line
+from harness.interfaces.types import digest_of
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -113,6 +115,8 @@ class Registry(Generic[T]):
         self.shadowed: dict[str, str] = {}
         """Entry points of others whose name is taken, and by whom; filled by `names`."""
         self._registered: dict[str, T] = {}
+        self._files: dict[str, Path] = {}
+        """The `--plugin` files that registered them."""
         self._found: dict[str, EntryPoint] | None = None
 
     def _entry_points(self) -> dict[str, EntryPoint]:
@@ -148,6 +152,8 @@ class Registry(Generic[T]):
                 taken = _origin(self._entry_points()[name])
                 raise UserError(f"{mine}: the name belongs to {taken}, take another")
             self._registered[name] = plugin
+            if _LOADING:
+                self._files[name] = _LOADING[-1]
             return plugin
 
         return keep
@@ -163,6 +169,18 @@ class Registry(Generic[T]):
         """The other distribution that offers `name`, with its version; '' where it is ours."""
         point = None if name in self._registered else self._entry_points().get(name)
         return _owner(point) if point else ""
+
+    def code(self, name: str) -> str:
+        """SHA-256 of the code behind a name, and of its distribution's version; '' of ours.
+
+        The plug-in has been imported: `get` was asked for it.
+        """
+        if name in self._registered:
+            file = self._files.get(name)
+            return code_digest(file) if file else ""
+        point = self._entry_points().get(name)
+        owner = _owner(point) if point else ""
+        return digest_of([owner, module_digest(point.module)]) if point and owner else ""
 
     def get(self, name: str) -> T:
         """Import and return the plug-in; raise `UserError` for an unknown or broken one."""
@@ -244,6 +262,8 @@ REGISTRIES: tuple[Registry[Any], ...] = (
 
 
 _LOADED: list[Path] = []
+_LOADING: list[Path] = []
+"""The file that is being run, last."""
 
 
 def loaded_plugins() -> tuple[Path, ...]:
@@ -261,6 +281,7 @@ def load_plugin(path: Path) -> None:
         raise UserError(f"--plugin {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _LOADING.append(path)
     try:
         spec.loader.exec_module(module)
     except KeyboardInterrupt:
@@ -268,6 +289,8 @@ def load_plugin(path: Path) -> None:
     except BaseException as error:
         reason = str(error) if isinstance(error, UserError) else first_line(error)
         raise UserError(f"--plugin {path}: {reason}") from error
+    finally:
+        _LOADING.pop()
     _LOADED.append(path)
 
 

@@ -35,6 +35,8 @@ class RunRequest:
     batch_size: int | None = None
     max_failures: int = 0
     small_sets: bool = False
+    fresh: bool = False
+    """Whether everything is computed again, whatever is stored."""
     out: Path = Path("runs")
 
 
@@ -107,7 +109,8 @@ class TaskData(Protocol):
     """A task bound to its data and protocol; the runner calls it block by block.
 
     `generate` and `render` get inputs of one batch key and at most `--batch-size` of them;
-    `observe` gets all of a block that share a batch key.
+    `observe` gets all of a block that share a batch key. All are called by one thread at a time,
+    unless the object has `concurrent = True`.
     """
 
     label: str
@@ -120,7 +123,7 @@ class TaskData(Protocol):
         ...
 
     def load(self, sample: Sample) -> Any:
-        """Decode one sample's input; raise `DecodeError`. Called from several threads."""
+        """Decode one sample's input; raise `DecodeError`."""
         ...
 
     def batch_key(self, item: Any) -> Hashable:

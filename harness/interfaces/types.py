@@ -223,6 +223,9 @@ class ModelCard(Record):
     label: str = Field(default="", description="Name in tables where `name` is not enough.")
     config: dict[str, Any] = {}
     weights_sha256: str | None = None
+    code_sha256: str | None = Field(
+        default=None, description="Digest of the plug-in's code where it is not ours; set by us."
+    )
     parameters: int | None = None
     codebook: Codebook | None = None
 
@@ -233,8 +236,9 @@ class ModelCard(Record):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over name, configuration and weights; a file's name moves nothing."""
-        return digest_of([self.name, self.config, self.weights_sha256])
+        """SHA-256 over name, configuration, weights and code; a file's name moves nothing."""
+        facts = [self.name, self.config, self.weights_sha256]
+        return digest_of([*facts, self.code_sha256] if self.code_sha256 else facts)
 
 
 class Sample(Record):

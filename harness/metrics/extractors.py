@@ -17,6 +17,7 @@ import numpy as np
 from harness.data import assets
 from harness.data.settings import read_settings
 from harness.interfaces import Columns, GeneratedImages, ImagePairs
+from harness.interfaces.code import module_digest
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.observing import Once
 from harness.interfaces.types import canonical_json
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 class Pixels:
     """PSNR in dB and SSIM of 8-bit images."""
+
+    concurrent = True
 
     def __init__(self, settings: Mapping[str, Any], device: str) -> None:
         del device
@@ -59,6 +62,8 @@ class Pixels:
 
 class LpipsDistance:
     """LPIPS v0.1 with one of its trunks."""
+
+    concurrent = True
 
     def __init__(self, net: Net, asset: str, settings: Mapping[str, Any], device: str) -> None:
         if "lpips" not in settings:
@@ -124,7 +129,8 @@ class FeatureExtractor(ABC):
     def network_identity(self) -> Mapping[str, Any]:
         """Everything that decides what the network gives; the key of its features in the cache."""
         kind = type(self)
-        return {"network": f"{kind.__module__}.{kind.__qualname__}", **self.identity}
+        network = f"{kind.__module__}.{kind.__qualname__}"
+        return {"network": network, "code": module_digest(kind.__module__), **self.identity}
 
     @abstractmethod
     def build(self) -> FeatureNetwork:
@@ -170,6 +176,8 @@ class Inception(FeatureExtractor):
     Raises:
         Unavailable: The protocol has no such features, or the weights are missing.
     """
+
+    concurrent = True
 
     def __init__(
         self,

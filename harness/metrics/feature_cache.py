@@ -142,6 +142,7 @@ class SharedNetwork:
     ) -> None:
         self.network = Once(build)
         self.cache = Once(lambda: FeatureCache(folder, {**identity, **_machine(device)}))
+        self._fresh = False
         self._kept: set[str] = set()
         self._asked: set[str] = set()
         self._lane = threading.local()
@@ -151,6 +152,10 @@ class SharedNetwork:
         self._asked.add(output)
         if originals:
             self._kept.add(output)
+
+    def forget(self) -> None:
+        """Compute everything again from now on, whatever the cache holds."""
+        self._fresh = True
 
     def features(
         self, pairs: ImagePairs | GeneratedImages, output: str
@@ -176,7 +181,7 @@ class SharedNetwork:
         """Features of `count` images under a key: from the cache, or computed and kept there."""
         found: Rows = {}
         for output in outputs:
-            rows = self.cache().load(key, output, count)
+            rows = None if self._fresh else self.cache().load(key, output, count)
             if rows is None:
                 found = compute()
                 for name, computed in found.items():

@@ -16,6 +16,7 @@ from harness.data.manifest import blocks
 from harness.engine.world import reproducible
 from harness.interfaces import Columns, Extractor, ImagePairs, OnProgress
 from harness.interfaces.errors import DecodeError, UserError
+from harness.interfaces.observing import concurrent
 from harness.metrics.extractors import FeatureExtractor
 from harness.metrics.feature_cache import Rows, SharedNetwork
 from harness.metrics.features import ReferenceFeatures
@@ -81,7 +82,7 @@ def observe_set(
             found |= _features(images, block, shared, wanted, failures)
         return found
 
-    parts = _in_lanes(work, len(images.ids), BLOCK, device, on_progress)
+    parts = _in_lanes(work, len(images.ids), BLOCK, device, extractors, on_progress)
     ids = [name for name in images.ids if name not in failures]
     if not ids:
         raise UserError(f"none of the {len(images.ids)} images of {images.label} can be read")
@@ -204,7 +205,8 @@ def observe_pairs(
                 rows[index] = {"id": reference.ids[index], **values}
         return [rows[index] for index in sorted(rows)]
 
-    parts = _in_lanes(work, len(reference.ids), _PAIR_BLOCK, device, on_progress)
+    observers = list(extractors.values())
+    parts = _in_lanes(work, len(reference.ids), _PAIR_BLOCK, device, observers, on_progress)
     table = [row for part in parts for row in part]
     return pd.DataFrame(table, columns=None if table else ["id"]), failures
 
@@ -214,11 +216,16 @@ def _in_lanes(
     count: int,
     size: int,
     device: str,
+    extractors: Sequence[Extractor],
     on_progress: OnProgress | None,
 ) -> list[Result]:
-    """Work on blocks of `count` places, several at a time on a CPU; results in order."""
+    """Work on blocks of `count` places; results in order.
+
+    On a CPU it is several at a time, where all extractors allow that.
+    """
     results = []
-    with reproducible(device) as lanes, ThreadPoolExecutor(lanes) as pool:
+    together = all(map(concurrent, extractors))
+    with reproducible(device) as lanes, ThreadPoolExecutor(lanes if together else 1) as pool:
         for result in pool.map(work, blocks(range(count), size)):
             results.append(result)
             if on_progress is not None:

@@ -104,6 +104,8 @@ class DpgAnswers:
         Unavailable: Weights are missing, or the protocol's model runs elsewhere.
     """
 
+    concurrent = True
+
     def __init__(self, settings: Mapping[str, Any], device: str) -> None:
         if "vqa" not in settings or "quirks" not in settings:
             raise Unavailable("the protocol asks nothing of DPG-Bench", kind="not applicable")

@@ -35,11 +35,13 @@ class _Plugin:
     """Any model plug-in that answers questions."""
 
     def __init__(self, settings: PluginVqa, device: str) -> None:
-        model: Any = ModelChoice.parse(settings.model).build()
+        choice = ModelChoice.parse(settings.model)
+        model: Any = choice.build()
         require(model, settings.model, ("MultimodalLM",), "protocol setting 'vqa.model'")
-        self.identity = {"model": model.card.digest}
+        card = choice.card(model)
+        self.identity = {"model": card.digest}
         self._settings = settings
-        self._model = LazyModel(model, device)
+        self._model = LazyModel(model, device, card)
 
     def __call__(self, image: np.ndarray, questions: Sequence[str]) -> list[str]:
         """An answer to each question about an uint8 RGB picture (H, W, 3)."""

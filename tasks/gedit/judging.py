@@ -64,6 +64,8 @@ class EditJudge:
         UserError: The prompts or the judge's client are not there.
     """
 
+    concurrent = True
+
     def __init__(self, settings: Mapping[str, Any], device: str) -> None:
         del device
         if "judge" not in settings:

@@ -111,6 +111,8 @@ class GenData:
         notice: What a user must know.
     """
 
+    concurrent = True
+
     def __init__(self, settings: GenSettings, reference: Reference | None, notice: str) -> None:
         self.label = "no reference" if reference is None else reference.label
         self.notice = notice

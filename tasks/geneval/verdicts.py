@@ -68,6 +68,8 @@ class GenEvalVerdicts:
         Unavailable: Weights are missing, or the protocol's detector runs elsewhere.
     """
 
+    concurrent = True
+
     def __init__(self, settings: Mapping[str, Any], device: str) -> None:
         if "rules" not in settings or "detector" not in settings:
             raise Unavailable("the protocol judges no pictures of GenEval", kind="not applicable")

@@ -40,6 +40,8 @@ _CAPTIONS = ("psnr", "ssim")
 class ReconData:
     """One source of images under one protocol."""
 
+    concurrent = True
+
     def __init__(
         self, source: ImageSource, settings: ReconSettings, label: str, notice: str
     ) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from harness.data.digests import verified_sha256
 from harness.interfaces import MultimodalLM, Question
 from harness.interfaces.errors import Unavailable, UserError
-from harness.interfaces.observing import Once
+from harness.interfaces.observing import Once, turn_of
+from harness.interfaces.types import ModelCard
 
 _OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -121,10 +122,12 @@ class LazyModel:
     Args:
         plugin: Answers questions.
         device: Where it is loaded.
+        card: What it is, as `ModelChoice.card` says.
     """
 
-    def __init__(self, plugin: MultimodalLM, device: str) -> None:
-        self.card = plugin.card
+    def __init__(self, plugin: MultimodalLM, device: str, card: ModelCard) -> None:
+        self.card = card
+        self._turn = turn_of(plugin)
         self._plugin = plugin
         self._device = device
         self._loaded = Once(self._load)
@@ -137,4 +140,6 @@ class LazyModel:
         self, questions: Sequence[Question], *, max_new_tokens: int, stop: Sequence[str] = ()
     ) -> Any:
         """What the plug-in makes of the questions, unchecked."""
-        return self._loaded().reply(questions, max_new_tokens=max_new_tokens, stop=stop)
+        model = self._loaded()
+        with self._turn:
+            return model.reply(questions, max_new_tokens=max_new_tokens, stop=stop)

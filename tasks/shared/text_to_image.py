@@ -59,6 +59,8 @@ class Prompt(Generic[T]):
 class PictureData:
     """Stages of tasks whose outputs are pictures of any sizes."""
 
+    concurrent = True
+
     def batch_key(self, item: Any) -> Hashable:
         """Any inputs may share a batch."""
         del item

@@ -149,7 +149,9 @@ def _model(model: str, device: str, plugins: tuple[str, ...]) -> LazyModel:
     """The model of this process, loaded once for all suites."""
     for path in plugins:
         load_plugin(Path(path))
-    return LazyModel(cast(MultimodalLM, ModelChoice.parse(model).build()), device)
+    choice = ModelChoice.parse(model)
+    plugin = cast(MultimodalLM, choice.build())
+    return LazyModel(plugin, device, choice.card(plugin))
 
 
 def _task_file(name: str) -> Path:

@@ -83,16 +83,16 @@ class Job(Record):
             return False
         return bool(json.loads(mark.read_text(encoding="utf-8"))["job"] == self.digest)
 
-    def start_anew(self) -> None:
+    def start_anew(self, *, share: bool = True) -> None:
         """Forget rows of another job, then link those of a run beside this one, if it has them.
 
-        Its protocol may differ in scoring only.
+        Its protocol may differ in scoring only. Nothing is linked unless it is to `share`.
         """
         for path in (self.asked, self.result, self._mark):
             path.unlink(missing_ok=True)
         mark = self._mark.relative_to(self.folder)
         for found in sorted(self.folder.parent.glob(f"{self.suite}-*/{mark}")):
-            if self._is_marked(found):
+            if share and self._is_marked(found):
                 names = (self.result, self.folder / "images", self.facts, self._mark)
                 kept = [str(each.relative_to(self.folder)) for each in names]
                 Store(self.folder).adopt(found.parent.parent, kept)

@@ -66,7 +66,7 @@ class HarnessModel(lmms):  # type: ignore[misc]
             plugin_model: Any = choice.build()
             require(plugin_model, choice.name, ("MultimodalLM",), "lmms-eval")
             asker = Asker(
-                LazyModel(plugin_model, _device(device)),
+                LazyModel(plugin_model, _device(device), choice.card(plugin_model)),
                 batch_size=int(batch_size) if batch_size and str(batch_size).isdigit() else 1,
                 reply_limit=REPLY_LIMIT,
             )

@@ -84,7 +84,7 @@ class VqaTask(FiledTask):
         job = self._job(request, VqaSettings.of(protocol.settings), model, device, root)
         crash = ""
         if not job.finished:
-            job.start_anew()
+            job.start_anew(share=not request.fresh)
         if not job.finished:
             try:
                 with progress.bar(self.spec.name) as on_progress:
@@ -129,6 +129,7 @@ class VqaTask(FiledTask):
     def _job(
         self, request: RunRequest, settings: VqaSettings, model: Model, device: str, root: Path
     ) -> Job:
+        from harness.engine.models import ModelChoice
         from harness.interfaces.registry import loaded_plugins
         from tasks.vqa.job import Job
         from tasks.vqa.local_data import find_copy
@@ -148,7 +149,7 @@ class VqaTask(FiledTask):
             suite=self._suite.name,
             settings=settings,
             model=request.model,
-            model_digest=model.card.digest,
+            model_digest=ModelChoice.parse(request.model).card(model).digest,
             plugins=tuple(str(path.absolute()) for path in loaded_plugins()),
             device=device,
             batch_size=request.batch_size or _BATCH[device.partition(":")[0]],

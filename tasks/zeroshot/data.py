@@ -55,6 +55,8 @@ class ZeroShotData:
         UserError: An image has no label among the protocol's classes, or their order is wrong.
     """
 
+    concurrent = True
+
     def __init__(
         self,
         source: ImageSource,

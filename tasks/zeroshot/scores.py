@@ -36,6 +36,8 @@ class ClassRanks:
         Unavailable: The class vectors' weights are missing.
     """
 
+    concurrent = True
+
     def __init__(self, settings: Mapping[str, Any], device: str) -> None:
         if "classifier" not in settings:
             raise Unavailable("the protocol has no classifier", kind="not applicable")

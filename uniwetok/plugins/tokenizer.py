@@ -43,6 +43,8 @@ class DecoderPlugin:
         network: In evaluation mode, on its device, in the precision it is to work in.
     """
 
+    concurrent = True
+
     def __init__(self, network: UniWeTok) -> None:
         self._network = network
 

@@ -13,7 +13,7 @@ from benchmarks.nano import nearest as command
 from benchmarks.nano.nearest import encode_photos, nearest
 from uniwetok.nano import WEIGHTS
 from uniwetok.tokenizer import UniWeTok, quantizer
-from uniwetok.train.codes.cache import ARRAY_FILE, Header, Origin, write_header
+from uniwetok.train.codes.cache import ARRAY_FILE, Header, Origin, with_checksums, write_header
 
 
 def random_codes(count: int, seed: int) -> torch.Tensor:
@@ -25,7 +25,7 @@ def cache(folder: Path, photos: torch.Tensor) -> Path:
     """A cache of codes (photographs, 3 views, bits, grid, grid)."""
     folder.mkdir()
     rows = [np.frombuffer(row, np.uint8) for row in quantizer.pack(photos.flatten(0, 1))]
-    np.save(folder / ARRAY_FILE, np.stack(rows).reshape(len(photos), 3, -1))
+    np.save(folder / ARRAY_FILE, with_checksums(np.stack(rows)).reshape(len(photos), 3, -1))
     origin = Origin(
         tokenizer="0", data="0", resolution=256, views=1, smallest_crop=0.9,
         latent_channels=128, grid=8,

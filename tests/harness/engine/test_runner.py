@@ -25,7 +25,7 @@ from harness.engine.runner import Finished, rescore
 from harness.engine.world import World
 from harness.interfaces import Code, RunRequest
 from harness.interfaces.errors import UserError
-from harness.interfaces.registry import MODELS
+from harness.interfaces.registry import METRICS, MODELS
 from harness.interfaces.types import RunStatus
 from tests.harness.toys import (
     TILES,
@@ -367,3 +367,23 @@ def test_nothing_is_printed_where_there_is_no_terminal(
         runner.run(request(tiles), World(), Progress(Console(stderr=True)))
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
+
+
+def test_metrics_that_are_asked_for_later_are_added(tiles: Path, control: Control) -> None:
+    first = run(request(tiles, metrics=("bpp", "psnr"))).record
+    added = run(request(tiles, metrics=("ssim",))).record
+    assert list(added.metrics) == ["bpp", "psnr", "ssim"]
+    assert {key: added.metrics[key] for key in first.metrics} == first.metrics
+    again = run(request(tiles, metrics=("psnr",))).record
+    assert result_of(again) == result_of(added)
+
+
+def test_metrics_of_a_plugin_that_is_gone_are_left_out_and_named(
+    tiles: Path, control: Control, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        plugin = {**METRICS._registered, "passing": METRICS.get("psnr")}
+        patch.setattr(METRICS, "_registered", plugin)
+        run(request(tiles, metrics=("passing",)))
+    assert list(run(request(tiles, metrics=("bpp",))).record.metrics) == ["bpp"]
+    assert "passing left out" in capsys.readouterr().err

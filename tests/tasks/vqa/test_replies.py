@@ -45,7 +45,7 @@ def asked(text: str, load: Callable[[], Any] = lambda: [PIXELS], **settings: Any
 
 
 def ask(model: Any, *questions: Asked, batch: int = 4, limit: int = 100, **keep: Any) -> Any:
-    asker = Asker(LazyModel(model, "cpu"), batch_size=batch, reply_limit=limit, **keep)
+    asker = Asker(LazyModel(model, "cpu", model.card), batch_size=batch, reply_limit=limit, **keep)
     return asker.ask(questions)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from uniwetok.train.codes.cache import (
     check_origin,
     class_labels,
     data_digest,
+    data_stamp,
     open_codes,
+    write_header,
 )
 from uniwetok.train.codes.stream import CachedCodes, CodeBatch, EncodedCodes
 from uniwetok.train.data.reading import OnBlock
@@ -81,7 +84,9 @@ def train_ar(
     _check_same_tokenizer(out, digest)
     trainer = ARTrainer(config, digest, device=device)
     if codes is None and config.data.views and source is not None and tokenizer is not None:
-        origin = Origin(tokenizer=digest, data=data_digest(source), **_fields(config))
+        stamp = data_stamp(source)
+        data = data_digest(source) if trainer.accelerator.is_main_process else ""
+        origin = Origin(tokenizer=digest, data=data, **_fields(config))
         codes = build_codes(
             codes_folder,
             source,
@@ -91,6 +96,7 @@ def train_ar(
             config.model.classes,
             trainer.accelerator,
             on_block,
+            stamp=stamp,
         )
     if codes is None and source is not None:
         class_labels(source, config.model.classes)
@@ -152,9 +158,13 @@ def _find_codes(
         wanted = _fields(config)
         if digest is not None:
             wanted["tokenizer"] = digest
-        if source is not None:
+        stamp = "" if source is None else data_stamp(source)
+        changed = not stamp or stamp != codes.header.stamp
+        if source is not None and changed:
             wanted["data"] = data_digest(source)
         check_origin(folder, codes.header.origin, wanted)
+        if stamp and changed and PartialState().is_main_process:
+            write_header(folder, replace(codes.header, stamp=stamp))
     return codes
 
 

@@ -27,7 +27,6 @@ from uniwetok.train.codes.blocks import (
 from uniwetok.train.codes.cache import (
     ARRAY_FILE,
     CENTER_VIEWS,
-    HEADER_FILE,
     Codes,
     Header,
     Origin,
@@ -35,6 +34,8 @@ from uniwetok.train.codes.cache import (
     check_origin,
     class_labels,
     open_codes,
+    with_checksums,
+    write_header,
 )
 from uniwetok.train.codes.views import center_view, random_view
 from uniwetok.train.data.augment import to_model_range
@@ -55,6 +56,8 @@ def build_codes(
     classes: int,
     accelerator: Accelerator,
     on_block: OnBlock = lambda *_: None,
+    *,
+    stamp: str = "",
 ) -> Codes:
     """Encode every view of every image, or what is still missing of it.
 
@@ -70,6 +73,7 @@ def build_codes(
         classes: that the model has.
         accelerator: the processes.
         on_block: called on the main process, assuming that all processes are as far.
+        stamp: of the images, from before their content was read for ``origin``.
 
     Raises:
         TrainingError: an image has no class, or too many cannot be read.
@@ -94,8 +98,8 @@ def build_codes(
     if accelerator.is_main_process:
         missing = np.flatnonzero(marks == UNREADABLE).tolist()
         (folder / _ARRAY_PART).replace(folder / ARRAY_FILE)
-        header = Header(origin=origin, labels=labels, unreadable=missing)
-        write_json(folder / HEADER_FILE, asdict(header))
+        header = Header(origin=origin, labels=labels, unreadable=missing, stamp=stamp)
+        write_header(folder, header)
         for name in (_ORIGIN_FILE, _STATE_FILE):
             (folder / name).unlink(missing_ok=True)
     accelerator.wait_for_everyone()
@@ -146,11 +150,11 @@ class _Views:
 
 
 def _encode(tokenizer: UniWeTok, images: Iterable[Tensor]) -> np.ndarray:
-    """Encode the views of images, one's at a time: uint8 (images, views, bytes)."""
+    """Encode the views of images, one's at a time: uint8 (images, views, bytes), with checksums."""
     rows = []
     for views in images:
         pixels = to_model_range(torch.cat([views, views[-1:].flip(-1)]))
         codes = tokenizer.encode(pixels.to(tokenizer.device))
         packed = [np.frombuffer(each, np.uint8) for each in quantizer.pack(codes)]
-        rows.append(np.stack(packed))
+        rows.append(with_checksums(np.stack(packed)))
     return np.stack(rows)

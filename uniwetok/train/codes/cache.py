@@ -1,7 +1,8 @@
 """The cache of codes: an array of packed bits and a header that says what was encoded, and how.
 
 ```
-FOLDER/codes.npy     uint8 (images, views, bytes), see `uniwetok.tokenizer.quantizer.pack`
+FOLDER/codes.npy     uint8 (images, views, bytes), see `uniwetok.tokenizer.quantizer.pack`, and the
+                     CRC-32 of each view's bytes behind them
 FOLDER/codes.json    `Header`; written last, so that it stands for a whole cache
 ```
 
@@ -12,20 +13,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
+import time
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from uniwetok.files import write_json
 from uniwetok.train import TrainingError
 from uniwetok.train.data.source import ImageSource
 
 ARRAY_FILE = "codes.npy"
 HEADER_FILE = "codes.json"
 CENTER_VIEWS = 2
-_VERSION = 1
+_VERSION = 2
+_CHECKSUM = 4
+"""Bytes of a CRC-32."""
+_READERS = 8
+_CLOCK_NS = 2_000_000_000
+"""The coarsest clock of a file system in use, FAT's."""
 _SHOWN_DIGITS = 10
 
 
@@ -38,7 +49,7 @@ class Origin:
     tokenizer: str
     """Digest of the encoder, see `encoder_digest`."""
     data: str
-    """Digest of the images' names and classes, see `data_digest`."""
+    """Digest of the images' names, classes and content, see `data_digest`."""
     resolution: int
     """Side of a view in pixels."""
     views: int
@@ -65,6 +76,8 @@ class Header:
     """Class of every image."""
     unreadable: list[int]
     """Images without codes, for they could not be read."""
+    stamp: str = ""
+    """State of the images' files when their content was read, see `data_stamp`."""
 
 
 class Codes:
@@ -88,12 +101,24 @@ class Codes:
         return len(self.labels)
 
     def read(self, images: NDArray[np.int64], views: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the packed codes of one view of each image, uint8 (n, bytes)."""
+        """Return the packed codes of one view of each image, uint8 (n, bytes).
+
+        Raises:
+            TrainingError: they are not those that were written.
+        """
         # In order of place, for a disk's sake.
         order = np.argsort(images, kind="stable")
         rows = np.empty((len(images), self._array.shape[2]), np.uint8)
         rows[order] = self._array[images[order], views[order]]
-        return rows
+        codes = np.ascontiguousarray(rows[:, :-_CHECKSUM])
+        damaged = (with_checksums(codes) != rows).any(axis=1)
+        if damaged.any():
+            image, view = (int(numbers[damaged][0]) for numbers in (images, views))
+            raise TrainingError(
+                f"{getattr(self._array, 'filename', ARRAY_FILE)}: the codes of image {image}, view "
+                f"{view} are damaged; remove the folder to encode anew"
+            )
+        return codes
 
 
 def open_codes(folder: Path) -> Codes | None:
@@ -106,9 +131,14 @@ def open_codes(folder: Path) -> Codes | None:
         return None
     try:
         values = json.loads((folder / HEADER_FILE).read_text(encoding="utf-8"))
+        if values["origin"]["version"] != _VERSION:
+            raise ValueError("they are of an older version, which knew the images by name alone")
+        if values.pop("sha256") != _digest(values):
+            raise ValueError("the header's checksum differs")
         header = Header(**{**values, "origin": Origin(**values["origin"])})
         array = np.load(folder / ARRAY_FILE, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:
+        # Damaged bytes make readers of JSON and arrays raise nearly any exception.
         raise TrainingError(
             f"{folder}: no readable codes ({error}); remove the folder to encode anew"
         ) from error
@@ -123,7 +153,23 @@ def open_codes(folder: Path) -> Codes | None:
 
 def array_shape(origin: Origin, images: int) -> tuple[int, int, int]:
     """Shape of a cache's array."""
-    return images, origin.views + CENTER_VIEWS, origin.bytes_per_view
+    return images, origin.views + CENTER_VIEWS, origin.bytes_per_view + _CHECKSUM
+
+
+def with_checksums(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put behind each row of codes, uint8 (n, bytes), the CRC-32 of its bytes."""
+    sums = np.array([zlib.crc32(row) for row in codes], "<u4")
+    return np.concatenate([codes, sums[:, None].view(np.uint8)], axis=1)
+
+
+def write_header(folder: Path, header: Header) -> None:
+    """Declare a cache whole."""
+    values = asdict(header)
+    write_json(folder / HEADER_FILE, {**values, "sha256": _digest(values)})
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def check_origin(folder: Path, found: Origin, wanted: dict[str, Any]) -> None:
@@ -145,8 +191,8 @@ def check_origin(folder: Path, found: Origin, wanted: dict[str, Any]) -> None:
         )
     if found.data != wanted.get("data", found.data):
         raise TrainingError(
-            f"{folder}: these codes are of other images (names or classes differ); give the --data "
-            f"they were made from, or another --codes folder"
+            f"{folder}: these codes are of other images (names, classes or content differ); give "
+            f"the --data they were made from, or another --codes folder"
         )
     for name in (field.name for field in fields(Origin)):
         if name in wanted and wanted[name] != getattr(found, name):
@@ -157,11 +203,50 @@ def check_origin(folder: Path, found: Origin, wanted: dict[str, Any]) -> None:
 
 
 def data_digest(source: ImageSource) -> str:
-    """SHA-256 of the images' names and classes, in order; their content is not read."""
+    """SHA-256 of the images' names and classes, in order, and of the files that hold them.
+
+    All of them are read: `data_stamp` tells whether that is needed.
+    """
+    return _of_images(source, _content)
+
+
+def data_stamp(source: ImageSource) -> str:
+    """SHA-256 of the images' names and classes, and of the state of the files that hold them.
+
+    Empty where a file was changed so lately that another change might not show.
+    """
+    newest = 0
+
+    def state(path: Path) -> str:
+        nonlocal newest
+        stat = path.stat()
+        newest = max(newest, stat.st_mtime_ns, stat.st_ctime_ns)
+        return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino} {stat.st_dev}"
+
+    stamp = _of_images(source, state)
+    return stamp if newest + _CLOCK_NS < time.time_ns() else ""
+
+
+def _of_images(source: ImageSource, about: Callable[[Path], str]) -> str:
     digest = hashlib.sha256()
     for index in range(len(source)):
         digest.update(f"{source.id(index)}\0{source.label(index)}\n".encode())
+    with ThreadPoolExecutor(_READERS) as pool:
+        for fact in pool.map(lambda path: _fact(about, path), source.files()):
+            digest.update(f"{fact}\n".encode())
     return digest.hexdigest()
+
+
+def _fact(about: Callable[[Path], str], path: Path) -> str:
+    try:
+        return about(path)
+    except OSError as error:  # It has no codes either: whether it may lack them is decided there.
+        return str(error.strerror)
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def class_labels(source: ImageSource, classes: int) -> list[int]:

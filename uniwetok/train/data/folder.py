@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +45,16 @@ class FolderImages:
         """One part: all images are mixed."""
         return np.array([len(self)])
 
+    def files(self) -> Iterator[Path]:
+        """Yield the images themselves."""
+        return (self._path(index) for index in range(len(self)))
+
+    def _path(self, index: int) -> Path:
+        return self.root / self.id(index)
+
     def read(self, index: int) -> Image.Image:
         """Decode an image; raise `UnreadableImage` where that fails."""
-        path = self.root / self.id(index)
+        path = self._path(index)
         try:
             return decode_rgb(read_image_file(path))
         except UnreadableImage as error:

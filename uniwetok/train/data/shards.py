@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -69,6 +69,10 @@ class ShardImages:
     def parts(self) -> NDArray[np.int64]:
         """Images of each shard."""
         return self._parts
+
+    def files(self) -> Iterator[Path]:
+        """Yield the shards."""
+        return iter(self._paths)
 
     def read(self, index: int) -> Image.Image:
         """Decode an image; raise `UnreadableImage` where that fails."""

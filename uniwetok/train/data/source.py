@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +27,10 @@ class ImageSource(Protocol):
 
         `EpochOrder` reads a few parts at a time.
         """
+        ...
+
+    def files(self) -> Iterator[Path]:
+        """Yield the files that hold the images, in order: what changes when an image does."""
         ...
 
     @property

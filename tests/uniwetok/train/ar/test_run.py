@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.uniwetok.train.ar.tiny import TINY_AR, tiny_tokenizer
 from uniwetok.ar import BitDance
@@ -17,6 +21,7 @@ from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import ARTraining, CodesConfig
 from uniwetok.train.ar.run import train_ar
 from uniwetok.train.ar.trainer import ARTrainer
+from uniwetok.train.codes import cache
 from uniwetok.train.codes.cache import open_codes
 from uniwetok.train.codes.stream import CodeBatch
 from uniwetok.train.data.opening import open_images
@@ -149,6 +154,25 @@ def test_codes_of_another_tokenizer_or_other_settings_are_refused(train: Train) 
     more = dataclasses.replace(TINY_AR, data=dataclasses.replace(TINY_AR.data, views=3))
     with pytest.raises(TrainingError, match="made with views=2, asked for is views=3"):
         train("other", more)
+
+
+def test_codes_of_other_pictures_under_the_same_names_are_refused(
+    train: Train, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = dataclasses.replace(TINY_AR, steps=1)
+    train("run", once)
+    later = SimpleNamespace(time_ns=lambda: time.time_ns() + 10**12)
+    monkeypatch.setattr(cache, "time", later)
+    train("again", once)  # Its content is read once more, and the files' state kept.
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_content", pytest.fail)
+        train("third", once)
+    for number, path in enumerate(sorted(photo_folder.rglob("*.png"))):
+        stat = path.stat()
+        Image.new("RGB", (64, 64), (40 * number, 0, 0)).save(path)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(TrainingError, match=r"other images \(names, classes or content differ\)"):
+        train("other", once)
 
 
 def test_a_run_does_not_change_its_tokenizer(train: Train, tmp_path: Path) -> None:

@@ -5,22 +5,35 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from PIL import Image
 
+from tests.damage import flips
 from tests.uniwetok.train.ar.tiny import tiny_tokenizer
 from uniwetok.tokenizer import quantizer
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import CodesConfig
-from uniwetok.train.codes import blocks, build
+from uniwetok.train.codes import blocks, build, cache
 from uniwetok.train.codes.build import build_codes
-from uniwetok.train.codes.cache import Codes, Header, Origin, data_digest, open_codes
+from uniwetok.train.codes.cache import (
+    Codes,
+    Header,
+    Origin,
+    data_digest,
+    data_stamp,
+    open_codes,
+    with_checksums,
+)
 from uniwetok.train.codes.stream import CachedCodes, EncodedCodes
 from uniwetok.train.codes.views import center_view
 from uniwetok.train.data.augment import to_model_range
@@ -132,11 +145,60 @@ def test_damaged_files_are_told(tmp_path: Path, photo_folder: Path) -> None:
     make(tmp_path, photo_folder / "val")
     header = json.loads((tmp_path / "codes.json").read_text())
     (tmp_path / "codes.json").write_text(json.dumps({**header, "labels": [0]}))
-    with pytest.raises(TrainingError, match="its header says"):
+    with pytest.raises(TrainingError, match="the header's checksum differs"):
         open_codes(tmp_path)
     (tmp_path / "codes.json").write_text("{")
     with pytest.raises(TrainingError, match="no readable codes"):
         open_codes(tmp_path)
+
+
+def test_a_flipped_bit_of_codes_is_told_or_changes_nothing(
+    tmp_path: Path, photo_folder: Path
+) -> None:
+    codes = make(tmp_path, photo_folder / "val")
+    images, views = (each.ravel() for each in np.meshgrid(np.arange(6), np.arange(4)))
+    whole = codes.read(images, views).copy()
+    del codes
+    told = 0
+    for name in ("codes.npy", "codes.json"):
+        for _ in flips(tmp_path / name, 200):
+            try:
+                found = open_codes(tmp_path)
+                assert found is not None
+                assert (found.read(images, views) == whole).all()
+                assert found.labels.tolist() == [0, 0, 0, 1, 1, 1]
+            except TrainingError as error:
+                told += str(tmp_path) in str(error)
+    assert told > 200
+
+
+@pytest.mark.parametrize("change", ["pixels", "more", "class"])
+def test_other_images_have_another_digest(photo_folder: Path, change: str) -> None:
+    root = photo_folder / "val"
+    before = data_digest(open_images(root))
+    first = next(root.rglob("*.png"))
+    if change == "pixels":
+        Image.new("RGB", (64, 64)).save(first)
+    elif change == "more":
+        shutil.copy(first, first.with_name("another.png"))
+    else:
+        first.parent.rename(root / "zebra")
+    assert data_digest(open_images(root)) != before
+
+
+def test_a_stamp_holds_until_a_file_is_written_or_replaced(
+    photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = photo_folder / "val"
+    assert data_stamp(open_images(root)) == "", "they have just been written"
+    monkeypatch.setattr(cache, "time", SimpleNamespace(time_ns=lambda: time.time_ns() + 10**12))
+    before = data_stamp(open_images(root))
+    assert before == data_stamp(open_images(root)) != ""
+    path = next(root.rglob("*.png"))
+    stat = path.stat()
+    path.write_bytes(bytes(stat.st_size))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert data_stamp(open_images(root)) != before
 
 
 def take(codes: Codes, count: int, config: CodesConfig = CONFIG, **place: int) -> list[bytes]:
@@ -160,8 +222,8 @@ def numbered(images: int = 6, views: int = 2) -> Codes:
         latent_channels=8, grid=1,
     )  # fmt: skip
     header = Header(origin=origin, labels=list(range(images)), unreadable=[])
-    names = np.add.outer(10 * np.arange(images), np.arange(views + 2))
-    return Codes(header, names[..., None].astype(np.uint8))
+    names = np.add.outer(10 * np.arange(images), np.arange(views + 2)).astype(np.uint8)
+    return Codes(header, with_checksums(names.reshape(-1, 1)).reshape(*names.shape, -1))
 
 
 def test_an_epoch_takes_every_image_once_and_the_views_in_turn() -> None:
