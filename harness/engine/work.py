@@ -377,6 +377,8 @@ def picture_file(data: PictureFiles, sample: Sample) -> str:
 
 def _check_features(extractor: str, columns: Columns, items: Sequence[Item]) -> None:
     """Refuse features that no distance can be taken of; they would spoil those of all images."""
+    if "status" in columns:
+        return  # It says itself which samples failed: a judging without scores is NaN.
     for name, rows in columns.items():
         if rows.ndim == 2 and not np.isfinite(rows).all():
             row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])

@@ -149,7 +149,7 @@ def _read(path: Path, detector: Detector) -> Iterator[_Line]:
     metadata: dict[str, Metadata] = {}
     for where, record in read_objects(path):
         verdict = None
-        if "correct" in record:
+        if "details" in record:
             verdict = _unpack(record, where)
         for field in _FIELDS:
             if field not in record:
@@ -176,7 +176,7 @@ def _read(path: Path, detector: Detector) -> Iterator[_Line]:
 
 def _unpack(record: dict[str, Any], where: str) -> Verdict:
     """The verdict of a line of `results.jsonl`, whose texts of JSON become our fields."""
-    correct, reason = record["correct"], record.get("reason")
+    correct, reason = record.get("correct"), record.get("reason")
     if not isinstance(correct, bool) or not isinstance(reason, str):
         raise UserError(f"{where}: 'correct' must be true or false, and 'reason' a text")
     try:

@@ -82,6 +82,7 @@ def test_tiny_networks_judge_and_hand_over(
         "score", "geneval", "--observations", root / "detections.jsonl",
         "--protocol", tiny_protocol, "--out", tmp_path / "again", "--json",
     )  # fmt: skip
+    assert again.code == 0, again.err
     assert again.records[0]["metrics"] == cells
 
 
