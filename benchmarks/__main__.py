@@ -12,7 +12,17 @@ from importlib import import_module
 
 from harness.interfaces.registry import did_you_mean
 
-BENCHMARKS = ("startup", "journey", "overhead", "metrics", "losses", "reports", "scoring", "mllm")
+BENCHMARKS = (
+    "startup",
+    "journey",
+    "overhead",
+    "listing",
+    "metrics",
+    "losses",
+    "reports",
+    "scoring",
+    "mllm",
+)
 BY_REQUEST = ("train-step", "ar", "vqa")
 WITH_OPTIONS = ("metrics", "train-step", "ar")
 

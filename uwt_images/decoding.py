@@ -1,16 +1,28 @@
-"""From encoded bytes to a Pillow image: raster formats only, and whole ones."""
+"""From encoded bytes to a Pillow image: raster formats only, and whole ones.
+
+Decoders fill in what is missing and say nothing. An interrupted download or a full disk leaves the
+start of a file, or one of full size whose tail was never written and reads as zeros; only formats
+that mark their end are judged.
+"""
 
 from __future__ import annotations
 
 import io
+import re
+import zlib
+from collections.abc import Iterator
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from uwt_images.errors import UnreadableImage
-from uwt_images.whole import missing_end
+from uwt_images import UnreadableImage
 
 RASTER_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 """Pillow's names. It knows more: PostScript, which starts Ghostscript, and players of a kind."""
+_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
+"""In a JPEG's coded data 0xFF comes before 0x00 or a restart marker; all else ends the data."""
+_HOLE = bytes(64)
+"""As many zeros are no coded data where no flat part of the picture can account for them."""
+_EOI, _SOS, _DHT, _SEQUENTIAL = 0xD9, 0xDA, 0xC4, (0xC0, 0xC1)
 
 
 def load_image(data: bytes) -> Image.Image:
@@ -34,3 +46,143 @@ def load_image(data: bytes) -> Image.Image:
         # Damaged bytes make Pillow's decoders raise nearly any exception.
         raise UnreadableImage(f"unreadable or truncated image ({error})") from error
     return image
+
+
+def missing_end(data: bytes) -> str:
+    """What is missing of a picture, in a few words; empty where it is whole or cannot be told."""
+    if data.startswith(b"\xff\xd8"):
+        return _jpeg(data)
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _png(data)
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return _gif(data)
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _webp(data)
+    if data[4:8] == b"ftyp":
+        return _avif(data)
+    return ""
+
+
+def _jpeg(data: bytes) -> str:
+    """Go from marker to marker to the end of the image; what follows it, some cameras wrote."""
+    position, sequential = 2, False
+    unlike_flat: set[int] = set()
+    while found := _MARKER.search(data, position):
+        kind, start = found[1][0], found.end()
+        if kind == _EOI:
+            return ""
+        length = int.from_bytes(data[start : start + 2], "big")
+        segment = data[start + 2 : start + length]
+        position = start + max(length, 2)
+        if kind in _SEQUENTIAL:
+            sequential = True
+        elif kind == _DHT:
+            unlike_flat ^= unlike_flat & {table for table, _ in _tables(segment)}
+            unlike_flat |= {table for table, first in _tables(segment) if first}
+        elif kind == _SOS and sequential and segment:
+            end = _MARKER.search(data, position)
+            hole = data.find(_HOLE, position, end.start() if end else len(data))
+            ac_tables = {0x10 | segment[2 + 2 * part] & 15 for part in range(_parts(segment))}
+            if hole >= 0 and ac_tables & unlike_flat:
+                return f"zeros from byte {hole} on where coded data should be"
+    return "the data end before the image does"
+
+
+def _parts(segment: bytes) -> int:
+    """Components of a scan whose header is whole."""
+    return segment[0] if len(segment) > 2 * segment[0] else 0
+
+
+def _tables(segment: bytes) -> Iterator[tuple[int, int]]:
+    """Class and number of each Huffman table, and the symbol whose code is all zeros.
+
+    Of AC coefficients symbol 0 ends a block. Zeros in a row are so many flat blocks where their
+    code is all zeros; under any other table they would be a picture that nobody has.
+    """
+    position = 0
+    while position + 17 < len(segment):
+        yield segment[position], segment[position + 17]
+        position += 17 + sum(segment[position + 1 : position + 17])
+
+
+def _png(data: bytes) -> str:
+    position = 8
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        name, end = data[position + 4 : position + 8], position + 12 + length
+        if name == b"IEND":
+            return ""
+        if not name.isalpha():
+            return f"no chunk at byte {position}"
+        if end > len(data):
+            break
+        checksum = int.from_bytes(data[end - 4 : end], "big")
+        if name == b"IDAT" and zlib.crc32(data[position + 4 : end - 4]) != checksum:
+            return f"damage between bytes {position} and {end}"
+        position = end
+    return "the data end before the image does"
+
+
+def _gif(data: bytes) -> str:
+    """Go from block to block to the first image, and see that another block or the end follows."""
+    position = 13 + _palette(data[10:11])
+    seen_image = False
+    while position < len(data):
+        kind = data[position : position + 1]
+        if kind in b",!;" and seen_image:
+            return ""
+        if kind == b",":
+            seen_image = True
+            position += 11 + _palette(data[position + 9 : position + 10])
+        elif kind == b"!":
+            position += 2
+        else:
+            position += 1
+            continue
+        while position < len(data) and data[position]:
+            position += 1 + data[position]
+        position += 1
+    return "the data end before the image does"
+
+
+def _palette(flags: bytes) -> int:
+    """Bytes of the palette that a GIF's flags announce."""
+    return 3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0
+
+
+def _webp(data: bytes) -> str:
+    """See that the file is as long as it says, and that no picture's data end in a hole."""
+    if 8 + int.from_bytes(data[4:8], "little") > len(data) + 1:  # The last byte may be padding.
+        return "the data end before the image does"
+    position = 12
+    while position + 8 <= len(data):
+        name = data[position : position + 4]
+        start = position + 8
+        end = start + int.from_bytes(data[position + 4 : start], "little")
+        hole = len(_HOLE)
+        if name == b"VP8 ":
+            width, height = (
+                int.from_bytes(data[start + place : start + place + 2], "little") & 0x3FFF
+                for place in (6, 8)
+            )
+            # libwebp codes a flat macroblock of 16x16 pixels as up to 0.46 bytes of zeros.
+            hole += -(-width // 16) * -(-height // 16) // 2
+        if name in (b"VP8 ", b"VP8L") and data[start:end].endswith(bytes(hole)):
+            return f"zeros up to byte {end} where coded data should be"
+        position = end + end % 2
+    return ""
+
+
+def _avif(data: bytes) -> str:
+    """See that no box of coded data ends in a hole."""
+    position = 0
+    while position + 8 <= len(data):
+        size = int.from_bytes(data[position : position + 4], "big")
+        name = data[position + 4 : position + 8]
+        if size == 1:
+            size = int.from_bytes(data[position + 8 : position + 16], "big")
+        end = position + size if size >= 8 else len(data)
+        if name == b"mdat" and data[position + 8 : end].endswith(_HOLE):
+            return f"zeros up to byte {end} where coded data should be"
+        position = end
+    return ""

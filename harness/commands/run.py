@@ -96,8 +96,8 @@ def run(
 
     Without --model the task's baselines run; without data the embedded sample set is used.
     """
+    from harness.data.manifest import frozen_data
     from harness.data.settings import read_settings
-    from harness.data.sources import frozen_data
     from harness.engine.plan import resolve_device
     from harness.engine.world import World
     from harness.interfaces import RunRequest

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.interfaces.errors import DecodeError, UserError
-from uwt_images.errors import UnreadableImage
+from uwt_images import UnreadableImage
 from uwt_images.listing import (
     IMAGE_SUFFIXES,
     Entry,

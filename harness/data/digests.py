@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _CHUNK = 1 << 20
+_A_QUERY = 500
+"""Files that one query asks for; older SQLite takes 999 parameters."""
 _RESOLUTION_NS = 2_000_000_000
 """The coarsest clock of a file system in use, FAT's."""
 
@@ -22,13 +26,13 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def stamp_of(path: Path) -> str:
+def stamp_of(path: str | Path) -> str:
     """What changes when a file is written or replaced, whatever its times are set to.
 
     Empty where the file was changed so lately that another change might leave the same stamp: the
     times of both would be one tick of the file system's clock.
     """
-    stat = path.stat()
+    stat = os.stat(path)  # noqa: PTH116 (a Path for each of a million files takes seconds)
     if max(stat.st_mtime_ns, stat.st_ctime_ns) + _RESOLUTION_NS > time.time_ns():
         return ""
     facts = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
@@ -66,8 +70,9 @@ class DigestCache:
             from harness.data.settings import read_settings
 
             path = read_settings().cache / "digests.sqlite"
-        self._stamps: dict[Path, str] = {}
+        self._stamps: dict[str, str] = {}
         """Of the files that were asked for, from before they were read."""
+        self._folders: dict[str, str] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._connect(str(path))
@@ -86,30 +91,61 @@ class DigestCache:
 
     def known(self, path: Path) -> dict[str, str]:
         """Digests of a container's parts that still hold; '' is the file itself."""
-        stamp = self._stamps[path] = stamp_of(path)
-        if not stamp:
-            return {}
+        return self.known_of([str(path)])[str(path)]
+
+    def known_of(self, paths: Iterable[str]) -> dict[str, dict[str, str]]:
+        """What `known` says of many files; nothing of those that cannot be looked at."""
+        found: dict[str, dict[str, str]] = {}
+        by_key: dict[str, list[str]] = {}
+        for path in paths:
+            found[path] = {}
+            with suppress(OSError):
+                stamp = self._stamps[path] = stamp_of(path)
+                if stamp:
+                    by_key.setdefault(self._key(path), []).append(path)
+        keys = list(by_key)
+        for start in range(0, len(keys), _A_QUERY):
+            for key, part, stamp, digest in self._rows(keys[start : start + _A_QUERY]):
+                for path in by_key[key]:
+                    if self._stamps[path] == stamp:
+                        found[path][part] = digest
+        return found
+
+    def _rows(self, keys: Sequence[str]) -> list[tuple[str, str, str, str]]:
         try:
-            rows = self._connection.execute(
-                "SELECT part, sha256 FROM stamped WHERE path = ? AND stamp = ?",
-                (str(path.resolve()), stamp),
-            )
-            return dict(rows.fetchall())
+            return self._connection.execute(
+                "SELECT path, part, stamp, sha256 FROM stamped WHERE path IN "
+                f"({','.join('?' * len(keys))})",
+                keys,
+            ).fetchall()
         except sqlite3.Error:  # A damaged file may open and fail where it is read.
             self._connection = self._connect(":memory:")
-            return {}
+            return []
 
-    def remember(self, entries: Iterable[tuple[Path, str, str]]) -> None:
+    def _key(self, path: str) -> str:
+        """The path without links; a folder's are followed once, not for every file in it."""
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        key = os.path.join(self._folders[folder], name)  # noqa: PTH118 (a million times)
+        return os.path.realpath(key) if os.path.islink(key) else key  # noqa: PTH114
+
+    def remember(self, entries: Iterable[tuple[str | Path, str, str]]) -> None:
         """Keep (file, part, digest) of files that `known` was asked for before they were read.
 
         A file that has changed since, or just before, is left out.
         """
         rows = []
-        now: dict[Path, str] = {}
-        for path, part, digest in entries:
+        now: dict[str, str] = {}
+        for place, part, digest in entries:
+            path = str(place)
             stamp = self._stamps.get(path)
-            if stamp and now.setdefault(path, stamp_of(path)) == stamp:
-                rows.append((str(path.resolve()), part, stamp, digest))
+            if not stamp:
+                continue
+            if path not in now:
+                now[path] = stamp_of(path)
+            if now[path] == stamp:
+                rows.append((self._key(path), part, stamp, digest))
         try:
             with self._connection:
                 self._connection.executemany(

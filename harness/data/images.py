@@ -11,9 +11,8 @@ from PIL import Image, ImageOps
 
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Record
+from uwt_images import UnreadableImage
 from uwt_images.decoding import load_image
-from uwt_images.errors import UnreadableImage
-from uwt_images.listing import read_image_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +34,8 @@ class DecodeRule(Record):
 
 def read_image(path: Path) -> bytes:
     """The bytes of a picture's file; raise `DecodeError` where they cannot be read."""
+    from uwt_images.listing import read_image_file
+
     try:
         return read_image_file(path)
     except UnreadableImage as error:

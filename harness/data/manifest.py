@@ -7,19 +7,19 @@ wherever a run was cut.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from harness.data.digests import DigestCache
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Sample, digest_of
-
-if TYPE_CHECKING:
-    from harness.data.sources import ImageSource
 
 T = TypeVar("T")
 
@@ -27,8 +27,47 @@ CPU_BLOCK = 4
 """Samples a block on a CPU: seconds of work, so that little is lost when a run is killed."""
 GPU_BLOCK = 64
 """Samples a block on a GPU: the largest batch one forward pass may get."""
+_THREADS = 8
+_A_THREAD = 64
+_AT_ONCE = 16_384
+"""Images that are read before their digests are kept, and how many of them a thread takes."""
 UNREADABLE = "unreadable"
 """Stands for the digest of an image whose bytes cannot be read."""
+
+
+class ImageSource(Protocol):
+    """Named encoded images with random access; safe to read from several threads."""
+
+    def ids(self) -> Sequence[str]:
+        """All image ids, sorted and unique."""
+        ...
+
+    def read(self, image_id: str) -> bytes:
+        """The encoded bytes; raise `DecodeError` where they cannot be read."""
+        ...
+
+    def container(self, image_id: str) -> tuple[Path, str]:
+        """The file that holds the image, and the image's part in it ('' where it is the file)."""
+        ...
+
+
+_opened: ContextVar[dict[Any, Any] | None] = ContextVar("_opened", default=None)
+
+
+@contextlib.contextmanager
+def frozen_data() -> Iterator[None]:
+    """List each place once within: what a command writes, or others change, alters no later run."""
+    token = _opened.set({})
+    try:
+        yield
+    finally:
+        _opened.reset(token)
+
+
+def opened() -> dict[Any, Any]:
+    """What has been opened since data were frozen, to be added to; nothing where they are not."""
+    known = _opened.get()
+    return {} if known is None else known
 
 
 def choose(ids: Sequence[str], limit: int | None) -> list[str]:
@@ -72,34 +111,38 @@ def _content_digests(
 ) -> dict[str, str]:
     digests = _DIGESTS.setdefault(source, {})
     cache = DigestCache()
-    known: dict[Path, Mapping[str, str]] = {}
-    missing = []
+    places = {}
     for image_id in ids:
-        if image_id in digests:
-            continue
-        path, part = source.container(image_id)
-        if path not in known:
-            try:
-                known[path] = cache.known(path)
-            except OSError:
-                known[path] = {}  # Reading it will say what is wrong.
-        if part in known[path]:
-            digests[image_id] = known[path][part]
+        if image_id not in digests:
+            path, part = source.container(image_id)
+            places[image_id] = str(path), part
+    known = cache.known_of({path for path, _ in places.values()})
+    missing = []
+    for image_id, (place, part) in places.items():
+        if part in known[place]:
+            digests[image_id] = known[place][part]
         else:
             missing.append(image_id)
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        for done, (image_id, digest) in enumerate(
-            zip(missing, pool.map(lambda item: _digest(source, item), missing), strict=True), 1
-        ):
-            digests[image_id] = digest
-            if on_progress is not None:
-                on_progress(done, len(missing))
-    cache.remember(
-        (*source.container(image_id), digests[image_id])
-        for image_id in missing
-        if digests[image_id] != UNREADABLE
-    )
+    done = 0
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        # A part at a time, so that what was read is kept where the rest is not.
+        for some in blocks(missing, _AT_ONCE):
+            found = pool.map(lambda part: _digests_of(source, part), blocks(some, _A_THREAD))
+            for image_id, digest in zip(some, itertools.chain.from_iterable(found), strict=True):
+                digests[image_id] = digest
+                done += 1
+                if on_progress is not None:
+                    on_progress(done, len(missing))
+            cache.remember(
+                (*places[image_id], digests[image_id])
+                for image_id in some
+                if digests[image_id] != UNREADABLE
+            )
     return digests
+
+
+def _digests_of(source: ImageSource, ids: Sequence[str]) -> list[str]:
+    return [_digest(source, image_id) for image_id in ids]
 
 
 def _digest(source: ImageSource, image_id: str) -> str:

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from harness.data.archives import TarSource, ZipSource
 from harness.data.images import read_image
+from harness.data.manifest import ImageSource, opened
 from harness.data.tables import HuggingFaceSource, is_saved_to_disk
 from harness.interfaces.errors import UserError
-from uwt_images.errors import ListingError
-from uwt_images.listing import IMAGE_SUFFIXES, list_files, suffix_of
+from uwt_images import ListingError
+from uwt_images.listing import IMAGE_SUFFIXES, list_files
 from uwt_images.splits import choose_split
 
 _PARQUET = ".parquet"
-
-
-class ImageSource(Protocol):
-    """Named encoded images with random access; safe to read from several threads."""
-
-    def ids(self) -> Sequence[str]:
-        """All image ids, sorted and unique."""
-        ...
-
-    def read(self, image_id: str) -> bytes:
-        """The encoded bytes; raise `DecodeError` where they cannot be read."""
-        ...
-
-    def container(self, image_id: str) -> tuple[Path, str]:
-        """The file that holds the image, and the image's part in it ('' where it is the file)."""
-        ...
 
 
 class DataSource(ImageSource, Protocol):
@@ -69,21 +52,6 @@ class FolderSource:
         return self.root / image_id, ""
 
 
-_opened: ContextVar[dict[tuple[str, str | None], DataSource] | None] = ContextVar(
-    "_opened", default=None
-)
-
-
-@contextlib.contextmanager
-def frozen_data() -> Iterator[None]:
-    """List each place once within: what a command writes, or others change, alters no later run."""
-    token = _opened.set({})
-    try:
-        yield
-    finally:
-        _opened.reset(token)
-
-
 def open_source(data: str, layout: str, split: str | None = None) -> DataSource:
     """Open images by path.
 
@@ -96,18 +64,18 @@ def open_source(data: str, layout: str, split: str | None = None) -> DataSource:
         UserError: The path is missing, of an unknown kind, holds no image, or several splits and
             not the one that is asked for.
     """
-    known = _opened.get()
+    known = opened()
     key = (data, split)
-    if known is not None and key in known:
-        return known[key]
+    if key in known:
+        before: DataSource = known[key]
+        return before
     try:
         source = _open(Path(data).expanduser(), f"data {data!r}", layout, split)
     except ListingError as error:
         raise UserError(str(error)) from error
     if not source.ids():
         raise UserError(f"data {data!r} holds no image: expected {layout}")
-    if known is not None:
-        known[key] = source
+    known[key] = source
     return source
 
 
@@ -116,7 +84,7 @@ def _open(path: Path, what: str, layout: str, split: str | None) -> DataSource:
         raise UserError(f"{what} does not exist: expected {layout}")
     if path.is_dir():
         names = list_files(path, (*IMAGE_SUFFIXES, _PARQUET))
-        images = [name for name in names if suffix_of(name) != _PARQUET]
+        images = [name for name in names if not name.lower().endswith(_PARQUET)]
         if not images and (names or is_saved_to_disk(path)):
             return HuggingFaceSource(path, names, split)
         chosen = choose_split(images, split, str(path))

@@ -14,8 +14,8 @@ import numpy as np
 
 from harness.data.digests import DigestCache
 from harness.data.images import DecodeRule, decode_image
-from harness.data.manifest import dataset_digest, list_samples
-from harness.data.sources import ImageSource, open_source
+from harness.data.manifest import ImageSource, dataset_digest, list_samples
+from harness.data.sources import open_source
 from harness.interfaces import OnProgress
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import digest_of

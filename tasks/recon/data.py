@@ -31,7 +31,7 @@ from uwt_images.decoding import RASTER_FORMATS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.data.sources import ImageSource
+    from harness.data.manifest import ImageSource
 
 _CAPTIONS = ("psnr", "ssim")
 """Observations that stand below a kept picture."""

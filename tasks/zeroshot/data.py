@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.data.images import decode_image, to_float
-from harness.data.manifest import list_samples
-from harness.data.sources import ImageSource
+from harness.data.manifest import ImageSource, list_samples
 from harness.interfaces import (
     Code,
     Columns,

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness.data.sources import ImageSource
+from harness.data.manifest import ImageSource
 from harness.data.tables import HuggingFaceSource
 from harness.interfaces.errors import UserError
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from torchvision.datasets import ImageFolder
 
-from uwt_images import listing
-from uwt_images.errors import ListingError, UnreadableImage
+from uwt_images import ListingError, UnreadableImage, listing
 from uwt_images.listing import list_files, read_image_file
 
 

@@ -12,15 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from harness.data.sources import (
-    FolderSource,
-    HuggingFaceSource,
-    ImageSource,
-    TarSource,
-    ZipSource,
-    frozen_data,
-    open_source,
-)
+from harness.data.manifest import ImageSource, frozen_data
+from harness.data.sources import FolderSource, HuggingFaceSource, TarSource, ZipSource, open_source
 from harness.interfaces.errors import DecodeError, UserError
 from uniwetok.train.data.opening import open_images
 

@@ -14,8 +14,8 @@ from uniwetok.train import TrainingError
 from uniwetok.train.data.source import decode_rgb
 from uniwetok.train.mllm.data.records import Record, parse_line
 from uniwetok.train.mllm.data.shard_records import ShardRecords
+from uwt_images import UnreadableImage
 from uwt_images.decoding import RASTER_FORMATS
-from uwt_images.errors import UnreadableImage
 from uwt_images.listing import open_image_file
 
 FORMATS = "give a .jsonl file, a folder of them, one WebDataset .tar or a folder of them"
