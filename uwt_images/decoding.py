@@ -18,6 +18,8 @@ from uwt_images import UnreadableImage
 
 RASTER_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 """Pillow's names. It knows more: PostScript, which starts Ghostscript, and players of a kind."""
+_MOST_PIXELS = 178_956_970
+"""Pillow's own limit, which other packages lift for the whole process."""
 _MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
 """In a JPEG's coded data 0xFF comes before 0x00 or a restart marker; all else ends the data."""
 _HOLE = bytes(64)
@@ -35,6 +37,8 @@ def load_image(data: bytes) -> Image.Image:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=RASTER_FORMATS)
+        if image.width * image.height > _MOST_PIXELS:
+            raise UnreadableImage(f"{image.width}x{image.height} pixels: a decompression bomb")
         if lacking := missing_end(data):
             raise UnreadableImage(f"truncated or damaged image ({lacking})")
         image.load()

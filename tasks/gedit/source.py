@@ -12,10 +12,14 @@ from harness.data.settings import read_settings
 from harness.interfaces.errors import DecodeError, UserError
 from tasks.gedit.edits import LANGUAGES, LAYOUT, LIST, REPOSITORY, Edit, checked_edit
 from tasks.shared.jsonl import read_objects
+from uwt_images import ListingError
+from uwt_images.listing import list_files
+from uwt_images.splits import choose_split, pick
 
 JUDGED, GIVEN = "input_image", "input_image_raw"
 """Columns: the original that edits are compared with, and the one that a model is given."""
 _COLUMNS = ("task_type", "instruction_language", "key", "instruction", "Intersection_exist")
+_SPLIT = "train"
 
 
 class GEditSource:
@@ -163,17 +167,24 @@ def open_gedit(data: str | None, language: str) -> GEditSource:
 def _from_disk(path: Path) -> Any:
     import datasets
 
-    files = [path] if path.suffix == ".parquet" else sorted(path.rglob("*.parquet"))
     try:
-        if files:
-            names = [str(file) for file in files]
-            return datasets.load_dataset("parquet", data_files=names, split="train")
+        names = [path.name] if path.is_file() else list_files(path, (".parquet",))
+        if names and names[0].endswith(".parquet"):
+            folder = path.parent if path.is_file() else path
+            # The published data set is one split, and that is called train.
+            chosen = choose_split(names, _SPLIT, str(path)).names
+            files = [str(folder / name) for name in chosen]
+            return datasets.load_dataset("parquet", data_files=files, split=_SPLIT)
         table = datasets.load_from_disk(str(path))
+        if isinstance(table, datasets.DatasetDict):
+            table = table[pick(list(table), _SPLIT, str(path))[0]]
+    except ListingError as error:
+        raise UserError(str(error)) from error
     except Exception as error:  # The package raises nearly anything for what is no data set.
         raise UserError(
             f"data {str(path)!r} cannot be read ({error}): expected {LAYOUT}"
         ) from error
-    return table["train"] if isinstance(table, datasets.DatasetDict) else table
+    return table
 
 
 def _from_hub() -> Any:
@@ -183,7 +194,7 @@ def _from_hub() -> Any:
     if read_settings().offline:
         raise UserError(f"no data given, and UWT_EVAL_OFFLINE is set: {advice} ({LAYOUT})")
     try:
-        return datasets.load_dataset(REPOSITORY, split="train")
+        return datasets.load_dataset(REPOSITORY, split=_SPLIT)
     except Exception as error:
         raise UserError(
             f"the data set {REPOSITORY} could not be fetched ({type(error).__name__}): {advice}"

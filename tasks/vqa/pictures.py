@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uwt_images.decoding import load_image
+from uwt_images.listing import read_image_file
+
 if TYPE_CHECKING:
     from datasets import Dataset
     from PIL.Image import Image as Picture
@@ -28,14 +31,17 @@ class PendingPicture:
         self._root = root
 
     def convert(self, mode: str) -> Picture:
-        """Open the picture as the `datasets` library does, then convert it; may raise anything."""
-        from datasets import Image
+        """Open the picture, turn it as the `datasets` library does, and convert it.
 
-        stored = dict(self._stored)
-        if stored.get("bytes") is None and stored.get("path"):
-            stored["path"] = str(Path(self._root) / stored["path"])
-        picture: Picture = Image().decode_example(stored).convert(mode)
-        return picture
+        Raises:
+            UnreadableImage: It is not there, or no whole picture.
+        """
+        from PIL import ImageOps
+
+        data = self._stored.get("bytes")
+        if data is None:
+            data = read_image_file(Path(self._root) / (self._stored.get("path") or ""))
+        return ImageOps.exif_transpose(load_image(data)).convert(mode)
 
 
 def pending(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import io
+import struct
 import subprocess
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -148,6 +150,17 @@ def test_zeros_at_the_end_of_a_picture_are_no_lack_where_data_follow() -> None:
 def test_formats_that_are_no_pictures_of_a_data_set_are_not_tried(kind: str) -> None:
     with pytest.raises(UnreadableImage, match="not an image that Pillow can read"):
         load_image(encoded(Image.new("RGB", (64, 64)), kind))
+
+
+def test_a_bomb_is_refused_though_another_package_lifted_pillows_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    data = bytearray(encoded(Image.new("L", (8, 8))))
+    data[16:24] = struct.pack(">II", 20_000, 20_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    with pytest.raises(UnreadableImage, match="20000x20000 pixels: a decompression bomb"):
+        load_image(bytes(data))
 
 
 def test_postscript_starts_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,6 +197,22 @@ def test_a_language_that_is_not_there_and_data_that_is_none(tmp_path: Path) -> N
         GEDIT.open(str(data), GEDIT.protocol("gedit"))
 
 
+@pytest.mark.parametrize("form", ["parquet", "saved"])
+def test_a_copy_with_several_splits_and_none_that_is_published_is_refused(
+    form: str, tmp_path: Path
+) -> None:
+    import datasets
+
+    tables = {split: datasets.Dataset.from_dict({"key": ["a"]}) for split in ("test", "val")}
+    if form == "saved":
+        datasets.DatasetDict(tables).save_to_disk(str(tmp_path / "data"))
+    else:
+        for split, table in tables.items():
+            table.to_parquet(str(tmp_path / "data" / f"{split}-00000-of-00001.parquet"))
+    with pytest.raises(UserError, match=r"several splits \(test, val\) and not one .*'train'"):
+        open_gedit(str(tmp_path / "data"), "en")
+
+
 def test_an_image_that_cannot_be_read_fails_its_own_sample(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     (data / "images" / f"{GROUPS[0]}-0.png").write_bytes(b"none")

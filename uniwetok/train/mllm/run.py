@@ -76,7 +76,11 @@ def train_mllm(
             config.data.workers,
             on_block,
         )
-    notices += [*source.damage, f"{len(usable):,} of {len(index):,} samples are trained on"]
+    notices += [
+        *source.notices,
+        *source.damage,
+        f"{len(usable):,} of {len(index):,} samples are trained on",
+    ]
 
     def open_stream(place: Place) -> Stream[PackedRows]:
         return PackedStream(

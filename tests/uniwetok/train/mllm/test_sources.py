@@ -100,3 +100,24 @@ def test_paths_without_records_are_refused(tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match=message):
             open_records(path)
     assert len(open_records(write_data(tmp_path))) == 8
+
+
+def test_of_several_splits_the_training_one_is_read(tmp_path: Path) -> None:
+    whole = open_records(write_data(tmp_path / "whole"))
+    lines = next((tmp_path / "whole").glob("*.jsonl")).read_text(encoding="utf-8")
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.jsonl").write_text(lines, encoding="utf-8")
+    source = open_records(tmp_path)
+    assert len(source) == len(whole)
+    assert source.notices == (f"{tmp_path}: of its splits train, val 'train' is read",)
+    (tmp_path / "train.jsonl").rename(tmp_path / "test.jsonl")
+    with pytest.raises(TrainingError, match=r"several splits \(test, val\)"):
+        open_records(tmp_path)
+
+
+def test_an_image_that_is_a_device_is_not_opened(tmp_path: Path) -> None:
+    record = {"kind": "text-image", "text": "a", "image": "a.png"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / "a.png").symlink_to("/dev/zero")
+    with pytest.raises(UnreadableImage, match=r"a\.png cannot be read \(not a regular file\)"):
+        image_size(open_records(tmp_path / "a.jsonl"), 0, "a.png")

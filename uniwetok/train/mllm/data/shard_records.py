@@ -32,6 +32,8 @@ class _Sample:
 class ShardRecords:
     """Records of tar shards, read at their place in the tar without unpacking anything."""
 
+    notices: tuple[str, ...] = ()
+
     def __init__(self, paths: Sequence[Path]) -> None:
         """Read the headers of all shards.
 

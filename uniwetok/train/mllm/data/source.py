@@ -14,9 +14,10 @@ from uniwetok.train import TrainingError
 from uniwetok.train.data.source import decode_rgb
 from uniwetok.train.mllm.data.records import Record, parse_line
 from uniwetok.train.mllm.data.shard_records import ShardRecords
-from uwt_images import UnreadableImage
+from uwt_images import ListingError, UnreadableImage
 from uwt_images.decoding import RASTER_FORMATS
 from uwt_images.listing import open_image_file
+from uwt_images.splits import choose_split
 
 FORMATS = "give a .jsonl file, a folder of them, one WebDataset .tar or a folder of them"
 _CHUNK = 2**24
@@ -24,6 +25,9 @@ _CHUNK = 2**24
 
 class RecordSource(Protocol):
     """Records by number, 0 to len() - 1; may be pickled, and read from several processes."""
+
+    notices: tuple[str, ...]
+    """What the user must know of how the files were chosen."""
 
     def __len__(self) -> int:
         """Return the number of records."""
@@ -68,6 +72,7 @@ class JsonlRecords:
     """Records of one or more files of JSON lines; images are named relative to ``images``."""
 
     damage: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     def __init__(self, paths: Sequence[Path], images: Path | None = None) -> None:
         """Find the lines; empty ones are passed over.
@@ -171,9 +176,15 @@ def open_records(path: str | Path, images: str | Path | None = None) -> RecordSo
         return _open_files([place], root)
     if place.is_dir():
         for suffix in (".jsonl", ".tar"):
-            found = sorted(place.glob(f"*{suffix}"))
-            if found:
-                return _open_files(found, root)
+            names = sorted(found.name for found in place.glob(f"*{suffix}"))
+            try:
+                chosen = choose_split(names, "train", str(place))
+            except ListingError as error:
+                raise TrainingError(str(error)) from error
+            if chosen.names:
+                source = _open_files([place / name for name in chosen.names], root)
+                source.notices = (chosen.note,) if chosen.note else ()
+                return source
         raise TrainingError(f"{path} holds neither .jsonl nor .tar files: {FORMATS}")
     raise TrainingError(f"{path} does not exist: {FORMATS}")
 
