@@ -20,6 +20,7 @@ BENCHMARKS = (
     "metrics",
     "losses",
     "reports",
+    "leaderboard",
     "scoring",
     "mllm",
 )

@@ -59,7 +59,8 @@ def main() -> None:
     Console(width=100).print(f"{RECORDS:,} records, {PAIRS:,} pairs: {headline()}", table)
 
 
-def _record(name: str, n: int, value: float) -> ResultRecord:
+def record_of(name: str, n: int, value: float) -> ResultRecord:
+    """A made-up result over n samples."""
     cell = MetricValue(value=value, ci_low=value - 1, ci_high=value + 1, n=n, higher_is_better=True)
     return ResultRecord(
         run_id=name,
@@ -82,7 +83,7 @@ def _record(name: str, n: int, value: float) -> ResultRecord:
 def _write_records(root: Path) -> None:
     records = []
     for index in range(RECORDS):
-        record = _record(f"run-{index}", 4, 20 + index / 500).model_dump(mode="json")
+        record = record_of(f"run-{index}", 4, 20 + index / 500).model_dump(mode="json")
         folder = root / "runs" / f"run-{index}"
         folder.mkdir(parents=True)
         (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
@@ -100,5 +101,5 @@ def _write_run(root: Path, name: str, shift: float) -> None:
     frame.to_parquet(root / "samples.parquet", index=False)
     run = {"protocol": PROTOCOL.model_dump(mode="json")}
     (root / "run.json").write_text(json.dumps(run), encoding="utf-8")
-    record = _record(name, PAIRS, 20 + shift).model_dump(mode="json")
+    record = record_of(name, PAIRS, 20 + shift).model_dump(mode="json")
     (root / "record.json").write_text(json.dumps(record), encoding="utf-8")

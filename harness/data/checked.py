@@ -13,15 +13,14 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import digest_of
+
+if TYPE_CHECKING:  # Records are read without either, by the thousand.
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 _MARK = b"sha256:"
 _SEAL = len(_MARK) + hashlib.sha256().digest_size
@@ -42,6 +41,9 @@ class Damaged(UserError):
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a Parquet file with its checksum."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     data = memoryview(sink.getvalue())
@@ -57,6 +59,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         Damaged: It is not as it was written.
         OSError: It cannot be read.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     data = memoryview(path.read_bytes())
     footer = _footer(data)
     seal = bytes(data[footer - _SEAL : footer]) if footer >= _SEAL else b""
@@ -83,6 +88,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         Damaged: It is not as it was written.
         FileNotFoundError: There is none.
     """
+    import numpy as np
+
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             # Numpy alone would not look at the checksum of an array whose header is damaged.

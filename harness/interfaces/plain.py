@@ -24,6 +24,8 @@ _COMMAND = re.compile(r":(?=:[\w-]+[^\n]*?::)|#(?=#(?:\[|vso\[|teamcity\[))")
 
 def plain(text: str) -> str:
     """The text with its lines, without what steers a reader; bytes that are no text escaped."""
+    if text.isprintable():  # Most are, and pages hold hundreds of thousands.
+        return text
     readable = text.encode("utf-8", "backslashreplace").decode()
     return _PLAIN.sub(" ", readable)
 

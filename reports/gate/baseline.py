@@ -7,17 +7,18 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ResultRecord, RunStatus, digest_of
 from reports.comparability import protocol_settings
 from reports.files import write_bytes, write_text
 from reports.records import Loaded, load_records
-from reports.samples import FILE, Contributions, contributions, read_samples
+
+if TYPE_CHECKING:  # Where no record has its samples, nothing reads any.
+    import pyarrow as pa
+
+    from reports.samples import Contributions
 
 _SUFFIX = ".samples.parquet"
 _KEPT = b"uwt-eval baseline"
@@ -64,9 +65,7 @@ def update_baseline(path: Path, runs: Sequence[Loaded]) -> tuple[int, int]:
     return len(kept.keys() & fresh.keys()), len(fresh.keys() - kept.keys())
 
 
-def contributions_of(
-    loaded: Loaded, metrics: Iterable[str], settings: dict[str, Any]
-) -> Contributions | None:
+def contributions_of(loaded: Loaded, metrics: Iterable[str]) -> Contributions | None:
     """What each sample contributed to a record; None for a record without values a sample.
 
     They come from the run's directory, or from the file that `update_baseline` left beside it.
@@ -74,8 +73,10 @@ def contributions_of(
     Raises:
         UserError: The file is damaged, or belongs to another record of this run.
     """
-    if loaded.root is not None and (loaded.root / FILE).is_file():
-        return contributions(read_samples(loaded), metrics, settings)
+    if loaded.root is not None and (loaded.root / "samples.parquet").is_file():
+        from reports.samples import contributions, read_samples
+
+        return contributions(read_samples(loaded), metrics, protocol_settings(loaded) or {})
     beside = loaded.path.with_suffix(_SUFFIX)
     return _read_kept(beside, loaded) if beside.is_file() else None
 
@@ -99,13 +100,16 @@ def _write_samples(path: Path, members: Iterable[Loaded]) -> None:
     tables, locks = [], {}
     for loaded in members:
         record = loaded.record
-        found = contributions_of(loaded, record.metrics, protocol_settings(loaded) or {})
+        found = contributions_of(loaded, record.metrics)
         if found is not None and found.values:
             locks[record.run_id] = [_lock(record), _digest(found)]
             tables.append(_table(record.run_id, found))
     if not tables:
         path.unlink(missing_ok=True)
         return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     schema = pa.unify_schemas([table.schema for table in tables])
     schema = schema.with_metadata({_KEPT: json.dumps(locks).encode()})
     data = io.BytesIO()
@@ -117,6 +121,8 @@ def _write_samples(path: Path, members: Iterable[Loaded]) -> None:
 
 
 def _table(run_id: str, found: Contributions) -> pa.Table:
+    import pyarrow as pa
+
     n = len(found.ids)
     run = pa.array([run_id] * n, pa.string())
     clusters = pa.nulls(n, pa.string()) if found.clusters is None else pa.array(found.clusters)
@@ -128,6 +134,11 @@ def _table(run_id: str, found: Contributions) -> pa.Table:
 
 
 def _read_kept(path: Path, loaded: Loaded) -> Contributions | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from reports.samples import Contributions
+
     record = loaded.record
     repair = "--update-baseline writes both files again, without it figures are compared unpaired"
     try:

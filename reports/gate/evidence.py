@@ -6,18 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 from harness.commands.console import label
 from harness.interfaces.types import MetricValue
-from harness.metrics.stats import CONFIDENCE
-from reports.comparability import protocol_settings
 from reports.gate.baseline import contributions_of
-from reports.paired import PairedDifference, Pairs, pair
 from reports.records import Loaded, higher_is_better
-from reports.samples import Contributions
 
-_INTERVAL_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-"""Half width of an interval in standard deviations."""
+if TYPE_CHECKING:
+    from reports.paired import PairedDifference, Pairs
+    from reports.samples import Contributions
+
+_INTERVAL_Z = NormalDist().inv_cdf(0.975)
+"""Half width of a 95% interval in standard deviations."""
 POWER_Z = NormalDist().inv_cdf(0.8)
 """What a power of 80% adds to the threshold of a test, in standard deviations."""
 
@@ -44,13 +45,14 @@ def changes(run: Loaded, baseline: Loaded, metrics: Sequence[str]) -> dict[str, 
     Raises:
         UserError: The values a sample of either side are damaged.
     """
-    settings = protocol_settings(run) or protocol_settings(baseline) or {}
     sides = {
-        name: contributions_of(each, metrics, settings)
+        name: contributions_of(each, metrics)
         for name, each in (("baseline", baseline), ("run", run))
     }
     pairs = None
     if sides["baseline"] is not None and sides["run"] is not None:
+        from reports.paired import pair
+
         pairs = pair(sides["baseline"], sides["run"])
     paired = {} if pairs is None else pairs.differences(baseline.record.seed)
     found = {}

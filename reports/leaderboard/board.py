@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -124,11 +125,12 @@ def _entries(members: list[Loaded], metric: str | None, *, higher: bool) -> list
         else:
             spans[index] = _span(cell, higher=higher)
     given = ranks(list(spans.values()))
+    shared = Counter(given)
     by_index = dict(zip(spans, given, strict=True))
     entries = [
         Entry(loaded, None, False, why[index])
         if index in why
-        else Entry(loaded, by_index[index], given.count(by_index[index]) > 1, "")
+        else Entry(loaded, by_index[index], shared[by_index[index]] > 1, "")
         for index, loaded in enumerate(members)
     ]
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from harness.commands.console import NOTHING
+from markupsafe import Markup
+
+from harness.commands.console import NOTHING, label
+from harness.interfaces import Label
 from harness.interfaces.plain import one_line
-from harness.interfaces.types import ResultRecord
+from harness.interfaces.types import MetricValue, ResultRecord
 from reports.leaderboard.board import Entry, Group
 from reports.records import why_missing
 from reports.templates import render
-from reports.text import code, interval, markdown, number
+from reports.text import code, markdown
 
 RULE = (
     "Rank = 1 + the number of entries whose 95% interval lies wholly on the better side of this "
@@ -50,11 +53,16 @@ def rank_text(entry: Entry) -> str:
     return NOTHING if entry.rank is None else f"{entry.rank}{'=' if entry.tied else ''}"
 
 
+def _forms(group: Group) -> dict[str, Label]:
+    """How each metric is printed: asked once, not for every cell."""
+    return {metric: label(metric) for metric in group.better}
+
+
 def to_markdown(groups: Sequence[Group]) -> str:
     """Tables in Markdown, a group each."""
     lines = ["# Leaderboard", "", markdown(RULE), ""]
     for group in groups:
-        metrics = list(group.better)
+        forms = _forms(group)
         lines += [f"## {markdown(group.name)}", ""]
         lines += [
             f"Ranked by {markdown(group.ranking or 'nothing')}; protocol "
@@ -67,7 +75,7 @@ def to_markdown(groups: Sequence[Group]) -> str:
             "| # | model | " + " | ".join([*heads, "failed", "run", "date", "code"]) + " |"
         )
         lines.append("|--:|---|" + "--:|" * (len(heads) + 1) + "---|---|---|")
-        lines += [_row(entry, metrics) for entry in group.entries]
+        lines += [_row(entry, forms) for entry in group.entries]
         for entry in group.entries:
             if entry.why:
                 name = f"{markdown(entry.record.model)} ({code(entry.record.run_id)})"
@@ -76,11 +84,13 @@ def to_markdown(groups: Sequence[Group]) -> str:
     return "\n".join(lines)
 
 
-def _row(entry: Entry, metrics: Sequence[str]) -> str:
+def _row(entry: Entry, forms: Mapping[str, Label]) -> str:
     record = entry.record
     origin = provenance_of(record)
     cells = [rank_text(entry), markdown(record.model)]
-    cells += [_cell(metric, record) for metric in metrics]
+    for metric, form in forms.items():
+        text, span = _texts(record.metrics.get(metric), form)
+        cells.append(f"{text} [{span.replace(' to ', ', ')}]" if span else text)
     cells += [
         str(record.n_failed),
         code(record.run_id),
@@ -90,19 +100,18 @@ def _row(entry: Entry, metrics: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(metric: str, record: ResultRecord) -> str:
-    cell = record.metrics.get(metric)
+def _texts(cell: MetricValue | None, form: Label) -> tuple[str, str]:
+    """A value and its interval, empty where there is none."""
     if cell is None or cell.value is None:
-        return NOTHING
-    text = number(metric, cell.value)
+        return NOTHING, ""
     if cell.ci_low is None or cell.ci_high is None:
-        return text
-    return f"{text} [{interval(metric, cell.ci_low, cell.ci_high).replace(' to ', ', ')}]"
+        return form.text(cell.value), ""
+    return form.text(cell.value), f"{form.text(cell.ci_low)} to {form.text(cell.ci_high)}"
 
 
 def to_html(groups: Sequence[Group]) -> str:
     """One page without outside parts: tables that sort and filter, a run's record on a click."""
-    tables = [
+    tables = (
         {
             "name": one_line(group.name),
             "protocol": group.protocol,
@@ -112,10 +121,11 @@ def to_html(groups: Sequence[Group]) -> str:
             "task_version": group.task_version,
             "ranked_by": group.ranking,
             "metrics": group.headings,
-            "entries": [_html_entry(entry, list(group.better)) for entry in group.entries],
+            "entries": _html_entries(group),
+            "records": _records_json([entry.record for entry in group.entries]),
         }
         for group in groups
-    ]
+    )
     return render(
         "leaderboard.html.j2",
         rule=RULE,
@@ -125,34 +135,56 @@ def to_html(groups: Sequence[Group]) -> str:
     )
 
 
-def _html_entry(entry: Entry, metrics: Sequence[str]) -> dict[str, Any]:
-    record = entry.record
-    cells = []
-    for metric in metrics:
-        cell = record.metrics.get(metric)
-        if cell is None or cell.value is None:
-            why = why_missing(record, metric)
-            cells.append({"text": NOTHING, "sort": "", "span": "", "why": why})
-            continue
-        span = interval(metric, cell.ci_low, cell.ci_high)
-        cells.append(
-            {
-                "text": number(metric, cell.value),
-                "sort": repr(cell.value),
-                "span": "" if span == NOTHING else span,
-                "why": cell.note,
-            }
-        )
+def _html_entries(group: Group) -> Iterator[dict[str, Any]]:
+    forms = _forms(group)
+    for entry in group.entries:
+        record = entry.record
+        cells = []
+        for metric, form in forms.items():
+            cell = record.metrics.get(metric)
+            absent = cell is None or cell.value is None
+            why = why_missing(record, metric) if absent or cell is None else cell.note
+            cells.append((*_texts(cell, form), why))
+        yield {
+            "rank": rank_text(entry),
+            "why": entry.why,
+            "model": one_line(record.model),
+            "cells": cells,
+            "failed": record.n_failed,
+            "run_id": record.run_id,
+            "origin": " ".join(filter(None, provenance_of(record).values())),
+        }
+
+
+_APART = {"metrics", "provenance", "model", "run_id"}
+_FIELDS = [name for name in ResultRecord.model_fields if name not in _APART]
+
+
+def _records_json(records: Sequence[ResultRecord]) -> Markup:
+    """What cells do not show, as JSON: what all records share, then what each has besides.
+
+    Ten thousand records differ in little: each in full would be most of the page.
+    """
+    whole = [{name: getattr(record, name) for name in _FIELDS} for record in records]
+    origins = [record.provenance for record in records]
+    shared, shared_origin = _shared(whole), _shared(origins)
+    names = [
+        [name for name in dict.fromkeys(key for each in facts for key in each) if name not in same]
+        for facts, same in ((whole, shared), (origins, shared_origin))
+    ]
+    own = [
+        [[facts.get(name) for name in names[0]], [origin.get(name) for name in names[1]]]
+        for facts, origin in zip(whole, origins, strict=True)
+    ]
+    content = {"shared": [shared, shared_origin], "names": names, "own": own}
+    text = json.dumps(content, separators=(",", ":"))
+    # Inside a script element, and nothing else than text there.
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _shared(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        "rank": rank_text(entry),
-        "rank_sort": "" if entry.rank is None else str(entry.rank),
-        "why": entry.why,
-        "model": one_line(record.model),
-        "cells": cells,
-        "failed": record.n_failed,
-        "run_id": record.run_id,
-        "origin": provenance_of(record),
-        "record": json.dumps(
-            record.model_dump(mode="json", exclude={"metrics"}), indent=1, ensure_ascii=False
-        ),
+        name: value
+        for name, value in facts[0].items()
+        if all(name in each and each[name] == value for each in facts)
     }

@@ -11,4 +11,6 @@ def render(template: str, **values: object) -> str:
     """Fill a template of this folder; a value that it misses is an error."""
     from harness.commands.pages import page_template
 
-    return page_template(_FOLDER / template).render(**values)
+    stream = page_template(_FOLDER / template).stream(**values)
+    stream.enable_buffering(1000)  # A page of 10,000 rows has a million pieces.
+    return "".join(stream)

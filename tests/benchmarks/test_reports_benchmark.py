@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import reports
+from benchmarks import leaderboard, reports
 
 
 def test_every_command_is_timed(
@@ -16,3 +16,13 @@ def test_every_command_is_timed(
     reports.main()
     out = capsys.readouterr().out
     assert all(name in out for name in reports.COMMANDS)
+
+
+def test_a_leaderboard_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(leaderboard, "RECORDS", 3)
+    leaderboard.main()
+    out = capfd.readouterr().out
+    assert "3 results in 1 tables" in out
+    assert all(name in out for name in leaderboard.GOALS)
