@@ -50,7 +50,7 @@ def test_debug_shows_the_traceback(
 def test_the_file_is_named(
     uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def broken(text: str) -> NoReturn:
+    def broken(text: str, **_: object) -> NoReturn:
         raise ZeroDivisionError(len(text))
 
     path = tmp_path / "a.record.json"
