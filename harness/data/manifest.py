@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from harness.data.digests import DigestCache
-from harness.interfaces.errors import DecodeError
+from harness.interfaces.errors import DecodeError, UserError
 from harness.interfaces.types import Sample, digest_of
 
 T = TypeVar("T")
@@ -93,7 +93,15 @@ def list_samples(
         source: The images.
         limit: How many to choose; all where None.
         on_progress: Called with (done, total) while images are read.
+
+    Raises:
+        UserError: A name is not UTF-8, which neither records nor tables can hold.
     """
+    for name in source.ids():
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"{name}: this file's name is not UTF-8, rename it") from error
     ids = choose(source.ids(), limit)
     digests = _content_digests(source, ids, on_progress)
     return [

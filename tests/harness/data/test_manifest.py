@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.data.manifest import UNREADABLE, choose, dataset_digest, list_samples
 from harness.data.sources import FolderSource, ZipSource
+from harness.interfaces.errors import UserError
 
 IDS = st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=40).map(sorted)
 
@@ -161,3 +162,14 @@ def test_progress_counts_only_what_is_read(folder: Path) -> None:
     list_samples(FolderSource(folder), 5)
     list_samples(FolderSource(folder), None, lambda done, total: seen.append((done, total)))
     assert seen == [(done, 7) for done in range(1, 8)]
+
+
+def test_a_name_that_is_no_text_is_named(folder: Path) -> None:
+    image = next(each for each in folder.rglob("*") if each.is_file())
+    name = os.fsdecode(b"caf\xe9" + os.fsencode(image.suffix))
+    try:
+        image.rename(image.with_name(name))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(UserError, match=r"caf.*name is not UTF-8"):
+        list_samples(FolderSource(folder), None)
