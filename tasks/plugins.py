@@ -40,8 +40,8 @@ PLUGINS = {
         "cognition": "tasks.vqa.metrics:COGNITION_SCORE",
     },
     "families": {
-        "recon": "tasks.recon.protocol:ReconSettings",
-        "recon-native": "tasks.recon.protocol:ReconSettings",
+        "recon": "tasks.recon.data:ReconSettings",
+        "recon-native": "tasks.recon.data:ReconSettings",
         "c2i": "tasks.gen.data:GenSettings",
         "zeroshot": "tasks.zeroshot.protocol:ZeroShotSettings",
         "geneval": "tasks.geneval.settings:GenEvalSettings",

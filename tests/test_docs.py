@@ -92,7 +92,7 @@ def test_contributing_example_runs(
         measured = [cell["value"] for cell in record["metrics"].values()]
         assert any(value is not None for value in measured)
     if "sums" in words:
-        assert result.records[0]["metrics"]["accuracy"]["value"] == pytest.approx(0.91)
+        assert result.records[0]["metrics"]["right_sums"]["value"] == pytest.approx(0.91)
     if "walls" in words:
         _check_walls(words, result.records[0], uwt_eval, tmp_path)
 

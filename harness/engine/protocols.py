@@ -162,3 +162,29 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
         )
     return merged
+
+
+class FiledTask:
+    """A task whose named protocols are files.
+
+    Args:
+        spec: The task's description.
+        folder: Where the files lie.
+    """
+
+    def __init__(self, spec: TaskSpec, folder: Path) -> None:
+        self.spec = spec
+        self._folder = folder
+
+    def protocol(self, name: str) -> Protocol:
+        """A named protocol or a protocol file, checked."""
+        return load(name, self._folder, self.spec)
+
+    def settings(self, protocol: Protocol) -> Any:
+        """A protocol's settings, typed as this family of tasks reads them."""
+        return FAMILIES.get(self.spec.kind).of(protocol.settings)
+
+    def refuse_questions(self, questions: Path | None) -> None:
+        """Raise `UserError` where questions are given for a file that holds its own."""
+        if questions is not None:
+            raise UserError(f"task {self.spec.name!r} has no --questions: they stand in the file")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.engine.protocols import FiledTask
 from harness.interfaces.types import Protocol, TaskSpec
-from tasks.shared.task import FiledTask
+from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,5 +66,6 @@ DPG = DpgTask(
         metrics=("global", "entity", "attribute", "relation", "other", "dpg_overall"),
         protocols=("dpg", "dpg-official", "dpg-vlm"),
         groups=("table11",),
-    )
+    ),
+    PROTOCOLS,
 )

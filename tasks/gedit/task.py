@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.engine.protocols import FiledTask
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import Protocol, TaskSpec
+from tasks import PROTOCOLS
 from tasks.gedit.edits import LAYOUT
-from tasks.shared.task import FiledTask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,7 @@ class GEditTask(FiledTask):
     """
 
     def __init__(self, spec: TaskSpec, language: str | None) -> None:
-        super().__init__(spec)
+        super().__init__(spec, PROTOCOLS)
         self._language = language
 
     def open(self, data: str | None, protocol: Protocol) -> GEditData:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.engine.protocols import FiledTask
 from harness.interfaces.types import Protocol, TaskSpec
-from tasks.shared.task import FiledTask
+from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
     from tasks.gen.data import GenData, GenSettings
@@ -55,5 +56,6 @@ IMAGENET_GEN = GenTask(
         protocols=("adm", "nano"),
         groups=("table9",),
         default_models=("uniwetok-ar-nano",),
-    )
+    ),
+    PROTOCOLS,
 )

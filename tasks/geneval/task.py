@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.engine.protocols import FiledTask
 from harness.interfaces.types import Protocol, TaskSpec
-from tasks.shared.task import FiledTask
+from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ class GenEvalTask(FiledTask):
     """
 
     def __init__(self, spec: TaskSpec, asset: str) -> None:
-        super().__init__(spec)
+        super().__init__(spec, PROTOCOLS)
         self._asset = asset
 
     def open(self, data: str | None, protocol: Protocol) -> GenEvalData:

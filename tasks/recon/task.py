@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.engine.protocols import FiledTask
 from harness.interfaces.types import Protocol, TaskSpec
-from tasks.shared.task import FiledTask
+from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
     from tasks.recon.data import ReconData
@@ -39,7 +40,7 @@ class ReconTask(FiledTask):
     def __init__(
         self, spec: TaskSpec, setting: str, split: str = "validation", images: int | None = None
     ) -> None:
-        super().__init__(spec)
+        super().__init__(spec, PROTOCOLS)
         self._setting = setting
         self._split = split
         self._images = images

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from harness.engine.protocols import FiledTask
 from harness.interfaces.errors import UserError
 from harness.interfaces.protocols import Count, ProtocolSettings
 from harness.interfaces.types import Protocol, Stage, TaskSpec, digest_of
-from tasks.shared.task import FiledTask
+from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
     from tasks.shared.text_to_image import Prompt, TextToImageData
@@ -56,7 +57,8 @@ class PromptBenchmark(FiledTask):
                 layout="a JSON list of prompts",
                 metrics=tuple(metrics),
                 protocols=("prompts",),
-            )
+            ),
+            PROTOCOLS,
         )
         self._file = prompts
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.engine.protocols import FiledTask
 from harness.interfaces.types import Protocol, Status, TaskSpec
-from tasks.shared.task import FiledTask
+from tasks import PROTOCOLS
 from tasks.vqa.protocol import VqaSettings, check_installed, installed_version, same_series
 from tasks.vqa.suites import SUITES
 
@@ -46,7 +47,7 @@ class VqaTask(FiledTask):
             protocols=protocols,
             groups=("vqa", "table12"),
         )
-        super().__init__(spec)
+        super().__init__(spec, PROTOCOLS)
 
     def protocol(self, name: str) -> Protocol:
         """A named protocol or a protocol file, checked, for the lmms-eval that is installed.

@@ -9,7 +9,7 @@ from pydantic import Field
 from harness.data.images import DecodeRule
 from harness.interfaces.protocols import ProtocolSettings
 from harness.interfaces.types import Record, Stage
-from tasks.recon.protocol import Geometry
+from tasks.recon.data import Geometry
 
 
 class OpenClipClassifier(Record):

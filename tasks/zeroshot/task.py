@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.engine.protocols import FiledTask
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import Protocol, TaskSpec
-from tasks.shared.task import FiledTask
+from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
     from tasks.zeroshot.data import ZeroShotData
@@ -54,5 +55,6 @@ IMAGENET_ZEROSHOT = ZeroShotTask(
         metrics=("top1", "top5", "top10", "top1_pre", "top5_pre", "top10_pre"),
         protocols=("clip", "lite"),
         groups=tuple(f"table{number}" for number in range(1, 8)),
-    )
+    ),
+    PROTOCOLS,
 )

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.data import store
 from tests.conftest import CommandLine, CommandResult
 
 
 def assert_one_clear_line(result: CommandResult, *texts: str) -> None:
     assert result.code == 2, (result.code, result.err)
-    errors = [line for line in result.err.splitlines() if line]
+    errors = [line for line in result.err.splitlines() if line and not line.startswith("note: ")]
     assert len(errors) == 1, result.err
     assert errors[0].startswith("error: ")
     for text in texts:
@@ -104,18 +105,16 @@ def test_image_smaller_than_64_at_original_resolution(
 def test_full_disk_keeps_what_is_finished(
     uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pyarrow.parquet as pq
-
     command = ("run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "--out", tmp_path)
-    write_table = pq.write_table
+    write_table = store.write_table
 
     def disk_full(table: object, path: Path) -> None:
         write_table(table, path)
         path.write_bytes(path.read_bytes()[:100])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", disk_full)
+    monkeypatch.setattr(store, "write_table", disk_full)
     assert_one_clear_line(uwt_eval(*command), "disk full", "same command again")
     assert not list(tmp_path.glob("*/outputs/*"))
-    monkeypatch.setattr(pq, "write_table", write_table)
+    monkeypatch.setattr(store, "write_table", write_table)
     assert uwt_eval(*command).code == 0

@@ -18,7 +18,7 @@ from harness.engine.score import score, write_result
 from harness.engine.work import Worker
 from harness.engine.world import World
 from harness.interfaces import RunRequest
-from tasks.recon.protocol import Geometry
+from tasks.recon.data import Geometry
 from tests.conftest import CommandLine
 from tests.tasks.conftest import FOLDERS, save_model, write_protocol
 from uniwetok.plugins.tokenizer import UniWeTokPlugin

@@ -15,7 +15,7 @@ from torchvision import transforms
 
 from harness.data.images import to_float, to_uint8
 from harness.interfaces.errors import DecodeError, UserError
-from tasks.recon.protocol import Geometry, ReconSettings
+from tasks.recon.data import Geometry, ReconSettings
 from tasks.recon.task import COCO_RECON, COCO_RECON_NATIVE, IMAGENET_RECON, IMAGENET_RECON_NATIVE
 
 TASKS = (IMAGENET_RECON, IMAGENET_RECON_NATIVE, COCO_RECON, COCO_RECON_NATIVE)
