@@ -232,3 +232,32 @@ def test_directory_in_use_is_refused(
         result = uwt_eval(*command)
     assert result.code == 2
     assert "in use by another run" in result.err
+
+
+def test_results_below_the_data_are_no_data(
+    uwt_eval: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(3):
+        pixels = np.random.default_rng(index).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    monkeypatch.chdir(tmp_path)
+    models = ("--model", "identity", "--model", "jpeg", "--metrics", "psnr", "--json")
+    for _ in range(2):
+        result = uwt_eval("run", "imagenet-recon", "--data", ".", *models)
+        assert [record["n"] for record in json.loads(result.out)] == [3, 3]
+    assert len(list(tmp_path.glob("runs/*/grid.png"))) == 2
+
+
+def test_a_photo_whose_tail_is_missing_is_named(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for name in ("whole", "cut", "zeros"):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.jpg")
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[:-2])
+    (tmp_path / "zeros.jpg").write_bytes(data[:-4] + bytes(4))
+    words = ("--model", "identity", "--data", tmp_path, "--metrics", "psnr", "--out")
+    result = uwt_eval("run", "imagenet-recon", *words, tmp_path / "runs")
+    assert result.code == 3
+    for name in ("cut", "zeros"):
+        assert f"failed: {name}.jpg: decode_error: truncated or damaged image" in result.err
+    assert result_of(tmp_path / "runs")["n_failed"] == 2
