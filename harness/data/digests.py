@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISLNK
 
 _CHUNK = 1 << 20
 _A_QUERY = 500
@@ -32,11 +33,14 @@ def stamp_of(path: str | Path) -> str:
     Empty where the file was changed so lately that another change might leave the same stamp: the
     times of both would be one tick of the file system's clock.
     """
-    stat = os.stat(path)  # noqa: PTH116 (a Path for each of a million files takes seconds)
+    return _stamp(os.stat(path))  # noqa: PTH116 (a Path for each of a million files takes seconds)
+
+
+def _stamp(stat: os.stat_result) -> str:
     if max(stat.st_mtime_ns, stat.st_ctime_ns) + _RESOLUTION_NS > time.time_ns():
         return ""
-    facts = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
-    return " ".join(map(str, facts))
+    size, modified, changed = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return f"{size} {modified} {changed} {stat.st_ino} {stat.st_dev}"
 
 
 _verified: dict[tuple[Path, str], str] = {}
@@ -100,9 +104,10 @@ class DigestCache:
         for path in paths:
             found[path] = {}
             with suppress(OSError):
-                stamp = self._stamps[path] = stamp_of(path)
+                key, stamp = self._look(path)
+                self._stamps[path] = stamp
                 if stamp:
-                    by_key.setdefault(self._key(path), []).append(path)
+                    by_key.setdefault(key, []).append(path)
         keys = list(by_key)
         for start in range(0, len(keys), _A_QUERY):
             for key, part, stamp, digest in self._rows(keys[start : start + _A_QUERY]):
@@ -122,13 +127,19 @@ class DigestCache:
             self._connection = self._connect(":memory:")
             return []
 
-    def _key(self, path: str) -> str:
-        """The path without links; a folder's are followed once, not for every file in it."""
-        folder, name = os.path.split(path)
+    def _look(self, path: str) -> tuple[str, str]:
+        """The path without links, and the file's stamp.
+
+        Of a million files a call to the system each is what counts: links of a folder are followed
+        once, not for every file in it.
+        """
+        stat = os.lstat(path)
+        if S_ISLNK(stat.st_mode):
+            return os.path.realpath(path), stamp_of(path)
+        folder, _, name = path.rpartition("/")
         if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        key = os.path.join(self._folders[folder], name)  # noqa: PTH118 (a million times)
-        return os.path.realpath(key) if os.path.islink(key) else key  # noqa: PTH114
+            self._folders[folder] = os.path.realpath(f"{folder}/" if path[0] == "/" else folder)
+        return f"{self._folders[folder]}/{name}", _stamp(stat)
 
     def remember(self, entries: Iterable[tuple[str | Path, str, str]]) -> None:
         """Keep (file, part, digest) of files that `known` was asked for before they were read.
@@ -136,16 +147,16 @@ class DigestCache:
         A file that has changed since, or just before, is left out.
         """
         rows = []
-        now: dict[str, str] = {}
+        now: dict[str, tuple[str, str]] = {}
         for place, part, digest in entries:
             path = str(place)
-            stamp = self._stamps.get(path)
-            if not stamp:
-                continue
             if path not in now:
-                now[path] = stamp_of(path)
-            if now[path] == stamp:
-                rows.append((self._key(path), part, stamp, digest))
+                now[path] = "", ""
+                with suppress(OSError):  # It may have gone away.
+                    now[path] = self._look(path)
+            key, stamp = now[path]
+            if stamp and stamp == self._stamps.get(path):
+                rows.append((key, part, stamp, digest))
         try:
             with self._connection:
                 self._connection.executemany(
