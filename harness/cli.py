@@ -12,8 +12,7 @@ from rich.markup import escape
 
 from harness.commands.console import terminal
 from harness.commands.interrupts import interruptible
-from harness.interfaces.errors import ExitCode, UserError, unforeseen
-from harness.interfaces.plain import one_line
+from harness.interfaces.errors import ExitCode, UserError, one_line, unforeseen
 from harness.interfaces.registry import COMMANDS
 from harness.plugins import PLUGINS
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.commands.console import label
-from harness.interfaces.errors import UserError
-from harness.interfaces.plain import one_line
+from harness.interfaces.errors import UserError, one_line
 from harness.interfaces.types import COMPUTED, ResultRecord, Status, dotted
 from reports.comparability import protocol_settings
 from reports.records import Loaded

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.data.checked import unsealed
+from harness.data.digests import unsealed
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import COMPUTED, SCHEMA_VERSION, ResultRecord, digest_of
 

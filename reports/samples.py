@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from harness.data.checked import Damaged, read_table
+from harness.data.digests import Damaged, read_table
 from harness.interfaces import ClusteredMetric, SampleMetric
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS

@@ -6,7 +6,7 @@ import re
 from html import escape as html_escape
 
 from harness.commands.console import NOTHING, label
-from harness.interfaces.plain import one_line
+from harness.interfaces.errors import one_line
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")

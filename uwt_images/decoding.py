@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 RASTER_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 """Pillow's names. It knows more: PostScript, which starts Ghostscript, and players of a kind."""

@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from uwt_images import ListingError, UnreadableImage
-
 IMAGE_SUFFIXES = (
     ".jpg",
     ".jpeg",
@@ -35,6 +33,14 @@ Place = tuple[int, int] | str
 """What tells one folder from another, whatever link leads to it."""
 Entry = tuple[str, Place | None]
 """Name, and the folder that it is or leads to; None for a file."""
+
+
+class ListingError(Exception):
+    """A folder, archive or split cannot be listed; one line says what, where and how to mend it."""
+
+
+class UnreadableImage(Exception):
+    """One image cannot be read whole; one line says why."""
 
 
 def is_hidden(name: str) -> bool:

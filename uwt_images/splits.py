@@ -17,8 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from uwt_images import ListingError
-from uwt_images.listing import IMAGE_SUFFIXES, suffix_of
+from uwt_images.listing import IMAGE_SUFFIXES, ListingError, suffix_of
 
 _KINDS = {
     **dict.fromkeys(("train", "training"), "train"),

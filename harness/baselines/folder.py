@@ -12,8 +12,7 @@ from harness.data.images import DecodeRule, decode_image, read_image, to_tensor
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import DecodeError, SampleFailure, UserError
 from harness.interfaces.types import ModelCard, Status, digest_of
-from uwt_images import ListingError
-from uwt_images.listing import list_files
+from uwt_images.listing import ListingError, list_files
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -14,8 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.interfaces import Label, Labelled
-from harness.interfaces.errors import UserError
-from harness.interfaces.plain import terminal_text
+from harness.interfaces.errors import UserError, terminal_text
 from harness.interfaces.registry import METRICS
 from harness.interfaces.types import COMPUTED, MetricValue, ReferenceRow, ResultRecord, RunStatus
 

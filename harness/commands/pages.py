@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.interfaces.plain import plain
+from harness.interfaces.errors import plain
 
 if TYPE_CHECKING:
     from jinja2 import Template

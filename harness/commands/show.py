@@ -16,8 +16,7 @@ from rich.table import Table
 from harness.commands.console import Json, Plugins, terminal
 from harness.engine import protocols
 from harness.engine.presets import all_presets, describe
-from harness.interfaces.errors import UserError
-from harness.interfaces.plain import json_text
+from harness.interfaces.errors import UserError, json_text
 from harness.interfaces.registry import (
     METRICS,
     MODELS,

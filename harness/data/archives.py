@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.interfaces.errors import DecodeError, UserError
-from uwt_images import UnreadableImage
 from uwt_images.listing import (
     IMAGE_SUFFIXES,
     Entry,
     Place,
+    UnreadableImage,
     check_size,
     is_hidden,
     suffix_of,

@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Record
-from uwt_images import UnreadableImage
 from uwt_images.decoding import load_image
+from uwt_images.listing import UnreadableImage
 
 if TYPE_CHECKING:
     from torch import Tensor

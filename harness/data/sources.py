@@ -11,8 +11,7 @@ from harness.data.images import read_image
 from harness.data.manifest import ImageSource, opened
 from harness.data.tables import HuggingFaceSource, is_saved_to_disk
 from harness.interfaces.errors import UserError
-from uwt_images import ListingError
-from uwt_images.listing import IMAGE_SUFFIXES, list_files
+from uwt_images.listing import IMAGE_SUFFIXES, ListingError, list_files
 from uwt_images.splits import choose_split
 
 _PARQUET = ".parquet"

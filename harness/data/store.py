@@ -10,7 +10,7 @@ RUN/images/000012.npz              generated images of block 12, then all of the
 RUN/record.json samples.parquet grid.png   the result
 ```
 
-Parts, images and records carry checksums (`harness.data.checked`): one that is damaged counts as
+Parts, images and records carry checksums (`harness.data.digests`): one that is damaged counts as
 missing.
 """
 
@@ -31,7 +31,7 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from harness.data.checked import Damaged, read_arrays, read_table, sealed, write_table
+from harness.data.digests import Damaged, read_arrays, read_table, sealed, write_table
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import warn
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.data.images import read_image
 from harness.interfaces.errors import DecodeError, UserError
-from uwt_images import ListingError
+from uwt_images.listing import ListingError
 from uwt_images.splits import choose_split, pick
 
 _MARKERS = ("dataset_info.json", "dataset_dict.json", "state.json")

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from harness.data.checked import Damaged, unsealed
+from harness.data.digests import Damaged, unsealed
 from harness.data.manifest import block_size, dataset_digest
 from harness.engine.models import ModelChoice, require
 from harness.engine.world import World

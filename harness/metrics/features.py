@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 
-from harness.data.checked import Damaged, read_arrays
+from harness.data.digests import Damaged, read_arrays
 from harness.interfaces.errors import Unavailable
 from harness.metrics.checks import Rows, check_rows
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.commands.console import Json, terminal
-from harness.interfaces.plain import json_text
+from harness.interfaces.errors import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,7 +132,7 @@ def _facts(found: Comparison) -> dict[str, Any]:
 
 def _both(a: str, b: str) -> str:
     """What two runs said, once where it is the same."""
-    from harness.interfaces.plain import one_line
+    from harness.interfaces.errors import one_line
 
     lines = [one_line(text) for text in (a, b)]
     cut = [line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…" for line in lines]
@@ -144,7 +144,7 @@ def _show(console: Console, found: Comparison) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from harness.interfaces.plain import one_line
+    from harness.interfaces.errors import one_line
     from reports.text import heading, interval, number, signed
 
     for line in found.incomparable:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.console import Json, terminal
-from harness.interfaces.errors import UserError
-from harness.interfaces.plain import json_text
+from harness.interfaces.errors import UserError, json_text
 
 if TYPE_CHECKING:
     from reports.gate.verdict import Verdict

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.console import Json, terminal
-from harness.interfaces.errors import ExitCode
-from harness.interfaces.plain import json_text
+from harness.interfaces.errors import ExitCode, json_text
 from reports.commands import DefaultCommand
 
 app = typer.Typer(

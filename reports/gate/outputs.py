@@ -6,7 +6,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from harness.commands.console import NOTHING
-from harness.interfaces.plain import one_line
+from harness.interfaces.errors import one_line
 from harness.interfaces.types import ResultRecord
 from reports.gate.verdict import Check, Outcome, Verdict
 from reports.text import code, heading, markdown, number, signed

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from harness.commands.console import NOTHING, label
 from harness.interfaces import Label
-from harness.interfaces.plain import one_line
+from harness.interfaces.errors import one_line
 from harness.interfaces.types import MetricValue, ResultRecord
 from reports.leaderboard.board import Entry, Group
 from reports.records import why_missing

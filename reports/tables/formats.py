@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.commands.console import NOTHING, fits
-from harness.interfaces.plain import one_line
+from harness.interfaces.errors import one_line
 from reports.tables.filled import Cell, Filled, Measure, Row
 from reports.templates import render
 from reports.text import csv_text, latex, markdown

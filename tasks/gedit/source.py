@@ -12,8 +12,7 @@ from harness.data.settings import read_settings
 from harness.interfaces.errors import DecodeError, UserError
 from tasks.gedit.edits import LANGUAGES, LAYOUT, LIST, REPOSITORY, Edit, checked_edit
 from tasks.shared.jsonl import read_objects
-from uwt_images import ListingError
-from uwt_images.listing import list_files
+from uwt_images.listing import ListingError, list_files
 from uwt_images.splits import choose_split, pick
 
 JUDGED, GIVEN = "input_image", "input_image_raw"

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.interfaces.errors import UserError
-from uwt_images import ListingError
-from uwt_images.listing import list_files
+from uwt_images.listing import ListingError, list_files
 from uwt_images.splits import choose_split, kind_of, pick
 
 FORMS = "a folder that `save_to_disk` wrote, parquet files, or a .json or .jsonl file beside images"

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.checked import Damaged, read_arrays
-from harness.data.digests import DigestCache, verified_sha256
+from harness.data.digests import Damaged, DigestCache, read_arrays, verified_sha256
 from harness.data.settings import read_settings
 from harness.data.store import Store
 from harness.interfaces.errors import Unavailable, UserError

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from uwt_images import UnreadableImage
 from uwt_images.decoding import load_image, missing_end
+from uwt_images.listing import UnreadableImage
 
 PROPERTY = settings(
     max_examples=25,

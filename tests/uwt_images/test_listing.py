@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from torchvision.datasets import ImageFolder
 
-from uwt_images import ListingError, UnreadableImage, listing
-from uwt_images.listing import list_files, read_image_file
+from uwt_images import listing
+from uwt_images.listing import ListingError, UnreadableImage, list_files, read_image_file
 
 
 def touch(root: Path, *names: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from uwt_images import ListingError
+from uwt_images.listing import ListingError
 from uwt_images.splits import choose_split, kind_of
 
 HASH = "b42a775f407cee45"

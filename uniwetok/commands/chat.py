@@ -9,8 +9,7 @@ import typer
 from rich.console import Console
 
 from harness.commands.console import Json, terminal
-from harness.interfaces.errors import UserError
-from harness.interfaces.plain import json_text
+from harness.interfaces.errors import UserError, json_text
 from uniwetok.commands import assistant as common
 from uniwetok.commands.shared import user_errors
 

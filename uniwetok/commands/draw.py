@@ -12,8 +12,7 @@ import typer
 
 from harness.commands.console import Json, terminal
 from harness.engine.progress import Progress
-from harness.interfaces.errors import UserError
-from harness.interfaces.plain import json_text
+from harness.interfaces.errors import UserError, json_text
 from uniwetok.commands import assistant as common
 from uniwetok.commands.shared import Quiet, user_errors
 

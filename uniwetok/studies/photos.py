@@ -18,7 +18,7 @@ from uniwetok.train import TrainingError
 from uniwetok.train.data.folder import FolderImages
 from uniwetok.train.data.opening import open_images
 from uniwetok.train.data.source import ImageSource
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 PACKAGED = (
     "astronaut.png",

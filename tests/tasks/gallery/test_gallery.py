@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from harness.interfaces.plain import plain
+from harness.interfaces.errors import plain
 from tasks.gallery import Box, Card, Shot, Verdict, write_gallery
 from tasks.shared.pictures import fitted_line
 

@@ -9,7 +9,7 @@ from harness.interfaces.errors import UserError
 from tasks.vqa.local_data import find_copy
 from tasks.vqa.pictures import PicturesById, pending
 from tests.tasks.vqa.copies import ROWS, write_copies, write_json
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 NAMES = ("pope", "pope_task")
 

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from uniwetok.files import replaced
 from uniwetok.train import TrainingError
 from uniwetok.train.data.reading import OnBlock, check_readable, read_ahead
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 Marks = np.memmap[Any, np.dtype[np.uint8]]
 """uint8 (images,), mapped into memory that the processes share."""

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from uniwetok.train.ar.config import CodesConfig
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 _MOST_PIXELS = 2**27
 """Pixels of a resized image before its crop, see `uniwetok.train.data.augment`."""

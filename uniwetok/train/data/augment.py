@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from uniwetok.train.data.config import Crop
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 _MOST_PIXELS = 2**27
 """Pixels of a resized image before its crop: 400 MB. Only a strip hundreds of times longer than

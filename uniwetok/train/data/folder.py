@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from uniwetok.train.data.source import decode_rgb
-from uwt_images import UnreadableImage
-from uwt_images.listing import read_image_file
+from uwt_images.listing import UnreadableImage, read_image_file
 
 SKIPPED = frozenset({"n06596364_9591.JPEG"})
 """An ImageNet file that the released code leaves out."""

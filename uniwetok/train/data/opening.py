@@ -12,8 +12,7 @@ from uniwetok.train import TrainingError
 from uniwetok.train.data.folder import SKIPPED, FolderImages
 from uniwetok.train.data.shards import OnProgress, ShardImages
 from uniwetok.train.data.source import ImageSource
-from uwt_images import ListingError
-from uwt_images.listing import IMAGE_SUFFIXES, list_files, suffix_of
+from uwt_images.listing import IMAGE_SUFFIXES, ListingError, list_files, suffix_of
 from uwt_images.splits import choose_split
 
 LAYOUTS = (

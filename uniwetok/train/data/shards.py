@@ -14,8 +14,7 @@ from PIL import Image
 from uniwetok.train import TrainingError
 from uniwetok.train.data.shard_index import ShardIndex, shard_index
 from uniwetok.train.data.source import decode_rgb
-from uwt_images import UnreadableImage
-from uwt_images.listing import IMAGE_SUFFIXES, check_size
+from uwt_images.listing import IMAGE_SUFFIXES, UnreadableImage, check_size
 
 OnProgress = Callable[[int, int], None]
 """Takes the number of shards listed and the number of all."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from uwt_images import UnreadableImage
 from uwt_images.decoding import load_image
+from uwt_images.listing import UnreadableImage
 
 
 class ImageSource(Protocol):

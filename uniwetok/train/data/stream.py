@@ -20,7 +20,7 @@ from uniwetok.train.data.order import EpochOrder
 from uniwetok.train.data.reading import check_readable, read_ahead
 from uniwetok.train.data.schedule import Place, Schedule
 from uniwetok.train.data.source import ImageSource
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 View = Callable[[Image.Image, tuple[int, int], np.random.Generator, int], torch.Tensor]
 """Cuts uint8 (3, height, width) from an image, with draws of its own, at a position."""

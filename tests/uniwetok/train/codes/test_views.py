@@ -9,7 +9,7 @@ from PIL import Image
 from uniwetok.randomness import generator
 from uniwetok.train.ar.config import CodesConfig
 from uniwetok.train.codes.views import FreshViews, center_view, random_view
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 
 def ramp(width: int, height: int) -> Image.Image:

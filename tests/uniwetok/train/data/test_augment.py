@@ -10,7 +10,7 @@ from torchvision import transforms
 
 from uniwetok.randomness import generator
 from uniwetok.train.data.augment import cut, to_model_range
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 SIDES = st.integers(1, 90)
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 
 from uniwetok.train.data.folder import FolderImages
 from uniwetok.train.data.opening import open_images
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 
 def test_class_folders_give_labels(image_folder: Path) -> None:

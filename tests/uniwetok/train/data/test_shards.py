@@ -16,7 +16,7 @@ from uniwetok.train.data import shard_index as index_module
 from uniwetok.train.data.opening import open_images
 from uniwetok.train.data.shard_index import read_index, shard_index
 from uniwetok.train.data.source import ImageSource
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 
 def numbers(source: ImageSource) -> list[int]:

@@ -14,7 +14,7 @@ from tests.uniwetok.train.mllm.tiny import records, write_data, write_images, wr
 from uniwetok.train import TrainingError
 from uniwetok.train.mllm.data.records import RecordError, TextImage
 from uniwetok.train.mllm.data.source import image_size, open_records, read_image
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 
 def add(archive: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -14,7 +14,7 @@ from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.mllm.data.records import Picture, Record, RecordError
 from uniwetok.train.mllm.data.sizes import MOST_STRETCH, SizeRule
 from uniwetok.train.mllm.data.source import RecordSource, image_size, read_image
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 _THREADS = 8
 _BLOCK = 512

@@ -26,7 +26,7 @@ from uniwetok.train.mllm.data.layout import most_tokens
 from uniwetok.train.mllm.data.records import KINDS, RecordError
 from uniwetok.train.mllm.data.sizes import MOST_STRETCH, SizeRule
 from uniwetok.train.mllm.data.source import RecordSource, image_size
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 UNREADABLE = 0
 """Length of a sample whose images cannot be read."""

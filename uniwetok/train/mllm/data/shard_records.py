@@ -16,8 +16,7 @@ import numpy as np
 from uniwetok.train import TrainingError
 from uniwetok.train.data.shard_index import Member, list_members, split_name
 from uniwetok.train.mllm.data.records import Record, RecordError, parse_line, parse_record
-from uwt_images import UnreadableImage
-from uwt_images.listing import IMAGE_SUFFIXES, check_size
+from uwt_images.listing import IMAGE_SUFFIXES, UnreadableImage, check_size
 
 _RECORD, _CAPTION = "json", "txt"
 

@@ -14,9 +14,8 @@ from uniwetok.train import TrainingError
 from uniwetok.train.data.source import decode_rgb
 from uniwetok.train.mllm.data.records import Record, parse_line
 from uniwetok.train.mllm.data.shard_records import ShardRecords
-from uwt_images import ListingError, UnreadableImage
 from uwt_images.decoding import RASTER_FORMATS
-from uwt_images.listing import open_image_file
+from uwt_images.listing import ListingError, UnreadableImage, open_image_file
 from uwt_images.splits import choose_split
 
 FORMATS = "give a .jsonl file, a folder of them, one WebDataset .tar or a folder of them"

@@ -24,7 +24,7 @@ from uniwetok.train.mllm.data.packing import PackedOrder
 from uniwetok.train.mllm.data.records import KINDS, Record, RecordError
 from uniwetok.train.mllm.data.sizes import resized
 from uniwetok.train.mllm.data.source import RecordSource, read_image
-from uwt_images import UnreadableImage
+from uwt_images.listing import UnreadableImage
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.data.checked import (
+from harness.data.digests import (
     Damaged,
     read_arrays,
     read_table,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.interfaces.plain import json_text, one_line, plain, terminal_text
+from harness.interfaces.errors import json_text, one_line, plain, terminal_text
 
 HOSTILE = "a\x1b[31mb\x00c\u202ed\u2066e\u200bf\x9bg\u2028h\x07i\U000e0041j"
 
