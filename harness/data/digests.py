@@ -14,8 +14,8 @@ import os
 import sqlite3
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISLNK
 from typing import TYPE_CHECKING, Any
@@ -256,17 +256,27 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """
     import numpy as np
 
+    check_arrays(path)
+    with _damage_of(path), np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def check_arrays(path: Path) -> None:
+    """Read an `.npz` file of any size a piece at a time; raises as `read_arrays`."""
+    with _damage_of(path), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        # Numpy alone would not look at the checksum of an array whose header is damaged.
+        if damaged := archive.testzip():
+            raise ValueError(f"the checksum of {damaged!r} differs")
+        # The directory has no checksum: a member may have gone from it.
+        file.seek(-_FROM_COUNT, os.SEEK_END)
+        if int.from_bytes(file.read(2), "little") != len(archive.infolist()):
+            raise ValueError("its directory is not whole")
+
+
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            # Numpy alone would not look at the checksum of an array whose header is damaged.
-            if damaged := archive.testzip():
-                raise ValueError(f"the checksum of {damaged!r} differs")
-            # The directory has no checksum: a member may have gone from it.
-            file.seek(-_FROM_COUNT, os.SEEK_END)
-            if int.from_bytes(file.read(2), "little") != len(archive.infolist()):
-                raise ValueError("its directory is not whole")
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+        yield
     except FileNotFoundError:
         raise
     except Exception as error:

@@ -31,7 +31,7 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from harness.data.digests import Damaged, read_arrays, read_table, sealed, write_table
+from harness.data.digests import Damaged, check_arrays, read_arrays, read_table, sealed, write_table
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import warn
 
@@ -221,6 +221,18 @@ def has_images(store: Store, block: int) -> bool:
     except (Damaged, FileNotFoundError):
         return False
     return True
+
+
+def discard_damaged_images(store: Store) -> None:
+    """Remove all images of the run where they are not as they were written, and say so."""
+    path = store.root / SAMPLES_FILE
+    try:
+        check_arrays(path)
+    except FileNotFoundError:
+        return
+    except Damaged as error:
+        warn(f"{path} counts as missing: {error.reason}")
+        path.unlink()
 
 
 def write_images(store: Store, block: int, images: Sequence[np.ndarray]) -> None:

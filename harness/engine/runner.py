@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.manifest import blocks
-from harness.data.store import SAMPLES_FILE, Store, join_images
+from harness.data.store import SAMPLES_FILE, Store, discard_damaged_images, join_images
 from harness.engine import provenance
 from harness.engine.plan import Plan, RunFile, make_plan, read_run_file
 from harness.engine.progress import Progress
@@ -73,6 +73,8 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
             store.clear()
         else:
             share(store, plan.file)
+        if isinstance(plan.data, GenerativeTaskData):
+            discard_damaged_images(store)
         store.write_record("run.json", plan.file)
         world.barrier()
         timings = _work(plan, store, world, progress)

@@ -13,7 +13,8 @@ from benchmarks.nano import nearest as command
 from benchmarks.nano.nearest import encode_photos, nearest
 from uniwetok.nano import WEIGHTS
 from uniwetok.tokenizer import UniWeTok, quantizer
-from uniwetok.train.codes.cache import ARRAY_FILE, Header, Origin, with_checksums, write_header
+from uniwetok.train.codes.cache import ARRAY_FILE, Header, Origin, write_header
+from uniwetok.train.codes.integrity import with_checksums
 
 
 def random_codes(count: int, seed: int) -> torch.Tensor:

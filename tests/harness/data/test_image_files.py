@@ -6,9 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.store import Store, has_images, join_images, write_images
+from harness.data.store import (
+    Store,
+    discard_damaged_images,
+    has_images,
+    join_images,
+    write_images,
+)
 from harness.metrics.features import FeatureStatistics, ReferenceFeatures
 from harness.sets.images import ArrayImages
+from tests.damage import flips
 
 
 def test_blocks_are_joined_in_order_and_removed(tmp_path: Path) -> None:
@@ -25,6 +32,25 @@ def test_blocks_are_joined_in_order_and_removed(tmp_path: Path) -> None:
     assert has_images(store, 2), "a whole file stands for all"
     np.testing.assert_array_equal(ArrayImages(path).load(4), images[4])
     assert join_images(store, 2) == path
+
+
+def test_a_damaged_file_of_all_images_counts_as_missing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 6, 3), np.uint8)
+    write_images(store, 0, list(images))
+    path = join_images(store, 1, [7, 0, 1, 999])
+    discarded = 0
+    for _ in flips(path):
+        discard_damaged_images(store)
+        if not has_images(store, 0):
+            discarded += 1
+            continue
+        with np.load(path) as file:
+            assert file["arr_0"].tobytes() == images.tobytes()
+            assert file["arr_1"].tolist() == [7, 0, 1, 999]
+    assert discarded > 600
+    discard_damaged_images(store)
+    assert has_images(store, 0)
 
 
 def test_classes_lie_beside_the_images(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tasks import PROTOCOLS
 from tasks.gen.data import GenSettings
 from tasks.gen.task import IMAGENET_GEN
 from tests.conftest import CommandLine
+from tests.damage import flips
 
 SIDE = 256
 
@@ -106,6 +108,23 @@ def test_all_images_are_kept_in_order(
     drawn.clear()
     assert uwt_eval(*command(tmp_path)).code == 0
     assert drawn == [], "a finished run draws nothing again"
+
+
+def test_images_that_were_damaged_are_made_again(
+    uwt_eval: CommandLine, tmp_path: Path, drawn: list[int]
+) -> None:
+    assert uwt_eval(*command(tmp_path)).code == 0
+    (path,) = tmp_path.glob("imagenet-gen-*/samples.npz")
+    whole = path.read_bytes()
+    said = ""
+    for _ in flips(path, 3):
+        result = uwt_eval(*command(tmp_path))
+        assert result.code == 0
+        said += result.err
+        with np.load(path) as file, np.load(io.BytesIO(whole)) as first:
+            assert all((file[name] == first[name]).all() for name in ("arr_0", "arr_1"))
+    assert len(drawn) == 6, "what the model gave is stored"
+    assert f"{path} counts as missing" in said
 
 
 def test_a_class_that_fails_is_counted_and_tried_again(

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from uniwetok.files import replaced
 from uniwetok.train import TrainingError
+from uniwetok.train.codes.integrity import readable
 from uniwetok.train.data.reading import OnBlock, check_readable, read_ahead
 from uwt_images.listing import UnreadableImage
 
@@ -28,8 +29,8 @@ T = TypeVar("T")
 
 BLOCK = 16
 """Images that are read, encoded and marked as done together."""
-PENDING, DONE, UNREADABLE = range(3)
-"""Marks of an image."""
+PENDING, DONE, UNREADABLE = 0, 0x0F, 0xF0
+"""Marks of an image, so far apart that a flipped bit makes none of another; it is encoded anew."""
 
 
 def read_origin(path: Path, parse: Callable[[Any], T]) -> T | None:
@@ -79,9 +80,12 @@ def mark_pending(path: Path, images: int) -> None:
         np.save(file, np.full(images, PENDING, np.uint8), allow_pickle=False)
 
 
-def open_marks(path: Path) -> Marks:
-    """Open what `mark_pending` created."""
-    marks: Marks = np.load(path, mmap_mode="r+", allow_pickle=False)
+def open_marks(path: Path, images: int) -> Marks:
+    """Open what `mark_pending` created; raise `TrainingError` where it is damaged."""
+    with readable(path.parent):
+        marks: Marks = np.load(path, mmap_mode="r+", allow_pickle=False)
+        if marks.dtype != np.uint8 or marks.shape != (images,):
+            raise ValueError(f"{path.name} is damaged")
     return marks
 
 
@@ -114,11 +118,8 @@ def pending_blocks(
         TrainingError: too many images cannot be read.
     """
     images = len(marks)
-    starts = [
-        start
-        for start in range(0, images, BLOCK)
-        if (marks[start : start + BLOCK] == PENDING).any()
-    ]
+    known = np.isin(marks, (DONE, UNREADABLE))
+    starts = [start for start in range(0, images, BLOCK) if not known[start : start + BLOCK].all()]
     # No process may see the marks of this build while it still looks for gaps.
     accelerator.wait_for_everyone()
     share = starts[accelerator.process_index :: accelerator.num_processes]

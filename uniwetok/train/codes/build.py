@@ -34,9 +34,9 @@ from uniwetok.train.codes.cache import (
     check_origin,
     class_labels,
     open_codes,
-    with_checksums,
     write_header,
 )
+from uniwetok.train.codes.integrity import with_checksums
 from uniwetok.train.codes.views import center_view, random_view
 from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.data.reading import OnBlock
@@ -83,7 +83,7 @@ def build_codes(
         _start(folder, origin, len(source))
     accelerator.wait_for_everyone()
     array = np.load(folder / _ARRAY_PART, mmap_mode="r+", allow_pickle=False)
-    marks = open_marks(folder / _STATE_FILE)
+    marks = open_marks(folder / _STATE_FILE, len(source))
     for views in pending_blocks(
         marks,
         _Views(source, origin),

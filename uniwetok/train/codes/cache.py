@@ -11,12 +11,7 @@ The last two views are the center crop and its mirror image; those before are ra
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-import zlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,19 +19,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uniwetok.files import write_json
 from uniwetok.train import TrainingError
+from uniwetok.train.codes.integrity import (
+    CHECKSUM,
+    content_digest,
+    read_sealed,
+    readable,
+    state_digest,
+    without_checksums,
+    write_sealed,
+)
 from uniwetok.train.data.source import ImageSource
 
 ARRAY_FILE = "codes.npy"
 HEADER_FILE = "codes.json"
 CENTER_VIEWS = 2
 _VERSION = 2
-_CHECKSUM = 4
-"""Bytes of a CRC-32."""
-_READERS = 8
-_CLOCK_NS = 2_000_000_000
-"""The coarsest clock of a file system in use, FAT's."""
 _SHOWN_DIGITS = 10
 
 
@@ -110,15 +108,10 @@ class Codes:
         order = np.argsort(images, kind="stable")
         rows = np.empty((len(images), self._array.shape[2]), np.uint8)
         rows[order] = self._array[images[order], views[order]]
-        codes = np.ascontiguousarray(rows[:, :-_CHECKSUM])
-        damaged = (with_checksums(codes) != rows).any(axis=1)
-        if damaged.any():
-            image, view = (int(numbers[damaged][0]) for numbers in (images, views))
-            raise TrainingError(
-                f"{getattr(self._array, 'filename', ARRAY_FILE)}: the codes of image {image}, view "
-                f"{view} are damaged; remove the folder to encode anew"
-            )
-        return codes
+        file = getattr(self._array, "filename", ARRAY_FILE)
+        return without_checksums(
+            rows, lambda row: f"{file}: the codes of image {images[row]}, view {views[row]}"
+        )
 
 
 def open_codes(folder: Path) -> Codes | None:
@@ -129,19 +122,12 @@ def open_codes(folder: Path) -> Codes | None:
     """
     if not (folder / HEADER_FILE).is_file():
         return None
-    try:
-        values = json.loads((folder / HEADER_FILE).read_text(encoding="utf-8"))
+    with readable(folder):
+        values = read_sealed(folder / HEADER_FILE)
         if values["origin"]["version"] != _VERSION:
-            raise ValueError("they are of an older version, which knew the images by name alone")
-        if values.pop("sha256") != _digest(values):
-            raise ValueError("the header's checksum differs")
+            raise ValueError("they are of another version")
         header = Header(**{**values, "origin": Origin(**values["origin"])})
         array = np.load(folder / ARRAY_FILE, mmap_mode="r", allow_pickle=False)
-    except Exception as error:
-        # Damaged bytes make readers of JSON and arrays raise nearly any exception.
-        raise TrainingError(
-            f"{folder}: no readable codes ({error}); remove the folder to encode anew"
-        ) from error
     shape = array_shape(header.origin, len(header.labels))
     if array.shape != shape or array.dtype != np.uint8:
         raise TrainingError(
@@ -153,23 +139,12 @@ def open_codes(folder: Path) -> Codes | None:
 
 def array_shape(origin: Origin, images: int) -> tuple[int, int, int]:
     """Shape of a cache's array."""
-    return images, origin.views + CENTER_VIEWS, origin.bytes_per_view + _CHECKSUM
-
-
-def with_checksums(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Put behind each row of codes, uint8 (n, bytes), the CRC-32 of its bytes."""
-    sums = np.array([zlib.crc32(row) for row in codes], "<u4")
-    return np.concatenate([codes, sums[:, None].view(np.uint8)], axis=1)
+    return images, origin.views + CENTER_VIEWS, origin.bytes_per_view + CHECKSUM
 
 
 def write_header(folder: Path, header: Header) -> None:
     """Declare a cache whole."""
-    values = asdict(header)
-    write_json(folder / HEADER_FILE, {**values, "sha256": _digest(values)})
-
-
-def _digest(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    write_sealed(folder / HEADER_FILE, asdict(header))
 
 
 def check_origin(folder: Path, found: Origin, wanted: dict[str, Any]) -> None:
@@ -207,7 +182,7 @@ def data_digest(source: ImageSource) -> str:
 
     All of them are read: `data_stamp` tells whether that is needed.
     """
-    return _of_images(source, _content)
+    return content_digest(_names(source), source.files())
 
 
 def data_stamp(source: ImageSource) -> str:
@@ -215,38 +190,11 @@ def data_stamp(source: ImageSource) -> str:
 
     Empty where a file was changed so lately that another change might not show.
     """
-    newest = 0
-
-    def state(path: Path) -> str:
-        nonlocal newest
-        stat = path.stat()
-        newest = max(newest, stat.st_mtime_ns, stat.st_ctime_ns)
-        return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino} {stat.st_dev}"
-
-    stamp = _of_images(source, state)
-    return stamp if newest + _CLOCK_NS < time.time_ns() else ""
+    return state_digest(_names(source), source.files())
 
 
-def _of_images(source: ImageSource, about: Callable[[Path], str]) -> str:
-    digest = hashlib.sha256()
-    for index in range(len(source)):
-        digest.update(f"{source.id(index)}\0{source.label(index)}\n".encode())
-    with ThreadPoolExecutor(_READERS) as pool:
-        for fact in pool.map(lambda path: _fact(about, path), source.files()):
-            digest.update(f"{fact}\n".encode())
-    return digest.hexdigest()
-
-
-def _fact(about: Callable[[Path], str], path: Path) -> str:
-    try:
-        return about(path)
-    except OSError as error:  # It has no codes either: whether it may lack them is decided there.
-        return str(error.strerror)
-
-
-def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _names(source: ImageSource) -> Iterator[str]:
+    return (f"{source.id(index)}\0{source.label(index)}" for index in range(len(source)))
 
 
 def class_labels(source: ImageSource, classes: int) -> list[int]:

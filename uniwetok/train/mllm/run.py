@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from uniwetok.files import write_json
 from uniwetok.mllm.assistant import Assistant
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
+from uniwetok.train.codes.blocks import read_origin
 from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.engine.checkpoints import check_same_run
@@ -98,16 +99,18 @@ def _index(
     accelerator: Accelerator,
     on_block: OnBlock,
 ) -> SampleIndex:
-    """Look at all samples; the main process keeps what it found for the others."""
+    """Look at all samples on the main process; the others are given what it found."""
     rule = SizeRule(
         multiple=config.model.multiple,
         most_area=config.data.image_area,
         least_side=parts.images.config.min_image_size,
         most_side=config.model.max_side,
     )
-    with accelerator.main_process_first():
-        report = on_block if accelerator.is_main_process else lambda *_: None
-        return index_samples(source, parts.builder, config.data, rule, out, report)
+    found: list[SampleIndex | None] = [None]
+    if accelerator.is_main_process:
+        found = [index_samples(source, parts.builder, config.data, rule, out, on_block)]
+    index: SampleIndex = broadcast_object_list(found)[0]
+    return index
 
 
 def _check_identity(
@@ -120,7 +123,7 @@ def _check_identity(
     asked = {"samples_sha256": digest.hexdigest(), "encoder_sha256": encoder_digest(parts.images)}
     path = out / _IDENTITY_FILE
     if path.is_file():
-        begun = json.loads(path.read_text(encoding="utf-8"))
+        begun = read_origin(path, dict) or {}
         for name, what in (
             ("encoder_sha256", "another image tokenizer"),
             ("samples_sha256", "other samples"),

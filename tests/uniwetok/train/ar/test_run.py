@@ -21,7 +21,7 @@ from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import ARTraining, CodesConfig
 from uniwetok.train.ar.run import train_ar
 from uniwetok.train.ar.trainer import ARTrainer
-from uniwetok.train.codes import cache
+from uniwetok.train.codes import integrity
 from uniwetok.train.codes.cache import open_codes
 from uniwetok.train.codes.stream import CodeBatch
 from uniwetok.train.data.opening import open_images
@@ -162,10 +162,10 @@ def test_codes_of_other_pictures_under_the_same_names_are_refused(
     once = dataclasses.replace(TINY_AR, steps=1)
     train("run", once)
     later = SimpleNamespace(time_ns=lambda: time.time_ns() + 10**12)
-    monkeypatch.setattr(cache, "time", later)
+    monkeypatch.setattr(integrity, "time", later)
     train("again", once)  # Its content is read once more, and the files' state kept.
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "_content", pytest.fail)
+        patch.setattr(integrity, "_content", pytest.fail)
         train("third", once)
     for number, path in enumerate(sorted(photo_folder.rglob("*.png"))):
         stat = path.stat()

@@ -23,7 +23,7 @@ from uniwetok.tokenizer import quantizer
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import CodesConfig
-from uniwetok.train.codes import blocks, build, cache
+from uniwetok.train.codes import blocks, build, integrity
 from uniwetok.train.codes.build import build_codes
 from uniwetok.train.codes.cache import (
     Codes,
@@ -32,8 +32,8 @@ from uniwetok.train.codes.cache import (
     data_digest,
     data_stamp,
     open_codes,
-    with_checksums,
 )
+from uniwetok.train.codes.integrity import with_checksums
 from uniwetok.train.codes.stream import CachedCodes, EncodedCodes
 from uniwetok.train.codes.views import center_view
 from uniwetok.train.data.augment import to_model_range
@@ -191,7 +191,7 @@ def test_a_stamp_holds_until_a_file_is_written_or_replaced(
 ) -> None:
     root = photo_folder / "val"
     assert data_stamp(open_images(root)) == "", "they have just been written"
-    monkeypatch.setattr(cache, "time", SimpleNamespace(time_ns=lambda: time.time_ns() + 10**12))
+    monkeypatch.setattr(integrity, "time", SimpleNamespace(time_ns=lambda: time.time_ns() + 10**12))
     before = data_stamp(open_images(root))
     assert before == data_stamp(open_images(root)) != ""
     path = next(root.rglob("*.png"))

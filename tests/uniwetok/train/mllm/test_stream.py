@@ -7,10 +7,13 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from PIL import Image
 
+from tests.damage import flips
 from tests.uniwetok.mllm import toys
 from tests.uniwetok.train.mllm.tiny import (
     RULE,
@@ -25,7 +28,7 @@ from uniwetok.train import TrainingError
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.mllm.config import SequenceData
 from uniwetok.train.mllm.data.codes import build_image_codes
-from uniwetok.train.mllm.data.index import SampleIndex, index_samples
+from uniwetok.train.mllm.data.index import SampleIndex, _kept, index_samples
 from uniwetok.train.mllm.data.layout import Draws, most_tokens, segments
 from uniwetok.train.mllm.data.records import parse_record
 from uniwetok.train.mllm.data.source import RecordSource, open_records
@@ -126,6 +129,7 @@ def test_cached_codes_are_those_encoded_on_the_way(tmp_path: Path) -> None:
         build_image_codes(folder, source, index, tokenizer, Accelerator(cpu=True), 0)
 
 
+@pytest.mark.usefixtures("old_files")
 def test_the_index_is_kept_until_the_data_change(tmp_path: Path) -> None:
     path = write_data(tmp_path)
     calls: list[int] = []
@@ -140,8 +144,27 @@ def test_the_index_is_kept_until_the_data_change(tmp_path: Path) -> None:
     assert calls == [8]
     assert (first.tokens == again.tokens).all()
     assert first.image_sizes(5) == again.image_sizes(5)
+    Image.new("RGB", (64, 64)).save(tmp_path / "images" / "1.png")
+    assert look().image_sizes(5) != first.image_sizes(5)
     write_lines(path, records(write_images(tmp_path))[:3])
     assert len(look()) == 3
+
+
+def test_the_index_of_files_just_written_is_not_trusted(tmp_path: Path) -> None:
+    assert opened(write_data(tmp_path))[1].stamp == ""
+
+
+def test_a_flipped_bit_of_the_index_is_found(tmp_path: Path) -> None:
+    _, index = opened(write_data(tmp_path))
+    file, found = tmp_path / "index" / "samples.npz", 0
+    for _ in flips(file, 500):
+        kept = _kept(file)
+        if kept is None:
+            found += 1
+            continue
+        for name, value in vars(index).items():
+            assert np.array_equal(getattr(kept, name), value), name
+    assert found > 300
 
 
 def test_long_samples_are_left_out_or_refused(tmp_path: Path) -> None:
@@ -175,14 +198,17 @@ def test_malformed_and_unwanted_records_are_refused(tmp_path: Path) -> None:
 def test_unreadable_images_are_counted(tmp_path: Path) -> None:
     path = write_data(tmp_path)
     (tmp_path / "images" / "3.png").unlink()
-    _, index = opened(path)
+    source, index = opened(path)
     usable, notices = index.usable(DATA)
     assert len(usable) == 7
     assert "1 of 8 samples have unreadable images" in notices[0]
     # An image that breaks after it was looked at.
     (tmp_path / "images" / "1.png").write_bytes(b"x" * 100)
     tolerant = dataclasses.replace(DATA, corrupt_limit=1.0, row_tokens=400)
-    steps = list(rows(path, 2, tolerant, batch_size=1))
+    place, images = Place(batch_size=1, seed=5), toys.image_tokenizer()
+    stream = PackedStream(source, index, tolerant, builder(), images, place)
+    steps = list(itertools.islice(stream, 2))
     assert sum(step.unreadable for step in steps) > 0
+    strict = dataclasses.replace(stream, config=dataclasses.replace(tolerant, corrupt_limit=0.0))
     with pytest.raises(TrainingError, match=r"data\.corrupt_limit=0\.0; last"):
-        list(rows(path, 8, dataclasses.replace(tolerant, corrupt_limit=0.0), batch_size=1))
+        list(itertools.islice(strict, 8))

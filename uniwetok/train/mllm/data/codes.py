@@ -1,9 +1,10 @@
 """The cache of all images' codes, of any sizes: built once, resumed after a kill.
 
 ```
-FOLDER/image-codes.bin         bits of all images one after the other, eight a byte
-FOLDER/image-codes.state.npy   uint8 (images,): pending, done or unreadable
-FOLDER/image-codes.json        what they depend on
+FOLDER/image-codes.bin         bits of all images one after the other, eight a byte, and the CRC-32
+                               of each image's behind them
+FOLDER/image-codes.state.npy   until all are done, uint8 (images,): pending, done or unreadable
+FOLDER/image-codes.json        what they depend on and, once all are done, which are unreadable
 ```
 """
 
@@ -13,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,17 +22,23 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uniwetok.files import write_json
 from uniwetok.tokenizer import UniWeTok, quantizer
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
 from uniwetok.train.codes.blocks import (
-    DONE,
+    UNREADABLE,
     make_room,
     mark_pending,
     open_marks,
     pending_blocks,
-    read_origin,
+)
+from uniwetok.train.codes.integrity import (
+    CHECKSUM,
+    read_sealed,
+    readable,
+    with_checksums,
+    without_checksums,
+    write_sealed,
 )
 from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.data.reading import OnBlock
@@ -74,22 +82,32 @@ class ImageCodes:
     """A whole cache, mapped into memory."""
 
     array: NDArray[np.uint8]
-    marks: NDArray[np.uint8]
+    unreadable: NDArray[np.bool_]
+    """(images,)"""
     index: SampleIndex
     layout: Layout
 
     def read(self, sample: int) -> list[Tensor] | None:
-        """Return the codes of a sample's images, or None where one was unreadable."""
+        """Return the codes of a sample's images, or None where one was unreadable.
+
+        Raises:
+            TrainingError: they are not those that were written.
+        """
         images = self.index.image_rows(sample)
-        if (self.marks[images] != DONE).any():
+        if self.unreadable[images].any():
             return None
         return [self._image(image) for image in images.tolist()]
 
     def _image(self, image: int) -> Tensor:
         start, stop = self.layout.offsets[image : image + 2].tolist()
-        packed = torch.from_numpy(self.array[start:stop].copy())[None]
+        file = getattr(self.array, "filename", _ARRAY_FILE)
+        packed = without_checksums(
+            self.array[start:stop][None], lambda _: f"{file}: the codes of image {image}"
+        )
         rows, columns = (self.index.sizes[image] // self.layout.side).tolist()
-        return quantizer.unpack_bytes(packed, (rows, columns), self.layout.bits)[0]
+        return quantizer.unpack_bytes(torch.from_numpy(packed), (rows, columns), self.layout.bits)[
+            0
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +125,7 @@ class Layout:
     def of(cls, index: SampleIndex, tokenizer: UniWeTok) -> Layout:
         """Reckon it from the images' sizes."""
         side, bits = tokenizer.config.downsample, tokenizer.config.latent_channels
-        sizes = np.prod(index.sizes.astype(np.int64) // side, axis=1) * -(-bits // 8)
+        sizes = np.prod(index.sizes.astype(np.int64) // side, axis=1) * -(-bits // 8) + CHECKSUM
         return cls(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), side, bits)
 
 
@@ -132,49 +150,74 @@ def build_image_codes(
         on_block: called on the main process with images done and all.
 
     Raises:
-        TrainingError: the folder holds other codes, or the disk is too full.
+        TrainingError: the folder holds other or damaged codes, or the disk is too full.
     """
     layout = Layout.of(index, tokenizer)
     if accelerator.is_main_process:
-        origin = {"encoder_sha256": encoder_digest(tokenizer), "samples": index.digest}
-        _start(folder, origin, layout)
+        _start(folder, encoder_digest(tokenizer), index, layout)
     accelerator.wait_for_everyone()
-    if not len(index.sizes):
-        empty = np.empty(0, np.uint8)
-        return ImageCodes(empty, empty, index, layout)
-    array = np.memmap(folder / _ARRAY_FILE, np.uint8, mode="r+")
-    marks = open_marks(folder / _STATE_FILE)
-    pixels = _Pixels(source, index)
-    for found in pending_blocks(marks, pixels, accelerator, workers=workers, on_block=on_block):
-        encoded = encode_pixels(tokenizer, list(found.values()))
-        for image, codes in zip(found, encoded, strict=True):
-            at = slice(*layout.offsets[image : image + 2].tolist())
-            array[at] = np.frombuffer(quantizer.pack(codes[None])[0], np.uint8)
-        array.flush()
-    return ImageCodes(array, marks, index, layout)
+    images, size = len(index.sizes), int(layout.offsets[-1])
+    if not images:
+        return ImageCodes(np.empty(0, np.uint8), np.empty(0, np.bool_), index, layout)
+    header = _header(folder)
+    if header["unreadable"] is None:
+        with readable(folder):
+            array = np.memmap(folder / _ARRAY_FILE, np.uint8, mode="r+", shape=(size,))
+        marks = open_marks(folder / _STATE_FILE, images)
+        pixels = _Pixels(source, index)
+        for found in pending_blocks(marks, pixels, accelerator, workers=workers, on_block=on_block):
+            encoded = encode_pixels(tokenizer, list(found.values()))
+            for image, codes in zip(found, encoded, strict=True):
+                at = slice(*layout.offsets[image : image + 2].tolist())
+                packed = np.frombuffer(quantizer.pack(codes[None])[0], np.uint8)
+                array[at] = with_checksums(packed[None])[0]
+            array.flush()
+        if accelerator.is_main_process:
+            lost = np.flatnonzero(marks == UNREADABLE).tolist()
+            write_sealed(folder / _ORIGIN_FILE, {**header, "unreadable": lost})
+            (folder / _STATE_FILE).unlink()
+        accelerator.wait_for_everyone()
+        header = _header(folder)
+    with readable(folder):
+        whole = np.memmap(folder / _ARRAY_FILE, np.uint8, mode="r", shape=(size,))
+    unreadable = np.zeros(images, np.bool_)
+    unreadable[header["unreadable"]] = True
+    return ImageCodes(whole, unreadable, index, layout)
 
 
-def _start(folder: Path, origin: dict[str, str], layout: Layout) -> None:
+def _header(folder: Path) -> dict[str, Any]:
+    with readable(folder):
+        return read_sealed(folder / _ORIGIN_FILE)
+
+
+def _start(folder: Path, encoder: str, index: SampleIndex, layout: Layout) -> None:
     """Make room for the codes, unless those of the same are here."""
-    begun = folder / _ORIGIN_FILE
-    known = read_origin(begun, dict)
-    if known is not None:
-        if known != origin:
-            what = "of another tokenizer" if known["samples"] == origin["samples"] else "otherwise"
-            raise TrainingError(
-                f"{folder}: these codes were made {what} or of other data; give another --codes "
-                f"folder"
-            )
+    path = folder / _ORIGIN_FILE
+    known = _header(folder) if path.is_file() else {}
+    if known and known["encoder"] != encoder:
+        raise TrainingError(
+            f"{folder}: these codes were made by another tokenizer; give that one, or another "
+            f"--codes folder"
+        )
+    if known and index.stamp and known["stamp"] == index.stamp:
         return
-    size = int(layout.offsets[-1])
+    data = index.content()
+    if known and known["data"] != data:
+        raise TrainingError(
+            f"{folder}: these codes are of other data (records, images' content or sizes differ); "
+            f"give another --codes folder"
+        )
+    if not known:
+        size = int(layout.offsets[-1])
 
-    def create() -> None:
-        with (folder / _ARRAY_FILE).open("wb") as file:
-            file.truncate(size)
-        mark_pending(folder / _STATE_FILE, len(layout.offsets) - 1)
+        def create() -> None:
+            with (folder / _ARRAY_FILE).open("wb") as file:
+                file.truncate(size)
+            mark_pending(folder / _STATE_FILE, len(index.sizes))
 
-    make_room(folder, size, "the images' codes", "or --set data.cache=false", create)
-    write_json(begun, origin)
+        make_room(folder, size, "the images' codes", "or --set data.cache=false", create)
+    now = {"encoder": encoder, "data": data, "stamp": index.stamp}
+    write_sealed(path, {"unreadable": None, **known, **now})
 
 
 @dataclass(frozen=True)

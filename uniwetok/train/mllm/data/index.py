@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from torch.utils.data import Dataset
 from uniwetok.files import replaced
 from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.train import TrainingError
+from uniwetok.train.codes.integrity import content_digest, state_digest
 from uniwetok.train.data.reading import READS_BEFORE_STOP, OnBlock, read_ahead
 from uniwetok.train.mllm.config import SequenceData
 from uniwetok.train.mllm.data.layout import most_tokens
@@ -30,7 +33,7 @@ from uwt_images.listing import UnreadableImage
 
 UNREADABLE = 0
 """Length of a sample whose images cannot be read."""
-_VERSION = 1
+_VERSION = 2
 _BLOCK = 64
 _INDEX_FILE = "samples.npz"
 
@@ -51,10 +54,12 @@ class SampleIndex:
     """(images, 2): height and width in pixels that each is resized to."""
     homes: NDArray[np.int64]
     """(images, 2): a sample that names it, and its place among that sample's images."""
-    digest: str
-    """SHA-256 of everything that the index depends on."""
+    file_names: NDArray[np.uint8]
+    """Of the records and of all images that they name, in order: a list in JSON."""
     first_unreadable: str
     """Why a sample cannot be read; empty where all can."""
+    stamp: str = ""
+    """State of all that the index depends on; empty where a change of it might not show."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -66,6 +71,16 @@ class SampleIndex:
     def image_rows(self, index: int) -> NDArray[np.int64]:
         """Give the numbers of a sample's images."""
         return self.images[self.firsts[index] : self.firsts[index + 1]]
+
+    def files(self) -> Iterator[Path]:
+        """Give the files of the records and of the images."""
+        return map(Path, json.loads(self.file_names.tobytes()))
+
+    def content(self) -> str:
+        """SHA-256 of these files' content, all of which is read, and of the images' sizes."""
+        arrays = (self.firsts, self.images, self.sizes, self.homes)
+        facts = (hashlib.sha256(array.tobytes()).hexdigest() for array in arrays)
+        return content_digest(facts, self.files())
 
     def usable(self, config: SequenceData) -> tuple[NDArray[np.int64], list[str]]:
         """Give the samples that fit into a row, and what a user must know of the others.
@@ -116,17 +131,36 @@ def index_samples(
         TrainingError: a record is malformed, or of a kind that is not trained on.
     """
     blocks = _Blocks(source, builder, config, rule)
-    digest = blocks.digest()
-    kept = folder / _INDEX_FILE
-    damaged = suppress(OSError, ValueError, TypeError, KeyError)
-    with damaged, np.load(kept, allow_pickle=False) as arrays:
-        if str(arrays["digest"]) == digest:
-            texts = {"digest": digest, "first_unreadable": str(arrays["first_unreadable"])}
-            return SampleIndex(**{**arrays, **texts})
-    index = _read(blocks, digest, on_block)
-    with replaced(kept) as partial, partial.open("wb") as file:
-        np.savez(file, **vars(index))
+    facts = [blocks.settings()]
+    kept = _kept(folder / _INDEX_FILE)
+    if kept is not None and kept.stamp and kept.stamp == state_digest(facts, kept.files()):
+        return kept
+    began = time.time_ns()
+    index = _read(blocks, on_block)
+    index = replace(index, stamp=state_digest(facts, index.files(), began))
+    values: dict[str, Any] = {name: np.asarray(value) for name, value in vars(index).items()}
+    with replaced(folder / _INDEX_FILE) as partial, partial.open("wb") as file:
+        np.savez(file, **values | {"seal": np.array(_seal(values))})
     return index
+
+
+def _kept(path: Path) -> SampleIndex | None:
+    """Read the index that was kept; None where there is none as it was written."""
+    # Damaged bytes make readers of arrays raise nearly any exception.
+    with suppress(Exception), np.load(path, allow_pickle=False) as arrays:
+        values = dict(arrays)
+        if str(values.pop("seal")) == _seal(values):
+            texts = {name: str(values[name]) for name in ("first_unreadable", "stamp")}
+            return SampleIndex(**{**values, **texts})
+    return None
+
+
+def _seal(values: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(values.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -137,6 +171,8 @@ class _Look:
     kind: int
     images: list[tuple[str, tuple[int, int]]]
     """Key and resized height and width of each."""
+    files: Sequence[str] = ()
+    """That hold them, the unreadable ones too."""
     fault: str = ""
     """Why the record is refused."""
     unreadable: str = ""
@@ -151,12 +187,13 @@ class _Blocks(Dataset[list[_Look]]):
     config: SequenceData
     rule: SizeRule
 
-    def digest(self) -> str:
-        """SHA-256 of the files' names, sizes and times, and of what lengths depend on."""
+    def settings(self) -> str:
+        """SHA-256 of the names of the records' files, and of what lengths depend on."""
         vocabulary = sorted(self.builder.tokenizer.get_vocab().items())
         facts = {
             "version": _VERSION,
-            "source": self.source.state,
+            "source": [str(path.resolve()) for path in self.source.paths],
+            "images": str(self.source.images and self.source.images.resolve()),
             "vocabulary": hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest(),
             "parallel": self.builder.config.parallel_tokens,
             "rule": asdict(self.rule),
@@ -173,30 +210,32 @@ class _Blocks(Dataset[list[_Look]]):
         try:
             record = self.source.record(index)
         except RecordError as error:
-            return _Look(0, 0, [], f"{file}:{line}: {error}")
+            return _Look(0, 0, [], fault=f"{file}:{line}: {error}")
         if record.kind not in self.config.kinds:
             kinds = ", ".join(self.config.kinds)
             fault = f"{record.kind!r} is not trained on here, but {kinds}"
-            return _Look(0, 0, [], f"{file}:{line}: kind: {fault}; remove it, or set data.kinds")
+            fault = f"{file}:{line}: kind: {fault}; remove it, or set data.kinds"
+            return _Look(0, 0, [], fault=fault)
         kind = KINDS.index(record.kind)
+        files = [str(self.source.image_file(index, each.name)) for each in record.pictures]
         images = []
         for picture in record.pictures:
             try:
                 size = image_size(self.source, index, picture.name)
             except UnreadableImage as error:
-                return _Look(0, kind, [], "", f"{file}:{line}: {picture.field}: {error}")
+                return _Look(0, kind, [], files, "", f"{file}:{line}: {picture.field}: {error}")
             if self.rule.stretch(*size) > MOST_STRETCH:
                 reason = f"{picture.name} of {size[0]}x{size[1]} pixels is too long a strip"
-                return _Look(0, kind, [], "", f"{file}:{line}: {picture.field}: {reason}")
+                return _Look(0, kind, [], files, "", f"{file}:{line}: {picture.field}: {reason}")
             key = self.source.image_key(index, picture.name)
             images.append((key, self.rule.nearest(*size)))
         side = self.builder.config.downsample
         grids = [(height // side, width // side) for _, (height, width) in images]
         describes = self.config.describe_share > 0
-        return _Look(most_tokens(record, grids, self.builder, describes), kind, images)
+        return _Look(most_tokens(record, grids, self.builder, describes), kind, images, files)
 
 
-def _read(blocks: _Blocks, digest: str, on_block: OnBlock) -> SampleIndex:
+def _read(blocks: _Blocks, on_block: OnBlock) -> SampleIndex:
     looks: list[_Look] = []
     records = len(blocks.source)
     for block in read_ahead(blocks, range(0, records, _BLOCK), blocks.config.workers):
@@ -213,6 +252,8 @@ def _read(blocks: _Blocks, digest: str, on_block: OnBlock) -> SampleIndex:
                 homes.append((sample, place))
             images.append(numbers[key])
     counts = [len(look.images) for look in looks]
+    files = dict.fromkeys(map(str, blocks.source.paths))
+    files |= dict.fromkeys(file for look in looks for file in look.files)
     return SampleIndex(
         tokens=np.array([look.tokens for look in looks], np.int32),
         kinds=np.array([look.kind for look in looks], np.int8),
@@ -220,7 +261,7 @@ def _read(blocks: _Blocks, digest: str, on_block: OnBlock) -> SampleIndex:
         images=np.array(images, np.int64),
         sizes=np.array(sizes, np.int32).reshape(-1, 2),
         homes=np.array(homes, np.int64).reshape(-1, 2),
-        digest=digest,
+        file_names=np.frombuffer(json.dumps(list(files)).encode(), np.uint8),
         first_unreadable=next((look.unreadable for look in looks if look.unreadable), ""),
     )
 

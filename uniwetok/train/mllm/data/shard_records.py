@@ -32,6 +32,7 @@ class ShardRecords:
     """Records of tar shards, read at their place in the tar without unpacking anything."""
 
     notices: tuple[str, ...] = ()
+    images: Path | None = None
 
     def __init__(self, paths: Sequence[Path]) -> None:
         """Read the headers of all shards.
@@ -39,28 +40,25 @@ class ShardRecords:
         Raises:
             TrainingError: a shard cannot be read, or none holds a record.
         """
-        self._paths = list(paths)
+        self.paths = list(paths)
         self._shards: list[list[_Sample]] = []
-        states, damage = [], []
-        for path in self._paths:
+        damage = []
+        for path in self.paths:
             try:
                 with path.open("rb") as file:
                     members, found = list_members(file)
-                state = path.stat()
             except OSError as error:
                 raise TrainingError(f"shard {path} cannot be read ({error.strerror})") from error
             samples = _samples(members)
             self._shards.append(samples)
             if found:
                 damage.append(f"{path}: {found}; {len(samples)} records before are used")
-            states.append(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}")
         self.damage = tuple(damage)
-        self.state = "\n".join(states)
         self._ends = np.cumsum([len(samples) for samples in self._shards])
         if not len(self):
             reason = f"; {damage[0]}" if damage else ""
             raise TrainingError(
-                f"{self._paths[0]}: holds no record; looked for KEY.json, and for KEY.txt beside "
+                f"{self.paths[0]}: holds no record; looked for KEY.json, and for KEY.txt beside "
                 f"an image{reason}"
             )
 
@@ -89,12 +87,16 @@ class ShardRecords:
         """Return the shard with the sample's key, and its place, from 1."""
         shard, sample = self._locate(index)
         place = index - int(self._ends[shard] - len(self._shards[shard])) + 1
-        return f"{self._paths[shard]}/{sample.key}", place
+        return f"{self.paths[shard]}/{sample.key}", place
 
     def image_key(self, index: int, name: str) -> str:
         """Return SHARD/KEY.NAME."""
         shard, sample = self._locate(index)
-        return f"{self._paths[shard]}/{sample.key}.{name}"
+        return f"{self.paths[shard]}/{sample.key}.{name}"
+
+    def image_file(self, index: int, name: str) -> Path:  # noqa: ARG002 (a shard holds all)
+        """Return the shard."""
+        return self.paths[self._locate(index)[0]]
 
     def open_image(self, index: int, name: str) -> BinaryIO:
         """Open KEY.NAME; raise `UnreadableImage` where that fails."""
@@ -108,12 +110,12 @@ class ShardRecords:
         shard, sample = self._locate(index)
         offset, size = sample.members[name]
         try:
-            with self._paths[shard].open("rb") as file:
+            with self.paths[shard].open("rb") as file:
                 check_size(size)
                 file.seek(offset)
                 return file.read(size)
         except OSError as error:
-            raise UnreadableImage(f"{self._paths[shard]}: {error.strerror}") from error
+            raise UnreadableImage(f"{self.paths[shard]}: {error.strerror}") from error
 
     def _locate(self, index: int) -> tuple[int, _Sample]:
         shard = int(np.searchsorted(self._ends, index, side="right"))

@@ -32,9 +32,12 @@ class RecordSource(Protocol):
         """Return the number of records."""
         ...
 
+    images: Path | None
+    """Folder that all images are named relative to, where there is one."""
+
     @property
-    def state(self) -> str:
-        """What changes whenever a file of the records does: names, sizes and times."""
+    def paths(self) -> Sequence[Path]:
+        """Files of the records."""
         ...
 
     @property
@@ -56,6 +59,10 @@ class RecordSource(Protocol):
 
     def image_key(self, index: int, name: str) -> str:
         """Return what is the same wherever records name the same image."""
+        ...
+
+    def image_file(self, index: int, name: str) -> Path:
+        """Return the file that holds an image, whether it is there or not."""
         ...
 
     def open_image(self, index: int, name: str) -> BinaryIO:
@@ -83,24 +90,20 @@ class JsonlRecords:
         Raises:
             TrainingError: a file cannot be read, or none holds a line.
         """
-        self._paths = list(paths)
-        self._images = images
+        self.paths = list(paths)
+        self.images = images
         self._starts: list[NDArray[np.int64]] = []
         self._lines: list[NDArray[np.int64]] = []
-        states = []
-        for path in self._paths:
+        for path in self.paths:
             try:
                 starts, lines = _find_lines(path)
-                state = path.stat()
             except OSError as error:
                 raise TrainingError(f"{path}: cannot be read ({error.strerror})") from error
             self._starts.append(starts)
             self._lines.append(lines)
-            states.append(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}")
         self._ends = np.cumsum([len(lines) for lines in self._lines])
-        self.state = "\n".join([*states, str(images.resolve() if images else "")])
         if not len(self):
-            raise TrainingError(f"{self._paths[0]}: holds no record; write one JSON object a line")
+            raise TrainingError(f"{self.paths[0]}: holds no record; write one JSON object a line")
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -109,24 +112,28 @@ class JsonlRecords:
         """Read a record; raise `RecordError` where it is malformed."""
         file, row = self._locate(index)
         start, stop = self._starts[file][row : row + 2]
-        with self._paths[file].open("rb") as lines:
+        with self.paths[file].open("rb") as lines:
             lines.seek(int(start))
             return parse_line(lines.read(int(stop - start)))
 
     def where(self, index: int) -> tuple[str, int]:
         """Return the file and the line, from 1."""
         file, row = self._locate(index)
-        return str(self._paths[file]), int(self._lines[file][row])
+        return str(self.paths[file]), int(self._lines[file][row])
 
     def image_key(self, index: int, name: str) -> str:
         """Return the path, relative to the folder of images where there is one for all."""
         file, _ = self._locate(index)
-        return name if self._images else f"{self._paths[file].parent}/{name}"
+        return name if self.images else f"{self.paths[file].parent}/{name}"
+
+    def image_file(self, index: int, name: str) -> Path:
+        """Return the image's own file."""
+        file, _ = self._locate(index)
+        return (self.images or self.paths[file].parent) / PurePosixPath(name)
 
     def open_image(self, index: int, name: str) -> BinaryIO:
         """Open the file of an image; raise `UnreadableImage` where that fails."""
-        file, _ = self._locate(index)
-        path = (self._images or self._paths[file].parent) / PurePosixPath(name)
+        path = self.image_file(index, name)
         try:
             return open_image_file(path)
         except UnreadableImage as error:

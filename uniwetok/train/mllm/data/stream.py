@@ -155,6 +155,8 @@ class _Steps(Dataset[list[list[_Read]] | str]):
         first = step * place.batch_size + place.rank * each
         try:
             return [self._read_row(position) for position in range(first, first + each)]
+        except TrainingError as error:
+            return str(error)
         except RecordError as error:
             return f"a record was changed during the run: {error}; resume from the last checkpoint"
 
