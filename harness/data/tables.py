@@ -1,4 +1,4 @@
-"""Images in a column of a Hugging Face dataset: `save_to_disk` output or parquet files."""
+"""Images in a column of a table: a Hugging Face dataset by `save_to_disk`, or parquet files."""
 
 from __future__ import annotations
 
@@ -20,6 +20,26 @@ def is_saved_to_disk(root: Path) -> bool:
     return any((root / name).is_file() for name in _MARKERS)
 
 
+def _image_columns(table: Any) -> list[str]:
+    """Columns that are declared to hold images; where none is, those of bytes or `{bytes, path}`.
+
+    pandas and pyarrow write encoded images to parquet without a word of what the bytes are.
+    """
+    import datasets
+
+    declared = [name for name, kind in table.features.items() if isinstance(kind, datasets.Image)]
+    schema = table.features.arrow_schema
+    return declared or [field.name for field in schema if _holds_bytes(field.type)]
+
+
+def _holds_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
 class HuggingFaceSource:
     """The image column of a dataset, of one split where it holds several.
 
@@ -32,6 +52,7 @@ class HuggingFaceSource:
     def __init__(self, root: Path, shards: Sequence[str] = (), split: str | None = None) -> None:
         import datasets
 
+        datasets.disable_progress_bars()  # Ours are drawn; its own would ignore --quiet.
         self.root = root
         self.note = ""
         try:
@@ -50,13 +71,12 @@ class HuggingFaceSource:
             raise
         except Exception as error:
             raise UserError(f"{root}: not a readable Hugging Face dataset ({error})") from error
-        columns = [
-            name for name, kind in table.features.items() if isinstance(kind, datasets.Image)
-        ]
+        columns = _image_columns(table)
         if len(columns) != 1:
             raise UserError(
                 f"{root}: expected one image column, found {columns or 'none'} among "
-                f"{list(table.features)}"
+                f"{list(table.features)}: store the encoded files (PNG, JPEG …) in one column, as "
+                "`datasets.Image`, as bytes, or as a struct of bytes and path, and drop any other"
             )
         self.others = table.remove_columns(columns)
         """The columns beside the images, such as their labels."""

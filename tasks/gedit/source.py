@@ -166,6 +166,7 @@ def open_gedit(data: str | None, language: str) -> GEditSource:
 def _from_disk(path: Path) -> Any:
     import datasets
 
+    datasets.disable_progress_bars()
     try:
         names = [path.name] if path.is_file() else list_files(path, (".parquet",))
         if names and names[0].endswith(".parquet"):

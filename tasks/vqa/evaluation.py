@@ -183,7 +183,7 @@ def _overrides(job: Job, suite: Suite, stock: Path) -> dict[str, Any]:
 
 
 def _gqa_images(job: Job) -> Any:
-    from datasets import load_dataset
+    from datasets import disable_progress_bars, load_dataset
 
     if job.data is None:
         return load_dataset(SUITES["gqa"].hub, GQA_IMAGES, split="testdev")
@@ -192,6 +192,7 @@ def _gqa_images(job: Job) -> Any:
             "gqa: the questions have no column 'image', and no parquet files of "
             f"{GQA_IMAGES} lie beside them"
         )
+    disable_progress_bars()
     files = {"testdev": list(job.data.images)}
     return load_dataset("parquet", data_files=files, split="testdev")
 

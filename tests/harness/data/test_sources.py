@@ -9,6 +9,9 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -399,11 +402,54 @@ def test_parquet_shards_of_other_splits_are_left_out(form: str, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("hub_cache")
+@pytest.mark.parametrize("writer", ["pandas", "pyarrow"])
+@pytest.mark.parametrize("form", ["bytes", "bytes and path", "bytes and no path", "large bytes"])
+def test_parquet_that_knows_nothing_of_hugging_face_is_read(
+    form: str, writer: str, tmp_path: Path
+) -> None:
+    for split, levels in (("train", [1]), ("val", [2, 3])):
+        path = tmp_path / "pq" / split / "0.parquet"
+        path.parent.mkdir(parents=True)
+        cells: list[object] = [png(level) for level in levels]
+        if "path" in form:
+            name = None if "no path" in form else "a.png"
+            cells = [{"bytes": cell, "path": name} for cell in cells]
+        columns = {"image": cells, "label": levels}
+        if writer == "pandas":
+            pd.DataFrame(columns).to_parquet(path)
+        else:
+            kind = pa.large_binary() if form == "large bytes" else None
+            pq.write_table(pa.table({**columns, "image": pa.array(cells, kind)}), path)
+    source = open_source(str(tmp_path / "pq"), LAYOUT, "validation")
+    assert levels_of(source) == [2, 3]
+    assert isinstance(source, HuggingFaceSource)
+    assert list(source.files()) == (["a.png"] * 2 if form == "bytes and path" else ["", ""])
+    assert list(source.others["label"]) == [2, 3]
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_declared_image_column_stands_beside_other_bytes(tmp_path: Path) -> None:
+    both = table_of(1).add_column("mask", [b"no image"])  # type: ignore[attr-defined]
+    both.to_parquet(str(tmp_path / "a.parquet"))
+    assert levels_of(open_source(str(tmp_path), LAYOUT)) == [1]
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_reading_parquet_draws_no_bars(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import datasets
+
+    table_of(1).to_parquet(str(tmp_path / "a.parquet"))  # type: ignore[attr-defined]
+    datasets.enable_progress_bars()
+    open_source(str(tmp_path), LAYOUT)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("hub_cache")
 def test_dataset_without_one_image_column_is_refused(tmp_path: Path) -> None:
     import datasets
 
     datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(tmp_path / "none"))
-    with pytest.raises(UserError, match="expected one image column, found none among"):
+    with pytest.raises(UserError, match=r"expected one .* found none among \['text'\]: .*bytes"):
         open_source(str(tmp_path / "none"), LAYOUT)
     both = table_of(1).add_column("second", [{"bytes": png(2), "path": None}])  # type: ignore[attr-defined]
     both.cast_column("second", datasets.Image()).save_to_disk(str(tmp_path / "two"))
