@@ -1,4 +1,4 @@
-"""Sessions: `nox -s tests slow lint types tested lowest newest bench mini gpu browser`.
+"""Sessions: `nox -s tests slow faults lint types tested lowest newest bench mini gpu browser`.
 
 Each makes its own environment.
 """
@@ -15,7 +15,7 @@ nox.options.reuse_existing_virtualenvs = True
 PACKAGES = ["uwt_eval", "uniwetok", "harness", "tasks", "reports", "uwt_images"]
 SOURCES = [*PACKAGES, "tests", "benchmarks", "noxfile.py"]
 
-FAST = ["-m", "not gpu and not slow and not browser", "-n", "2"]
+FAST = ["-m", "not gpu and not slow and not browser and not faults", "-n", "2"]
 
 # Every direct dependency at work: a run from images to a record, the metrics' networks, readers of
 # data, transformers and open_clip models, training, judges, lmms-eval, reports.
@@ -62,6 +62,13 @@ def slow(session: nox.Session) -> None:
     """The tests that take longer than half a minute or a GiB; arguments go to pytest."""
     session.install(".[dev,vqa]")
     session.run("pytest", "-m", "slow and not gpu and not browser", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Kills, flipped bits and hostile files, counted: the figures of docs/reliability.md."""
+    session.install(".[dev,vqa]")
+    session.run("pytest", "tests/faults", *session.posargs)
 
 
 @nox.session

@@ -126,6 +126,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> list[Loaded]:
+    if not path.is_file():  # Opening a FIFO waits for ever.
+        raise UserError(f"{path} is no file")
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_hook=_shared)
     except OSError as error:

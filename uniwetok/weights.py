@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import contextlib
 import json
@@ -14,7 +15,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from uniwetok.files import replaced
 
+CONFIG_FILE = "config.json"
 INDEX_FILE = "model.safetensors.index.json"
 """Beside shards: which tensor lies in which, as transformers and diffusers write it."""
 SHARDS = "model-*-of-*.safetensors"
@@ -56,12 +58,17 @@ class LoadReport:
     """Those of them that are exponential moving averages; the others are the raw weights."""
     ignored: tuple[str, ...]
     """Names in the file that the model does not have, such as losses and distillation heads."""
+    assumed: str = ""
+    """Sizes that the weights do not tell and that no file says, where the configuration was
+    inferred."""
 
     def __str__(self) -> str:
-        taken = f"{self.path.name}: {self.from_ema} of {self.tensors} tensors are moving averages"
-        if not self.ignored:
-            return taken
-        return f"{taken}; not the model's and ignored: {_listed(self.ignored)}"
+        told = [f"{self.from_ema} of {self.tensors} tensors are moving averages"]
+        if self.assumed:
+            told.append(f"assumed, for no {CONFIG_FILE} is beside them: {self.assumed}")
+        if self.ignored:
+            told.append(f"not the model's and ignored: {_listed(self.ignored)}")
+        return f"{self.path.name}: {'; '.join(told)}"
 
 
 class Weights:
@@ -69,7 +76,6 @@ class Weights:
 
     Args:
         path: a ``.safetensors`` file, an index of several, or a torch checkpoint.
-        plain: types of plain values that a torch checkpoint may hold beside tensors.
 
     Attributes:
         path: the file.
@@ -79,9 +85,9 @@ class Weights:
         CheckpointError: as ``read_tensors``, or one weight is there twice.
     """
 
-    def __init__(self, path: Path, plain: Sequence[type] = ()) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._tensors = read_tensors(path, plain)
+        self._tensors = read_tensors(path)
         self._raw, self._averages = unwrap(self._tensors, path)
         self.shapes: Shapes = unwrapped(shapes(self._tensors), path)
 
@@ -89,12 +95,15 @@ class Weights:
         """Describe every name of the model that is missing or has another shape."""
         return faults(shapes(self._chosen(expected, ema=ema)[0]), expected)
 
-    def give(self, model: nn.Module, source: ConfigSource, *, ema: bool) -> LoadReport:
+    def give(
+        self, model: nn.Module, source: ConfigSource, assumed: str, *, ema: bool
+    ) -> LoadReport:
         """Make the tensors, in float32, the parameters of a model that they fit.
 
         Args:
             model: built on the meta device.
             source: where the model's configuration came from.
+            assumed: what is assumed of an inferred one.
             ema: take the moving average of each weight that has one, else the raw weight. Parts
                 that were frozen in training have none.
 
@@ -104,9 +113,12 @@ class Weights:
         chosen, averages, ignored = self._chosen(model.state_dict(), ema=ema)
         check_finite(self.path, chosen)
         model.load_state_dict(
-            {name: value.to(torch.float32) for name, value in chosen.items()}, assign=True
+            # Copied: a mapped tensor may begin at any byte, where kernels round otherwise.
+            {name: value.to(torch.float32, copy=True) for name, value in chosen.items()},
+            assign=True,
         )
-        return LoadReport(self.path, source, len(chosen), averages, ignored)
+        told = assumed if source == "inferred" else ""
+        return LoadReport(self.path, source, len(chosen), averages, ignored, told)
 
     def _chosen(
         self, names: Iterable[str], *, ema: bool
@@ -155,7 +167,7 @@ def unwrapped(found: Shapes, path: Path) -> Shapes:
     return {own: found[name] for own, name in (averages | raw).items()}
 
 
-def read_shapes(path: Path, plain: Sequence[type] = ()) -> Shapes:
+def read_shapes(path: Path) -> Shapes:
     """Read the shape of every tensor that ``read_tensors`` gives, from a file's header alone.
 
     Raises:
@@ -164,7 +176,7 @@ def read_shapes(path: Path, plain: Sequence[type] = ()) -> Shapes:
     found: dict[str, tuple[int, ...]] = {}
     for shard in shards(path):
         if shard.suffix != ".safetensors":
-            return shapes(read_tensors(shard, plain))  # Mapped into memory: no weights are read.
+            return shapes(read_tensors(shard))  # Mapped into memory: no weights are read.
         with _readable(shard), safe_open(shard, framework="pt") as file:
             names = file.keys()
             found |= {name: tuple(file.get_slice(name).get_shape()) for name in names}
@@ -199,7 +211,7 @@ def files_of(weights: Path, config: Path | None) -> list[Path]:
     return shards(weights) if config is None else [*shards(weights), config]
 
 
-def read_tensors(path: Path, plain: Sequence[type] = ()) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read every named tensor of safetensors files or of a torch checkpoint, on the CPU.
 
     A torch checkpoint may be the state dict itself, or hold several under names such as
@@ -207,7 +219,6 @@ def read_tensors(path: Path, plain: Sequence[type] = ()) -> dict[str, Tensor]:
 
     Args:
         path: the file, or an index of several.
-        plain: types of plain values that may stand beside tensors.
 
     Raises:
         CheckpointError: a file is missing, corrupt or truncated, would run code, or holds no
@@ -219,7 +230,7 @@ def read_tensors(path: Path, plain: Sequence[type] = ()) -> dict[str, Tensor]:
             with _readable(shard):
                 found |= load_file(shard)
         else:
-            found |= _named(read_torch(shard, plain))
+            found |= _named(read_torch(shard))
     if not found:
         entries = "', '".join(sorted(WRAPPERS - {"_orig_mod"}))
         raise CheckpointError(f"{path}: holds no named tensors, at the top or under '{entries}'")
@@ -256,8 +267,8 @@ def _readable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def read_torch(path: Path, plain: Sequence[type] = ()) -> object:
-    """Read what a torch file holds: weights and values of plain types, nothing that runs.
+def read_torch(path: Path) -> object:
+    """Read what a torch file holds: weights, plain values and arguments, nothing that runs.
 
     Raises:
         CheckpointError: it holds anything else, or is damaged.
@@ -265,7 +276,7 @@ def read_torch(path: Path, plain: Sequence[type] = ()) -> object:
     # Only zip archives, torch's format since 1.6, can be mapped into memory.
     is_zip = zipfile.is_zipfile(path)
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(list[Any](plain)):
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             # The one line that a refused file ends in says it all.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)

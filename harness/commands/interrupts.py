@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -16,6 +17,8 @@ from harness.interfaces.errors import ExitCode
 
 GRACE = 1.0
 """Seconds that the work under way has to come to an end."""
+_LOOK_EVERY = 0.5
+"""Seconds between looks at whether torchrun is still there."""
 _NOTICE = "\ninterrupted: the same command resumes (Ctrl-C again ends it at once)\n"
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -33,6 +36,9 @@ def interruptible() -> Iterator[threading.Event]:
         an event that is set from the first SIGINT on.
     """
     heard = threading.Event()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        launcher = os.getppid()
+        threading.Thread(target=_end_with, args=(launcher,), name="launcher", daemon=True).start()
     unasked = signal.getsignal(signal.SIGINT) is not signal.default_int_handler  # As under nohup.
     if unasked or threading.current_thread() is not threading.main_thread():
         yield heard
@@ -86,6 +92,13 @@ def _listen(ours: socket.socket, heard: threading.Event) -> None:
         while received := ours.recv(1):
             if received[0] == signal.SIGINT:
                 break
+    _end()
+
+
+def _end_with(launcher: int) -> None:
+    """End once torchrun, killed, has left its workers alone: they would wait for each other."""
+    while os.getppid() == launcher:
+        time.sleep(_LOOK_EVERY)
     _end()
 
 

@@ -223,11 +223,13 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
     Raises:
         Damaged: It is not as it was written.
+        FileNotFoundError: There is none, or something that is no file.
         OSError: It cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    _check_regular(path)
     data = memoryview(path.read_bytes())
     footer = _footer(data)
     seal = bytes(data[footer - _SEAL : footer]) if footer >= _SEAL else b""
@@ -240,6 +242,12 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         return pq.read_table(pa.BufferReader(data), columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise Damaged(path, first_line(error)) from error
+
+
+def _check_regular(path: Path) -> None:
+    """Raise `FileNotFoundError` for all but a file: opening a FIFO waits for ever."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file")
 
 
 def _footer(data: memoryview) -> int:
@@ -263,6 +271,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def check_arrays(path: Path) -> None:
     """Read an `.npz` file of any size a piece at a time; raises as `read_arrays`."""
+    _check_regular(path)
     with _damage_of(path), path.open("rb") as file, zipfile.ZipFile(file) as archive:
         # Numpy alone would not look at the checksum of an array whose header is damaged.
         if damaged := archive.testzip():

@@ -64,7 +64,7 @@ class _File:
         self._path = path
         try:
             self._content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # No TOML; a number too long; too deep.
             raise UserError(f"protocol file {path}: {error}") from error
         self._known("section", self._content, _SECTIONS)
         for key in _SECTIONS[2:]:

@@ -271,7 +271,11 @@ def loaded_plugins() -> tuple[Path, ...]:
 
 
 def load_plugin(path: Path) -> None:
-    """Run a Python file that registers plug-ins; raise `UserError` where it cannot be run."""
+    """Run a Python file that registers plug-ins; raise `UserError` where it cannot be run.
+
+    It may import the modules beside it. Their folder is looked at last, so that none of them takes
+    the place of an installed module.
+    """
     if not path.is_file():
         raise UserError(f"--plugin {path}: no such file")
     name = f"uwt_eval_plugin_{path.stem}"
@@ -280,6 +284,8 @@ def load_plugin(path: Path) -> None:
         raise UserError(f"--plugin {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     _LOADING.append(path)
     try:
         spec.loader.exec_module(module)

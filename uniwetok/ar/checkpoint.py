@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from uniwetok.ar.config import BitDanceConfig
 from uniwetok.tokenizer import checkpoint as files
 from uniwetok.weights import (
+    CONFIG_FILE,
     INDEX_FILE,
     CheckpointError,
     Shapes,
@@ -45,7 +45,7 @@ def locate(path: str | Path) -> tuple[Path, Path | None]:
         path = whole if whole.is_file() else path / INDEX_FILE
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
-    config = path.with_name(files.CONFIG_FILE)
+    config = path.with_name(CONFIG_FILE)
     described = path.suffix == ".safetensors" or path.name.endswith(".index.json")
     return path, config if described and config.is_file() else None
 
@@ -62,16 +62,6 @@ def read_config(path: Path) -> BitDanceConfig:
         raise CheckpointError(
             f"{path}: not a BitDance configuration: {first_line(error)}"
         ) from error
-
-
-def read_weights(path: Path) -> Weights:
-    """Read the weights of a file, and their moving averages if they were kept.
-
-    Raises:
-        CheckpointError: the file is corrupt or truncated, would run code, or holds no tensors.
-    """
-    # The released training saves its command-line arguments too: plain values.
-    return Weights(path, [argparse.Namespace])
 
 
 def faults(weights: Weights, expected: Shapes, *, ema: bool) -> list[str]:
@@ -96,7 +86,7 @@ def describe(path: str | Path) -> tuple[BitDanceConfig, int]:
             configuration is found out by loading them.
     """
     weights, beside = locate(path)
-    found = unwrapped(read_shapes(weights, [argparse.Namespace]), weights)
+    found = unwrapped(read_shapes(weights), weights)
     inferred = infer_config(found)
     config, _ = files.find_config(weights, beside, read_config, inferred, kind="BitDance")
     own = {name: each for name, each in found.items() if not name.startswith(_TOKENIZER_PREFIX)}

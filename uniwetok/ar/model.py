@@ -15,7 +15,15 @@ from uniwetok.ar.layers import initialize
 from uniwetok.ar.transformer import Transformer, to_tokens
 from uniwetok.files import write_json
 from uniwetok.tokenizer import checkpoint as files
-from uniwetok.weights import CheckpointError, LoadReport, listing, shapes, write_tensors
+from uniwetok.weights import (
+    CONFIG_FILE,
+    CheckpointError,
+    LoadReport,
+    Weights,
+    listing,
+    shapes,
+    write_tensors,
+)
 
 
 class BitDance(Transformer):
@@ -112,7 +120,7 @@ class BitDance(Transformer):
             CheckpointError: the file is absent, damaged, unsafe, or does not fit.
         """
         weights_path, config_path = checkpoint.locate(path)
-        weights = checkpoint.read_weights(weights_path)
+        weights = Weights(weights_path)
         inferred = checkpoint.infer_config(weights.shapes)
         sizes, source = files.find_config(
             weights_path, config_path, checkpoint.read_config, inferred, config, "BitDance"
@@ -129,14 +137,14 @@ class BitDance(Transformer):
                 else "The file is incomplete, or not a BitDance's"
             )
             raise CheckpointError(f"{weights_path}: {listing(unfit)}. {hint}")
-        model.report = weights.give(model, source, ema=ema)
+        model.report = weights.give(model, source, f"heads={sizes.heads}", ema=ema)
         return model.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json``, as ``from_checkpoint`` reads them."""
         folder = Path(folder)
         write_tensors(folder / files.WEIGHTS_FILE, self.state_dict())
-        write_json(folder / files.CONFIG_FILE, self.config.to_dict())
+        write_json(folder / CONFIG_FILE, self.config.to_dict())
 
 
 def flip_bits(bits: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:

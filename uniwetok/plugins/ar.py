@@ -23,6 +23,7 @@ from uniwetok.plugins.tokenizer import (
     label,
     model_card,
     packed,
+    tell,
     title,
     user_errors,
     written,
@@ -214,6 +215,7 @@ class UniWeTokAR(DecoderPlugin):
         self._check_codes(tokenizer)
         with user_errors(f"model {self._name!r}"):
             model = BitDance.from_checkpoint(self.path, ema=self.ema)
+        tell(self.card.title, model.report)
         self._model = model.to(device, dtype)
         self._network = tokenizer.to(device, dtype)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from harness.data.digests import DigestCache
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError
+from harness.interfaces.registry import warn
 from harness.interfaces.types import Codebook, ModelCard, digest_of
 from uniwetok.nano import WEIGHTS
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from uniwetok.losses.distillation import PrePostDistillation
     from uniwetok.losses.heads import HeadsCard
     from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
+    from uniwetok.weights import LoadReport
 
 DType = Annotated[Literal["float32", "bfloat16"], "Precision of all networks."]
 Averaged = Annotated[bool, "Take averaged weights where a checkpoint has them, else the raw ones."]
@@ -151,6 +153,7 @@ class UniWeTokPlugin(TokenizerPlugin):
 
         with user_errors("model 'uniwetok'"):
             network = UniWeTok.from_checkpoint(self.path, ema=self.ema)
+        tell(self.card.title, network.report)
         self._network = network.to(device, getattr(torch, self.dtype))
         if self._head_files:
             self._heads[0].to(device)
@@ -243,6 +246,12 @@ def model_card(
         parameters=parameters,
         codebook=codes and Codebook(groups=codes.groups, bits_per_group=codes.bits_per_group),
     )
+
+
+def tell(model: str, report: LoadReport | None) -> None:
+    """Say where weights were not simply taken: sizes assumed, averages taken, names left out."""
+    if report and (report.assumed or report.from_ema or report.ignored):
+        warn(f"model {model!r}: {report}")
 
 
 def title(name: str, path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from uniwetok.tokenizer.config import UniWeTokConfig, default_groups
 from uniwetok.weights import (
+    CONFIG_FILE,
     INDEX_FILE,
     CheckpointError,
     ConfigSource,
@@ -21,7 +22,6 @@ from uniwetok.weights import (
 )
 
 WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 RELEASED_WEIGHTS_FILE = "ae.safetensors"
 RELEASED_CONFIG_FILE = "ae_config.json"
 

@@ -20,6 +20,7 @@ from uniwetok.tokenizer.decoder import Decoder
 from uniwetok.tokenizer.encoder import Encoder
 from uniwetok.tokenizer.inputs import Generators
 from uniwetok.weights import (
+    CONFIG_FILE,
     SHARDS,
     CheckpointError,
     LoadReport,
@@ -258,7 +259,8 @@ class UniWeTok(nn.Module):
         if unfit:
             hint = cls._fitting_config(weights, inferred, sizes, ema=ema)
             raise CheckpointError(f"{weights_path}: {listing(unfit)}. {hint}")
-        model.report = weights.give(model, source, ema=ema)
+        assumed = f"heads={sizes.heads}, groups={sizes.groups}, siglu={sizes.siglu}"
+        model.report = weights.give(model, source, assumed, ema=ema)
         return model.eval()
 
     @classmethod
@@ -306,7 +308,7 @@ class UniWeTok(nn.Module):
         """Write ``model.safetensors`` and ``config.json``, as ``from_pretrained`` reads them."""
         folder = Path(folder)
         write_tensors(folder / checkpoint.WEIGHTS_FILE, self.state_dict())
-        write_json(folder / checkpoint.CONFIG_FILE, self.config.to_dict())
+        write_json(folder / CONFIG_FILE, self.config.to_dict())
 
 
 def encoder_digest(tokenizer: UniWeTok) -> str:

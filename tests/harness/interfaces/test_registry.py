@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -135,6 +136,22 @@ def test_a_plug_in_file_cannot_take_a_name_that_is_ours(own_models: None, tmp_pa
         "(harness.baselines.codecs:WebP), take another"
     )
     assert MODELS.get("webp").__module__ == "harness.baselines.codecs"
+
+
+def test_plugin_file_imports_the_modules_beside_it(
+    own_models: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "beside_a_plugin.py").write_text("NAME = 'of-two-files'")
+    # A namesake of an installed module does not take its place.
+    (tmp_path / "numpy.py").write_text("raise AssertionError")
+    path = tmp_path / "plugin.py"
+    path.write_text(
+        "import numpy\nfrom beside_a_plugin import NAME\n"
+        "from harness.interfaces.registry import MODELS\nMODELS.register(NAME)(dict)\n"
+    )
+    load_plugin(path)
+    assert "of-two-files" in MODELS.names()
 
 
 def test_missing_plugin_file_is_named(tmp_path: Path) -> None:

@@ -157,6 +157,8 @@ def test_the_record_says_which_weights_were_taken(
     assert result.code == 0, result.err
     (record,) = json.loads(result.out)
     assert record["provenance"]["weights"] == (
-        f"a.pt: {len(weights)} of {len(weights)} tensors are moving averages; not the model's and "
-        "ignored: teacher.weight"
+        f"a.pt: {len(weights)} of {len(weights)} tensors are moving averages; assumed, for no "
+        "config.json is beside them: heads=4, groups=16, siglu=True; not the model's and ignored: "
+        "teacher.weight"
     )
+    assert record["provenance"]["weights"] in result.err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pickle
@@ -213,6 +214,21 @@ def test_latents_that_are_not_finite_are_no_codes(model, images):
     images = torch.cat([images, images.new_full((1, *images.shape[1:]), torch.nan)])
     with pytest.raises(ValueError, match="encoder gave values that are not finite for sample"):
         model.encode(images)
+
+
+def test_weights_of_any_file_lie_alike_in_memory(model, tmp_path):
+    """Kernels round otherwise where a tensor begins at an odd place, as mapped ones do."""
+    save_file(model.state_dict(), tmp_path / "weights.safetensors", metadata={"a": "b"})
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    for name in ("weights.safetensors", "weights.pt"):
+        loaded = UniWeTok.from_checkpoint(tmp_path / name, model.config)
+        assert {each.data_ptr() % 64 for each in loaded.state_dict().values()} == {0}
+
+
+def test_arguments_of_a_training_script_may_stand_beside_weights(model, config, tmp_path):
+    content = {"model": model.state_dict(), "args": argparse.Namespace(lr=1e-4)}
+    torch.save(content, tmp_path / "a.pt")
+    assert same_weights(UniWeTok.from_checkpoint(tmp_path / "a.pt"), model)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
