@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
@@ -25,24 +24,10 @@ Marks = np.memmap[Any, np.dtype[np.uint8]]
 Read = Callable[[int], Tensor]
 """Gives the pixels of an image by its number; raises `UnreadableImage`; may be pickled."""
 
-T = TypeVar("T")
-
 BLOCK = 16
 """Images that are read, encoded and marked as done together."""
 PENDING, DONE, UNREADABLE = 0, 0x0F, 0xF0
 """Marks of an image, so far apart that a flipped bit makes none of another; it is encoded anew."""
-
-
-def read_origin(path: Path, parse: Callable[[Any], T]) -> T | None:
-    """Read what the build that was begun here depends on; None where none was.
-
-    Raises:
-        TrainingError: the file is damaged.
-    """
-    try:
-        return parse(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-    except (ValueError, TypeError) as error:
-        raise TrainingError(f"{path}: not readable ({error}); remove its folder") from error
 
 
 def make_room(

@@ -12,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from uniwetok.files import write_json
 from uniwetok.randomness import generator
 from uniwetok.tokenizer import UniWeTok, quantizer
 from uniwetok.train.ar.config import CodesConfig
@@ -22,7 +21,6 @@ from uniwetok.train.codes.blocks import (
     mark_pending,
     open_marks,
     pending_blocks,
-    read_origin,
 )
 from uniwetok.train.codes.cache import (
     ARRAY_FILE,
@@ -36,7 +34,7 @@ from uniwetok.train.codes.cache import (
     open_codes,
     write_header,
 )
-from uniwetok.train.codes.integrity import with_checksums
+from uniwetok.train.codes.integrity import read_sealed, readable, with_checksums, write_sealed
 from uniwetok.train.codes.views import center_view, random_view
 from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.data.reading import OnBlock
@@ -115,8 +113,9 @@ def _start(folder: Path, origin: Origin, images: int) -> None:
         TrainingError: another build was begun here, or the disk is too full.
     """
     begun = folder / _ORIGIN_FILE
-    known = read_origin(begun, lambda values: Origin(**values))
-    if known is not None:
+    if begun.is_file():
+        with readable(folder):
+            known = Origin(**read_sealed(begun))
         check_origin(folder, known, asdict(origin))
         return
     shape = array_shape(origin, images)
@@ -129,7 +128,7 @@ def _start(folder: Path, origin: Origin, images: int) -> None:
     what = f"codes of {images:,} images in {origin.views + CENTER_VIEWS} views"
     instead = "lower data.views, or encode --on-the-fly"
     make_room(folder, math.prod(shape), what, instead, create)
-    write_json(begun, asdict(origin))
+    write_sealed(begun, asdict(origin))
 
 
 @dataclass(frozen=True)

@@ -33,15 +33,7 @@ def with_checksums(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def without_checksums(rows: NDArray[np.uint8], name: Callable[[int], str]) -> NDArray[np.uint8]:
-    """Give the codes that `with_checksums` was given.
-
-    Args:
-        rows: uint8 (n, bytes + `CHECKSUM`).
-        name: says what lies in a row, for the error.
-
-    Raises:
-        TrainingError: they are not those that were written.
-    """
+    """Give what `with_checksums` was given; raise `TrainingError`, by name, where it is not."""
     codes = rows[:, :-CHECKSUM].copy()
     damaged = np.flatnonzero((with_checksums(codes) != rows).any(axis=1))
     if len(damaged):

@@ -152,7 +152,7 @@ def check_same_run(config: Any, out: Path) -> None:
         return
     try:
         begun = flatten(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise TrainingError(f"{path}: not a configuration ({error}); give another --out") from error
     asked = flatten(to_dict(config))
     for name in sorted(begun.keys() | asked.keys()):

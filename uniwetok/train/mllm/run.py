@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -12,7 +13,6 @@ from uniwetok.files import write_json
 from uniwetok.mllm.assistant import Assistant
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
-from uniwetok.train.codes.blocks import read_origin
 from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.engine.checkpoints import check_same_run
@@ -123,7 +123,10 @@ def _check_identity(
     asked = {"samples_sha256": digest.hexdigest(), "encoder_sha256": encoder_digest(parts.images)}
     path = out / _IDENTITY_FILE
     if path.is_file():
-        begun = read_origin(path, dict) or {}
+        try:
+            begun = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise TrainingError(f"{path}: not readable ({error}); give another --out") from error
         for name, what in (
             ("encoder_sha256", "another image tokenizer"),
             ("samples_sha256", "other samples"),

@@ -192,3 +192,10 @@ def test_a_run_keeps_its_samples_and_tokenizer(
     other.save_pretrained(tmp_path / "other")
     with pytest.raises(TrainingError, match="holds a run on another image tokenizer"):
         train("run", config, tokenizer=tmp_path / "other")
+    for name in ("data.json", "config.json"):
+        for damaged in (b"{", b"\xff{}"):
+            whole = (tmp_path / "run" / name).read_bytes()
+            (tmp_path / "run" / name).write_bytes(damaged)
+            with pytest.raises(TrainingError, match=rf"{name}: not .* give another --out"):
+                train("run", config)
+            (tmp_path / "run" / name).write_bytes(whole)

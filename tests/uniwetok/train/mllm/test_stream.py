@@ -156,7 +156,7 @@ def test_the_index_of_files_just_written_is_not_trusted(tmp_path: Path) -> None:
 
 def test_a_flipped_bit_of_the_index_is_found(tmp_path: Path) -> None:
     _, index = opened(write_data(tmp_path))
-    file, found = tmp_path / "index" / "samples.npz", 0
+    file, found = tmp_path / "index" / "samples.index", 0
     for _ in flips(file, 500):
         kept = _kept(file)
         if kept is None:

@@ -105,9 +105,8 @@ class ImageCodes:
             self.array[start:stop][None], lambda _: f"{file}: the codes of image {image}"
         )
         rows, columns = (self.index.sizes[image] // self.layout.side).tolist()
-        return quantizer.unpack_bytes(torch.from_numpy(packed), (rows, columns), self.layout.bits)[
-            0
-        ]
+        codes = torch.from_numpy(packed)
+        return quantizer.unpack_bytes(codes, (rows, columns), self.layout.bits)[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,12 @@ number.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +34,7 @@ UNREADABLE = 0
 """Length of a sample whose images cannot be read."""
 _VERSION = 2
 _BLOCK = 64
-_INDEX_FILE = "samples.npz"
+_INDEX_FILE = "samples.index"
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,29 +137,26 @@ def index_samples(
     began = time.time_ns()
     index = _read(blocks, on_block)
     index = replace(index, stamp=state_digest(facts, index.files(), began))
-    values: dict[str, Any] = {name: np.asarray(value) for name, value in vars(index).items()}
-    with replaced(folder / _INDEX_FILE) as partial, partial.open("wb") as file:
-        np.savez(file, **values | {"seal": np.array(_seal(values))})
+    arrays = io.BytesIO()
+    np.savez(arrays, **vars(index))
+    with replaced(folder / _INDEX_FILE) as partial:
+        partial.write_bytes(_digest(arrays.getvalue()) + arrays.getvalue())
     return index
 
 
 def _kept(path: Path) -> SampleIndex | None:
-    """Read the index that was kept; None where there is none as it was written."""
-    # Damaged bytes make readers of arrays raise nearly any exception.
-    with suppress(Exception), np.load(path, allow_pickle=False) as arrays:
-        values = dict(arrays)
-        if str(values.pop("seal")) == _seal(values):
-            texts = {name: str(values[name]) for name in ("first_unreadable", "stamp")}
-            return SampleIndex(**{**values, **texts})
-    return None
+    """Read the index that was kept, behind its digest; None where there is none as written."""
+    data = path.read_bytes() if path.is_file() else b""
+    size = len(_digest(b""))
+    if data[:size] != _digest(data[size:]):
+        return None
+    with np.load(io.BytesIO(data[size:]), allow_pickle=False) as arrays:
+        texts = {name: str(arrays[name]) for name in ("first_unreadable", "stamp")}
+        return SampleIndex(**{**arrays, **texts})
 
 
-def _seal(values: Mapping[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
-    for name, array in sorted(values.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 @dataclass(frozen=True)

@@ -122,9 +122,8 @@ class JsonlRecords:
         return str(self.paths[file]), int(self._lines[file][row])
 
     def image_key(self, index: int, name: str) -> str:
-        """Return the path, relative to the folder of images where there is one for all."""
-        file, _ = self._locate(index)
-        return name if self.images else f"{self.paths[file].parent}/{name}"
+        """Return the image's path."""
+        return str(self.image_file(index, name))
 
     def image_file(self, index: int, name: str) -> Path:
         """Return the image's own file."""
