@@ -204,7 +204,7 @@ def resolve(request: RunRequest) -> tuple[Task, Model, ModelCard, Protocol, Sequ
     if request.batch_size is not None and request.batch_size < 1:
         raise UserError(f"--batch-size {request.batch_size}: must be at least 1")
     task: Task = TASKS.get(request.task)
-    keys = request.metrics or task.spec.metrics
+    keys = tuple(map(METRICS.spelled, request.metrics or ())) or task.spec.metrics
     for key in keys:
         METRICS.get(key)
     choice = ModelChoice.parse(request.model)

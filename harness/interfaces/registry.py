@@ -28,9 +28,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error about an unknown name: the nearest known names, or all where few are."""
     choices = sorted(set(known))
     cutoff = 0.5 if len(choices) <= _LISTED else 0.0
-    near = difflib.get_close_matches(name, choices, n=3, cutoff=cutoff)
+    spelled = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=cutoff)
     if near:
-        return f"did you mean {' or '.join(repr(choice) for choice in near)}?"
+        return f"did you mean {' or '.join(repr(spelled[choice]) for choice in near)}?"
     return f"known: {', '.join(choices) or 'none'}"
 
 
@@ -163,6 +164,12 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: str) -> bool:
         return name in self._registered or name in self._entry_points()
+
+    def spelled(self, name: str) -> str:
+        """The known name that differs from `name` in case alone, where one does; else `name`."""
+        if name in self:
+            return name
+        return next((known for known in self.names() if known.lower() == name.lower()), name)
 
     def owner(self, name: str) -> str:
         """The other distribution that offers `name`, with its version; '' where it is ours."""

@@ -34,10 +34,11 @@ def expand_metrics(names: Sequence[str] | None) -> tuple[str, ...]:
     if names is None:
         return FILES.metrics
     keys: list[str] = []
-    for name in names:
+    for given in names:
+        name = given.lower() if given.lower() in ALIASES else METRICS.spelled(given)
         if name not in ALIASES and not (name in METRICS and METRICS.get(name).needs):
-            hint = did_you_mean(name, [*FILES.metrics, *ALIASES])
-            raise UserError(f"unknown metric {name!r}: {hint}")
+            hint = did_you_mean(given, [*FILES.metrics, *ALIASES])
+            raise UserError(f"unknown metric {given!r}: {hint}")
         keys += ALIASES.get(name, (name,))
     return tuple(dict.fromkeys(keys))
 
@@ -163,7 +164,8 @@ class Comparison:
         )
         if images is None or reason is not None:
             if explicit:
-                raise UserError(f"{', '.join(keys)} need pairs of images: {reason}")
+                need = "needs" if len(keys) == 1 else "need"
+                raise UserError(f"{', '.join(keys)} {need} pairs of images: {reason}")
             absent = Unavailable(f"no pairs: {reason}", kind="not applicable")
             return {key: absent_cell(key, absent.status) for key in keys}
         extractors, unavailable = make_extractors(keys, self._protocol, self._device)

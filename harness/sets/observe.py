@@ -21,6 +21,7 @@ from harness.metrics.extractors import FeatureExtractor
 from harness.metrics.feature_cache import Rows, SharedNetwork
 from harness.metrics.features import ReferenceFeatures
 from harness.sets.images import ImageSet, Reference
+from uwt_images.listing import IMAGE_SUFFIXES, suffix_of
 
 Result = TypeVar("Result")
 
@@ -151,14 +152,30 @@ def _why_unreadable(images: ImageSet, index: int) -> str:
 
 def why_not_paired(reference: ImageSet, samples: ImageSet) -> str | None:
     """Why two sets do not pair by name, or None where they do."""
+    endings = "".join(map(_why_endings_count, (reference, samples)))
     if len(reference.ids) != len(samples.ids):
         return (
             f"{reference.label} has {len(reference.ids)} images and {samples.label} "
-            f"{len(samples.ids)}"
+            f"{len(samples.ids)}{endings}"
         )
     known = set(samples.ids)
     lacking = next((name for name in reference.ids if name not in known), None)
-    return None if lacking is None else f"{samples.label} has no image named {lacking!r}"
+    return None if lacking is None else f"{samples.label} has no image named {lacking!r}{endings}"
+
+
+def _why_endings_count(images: ImageSet) -> str:
+    """Two names of a set that differ in their endings alone; '' where there are none."""
+    stems: dict[str, str] = {}
+    for name in images.ids:
+        suffix = suffix_of(name)
+        if suffix in IMAGE_SUFFIXES:
+            twin = stems.setdefault(name[: -len(suffix)], name)
+            if twin != name:
+                return (
+                    f"; endings count in {images.label}, for it holds {twin!r} beside {name!r}: "
+                    "rename or remove one"
+                )
+    return ""
 
 
 def observe_pairs(
@@ -171,7 +188,8 @@ def observe_pairs(
     """Observe every pair once with all extractors.
 
     Returns:
-        One row a pair that could be read, in the reference's order, and why others could not.
+        One row a pair that could be read, in the reference's order; why others could not, by
+        SET/IMAGE.
 
     Raises:
         UserError: The images of a pair differ in size.
@@ -183,10 +201,13 @@ def observe_pairs(
         loaded: dict[tuple[int, ...], list[tuple[int, np.ndarray, np.ndarray]]] = defaultdict(list)
         for index in block:
             name = reference.ids[index]
+            side = reference
             try:
-                first, second = reference.load(index), samples.load(places[name])
+                first = reference.load(index)
+                side = samples
+                second = samples.load(places[name])
             except DecodeError as error:
-                failures[name] = str(error)
+                failures[f"{side.label}/{name}"] = str(error)
                 continue
             if first.shape != second.shape:
                 raise UserError(

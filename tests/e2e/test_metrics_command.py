@@ -184,10 +184,21 @@ def test_unreadable_image_is_named_and_ends_incomplete(
     assert record["metrics"]["psnr"]["n"] == 11
 
 
+def test_pair_that_cannot_be_read_says_whose_image(
+    uwt_eval: CommandLine, pair: tuple[Path, Path]
+) -> None:
+    (pair[0] / "002.png").write_bytes(b"broken")
+    (pair[1] / "003.png").write_bytes(b"broken")
+    result = uwt_eval("metrics", *pair, "--metrics", "PSNR", "--json")
+    assert f"failed: {pair[0].name}/002: not an image" in result.err
+    assert f"failed: {pair[1].name}/003: not an image" in result.err
+    assert result.records[0]["metrics"]["psnr"]["n"] == 10
+
+
 @pytest.mark.parametrize(
     ("change", "texts"),
     [
-        ("fewer", ["psnr need pairs", "12 images and coded 11"]),
+        ("fewer", ["psnr needs pairs", "12 images and coded 11"]),
         ("resized", ["pairs need one size", "'004'"]),
         ("empty", ["holds no image"]),
         ("unknown metric", ["unknown metric 'fidd'", "'fid'"]),

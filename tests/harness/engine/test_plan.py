@@ -99,6 +99,10 @@ def test_sample_keeps_its_key_and_seed_in_a_smaller_choice(tiles: Path, control:
     assert part.seeds(part.samples) == whole.seeds([by_id[s.id] for s in part.samples])
 
 
+def test_metrics_are_named_in_any_case(tiles: Path, control: Control) -> None:
+    assert plan(tiles, metrics=("PSNR", "rFID")).file.metrics == ("psnr", "rfid")
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

@@ -46,6 +46,18 @@ def test_near_names_are_suggested_nearest_first() -> None:
     )
 
 
+def test_near_names_are_near_in_any_case() -> None:
+    assert did_you_mean("PSNRR", ["fid", "psnr"]) == "did you mean 'psnr'?"
+    assert did_you_mean("mine", ["Mine", "jpeg"]) == "did you mean 'Mine'?"
+
+
+def test_names_are_found_in_any_case_their_own_first(registry: Registry[object]) -> None:
+    assert registry.spelled("SOUND") == "sound"
+    registry.register("Sound")(object())
+    assert [registry.spelled(name) for name in ("sound", "Sound")] == ["sound", "Sound"]
+    assert registry.spelled("Silence") == "Silence"
+
+
 def test_all_names_are_listed_where_none_is_near() -> None:
     assert did_you_mean("zzz", ["webp", "jpeg"]) == "known: jpeg, webp"
     assert did_you_mean("zzz", []) == "known: none"

@@ -104,7 +104,14 @@ def test_names_that_differ_by_their_ending_alone_are_two_images(
     assert why_not_paired(images, others) is None
     (second / "001.jpg").rename(second / "009.jpg")
     reason = why_not_paired(images, open_images(str(second), RULE))
-    assert reason == "second has no image named '000.png'"
+    assert reason == (
+        "second has no image named '000.png'; endings count in first, for it holds '001.jpg' "
+        "beside '001.png': rename or remove one"
+    )
+    (second / "009.jpg").unlink()
+    reason = why_not_paired(images, open_images(str(second), RULE))
+    assert reason is not None
+    assert "images and second 5; endings count in first, for it holds '001.jpg'" in reason
 
 
 def test_digest_follows_content_and_rule(tmp_path: Path, pixels: np.ndarray) -> None:
