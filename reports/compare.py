@@ -133,7 +133,10 @@ def compare(
         n_only_a=len(both.a.ids) - len(both.at_a),
         n_only_b=len(both.b.ids) - len(both.at_a),
         incomparable=differing,
-        warnings=_warnings(a, b),
+        warnings=[
+            *_warnings(a, b),
+            *dict.fromkeys(each.warning for each in paired.values() if each.warning),
+        ],
     )
 
 

@@ -12,6 +12,8 @@ from harness.metrics.stats import CONFIDENCE, RESAMPLES
 from reports.samples import Contributions, Floats
 
 Places = NDArray[np.int64]
+_FEW = 10
+"""Pairs below which the percentile bootstrap covers far less than it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,13 @@ class PairedDifference:
     """Pairs whose value is greater in B; of answers, those that B alone has right."""
     n_fell: int
     """Pairs whose value is smaller in B."""
+
+    @property
+    def warning(self) -> str:
+        """What keeps the interval from being believed; empty where there is none, or no reason."""
+        if self.ci_low is None or self.n >= _FEW:
+            return ""
+        return f"only {self.n} pairs: intervals and p-values of so few are too narrow"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from harness.data.digests import unsealed
 from harness.interfaces.errors import UserError
-from harness.interfaces.types import COMPUTED, SCHEMA_VERSION, ResultRecord, digest_of
+from harness.interfaces.types import COMPUTED, SCHEMA_VERSION, MetricValue, ResultRecord
 
 RECORD = "record.json"
 _SUFFIX = ".record.json"
@@ -56,17 +56,42 @@ class Loaded:
             raise UserError(f"{path} is damaged: it holds no run")
         return content
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the result; where and when it was computed moves nothing."""
-        return digest_of(self.record.model_dump(mode="json", exclude={"provenance"}))
+
+def merged(one: Loaded, other: Loaded) -> Loaded | None:
+    """Two copies of one run as one record with the metrics of both; None where they differ.
+
+    Copies may have been asked for other metrics, or lack what a metric of the other needs; where
+    and when they were computed moves nothing. The copy that has all metrics gives the place.
+    """
+    kept, added = one.record, other.record
+    apart = {"metrics", "provenance"}
+    if kept.model_dump(exclude=apart) != added.model_dump(exclude=apart):
+        return None
+    metrics = kept.metrics | {
+        name: cell
+        for name, cell in added.metrics.items()
+        if name not in kept.metrics or _not_computed(kept.metrics[name])
+    }
+    theirs = {name: cell for name, cell in added.metrics.items() if not _not_computed(cell)}
+    if any(cell != metrics[name] for name, cell in theirs.items()):
+        return None
+    if metrics == kept.metrics:
+        return one
+    if metrics == added.metrics:
+        return other
+    return Loaded(kept.model_copy(update={"metrics": metrics}), one.path)
+
+
+def _not_computed(cell: MetricValue) -> bool:
+    return cell.status.startswith("not computed")
 
 
 def load_records(paths: Iterable[Path]) -> list[Loaded]:
     """All records at the given places, each once, in the order of the places.
 
     A place is a file with one record or a list of them, a run directory, or a folder: below it
-    every `record.json` and `*.record.json` is read. The same result found twice counts once.
+    every `record.json` and `*.record.json` is read. A run found twice counts once, with the
+    metrics of both.
 
     Raises:
         UserError: Nothing there, a damaged file, another schema, a value that is no number, or
@@ -76,12 +101,14 @@ def load_records(paths: Iterable[Path]) -> list[Loaded]:
     for path in paths:
         for loaded in (each for file in record_files(path) for each in _read(file)):
             run_id = loaded.record.run_id
-            twin = kept.setdefault(run_id, loaded)
-            if twin is not loaded and twin.digest != loaded.digest:
+            twin = kept.get(run_id, loaded)
+            whole = loaded if twin is loaded else merged(twin, loaded)
+            if whole is None:
                 raise UserError(
                     f"{twin.path} and {loaded.path} hold different results of one run, {run_id!r}: "
                     "keep the one that counts"
                 )
+            kept[run_id] = whole
     return list(kept.values())
 
 

@@ -178,15 +178,18 @@ def print_results(
     if any(cell.ci_low is not None for record in records for cell in record.metrics.values()):
         where = "± is half of the 95% interval" if wide else "95% intervals stand in record.json"
         console.print(where, style="dim")
-    reasons: dict[str, list[str]] = {}
-    for record in records:
+    empty: dict[tuple[str, str], dict[int, str]] = {}
+    for row, record in enumerate(records):
         for metric, cell in record.metrics.items():
             if cell.status != COMPUTED:
-                names = reasons.setdefault(cell.status, [])
-                if label(metric).title not in names:
-                    names.append(label(metric).title)
-    for reason, names in reasons.items():
-        console.print(f"{NOTHING} {', '.join(names)}: {reason}", markup=False, style="dim")
+                empty.setdefault((cell.status, label(metric).title), {})[row] = record.model
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for (reason, name), models in empty.items():
+        whose = f" of {', '.join(models.values())}" if len(models) < len(records) else ""
+        reasons.setdefault((whose, reason), []).append(name)
+    for (whose, reason), names in reasons.items():
+        line = f"{NOTHING} {', '.join(names)}{whose}: {reason}"
+        console.print(line, markup=False, style="dim")
     for record in records:
         for metric, cell in record.metrics.items():
             if _left_out(record, metric):

@@ -55,6 +55,13 @@ class ModelChoice:
             raise UserError(f"--model {text}: nothing follows the colon")
         return cls(name, argument or None, options)
 
+    @property
+    def text(self) -> str:
+        """The choice as it is written on the command line."""
+        argument = f":{self.argument}" if self.argument else ""
+        options = "&".join(f"{name}={value}" for name, value in self.options.items())
+        return self.name + argument + (f"?{options}" if options else "")
+
     def build(self) -> Model:
         """Construct the plug-in without loading weights; raise `UserError` for wrong options."""
         factory = MODELS.get(self.name)
@@ -89,10 +96,16 @@ class ModelChoice:
     def card(self, model: Model) -> ModelCard:
         """The card of a model that `build` made, with its code's digest where that is not ours.
 
-        What an edited plug-in, or a module beside it, computed before is another model's.
+        What an edited plug-in, or a module beside it, computed before is another model's. Tables
+        tell two choices of one plug-in apart, whether or not its cards have labels.
         """
-        code = MODELS.code(self.name)
-        return ModelCard(**{**model.card.model_dump(), "code_sha256": code}) if code else model.card
+        card = model.card
+        changes = {}
+        if code := MODELS.code(self.name):
+            changes["code_sha256"] = code
+        if not card.label and self.text != self.name:
+            changes["label"] = self.text
+        return ModelCard(**{**card.model_dump(), **changes}) if changes else card
 
     def _refused(self, error: ErrorDetails, options: type[BaseModel], argument: str | None) -> str:
         """One line about the first option that cannot be."""

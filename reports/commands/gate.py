@@ -101,7 +101,8 @@ def _show(verdict: Verdict) -> None:
     for run, checks in runs_of(verdict):
         console.print(f"{run.model}: {run.run_id}", markup=False, style="bold")
         for check in checks:
-            line = f"  {check.outcome.value}: {check.rule}: {sentence(check)}"
+            rule = f"{check.rule}: " if check.metric else ""
+            line = f"  {check.outcome.value}: {rule}{sentence(check)}"
             console.print(line, markup=False, style=styles.get(check.outcome, "red"))
     for run in verdict.unknown:
         console.print(f"not in the baseline, not checked: {run.run_id}", markup=False, style="dim")

@@ -102,6 +102,8 @@ def _paired(
         rests += f" in {len(set(pairs.clusters.tolist()))} clusters"
     if each.n_left_out:
         rests += f", {each.n_left_out} left out without a finite value"
+    if each.warning:
+        rests += f"; {each.warning}"
     return Change(
         old,
         new,

@@ -72,7 +72,7 @@ class Group:
 
 
 def build(records: Sequence[Loaded], by: str | None = None) -> list[Group]:
-    """Group and rank records; raise `UserError` where no record has the metric `by`."""
+    """Group and rank records; raise `UserError` where no record has a value of the metric `by`."""
     groups: dict[tuple[str, int, str, str], list[Loaded]] = {}
     for loaded in records:
         record = loaded.record
@@ -81,6 +81,13 @@ def build(records: Sequence[Loaded], by: str | None = None) -> list[Group]:
     known = metric_names([loaded.record for loaded in records])
     if by is not None and by not in known:
         raise UserError(f"--by {by}: no record has it, {did_you_mean(by, known)}")
+    valued = [
+        name for name in known if any(each.record.value(name) is not None for each in records)
+    ]
+    if by is not None and by not in valued:
+        raise UserError(
+            f"--by {by}: no record has a value of it; there are: {', '.join(valued) or 'none'}"
+        )
     ordered = sorted(
         groups.items(), key=lambda item: (item[0][0], -item[0][1], -item[1][0].record.n, item[0])
     )
@@ -109,11 +116,11 @@ def _group(members: list[Loaded], by: str | None) -> Group:
         n=first.n,
         ranked_by=chosen,
         better=better,
-        entries=_entries(members, chosen, higher=chosen is not None and bool(better[chosen])),
+        entries=_entries(members, chosen or by, higher=better.get(chosen or by or "")),
     )
 
 
-def _entries(members: list[Loaded], metric: str | None, *, higher: bool) -> list[Entry]:
+def _entries(members: list[Loaded], metric: str | None, *, higher: bool | None) -> list[Entry]:
     spans = {}
     why = {}
     for index, loaded in enumerate(members):
@@ -122,6 +129,8 @@ def _entries(members: list[Loaded], metric: str | None, *, higher: bool) -> list
             why[index] = f"incomplete: {loaded.record.n_failed} samples failed"
         elif cell is None or cell.value is None:
             why[index] = "not asked for" if metric is None else why_missing(loaded.record, metric)
+        elif higher is None:
+            why[index] = f"neither direction of {metric} is better"
         else:
             spans[index] = _span(cell, higher=higher)
     given = ranks(list(spans.values()))

@@ -12,7 +12,7 @@ from harness.data.manifest import dataset_digest
 from harness.engine.plan import RunFile, read_run_file
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ResultRecord
-from reports.records import Loaded, load_records, record_files
+from reports.records import Loaded, load_records, merged, record_files
 
 _PRECISION = 1e-9
 """Relative; sums in another order move the last bits."""
@@ -47,8 +47,10 @@ def check(paths: Iterable[Path]) -> list[Finding]:
             continue
         for loaded in found:
             problems, checked = _problems(loaded)
-            twin = seen.setdefault(loaded.record.run_id, loaded)
-            if twin.digest != loaded.digest:
+            twin = seen.get(loaded.record.run_id, loaded)
+            whole = loaded if twin is loaded else merged(twin, loaded)
+            seen[loaded.record.run_id] = whole or twin
+            if whole is None:
                 problems.append(f"{twin.path} holds another result of this run")
             findings.append(Finding(file, loaded.record, problems, checked))
     return findings

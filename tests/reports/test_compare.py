@@ -90,7 +90,8 @@ def test_other_order_and_failures_are_paired_by_id(uwt_eval: CommandLine, tmp_pa
     assert (found["common_samples"], found["only_in_a"], found["only_in_b"]) == (2, 1, 1)
     assert found["paired"]["psnr"]["difference"] == 0
     assert found["paired"]["psnr"]["p_value"] == 1
-    assert len(found["warnings"]) == 2
+    assert len(found["warnings"]) == 3
+    assert found["warnings"][2].startswith("only 2 pairs")
 
 
 def test_the_protocols_averaging_weighs_the_pairs(uwt_eval: CommandLine, tmp_path: Path) -> None:
@@ -180,3 +181,11 @@ def test_fifty_thousand_samples_in_seconds(uwt_eval: CommandLine, tmp_path: Path
     assert time.process_time() - started < 15
     assert found["common_samples"] == 50_000
     assert found["paired"]["psnr"]["difference"] == pytest.approx(0.01)
+
+
+def test_few_pairs_are_told(uwt_eval: CommandLine, runs: tuple[Path, Path], tmp_path: Path) -> None:
+    note = "only 4 pairs: intervals and p-values of so few are too narrow"
+    assert note in facts(uwt_eval, *runs)["warnings"]
+    assert uwt_eval("compare", *runs).out.count(note) == 1
+    ten = [write_run(tmp_path / name, name, columns={"psnr": range(10)}) for name in ("c", "d")]
+    assert facts(uwt_eval, *ten)["warnings"] == []

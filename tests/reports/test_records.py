@@ -11,7 +11,7 @@ import pytest
 
 from harness.interfaces.errors import UserError
 from reports.records import load_record, load_records
-from tests.reports.runs import change_record, read_record, write_record, write_run
+from tests.reports.runs import cell, change_record, read_record, write_record, write_run
 
 
 def refusal(*paths: Path) -> str:
@@ -62,6 +62,41 @@ def test_two_results_of_one_run_are_refused(tmp_path: Path) -> None:
     assert str(root) in text
     assert str(copy) in text
     assert root.name in text
+
+
+def copy_with(root: Path, folder: Path, **metrics: Any) -> Path:
+    """A copy of a run whose record has these metrics."""
+    copy = folder / root.name
+    shutil.copytree(root, copy)
+    change_record(copy, metrics=metrics, provenance={"finished": "later"})
+    return copy
+
+
+def test_copies_of_a_run_give_the_union_of_their_metrics(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "a", sets={"rfid": cell(3.0), "bpp": cell(0.1)})
+    cells = read_record(root)["metrics"]
+    few = copy_with(root, tmp_path / "b", psnr=cells["psnr"])
+    other = copy_with(root, tmp_path / "c", psnr=cells["psnr"], ssim=cells["psnr"])
+    for places in ([root, few], [few, root]):
+        (only,) = load_records(places)
+        assert list(only.record.metrics) == ["psnr", "rfid", "bpp"]
+        assert only.root == root
+    (only,) = load_records([few, other, root])
+    assert set(only.record.metrics) == {"psnr", "ssim", "rfid", "bpp"}
+
+
+def test_a_value_counts_where_the_other_copy_did_not_compute_it(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "a", sets={"rfid": cell(3.0)})
+    cells = read_record(root)["metrics"]
+    absent = cells["rfid"] | {"value": None, "n": 0, "status": "not computed: weights missing"}
+    without = copy_with(root, tmp_path / "b", psnr=cells["psnr"], rfid=absent)
+    for places in ([root, without], [without, root]):
+        (only,) = load_records(places)
+        assert only.record.value("rfid") == 3.0
+        assert only.root == root
+    withheld = absent | {"status": "withheld: few images"}
+    other = copy_with(root, tmp_path / "c", psnr=cells["psnr"], rfid=withheld)
+    assert "different results" in refusal(root, other)
 
 
 @pytest.mark.parametrize(

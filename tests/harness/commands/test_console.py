@@ -69,6 +69,13 @@ def test_empty_cells_say_why_once() -> None:
     assert "— rFID" in text
 
 
+def test_empty_cells_name_their_model_among_several() -> None:
+    cells = {**record().metrics, "rfid": MetricValue(value=0.5, n=48, higher_is_better=False)}
+    text = printed(record(), record(model="jpeg", metrics=cells), width=160)
+    assert "— rFID of webp: not computed: weights missing" in text
+    assert f"— {label('usage_joint').title}: not applicable: no codebook" in text
+
+
 def test_samples_that_a_figure_leaves_out_are_told() -> None:
     out = "47 identical images (infinite) left out"
     cells = {**record().metrics, "psnr": MetricValue(value=10.5, n=1, note=out)}

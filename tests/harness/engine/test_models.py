@@ -271,3 +271,13 @@ def test_what_is_shown_of_a_model() -> None:
     assert describe("images")["written"] == "images:FOLDER"
     assert describe("webp")["offers"] == ["VisualTokenizer"]
     assert "imagenet-recon" in describe("webp")["tasks that fit"]
+
+
+def test_a_card_without_a_label_is_called_as_the_choice_is_written() -> None:
+    for text in ("anything?grey=90", "anything?grey=20&tint=red"):
+        found = ModelChoice.parse(text).card(Carded(ModelCard(name="anything")))
+        assert found.title == text
+        assert found.digest == ModelCard(name="anything").digest
+    named = ModelCard(name="webp", label="webp:2048")
+    assert ModelChoice.parse("webp:2048?a=b").card(Carded(named)) == named
+    assert ModelChoice.parse("identity").card(Carded(ModelCard(name="identity"))).label == ""

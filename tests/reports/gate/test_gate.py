@@ -247,3 +247,24 @@ def test_a_baseline_that_cannot_be_written_is_one_line(
     result = uwt_eval("gate", write_run(tmp_path), "--baseline", target, "--update-baseline")
     assert result.code == 2
     assert "cannot write" in result.err
+
+
+def test_no_word_is_said_twice(uwt_eval: CommandLine, tmp_path: Path, baseline: Path) -> None:
+    more = write_run(tmp_path / "more", "toy", columns={"psnr": [22.0, 23.0, 23.0, 23.0, 24.0]})
+    out = uwt_eval("gate", more, "--baseline", baseline).out
+    assert "  not comparable: dataset: " in out
+    root = run_with(tmp_path / "new", 23.0)
+    change_record(root, status="incomplete", n_failed=1, failures={"model_error": 1})
+    assert "  incomplete: 1 of 4 samples" in uwt_eval("gate", root, "--baseline", baseline).out
+
+
+def test_few_pairs_are_told_in_every_output(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    for n, told in ((4, True), (10, False)):
+        runs = [
+            write_run(tmp_path / f"{n}-{name}", columns={"psnr": [at + shift for at in range(n)]})
+            for name, shift in (("old", 20.0), ("new", 20.5))
+        ]
+        summary = tmp_path / "summary.md"
+        words = ("gate", runs[1], "--baseline", runs[0], "--markdown", summary)
+        for text in (uwt_eval(*words).out, uwt_eval(*words, "--json").out, summary.read_text()):
+            assert ("only 4 pairs: intervals and p-values of so few" in text) is told

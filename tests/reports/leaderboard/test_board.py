@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.interfaces.errors import UserError
+from harness.interfaces.types import MetricValue
 from reports.leaderboard.board import Group, build, ranks
 from reports.records import load_records
 from tests.reports.runs import cell, write_run
@@ -80,3 +81,14 @@ def test_another_metric_ranks_on_request(tmp_path: Path) -> None:
     assert [entry.record.model for entry in board(tmp_path, "psnr")[0].entries] == ["b", "a"]
     with pytest.raises(UserError, match="did you mean 'psnr'"):
         board(tmp_path, "psrn")
+
+
+def test_a_metric_without_values_gives_the_records_own_reason(tmp_path: Path) -> None:
+    absent = MetricValue.absent("not computed: weights missing", higher_is_better=False)
+    write_run(tmp_path, "a", sets={"lpips_alex": absent})
+    with pytest.raises(UserError, match=r"lpips_alex: no record has a value .*: psnr$"):
+        board(tmp_path, "lpips_alex")
+    write_run(tmp_path, "b", task="coco-recon", sets={"lpips_alex": cell(0.2, metric="rfid")})
+    groups = board(tmp_path, "lpips_alex")
+    whys = {entry.record.model: entry.why for group in groups for entry in group.entries}
+    assert whys == {"a": "not computed: weights missing", "b": ""}
