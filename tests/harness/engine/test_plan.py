@@ -136,7 +136,7 @@ def test_bad_requests_are_refused(
         ({"imagenet-recon-native": 3}, "3 is no name of one"),
         (property(lambda _: 1 / 0), "no mapping of tasks to names (ZeroDivisionError: division"),
     ],
-    ids=repr,
+    ids=["a number", "a number for a name", "one that raises"],
 )
 def test_a_models_protocols_that_are_none_are_one_line(
     own: object, text: str, tiles: Path, control: Control, monkeypatch: pytest.MonkeyPatch
