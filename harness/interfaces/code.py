@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.interfaces.types import digest_of
 
 _INSTALLED = {"site-packages", "dist-packages"}
-_OURS = {"harness", "tasks", "reports", "uniwetok", "uwt_eval"}
+_OURS = {"harness", "tasks", "reports", "uniwetok", "uwt_eval", "uwt_images"}
 
 
 def code_digest(path: Path) -> str:
