@@ -25,11 +25,15 @@ from torch import Tensor, nn
 from uniwetok.files import replaced
 
 CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 """Beside shards: which tensor lies in which, as transformers and diffusers write it."""
 SHARDS = "model-*-of-*.safetensors"
 """What they call the shards."""
-AVERAGED = {"ema", "model_ema", "ema_model", "params_ema", "ema_state_dict", "state_dict_ema"}
+AVERAGED = {
+    *("ema", "model_ema", "ema_model", "params_ema", "ema_state_dict", "state_dict_ema"),
+    *("shadow", "shadow_params"),
+}
 """Entries and prefixes under which trainers keep exponential moving averages."""
 WRAPPERS = AVERAGED | {"module", "_orig_mod", "model", "state_dict", "model_state_dict", "params"}
 """Those and the ones that change no weight: DDP's, torch.compile's, Lightning's …"""
@@ -211,6 +215,15 @@ def files_of(weights: Path, config: Path | None) -> list[Path]:
     return shards(weights) if config is None else [*shards(weights), config]
 
 
+def check_one(folder: Path) -> None:
+    """Raise `CheckpointError` where a folder holds weights both whole and in shards."""
+    if (folder / WEIGHTS_FILE).is_file() and (folder / INDEX_FILE).is_file():
+        raise CheckpointError(
+            f"{folder}: holds both {WEIGHTS_FILE} and {INDEX_FILE}, of which one may be older: "
+            "name the file that counts"
+        )
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read every named tensor of safetensors files or of a torch checkpoint, on the CPU.
 
@@ -245,6 +258,9 @@ def _named(content: object, prefix: str = "") -> dict[str, Tensor]:
         elif name in WRAPPERS:
             # Lightning's own entry is no part of a weight's name.
             found |= _named(value, prefix if name == "state_dict" else f"{prefix}{name}.")
+    if isinstance(content, list | tuple) and prefix:
+        # Averages in the order of the parameters say not whose they are: they are told of, unused.
+        found |= {f"{prefix}{n}": each for n, each in enumerate(content) if torch.is_tensor(each)}
     return found
 
 

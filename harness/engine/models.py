@@ -23,7 +23,7 @@ from pydantic import (
 from harness.interfaces import INTERFACES, Argument, Model, offers
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.registry import MODELS, TASKS, did_you_mean
-from harness.interfaces.types import ModelCard
+from harness.interfaces.types import ModelCard, digest_of
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -102,7 +102,8 @@ class ModelChoice:
         card = model.card
         changes = {}
         if code := MODELS.code(self.name):
-            changes["code_sha256"] = code
+            # An option that a card forgets decides what is computed all the same.
+            changes["code_sha256"] = digest_of([code, self.options]) if self.options else code
         if not card.label and self.text != self.name:
             changes["label"] = self.text
         return ModelCard(**{**card.model_dump(), **changes}) if changes else card

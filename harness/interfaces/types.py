@@ -224,7 +224,8 @@ class ModelCard(Record):
     config: dict[str, Any] = {}
     weights_sha256: str | None = None
     code_sha256: str | None = Field(
-        default=None, description="Digest of the plug-in's code where it is not ours; set by us."
+        default=None,
+        description="Digest of a plug-in's code and options where it is not ours; set by us.",
     )
     parameters: int | None = None
     codebook: Codebook | None = None

@@ -11,9 +11,11 @@ from uniwetok.tokenizer import checkpoint as files
 from uniwetok.weights import (
     CONFIG_FILE,
     INDEX_FILE,
+    WEIGHTS_FILE,
     CheckpointError,
     Shapes,
     Weights,
+    check_one,
     count,
     first_line,
     numbered,
@@ -41,7 +43,8 @@ def locate(path: str | Path) -> tuple[Path, Path | None]:
     """
     path = Path(path)
     if path.is_dir():
-        whole = path / files.WEIGHTS_FILE
+        check_one(path)
+        whole = path / WEIGHTS_FILE
         path = whole if whole.is_file() else path / INDEX_FILE
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")

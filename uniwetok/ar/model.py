@@ -17,6 +17,7 @@ from uniwetok.files import write_json
 from uniwetok.tokenizer import checkpoint as files
 from uniwetok.weights import (
     CONFIG_FILE,
+    WEIGHTS_FILE,
     CheckpointError,
     LoadReport,
     Weights,
@@ -143,7 +144,7 @@ class BitDance(Transformer):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json``, as ``from_checkpoint`` reads them."""
         folder = Path(folder)
-        write_tensors(folder / files.WEIGHTS_FILE, self.state_dict())
+        write_tensors(folder / WEIGHTS_FILE, self.state_dict())
         write_json(folder / CONFIG_FILE, self.config.to_dict())
 
 

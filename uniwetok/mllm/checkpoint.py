@@ -18,6 +18,7 @@ from uniwetok.mllm.config import MLLMConfig
 from uniwetok.tokenizer import checkpoint as files
 from uniwetok.weights import (
     INDEX_FILE,
+    WEIGHTS_FILE,
     CheckpointError,
     check_finite,
     count,
@@ -95,8 +96,8 @@ def describe(folder: Path) -> tuple[MLLMConfig, int]:
             configuration is found out by loading them.
     """
     config = read_config(folder)
-    whole = (folder / files.WEIGHTS_FILE).is_file() or not (folder / INDEX_FILE).is_file()
-    language = files.WEIGHTS_FILE if whole else INDEX_FILE
+    whole = (folder / WEIGHTS_FILE).is_file() or not (folder / INDEX_FILE).is_file()
+    language = WEIGHTS_FILE if whole else INDEX_FILE
     parts = (language, HEAD_WEIGHTS, PROJECTOR_WEIGHTS)
     return config, sum(count(read_shapes(folder / name)) for name in parts)
 

@@ -11,9 +11,11 @@ from uniwetok.tokenizer.config import UniWeTokConfig, default_groups
 from uniwetok.weights import (
     CONFIG_FILE,
     INDEX_FILE,
+    WEIGHTS_FILE,
     CheckpointError,
     ConfigSource,
     Shapes,
+    check_one,
     count,
     first_line,
     numbered,
@@ -21,7 +23,6 @@ from uniwetok.weights import (
     unwrapped,
 )
 
-WEIGHTS_FILE = "model.safetensors"
 RELEASED_WEIGHTS_FILE = "ae.safetensors"
 RELEASED_CONFIG_FILE = "ae_config.json"
 
@@ -47,6 +48,7 @@ def locate(path: str | Path) -> tuple[Path, Path | None]:
     """
     path = Path(path)
     if path.is_dir():
+        check_one(path)
         for weights, config in FOLDER_LAYOUTS:
             if (path / weights).is_file():
                 return path / weights, _existing(path / config)

@@ -22,6 +22,7 @@ from uniwetok.tokenizer.inputs import Generators
 from uniwetok.weights import (
     CONFIG_FILE,
     SHARDS,
+    WEIGHTS_FILE,
     CheckpointError,
     LoadReport,
     Weights,
@@ -307,7 +308,7 @@ class UniWeTok(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json``, as ``from_pretrained`` reads them."""
         folder = Path(folder)
-        write_tensors(folder / checkpoint.WEIGHTS_FILE, self.state_dict())
+        write_tensors(folder / WEIGHTS_FILE, self.state_dict())
         write_json(folder / CONFIG_FILE, self.config.to_dict())
 
 

@@ -71,10 +71,12 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def level(uwt_eval: CommandLine, folder: Path, *more: str) -> tuple[float, Any]:
+def level(
+    uwt_eval: CommandLine, folder: Path, *more: str, model: str = "flat"
+) -> tuple[float, Any]:
     result = uwt_eval(
         "run", "imagenet-recon", "--limit", "4", "--device", "cpu", "--metrics", "level",
-        "--plugin", folder / "flat.py", "--plugin", folder / "observer.py", "--model", "flat",
+        "--plugin", folder / "flat.py", "--plugin", folder / "observer.py", "--model", model,
         "--out", folder.parent / "runs", "--json", *more,
     )  # fmt: skip
     assert result.code == 0, result.err
@@ -90,6 +92,15 @@ def test_an_edited_module_of_a_model_is_another_model(uwt_eval: CommandLine, fol
     run = json.loads((folder.parent / "runs" / record["run_id"] / "run.json").read_text())
     assert run["model"]["code_sha256"]
     assert run["extractors"]["mean-level"]["code"]
+
+
+def test_an_option_that_a_card_forgets_is_another_model(
+    uwt_eval: CommandLine, folder: Path
+) -> None:
+    init = "    def __init__(self, k: int = 0):\n        self.k = k\n\n    def load"
+    forgetful = PLUGIN.replace("    def load", init, 1).replace("[LEVEL]", "[LEVEL + self.k]")
+    (folder / "flat.py").write_text(forgetful)
+    assert [level(uwt_eval, folder, model=f"flat?k={k}")[0] for k in (1, 20)] == [101, 120]
 
 
 def test_an_edited_extractor_observes_again(uwt_eval: CommandLine, folder: Path) -> None:

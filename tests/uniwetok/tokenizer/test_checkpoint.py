@@ -191,6 +191,24 @@ def test_shards_are_read_through_their_index(model, tmp_path):
         UniWeTok.from_checkpoint(index)
 
 
+def test_weights_both_whole_and_in_shards_are_refused(model, tmp_path):
+    index = shard(model, tmp_path / "both")
+    save_file(model.state_dict(), index.with_name("model.safetensors"))
+    with pytest.raises(
+        CheckpointError, match=r"both model\.safetensors and model\.safetensors\.ind"
+    ):
+        UniWeTok.from_checkpoint(index.parent)
+    assert same_weights(UniWeTok.from_checkpoint(index), model)
+
+
+def test_averages_without_names_are_told_of(model, tmp_path):
+    averages = {"decay": 0.999, "shadow_params": list(model.state_dict().values())}
+    torch.save({"model": model.state_dict(), "ema": averages}, tmp_path / "a.pt")
+    report = UniWeTok.from_checkpoint(tmp_path / "a.pt").report
+    assert report.from_ema == 0
+    assert "ignored: ema.shadow_params.0, " in str(report)
+
+
 @pytest.mark.parametrize(
     "content", ["[]", "{", '{"weight_map": {}}', '{"weight_map": {"a": "../b.safetensors"}}']
 )
