@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import atexit
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.data.digests import DigestCache
 from harness.data.images import read_image
+from harness.data.settings import read_settings
 from harness.interfaces.errors import DecodeError, UserError
+from harness.interfaces.types import digest_of
 from uwt_images.listing import ListingError
 from uwt_images.splits import choose_split, pick
 
@@ -18,6 +24,31 @@ _MARKERS = ("dataset_info.json", "dataset_dict.json", "state.json")
 def is_saved_to_disk(root: Path) -> bool:
     """Whether `save_to_disk` wrote the folder."""
     return any((root / name).is_file() for name in _MARKERS)
+
+
+def arrow_cache(files: Iterable[Path]) -> str:
+    """The folder for what `datasets` makes of files with these bytes.
+
+    Its own cache knows files by path and time alone: one that was replaced would pass for the one
+    before. Where our cache cannot be written, the folder is gone when the process ends.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    digests, contents = DigestCache(), []
+    for path in files:
+        if path.exists() and not path.is_file():  # Opening a FIFO waits for ever.
+            raise OSError(f"{path} is no regular file")
+        contents.append(digests.of_file(path))
+    folder = read_settings().cache / "arrow" / digest_of(contents)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder)
+    except OSError:
+        temporary = tempfile.mkdtemp(prefix="uwt-eval-arrow-")
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        return temporary
 
 
 def _image_columns(table: Any) -> list[str]:
@@ -59,8 +90,9 @@ class HuggingFaceSource:
             if shards:
                 chosen = choose_split(shards, split, str(root))
                 self.note = chosen.note
+                files = [root / name for name in chosen.names]
                 table: Any = datasets.Dataset.from_parquet(
-                    [str(root / name) for name in chosen.names]
+                    list(map(str, files)), cache_dir=arrow_cache(files)
                 )
             else:
                 table = datasets.load_from_disk(str(root))
@@ -84,8 +116,8 @@ class HuggingFaceSource:
         self._table = table.select_columns(columns).cast_column(
             columns[0], datasets.Image(decode=False)
         )
-        files = [Path(item["filename"]) for item in table.cache_files]
-        self._marker = max(files, key=lambda path: path.stat().st_mtime_ns) if files else root
+        stored = [Path(item["filename"]) for item in table.cache_files]
+        self._marker = max(stored, key=lambda path: path.stat().st_mtime_ns) if stored else root
 
     def ids(self) -> Sequence[str]:
         """Row numbers, zero-padded so that they sort in row order."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.data.images import read_image
 from harness.data.settings import read_settings
+from harness.data.tables import arrow_cache
 from harness.interfaces.errors import DecodeError, UserError
 from tasks.gedit.edits import LANGUAGES, LAYOUT, LIST, REPOSITORY, Edit, checked_edit
 from tasks.shared.jsonl import read_objects
@@ -173,8 +174,13 @@ def _from_disk(path: Path) -> Any:
             folder = path.parent if path.is_file() else path
             # The published data set is one split, and that is called train.
             chosen = choose_split(names, _SPLIT, str(path)).names
-            files = [str(folder / name) for name in chosen]
-            return datasets.load_dataset("parquet", data_files=files, split=_SPLIT)
+            files = [folder / name for name in chosen]
+            return datasets.load_dataset(
+                "parquet",
+                data_files=list(map(str, files)),
+                split=_SPLIT,
+                cache_dir=arrow_cache(files),
+            )
         table = datasets.load_from_disk(str(path))
         if isinstance(table, datasets.DatasetDict):
             table = table[pick(list(table), _SPLIT, str(path))[0]]

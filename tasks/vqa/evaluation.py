@@ -17,6 +17,7 @@ from lmms_eval.evaluator import simple_evaluate
 from lmms_eval.tasks import TaskManager
 
 from harness.data.store import Store
+from harness.data.tables import arrow_cache
 from harness.engine.models import ModelChoice
 from harness.interfaces import MultimodalLM
 from harness.interfaces.errors import UserError
@@ -172,6 +173,8 @@ def _overrides(job: Job, suite: Suite, stock: Path) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if copy is not None:
         changes = copy.overrides(config["test_split"])
+        if copy.files:
+            changes["dataset_kwargs"]["cache_dir"] = arrow_cache(map(Path, copy.files))
     elif get_token() is None:
         # The task files ask for a login that public data sets do not need.
         kwargs = dict(config.get("dataset_kwargs") or {})
@@ -194,7 +197,8 @@ def _gqa_images(job: Job) -> Any:
         )
     disable_progress_bars()
     files = {"testdev": list(job.data.images)}
-    return load_dataset("parquet", data_files=files, split="testdev")
+    cache = arrow_cache(map(Path, job.data.images))
+    return load_dataset("parquet", data_files=files, split="testdev", cache_dir=cache)
 
 
 def _mmmu_score(logged: Mapping[str, Any]) -> float:

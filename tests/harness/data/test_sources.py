@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import tarfile
 import zipfile
@@ -370,6 +371,31 @@ def test_dataset_dict_offers_its_only_split_and_refuses_to_guess(tmp_path: Path)
     datasets.DatasetDict(two).save_to_disk(str(tmp_path / "two"))
     with pytest.raises(UserError, match=r"several splits \(test, train\) and not one"):
         open_source(str(tmp_path / "two"), LAYOUT, "validation")
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_replaced_parquet_is_read_anew_whatever_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "pq" / "a.parquet"
+    path.parent.mkdir()
+    table_of(0, 1).to_parquet(str(path))  # type: ignore[attr-defined]
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    before = HuggingFaceSource(path.parent, [path.name])
+    assert levels_of(before) == [0, 1]
+    path.unlink()
+    table_of(7, 8, 9).to_parquet(str(path))  # type: ignore[attr-defined]
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    after = HuggingFaceSource(path.parent, [path.name])
+    assert levels_of(after) == [7, 8, 9]
+    assert after.container("00000000") != before.container("00000000")
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_parquet_is_read_where_no_cache_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UWT_EVAL_CACHE", "/dev/null/cache")
+    table_of(3).to_parquet(str(tmp_path / "a.parquet"))  # type: ignore[attr-defined]
+    assert levels_of(HuggingFaceSource(tmp_path, ["a.parquet"])) == [3]
 
 
 @pytest.mark.usefixtures("hub_cache")
