@@ -129,7 +129,7 @@ def _is_output(folder: str, names: Collection[str]) -> bool:
     if all(name in names for name in _TRAINING_FILES):
         return True
     for name in _RUN_FILES:
-        if name in names:
+        if name in names and os.path.isfile(f"{folder}/{name}"):  # noqa: PTH113 (a FIFO waits)
             try:
                 with open(f"{folder}/{name}", "rb") as file:  # noqa: PTH123
                     if b'"run_id"' in file.read(_HEAD):

@@ -110,3 +110,10 @@ def test_too_large_a_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         read_image_file(tmp_path / "gone.png")
     with pytest.raises(UnreadableImage, match="null"):
         read_image_file(tmp_path / "a\0.png")
+
+
+def test_a_fifo_called_as_a_runs_file_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    for name in ("run.json", "record.json"):
+        os.mkfifo(tmp_path / name)
+    assert list_files(tmp_path) == ["a.png"]
