@@ -35,7 +35,10 @@ class ZipSource:
         self.path = path
         try:
             self._archive = zipfile.ZipFile(path)
-            members = {_normal(member.filename): member for member in self._archive.infolist()}
+            members = {
+                _normal(member.filename.replace("\\", "/")): member  # As Windows programs write.
+                for member in self._archive.infolist()
+            }
             links = {
                 name: posixpath.join(posixpath.dirname(name), self._target(member))
                 for name, member in members.items()
@@ -104,6 +107,7 @@ class TarSource:
                         links[name] = posixpath.join(posixpath.dirname(name), member.linkname)
                     elif member.islnk():
                         links[name] = member.linkname
+                _check_end(archive)
         except (tarfile.TarError, OSError, ValueError) as error:
             raise UserError(
                 f"{path}: not a readable uncompressed tar archive ({error}); "
@@ -145,6 +149,23 @@ class TarSource:
         """The archive and where in it the member lies."""
         place = self._places[image_id]
         return self.path, image_id if place is None else f"{place[0]}+{place[1]}"
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Raise `ReadError` where the members end at anything but zeros up to the end of the file.
+
+    The package stops without a word at a damaged header, and where a file is cut between members.
+    """
+    file = archive.fileobj
+    assert file is not None
+    file.seek(archive.offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    if not block:
+        raise tarfile.ReadError("it is cut: the block that ends an archive is missing")
+    while block:
+        if block.strip(b"\0"):
+            raise tarfile.ReadError(f"damaged at byte {archive.offset:,}: no header of a member")
+        block = file.read(1 << 20)
 
 
 def _normal(name: str) -> str:

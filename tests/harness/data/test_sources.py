@@ -300,6 +300,29 @@ def test_tar_that_got_shorter_is_a_decode_error(tmp_path: Path) -> None:
         source.read("b.png")
 
 
+@pytest.mark.parametrize("damage", ["flipped", "zeroed", "cut"])
+def test_tar_that_lost_members_is_named(damage: str, tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar", {f"{i}.png": bytes([i + 1]) * 700 for i in range(3)})
+    data = bytearray(path.read_bytes())
+    with tarfile.open(path) as archive:
+        start = archive.getmembers()[1].offset
+    if damage == "flipped":
+        data[start + 150] ^= 1
+    elif damage == "zeroed":
+        data[start : start + 512] = bytes(512)
+    else:
+        del data[start:]
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.tar: not a readable .*(damaged at byte|is cut)"):
+        open_source(str(path), LAYOUT)
+
+
+def test_backslashes_in_a_zip_part_folders(tmp_path: Path) -> None:
+    files = {"train\\n\\a.png": b"a", "val\\n\\b.png": b"b"}
+    source = ZipSource(make_zip(tmp_path / "a.zip", files), "validation")
+    assert contents(source) == {"n/b.png": b"b"}
+
+
 def test_file_that_went_away_is_a_decode_error(tmp_path: Path) -> None:
     source = FolderSource(make_folder(tmp_path / "data", {"a.png": b"a"}))
     (tmp_path / "data" / "a.png").unlink()
