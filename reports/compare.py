@@ -136,6 +136,7 @@ def compare(
         warnings=[
             *_warnings(a, b),
             *dict.fromkeys(each.warning for each in paired.values() if each.warning),
+            *(f"{name}: {each.infinite}" for name, each in paired.items() if each.infinite),
         ],
     )
 

@@ -1,4 +1,4 @@
-"""Differences between two runs over the same samples, with intervals by the paired bootstrap."""
+"""Differences between two runs over the same samples, with intervals by paired samples."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from harness.metrics.stats import CONFIDENCE, RESAMPLES
 from reports.samples import Contributions, Floats
 
 Places = NDArray[np.int64]
+_Interval = tuple[float | None, float | None, float | None]
+"""Low, high and p-value; None of fewer than two units."""
 _FEW = 10
-"""Pairs below which the percentile bootstrap covers far less than it says."""
+"""Units below which the percentile bootstrap covers far less than it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class PairedDifference:
     ci_low: float | None
     ci_high: float | None
     p_value: float | None
-    """Two-sided bootstrap p-value of no difference; its least value is 2 / (resamples + 1)."""
+    """Two-sided p-value of no difference; of the bootstrap at least 2 / (resamples + 1)."""
     n: int
     """Pairs it rests on."""
     n_left_out: int
@@ -35,13 +37,32 @@ class PairedDifference:
     """Pairs whose value is greater in B; of answers, those that B alone has right."""
     n_fell: int
     """Pairs whose value is smaller in B."""
+    n_rose_infinite: int = 0
+    """Of those that rose, pairs with an infinite value on one side: no mean shows them."""
+    n_fell_infinite: int = 0
+    """Of those that fell, the same."""
+    n_infinite: int = 0
+    """Pairs that are infinite on both sides, and equal."""
+    units: int = 0
+    """Pairs, or clusters of them, that are drawn by themselves."""
 
     @property
     def warning(self) -> str:
-        """What keeps the interval from being believed; empty where there is none, or no reason."""
-        if self.ci_low is None or self.n >= _FEW:
+        """What the interval takes for granted; empty where there is none, or enough pairs."""
+        if self.ci_low is None or self.units >= _FEW:
             return ""
-        return f"only {self.n} pairs: intervals and p-values of so few are too narrow"
+        units = "pairs" if self.units == self.n else "clusters"
+        return f"only {self.units} {units}: Student's t, which takes differences for normal"
+
+    @property
+    def infinite(self) -> str:
+        """What the mean cannot show: pairs that became finite, or infinite; empty without any."""
+        if not self.n_rose_infinite + self.n_fell_infinite:
+            return ""
+        return (
+            f"an infinite value on one side of {self.n_fell_infinite} samples that fell and "
+            f"{self.n_rose_infinite} that rose, which no mean shows"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +122,14 @@ def paired_differences(
     clusters: NDArray[np.int64] | None = None,
     resamples: int = RESAMPLES,
 ) -> dict[str, PairedDifference]:
-    """Weighted means of both runs, their difference and its 95% percentile interval.
+    """Weighted means of both runs, their difference and its 95% interval.
 
-    Samples are drawn with replacement, a sample's two values always together, and all metrics see
-    the same draws. Weights and values of a drawn sample stay together, as in the runs' own
-    intervals. An interval excludes 0 where p < 0.05, up to the grain of the draws. Of right and
-    wrong answers this tests what McNemar's test does: only pairs that changed move the difference.
+    Of fewer than ten samples, or clusters, that is Student's t interval of a weighted mean: the
+    bootstrap's is too narrow there. Of more it is the percentile interval: samples are drawn with
+    replacement, a sample's two values always together, and all metrics see the same draws. Weights
+    and values of a drawn sample stay together, as in the runs' own intervals. An interval excludes
+    0 where p < 0.05, up to the grain of the draws. Of right and wrong answers this tests what
+    McNemar's test does: only pairs that changed move the difference.
 
     Args:
         a: float (n,) per metric, of the first run.
@@ -135,19 +158,22 @@ def paired_differences(
         # Summed first, so that a cluster is drawn as one: its samples vary together, and drawing
         # them apart would make the interval too narrow.
         columns = np.stack([np.bincount(clusters, column) for column in columns.T], axis=1)
-    draws = _draw(columns, seed, resamples)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = draws[:, : len(names)] / draws[:, len(names) :]
-    return {
-        name: _difference(
-            left[:, i],
-            right[:, i],
-            weight[:, i],
-            usable[:, i],
-            drawn[:, i] if np.count_nonzero(columns[:, len(names) + i]) > 1 else drawn[:0, i],
-        )
-        for i, name in enumerate(names)
-    }
+    units = np.count_nonzero(columns[:, len(names) :], axis=0)
+    drawn = np.empty((0, len(names)))
+    if max(units) >= _FEW:
+        draws = _draw(columns, seed, resamples)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            drawn = draws[:, : len(names)] / draws[:, len(names) :]
+    found = {}
+    for i, name in enumerate(names):
+        interval: _Interval = (None, None, None)
+        if units[i] >= _FEW:
+            interval = _percentiles(drawn[:, i])
+        elif units[i] > 1:
+            interval = _student(columns[:, i], columns[:, len(names) + i])
+        sides = left[:, i], right[:, i]
+        found[name] = _difference(*sides, weight[:, i], usable[:, i], interval, int(units[i]))
+    return found
 
 
 def _draw(columns: Floats, seed: int, resamples: int) -> Floats:
@@ -163,34 +189,64 @@ def _draw(columns: Floats, seed: int, resamples: int) -> Floats:
 
 
 def _difference(
-    left: Floats, right: Floats, weight: Floats, usable: NDArray[np.bool_], drawn: Floats
+    left: Floats,
+    right: Floats,
+    weight: Floats,
+    usable: NDArray[np.bool_],
+    interval: _Interval,
+    units: int,
 ) -> PairedDifference:
     n = int(usable.sum())
-    if n == 0:
-        nothing = float("nan")
-        return PairedDifference(nothing, nothing, nothing, None, None, None, 0, len(usable), 0, 0)
-    mean_a = float(np.average(left[usable], weights=weight[usable]))
-    mean_b = float(np.average(right[usable], weights=weight[usable]))
-    change = float(np.average((right - left)[usable], weights=weight[usable]))
-    low = high = p_value = None
-    drawn = drawn[np.isfinite(drawn)]
-    if len(drawn):
-        tail = 50 * (1 - CONFIDENCE)
-        low, high = (float(each) for each in np.percentile(drawn, [tail, 100 - tail]))
-        p_value = _p_value(drawn)
-    gain = (right - left)[usable]
+    mean_a = mean_b = change = float("nan")
+    if n:
+        mean_a, mean_b, change = (
+            float(np.average(each[usable], weights=weight[usable]))
+            for each in (left, right, np.where(usable, right, 0) - np.where(usable, left, 0))
+        )
+    # Comparisons with NaN are false; of infinite values they say what a difference cannot.
+    rose, fell, infinite = right > left, right < left, np.isinf(left) | np.isinf(right)
     return PairedDifference(
         mean_a,
         mean_b,
         change,
-        low,
-        high,
-        p_value,
+        *interval,
         n,
         len(usable) - n,
-        n_rose=int((gain > 0).sum()),
-        n_fell=int((gain < 0).sum()),
+        n_rose=int(rose.sum()),
+        n_fell=int(fell.sum()),
+        n_rose_infinite=int((rose & infinite).sum()),
+        n_fell_infinite=int((fell & infinite).sum()),
+        n_infinite=int((infinite & (left == right)).sum()),
+        units=units,
     )
+
+
+def _percentiles(drawn: Floats) -> _Interval:
+    """The percentile interval of the draws and their p-value."""
+    drawn = drawn[np.isfinite(drawn)]
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = (float(each) for each in np.percentile(drawn, [tail, 100 - tail]))
+    return low, high, _p_value(drawn)
+
+
+def _student(change: Floats, weight: Floats) -> _Interval:
+    """Student's t interval of a quotient of sums over a few units, and its p-value.
+
+    The quotient's variance is that of its linear approximation (Cochran, Sampling Techniques,
+    6.5); of equal weights the interval is that of the paired t test.
+    """
+    from scipy.stats import t
+
+    kept = weight > 0
+    change, weight = change[kept], weight[kept]
+    n = len(change)
+    mean = change.sum() / weight.sum()
+    error = np.sqrt(n / (n - 1) * np.square(change - mean * weight).sum()) / weight.sum()
+    reach = error * t.ppf(0.5 + CONFIDENCE / 2, n - 1)
+    if error == 0:
+        return float(mean), float(mean), float(mean == 0)
+    p_value = 2 * t.sf(abs(mean) / error, n - 1)
+    return float(mean - reach), float(mean + reach), float(p_value)
 
 
 def _p_value(drawn: Floats) -> float:

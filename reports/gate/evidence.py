@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from reports.paired import PairedDifference, Pairs
     from reports.samples import Contributions
 
+_TAIL = 0.025
+"""Probability beyond either end of a 95% interval."""
 _INTERVAL_Z = NormalDist().inv_cdf(0.975)
 """Half width of a 95% interval in standard deviations."""
 POWER_Z = NormalDist().inv_cdf(0.8)
@@ -37,10 +39,47 @@ class Change:
     """Standard deviation of the change by chance; 0 where it is not known."""
     better: bool | None
     rests_on: str
+    unknown: str = ""
+    """Why chance might have done it for all that is known; empty where an interval tells."""
 
 
-def changes(run: Loaded, baseline: Loaded, metrics: Sequence[str]) -> dict[str, Change]:
-    """The change of each metric that has a value on both sides.
+@dataclass(frozen=True, slots=True)
+class Infinite:
+    """Pairs with infinite values, such as the PSNR of identical pictures: in no mean."""
+
+    n_fell: int
+    """Those that became smaller, with an infinite value on one side."""
+    n_rose: int
+    n_same: int
+    """Those infinite on both sides."""
+    only: bool
+    """Whether no pair is finite on both sides."""
+
+    def lost(self, better: bool | None) -> int:
+        """Pairs that became worse beyond all measure."""
+        return self.n_fell if better else self.n_rose
+
+    def surely(self, better: bool | None) -> bool:
+        """Whether so many of them lost by chance in fewer than 2.5% of cases: a sign test."""
+        from scipy.stats import binomtest
+
+        lost, n = self.lost(better), self.n_fell + self.n_rose
+        return bool(binomtest(lost, n, alternative="greater").pvalue < _TAIL) if n else False
+
+    @property
+    def text(self) -> str:
+        """How many, in words."""
+        return (
+            f"infinite on one side: {self.n_fell} samples fell, {self.n_rose} rose"
+            if self.n_fell + self.n_rose
+            else f"infinite on both sides for {self.n_same} samples"
+        )
+
+
+def changes(
+    run: Loaded, baseline: Loaded, metrics: Sequence[str]
+) -> tuple[dict[str, Change], dict[str, Infinite]]:
+    """The change of each metric that has a value on both sides, and infinite pairs of any metric.
 
     Raises:
         UserError: The values a sample of either side are damaged.
@@ -55,6 +94,11 @@ def changes(run: Loaded, baseline: Loaded, metrics: Sequence[str]) -> dict[str, 
 
         pairs = pair(sides["baseline"], sides["run"])
     paired = {} if pairs is None else pairs.differences(baseline.record.seed)
+    infinite = {
+        name: Infinite(each.n_fell_infinite, each.n_rose_infinite, each.n_infinite, each.n == 0)
+        for name, each in paired.items()
+        if each.n_fell_infinite + each.n_rose_infinite + each.n_infinite
+    }
     found = {}
     for metric in metrics:
         new, old = (each.record.metrics.get(metric) for each in (run, baseline))
@@ -63,10 +107,13 @@ def changes(run: Loaded, baseline: Loaded, metrics: Sequence[str]) -> dict[str, 
         better = higher_is_better(metric, (run.record, baseline.record))
         each = paired.get(metric)
         if pairs is None or each is None or each.ci_low is None:
-            found[metric] = _unpaired(new, old, better, _why_unpaired(metric, sides, each))
+            whole = _unpaired(new, old, better, _why_unpaired(metric, sides, each))
+            if each is not None and each.units == 1 and each.difference:
+                whole = replace(whole, unknown="one sample or cluster alone has no interval")
+            found[metric] = whole
         else:
             found[metric] = _paired(metric, new.value, old.value, each, pairs, better)
-    return found
+    return found, infinite
 
 
 def _why_unpaired(
@@ -102,6 +149,8 @@ def _paired(
         rests += f" in {len(set(pairs.clusters.tolist()))} clusters"
     if each.n_left_out:
         rests += f", {each.n_left_out} left out without a finite value"
+    if each.infinite:
+        rests += f"; {each.infinite}"
     if each.warning:
         rests += f"; {each.warning}"
     return Change(

@@ -11,9 +11,9 @@ from harness.interfaces.registry import did_you_mean
 from harness.interfaces.types import ResultRecord, RunStatus
 from reports.comparability import differences
 from reports.gate.baseline import key_of
-from reports.gate.evidence import POWER_Z, Change, changes
+from reports.gate.evidence import POWER_Z, Change, Infinite, changes
 from reports.gate.rules import Rule, unique
-from reports.records import Loaded, metric_names, why_missing
+from reports.records import Loaded, higher_is_better, metric_names, why_missing
 
 
 class Outcome(StrEnum):
@@ -147,16 +147,44 @@ def _judge_one(run: Loaded, baseline: Loaded, rules: Sequence[Rule]) -> list[Che
     if not chosen:
         detail = "the baseline has no metric with a value and a direction"
         return [*checks, Check(record, "metrics", Outcome.INCOMPLETE, detail=detail)]
-    found = changes(run, baseline, [rule.metric for rule in chosen])
-    return checks + [_try(rule, record, baseline.record, found.get(rule.metric)) for rule in chosen]
+    found, infinite = changes(run, baseline, [rule.metric for rule in chosen])
+    for rule in chosen:
+        better = higher_is_better(rule.metric, (record, baseline.record))
+        side = better if rule.side is None else rule.side == ">="
+        check = _try_infinite(rule, record, side, infinite.get(rule.metric))
+        checks.append(check or _try(rule, record, baseline.record, found.get(rule.metric)))
+    return checks
 
 
 def _default_rules(baseline: ResultRecord) -> list[Rule]:
     return [
         Rule(metric)
         for metric, cell in baseline.metrics.items()
-        if cell.value is not None and cell.higher_is_better is not None
+        if cell.higher_is_better is not None
+        # Of a lossless baseline the PSNR is infinite, and no number.
+        and (cell.value is not None or "infinite" in cell.status)
     ]
+
+
+def _try_infinite(
+    rule: Rule, run: ResultRecord, better: bool | None, found: Infinite | None
+) -> Check | None:
+    """What infinite pairs alone decide; None where finite ones do.
+
+    From infinite to finite is worse than any bound, which means over the finite pairs do not show.
+    """
+    if found is None or better is None:
+        return None
+    lost = found.lost(better)
+    gained = found.n_fell + found.n_rose - lost
+    if found.surely(better) or (lost and not gained):
+        sure = rule.side is not None or found.surely(better)
+        outcome = Outcome.REGRESSION if sure else Outcome.INCOMPLETE
+        detail = f"{lost} of {run.n} samples became worse beyond measure ({found.text})"
+        return Check(run, rule.text, outcome, rule.metric, detail=detail)
+    if found.only:
+        return Check(run, rule.text, Outcome.PASS, rule.metric, detail=found.text)
+    return None
 
 
 def _try(rule: Rule, run: ResultRecord, baseline: ResultRecord, change: Change | None) -> Check:
@@ -167,6 +195,9 @@ def _try(rule: Rule, run: ResultRecord, baseline: ResultRecord, change: Change |
     if change is None:
         raise AssertionError("both have a value")
     tried, value = rule, change.difference
+    if rule.side is None and change.unknown:
+        detail = f"{change.unknown}: give more samples, or a bound"
+        return Check(run, rule.text, Outcome.INCOMPLETE, rule.metric, detail=detail)
     if rule.side is None:
         tried = _from_interval(rule.metric, change)
     else:

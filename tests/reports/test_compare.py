@@ -184,7 +184,7 @@ def test_fifty_thousand_samples_in_seconds(uwt_eval: CommandLine, tmp_path: Path
 
 
 def test_few_pairs_are_told(uwt_eval: CommandLine, runs: tuple[Path, Path], tmp_path: Path) -> None:
-    note = "only 4 pairs: intervals and p-values of so few are too narrow"
+    note = "only 4 pairs: Student's t, which takes differences for normal"
     assert note in facts(uwt_eval, *runs)["warnings"]
     assert uwt_eval("compare", *runs).out.count(note) == 1
     ten = [write_run(tmp_path / name, name, columns={"psnr": range(10)}) for name in ("c", "d")]

@@ -110,3 +110,39 @@ def test_one_cluster_has_no_interval() -> None:
     found = paired_differences(a, b, weights, 0, clusters=np.zeros(4, np.int64))["m"]
     assert (found.difference, found.ci_low, found.p_value, found.n) == (1.0, None, None, 4)
     assert (found.n_rose, found.n_fell) == (4, 0)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 9])
+def test_few_pairs_have_the_interval_of_the_paired_t_test(n: int) -> None:
+    a, b = np.random.default_rng(n).normal(0, 1, (2, n))
+    found = paired_differences({"m": a}, {"m": b}, {"m": equal(n)}, 0)["m"]
+    expected = stats.ttest_rel(b, a)
+    assert (found.ci_low, found.ci_high) == pytest.approx(tuple(expected.confidence_interval()))
+    assert found.p_value == pytest.approx(expected.pvalue)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_few_pairs_or_clusters_raise_few_false_alarms(n: int, size: int) -> None:
+    rng = np.random.default_rng(6)
+    alarms = 0
+    for _ in range(1000):
+        change = rng.normal(0, 1, n).repeat(size) + rng.normal(0, 0.3, n * size)
+        a = {"m": np.zeros(n * size)}
+        clusters = np.arange(n).repeat(size)
+        found = paired_differences(a, {"m": change}, {"m": equal(n * size)}, 0, clusters=clusters)[
+            "m"
+        ]
+        assert found.ci_high is not None
+        alarms += found.ci_high < 0
+    # Nominally 25 of a thousand.
+    assert alarms < 50
+
+
+def test_pairs_that_became_finite_fell() -> None:
+    a = {"psnr": np.array([np.inf, np.inf, np.inf, 20.0, 30.0, np.nan])}
+    b = {"psnr": np.array([18.0, 19.0, np.inf, np.inf, 31.0, 5.0])}
+    found = paired_differences(a, b, {"psnr": equal(6)}, 0)["psnr"]
+    assert (found.n, found.n_left_out, found.n_fell, found.n_rose) == (1, 5, 2, 2)
+    assert (found.n_fell_infinite, found.n_rose_infinite, found.n_infinite) == (2, 1, 1)
+    assert "2 samples that fell and 1 that rose" in found.infinite

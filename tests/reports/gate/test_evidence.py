@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.conftest import CommandLine
@@ -176,3 +177,77 @@ def test_failed_samples_of_a_run_leave_their_pairs_out(
     new = write_run(tmp_path / "new", columns={"psnr": photos(48)}, failed={3: "model_error"})
     change_record(new, status="complete")
     assert gate(uwt_eval, new, baseline)["psnr"]["rests_on"] == "paired over 47 samples"
+
+
+LOSSLESS = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words", "code", "told"),
+    [
+        # The tester's collapse: three quarters of the pictures are no longer exact.
+        ([20.0] * 6 + [LOSSLESS] * 18, [20.0] * 6 + [18.0] * 18, (), 1, "18 of 24 samples"),
+        ([20.0] * 9 + [LOSSLESS], [20.0] * 9 + [60.0], (), 3, "1 of 10 samples"),
+        ([20.0] * 9 + [LOSSLESS], [20.0] * 9 + [60.0], ("--rule", "psnr>=-1"), 1, "1 of 10"),
+        ([20.0] * 9 + [60.0], [20.0] * 9 + [LOSSLESS], (), 0, "0 samples that fell and 1"),
+        ([20.0] * 8 + [60, LOSSLESS], [20.0] * 8 + [LOSSLESS, 60], (), 0, "1 samples that fell"),
+        ([20.0] * 8 + [LOSSLESS] * 9, [20.0] * 8 + [LOSSLESS] * 9, (), 0, "paired over 8"),
+    ],
+)
+def test_from_infinite_to_finite_is_a_loss(
+    uwt_eval: CommandLine,
+    tmp_path: Path,
+    old: list[float],
+    new: list[float],
+    words: tuple[str, ...],
+    code: int,
+    told: str,
+) -> None:
+    roots = [
+        write_run(tmp_path / name, columns={"psnr": values})
+        for name, values in (("old", old), ("new", new))
+    ]
+    baseline = baseline_of(uwt_eval, tmp_path, roots[0])
+    result = uwt_eval("gate", roots[1], "--baseline", baseline, *words)
+    assert (result.code, told in result.out) == (code, True), result.out
+    assert ("no mean shows" in uwt_eval("compare", *roots).out) is (told[:2] != "pa")
+
+
+@pytest.mark.parametrize(("value", "code"), [(LOSSLESS, 0), (18.0, 1)])
+def test_a_wholly_lossless_baseline_is_kept_up_with(
+    uwt_eval: CommandLine, tmp_path: Path, value: float, code: int
+) -> None:
+    none = {"value": None, "ci_low": None, "ci_high": None, "n": 0}
+    none |= {"status": "not computed: infinite for all 8 samples: images are identical"}
+    roots = []
+    for name, each in (("old", LOSSLESS), ("new", value)):
+        root = write_run(tmp_path / name, columns={"ssim": [1.0] * 8, "psnr": [20.0] * 8})
+        samples = pd.read_parquet(root / "samples.parquet")
+        samples.assign(psnr=each).to_parquet(root / "samples.parquet", index=False)
+        metrics = read_record(root)["metrics"]
+        if each == LOSSLESS:
+            metrics["psnr"] |= none
+        change_record(root, metrics=metrics)
+        roots.append(root)
+    baseline = baseline_of(uwt_eval, tmp_path, roots[0])
+    found = gate(uwt_eval, roots[1], baseline)
+    assert found["code"] == code
+    told = "infinite on one side: 8 samples fell" if code else "infinite on both sides for 8"
+    assert told in found["psnr"]["detail"]
+    # Of the records alone it is not known, and said.
+    alone = write_record(tmp_path / "alone.json", read_record(roots[0]))
+    found = gate(uwt_eval, roots[1], alone)
+    assert (found["code"], "infinite for all 8" in found["psnr"]["detail"]) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "words", "code"), [(20.0, (), 0), (19.0, (), 3), (19.0, ("--rule", "psnr>=-2"), 0)]
+)
+def test_one_sample_is_no_evidence(
+    uwt_eval: CommandLine, tmp_path: Path, value: float, words: tuple[str, ...], code: int
+) -> None:
+    old = write_run(tmp_path / "old", columns={"psnr": [20.0]})
+    new = write_run(tmp_path / "new", columns={"psnr": [value]})
+    found = gate(uwt_eval, new, baseline_of(uwt_eval, tmp_path, old), *words)
+    assert found["code"] == code
+    assert ("has no interval" in found["psnr"]["detail"]) is (code == 3)

@@ -267,4 +267,4 @@ def test_few_pairs_are_told_in_every_output(uwt_eval: CommandLine, tmp_path: Pat
         summary = tmp_path / "summary.md"
         words = ("gate", runs[1], "--baseline", runs[0], "--markdown", summary)
         for text in (uwt_eval(*words).out, uwt_eval(*words, "--json").out, summary.read_text()):
-            assert ("only 4 pairs: intervals and p-values of so few" in text) is told
+            assert ("only 4 pairs: Student's t" in text) is told
