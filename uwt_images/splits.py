@@ -5,7 +5,8 @@
 | `train/n01/a.jpg`, `val/n01/b.jpg`, at any depth | train, val |
 | `default/train/0000.parquet` | train |
 | `data/validation-00000-of-00014-HASH.parquet`, `validation.parquet` | validation |
-| `imagenet1k-val-0000.tar` | val |
+| `imagenet1k-val-0000.tar`, `imagenet1k-val-0001.tar` | imagenet1k-val |
+| `val/train/a.jpg`, `val/val/b.jpg` | train, val |
 | `COCO_val2014_1.jpg` beside `COCO_train2014_1.jpg` | val2014, train2014 |
 | `bus/a.jpg`, `train/b.jpg`, `truck/c.jpg` | none: classes |
 """
@@ -21,15 +22,19 @@ from uwt_images.listing import IMAGE_SUFFIXES, ListingError, suffix_of
 
 _KINDS = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+_SIZE = r"\d+(?:x\d+|px|k)?"
 _SPLIT = re.compile(
-    rf"(?:(?:ilsvrc|imagenet|coco)\w*?[-_])?({'|'.join(_KINDS)})(?:[-_]?(?:\d+|images?|set|data))*",
+    rf"(?:(?:ilsvrc|imagenet|coco)\w*?[-_]|(?:partial|{_SIZE})[-_])*"
+    rf"({'|'.join(_KINDS)})"
+    rf"(?:[-_]?(?:{_SIZE}|v\d+|images?|set|data|orig(?:inal)?|resized?|(?-i:[AB])))*",
     re.IGNORECASE,
 )
-"""A split's name, alone or as `ILSVRC2012_img_val`, `val2017`, `val_256` and `test_images`."""
+"""A split's name, alone or as `ILSVRC2012_img_val`, `val2017`, `val_256x256` and `test_images`."""
 _HUB_SHARD = re.compile(r"(.+?)-\d+-of-\d+(?:-[0-9a-f]+)?")
+_NUMBERED = re.compile(r"(.+?)[-_]?(\d+)")
 _NO_SPLIT = ("data", "part", "shard")
 """What shards are called that name no split."""
 
@@ -38,6 +43,12 @@ def kind_of(name: str) -> str:
     """'train', 'validation' or 'test' for a split's name in any usual spelling, '' for others."""
     found = _SPLIT.fullmatch(name)
     return _KINDS[found[1].lower()] if found else ""
+
+
+def _resembles(name: str) -> str:
+    """The kind of split that a name is, or has among its words, as `my_val` has."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return kind_of(name) or next((_KINDS[word] for word in words if word in _KINDS), "")
 
 
 @dataclass(frozen=True)
@@ -64,24 +75,57 @@ def choose_split(names: Sequence[str], wanted: str | None, where: str) -> Chosen
         where: What holds them, for messages.
 
     Raises:
-        ListingError: Several splits are there and none is the wanted one.
+        ListingError: Several splits are there and none is the wanted one, or that one is there
+            under several folders, as of several configurations.
     """
     folders = _by_folders({name.rpartition("/")[0] for name in names}, wanted)
-    if folders:
-        labels = [folders[name.rpartition("/")[0]] for name in names]
-    else:
-        labels = [(split, "") for split in _by_file_names(names)]
+    labels = [folders[name.rpartition("/")[0]] for name in names] if folders else []
+    if len(set(labels)) <= 1:
+        by_files = _by_file_names(names)
+        if not labels or len(_kinds(by_files)) > 1:
+            labels = [(split, "") for split in by_files]
     counts = Counter(split for split, _ in labels)
     if set(counts) <= {""}:
         return Chosen(names)
     split, note = pick(counts, wanted, where)
     roots = {root for name, root in labels if name == split}
+    _check_one(split, names, labels, where)
     return Chosen(
         [name for name, (its, _) in zip(names, labels, strict=True) if its == split],
         next(iter(roots)) if len(roots) == 1 else "",
         note,
         counts,
     )
+
+
+def _check_one(
+    split: str, names: Sequence[str], labels: Sequence[tuple[str, str]], where: str
+) -> None:
+    """Refuse a split that lies under several folders, as of configurations.
+
+    Categories of pictures that have several splits each, as those of MVTec AD, are one data set.
+    """
+    pictures = suffix_of(names[0]) in IMAGE_SUFFIXES
+    below: dict[str, set[str]] = defaultdict(set)
+    for name, (its, root) in zip(names, labels, strict=True):
+        if its and (root or not pictures):
+            below[(root.rstrip("/") if root else name).rpartition("/")[0]].add(its)
+    parents = sorted(parent for parent, splits in below.items() if split in splits)
+    sizes = any(re.fullmatch(_SIZE, parent.rpartition("/")[2]) for parent in parents)
+    if len(parents) < 2 or (
+        pictures and not sizes and all(len(_kinds(below[parent])) > 1 for parent in parents)
+    ):
+        return
+    shown = ", ".join(f"{parent}/{split}".lstrip("/") for parent in parents[:4])
+    more = f" and {len(parents) - 4} more" if len(parents) > 4 else ""
+    raise ListingError(
+        f"{where} holds the split {split!r} several times ({shown}{more}): "
+        "give the folder or file of one"
+    )
+
+
+def _kinds(names: Iterable[str]) -> set[str]:
+    return {kind_of(name) for name in names} - {""}
 
 
 def pick(splits: Collection[str], wanted: str | None, where: str) -> tuple[str, str]:
@@ -116,6 +160,14 @@ def _by_folders(folders: Collection[str], wanted: str | None) -> dict[str, tuple
     parts = {folder: folder.split("/") if folder else [] for folder in folders}
     for depth in range(min(map(len, parts.values()), default=0)):
         if all(kind_of(path[depth]) for path in parts.values()):
+            inner = _by_folders({"/".join(path[depth + 1 :]) for path in parts.values()}, wanted)
+            alone = len({tuple(path[: depth + 1]) for path in parts.values()}) == 1
+            if alone and len(_kinds(split for split, _ in inner.values())) > 1:
+                outer = "/".join(next(iter(parts.values()))[: depth + 1])
+                return {
+                    f"{outer}/{folder}".rstrip("/"): (its, root and f"{outer}/{root}")
+                    for folder, (its, root) in inner.items()
+                }
             return {
                 folder: (path[depth], "/".join(path[: depth + 1]) + "/")
                 for folder, path in parts.items()
@@ -137,8 +189,13 @@ def _by_folders(folders: Collection[str], wanted: str | None) -> dict[str, tuple
 
 
 def _are_splits(children: Collection[str]) -> bool:
-    """Whether folders side by side are splits: a class may be called `train`, but not two."""
-    return len({kind_of(name) for name in children} - {""}) > 1
+    """Whether folders side by side are splits: a class may be called `train`, but not two.
+
+    Names that only have a split's among their words count where most are such.
+    """
+    alike = [name for name in children if _resembles(name)]
+    most = len(alike) * 2 > len(children) and any(map(kind_of, alike))
+    return len(_kinds(children)) > 1 or (most and len(set(map(_resembles, alike))) > 1)
 
 
 def _is_one(children: Collection[str], wanted: str | None) -> bool:
@@ -159,19 +216,30 @@ def _by_file_names(names: Sequence[str]) -> list[str]:
     """The split that each file's own name says; of pictures only where all name several."""
     files = [name.rpartition("/")[2] for name in names]
     if names and suffix_of(names[0]) in IMAGE_SUFFIXES:
-        found = [_word(name.partition(".")[0], "_") for name in files]
+        found = _unnumbered([_word(name.partition(".")[0], "_") for name in files])
         kinds = {kind_of(split) for split in found}
         return found if "" not in kinds and len(kinds) > 1 else [""] * len(names)
-    return [_of_shard(name.partition(".")[0]) for name in files]
+    stems = [name.partition(".")[0] for name in files]
+    return [_of_shard(*pair) for pair in zip(stems, _unnumbered(stems), strict=True)]
 
 
-def _of_shard(stem: str) -> str:
-    if kind_of(stem):
-        return stem
+def _unnumbered(names: Sequence[str]) -> list[str]:
+    """Names without the numbers of shards: those that begin at 0 or 1, or are filled up with 0."""
+    parted = [_NUMBERED.fullmatch(name) for name in names]
+    shards = {found[1] for found in parted if found and (found[2][0] == "0" or found[2] == "1")}
+    return [
+        found[1] if found and found[1] in shards else name
+        for name, found in zip(names, parted, strict=True)
+    ]
+
+
+def _of_shard(stem: str, unnumbered: str) -> str:
     found = _HUB_SHARD.fullmatch(stem)
-    if found and found[1].lower() not in _NO_SPLIT and not _word(found[1], "-_"):
-        return found[1]
-    return _word(stem, "-_")
+    name = found[1] if found else unnumbered
+    word = _word(name, "-_")
+    if kind_of(name) or (found and name.lower() not in _NO_SPLIT and not word):
+        return name
+    return word
 
 
 def _word(stem: str, separators: str) -> str:

@@ -146,3 +146,76 @@ def test_an_only_split_is_taken_and_named_where_another_is_wanted() -> None:
 def test_validation_beside_folders_of_no_split_is_taken() -> None:
     chosen = choose_split(["devkit/a.png", "val/n1/b.png"], "validation", "data")
     assert chosen.names == ["val/n1/b.png"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("val_256x256", "val_orig", "val_resized", "valid_images_256x256", "val-256px", "val_v2"),
+        *("imagenet_val_5k", "256_val", "val10k", "eval", "partial-validation"),
+    ],
+)
+def test_spellings_of_validation_beside_train(name: str) -> None:
+    for form in ("{}/n1/a.png", "deep/{}/n1/a.png", "default/{}/0000.parquet"):
+        names = sorted([form.format("train"), form.format(name)])
+        assert choose_split(names, "validation", "data").names == [form.format(name)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["trainA/a.png", "trainB/a.png", "valA/a.png", "valB/a.png"],
+        ["train/n1/a.png", "val_of_mine/n1/a.png"],
+        ["my-train/n1/a.png", "val/n1/a.png", "valid/n1/a.png"],
+    ],
+)
+def test_what_only_resembles_splits_is_refused_and_named(names: list[str]) -> None:
+    with pytest.raises(ListingError, match="several splits") as refused:
+        choose_split(names, "validation", "data")
+    assert all(name.partition("/")[0] in str(refused.value) for name in names)
+
+
+@pytest.mark.parametrize("outer", ["val", "dev", "data/val"])
+def test_inner_splits_of_one_outer_split_decide(outer: str) -> None:
+    names = [f"{outer}/{split}/n/a.png" for split in ("test", "train", "val")]
+    for wanted, name in (("train", names[1]), ("validation", names[2])):
+        chosen = choose_split(names, wanted, "data")
+        assert (chosen.names, chosen.root) == ([name], name.removesuffix("n/a.png"))
+    shards = [f"{outer}/train-0000.parquet", f"{outer}/validation-0000.parquet"]
+    assert choose_split(shards, "validation", "data").names == shards[1:]
+
+
+@pytest.mark.parametrize(
+    ("form", "parents"),
+    [
+        ("{}/validation-00000-of-00001.parquet", ("full", "small")),
+        ("imagenet/{}/val/n1/a.png", ("256", "64")),
+        ("{}/validation/0000.parquet", ("cn", "en")),
+    ],
+)
+@pytest.mark.parametrize("train", [True, False])
+def test_one_split_of_several_configurations_is_refused(
+    form: str, parents: tuple[str, str], train: bool
+) -> None:
+    names = [form.format(parent) for parent in parents]
+    if train:
+        names += [name.replace("validation", "train").replace("/val/", "/train/") for name in names]
+    with pytest.raises(ListingError, match=r"^data holds the split 'val.*' several times") as error:
+        choose_split(sorted(names), "validation", "data")
+    assert all(f"{parent}/val" in str(error.value) for parent in parents)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("{}-{:04}.parquet", "{}-{:05}-of-00002.parquet", "imagenet_{}_{:04}.tar"),
+        *("{}{}.jpg", "{}_{}.jpg", "{}{}.parquet"),
+    ],
+)
+@pytest.mark.parametrize("validation", ["val", "validation"])
+def test_numbered_shards_are_of_one_split(form: str, validation: str) -> None:
+    wanted = [form.format(validation, number) for number in range(3)]
+    others = [form.format("train", number) for number in range(3)]
+    assert choose_split(sorted(wanted + others), "validation", "data").names == wanted
+    assert choose_split(wanted, "validation", "data").names == wanted
