@@ -31,10 +31,19 @@ def read_answer(chunks: Iterable[bytes]) -> dict[str, Any]:
             raise TooLarge(f"the endpoint's answer is larger than {LARGEST >> 20} MiB")
     try:
         answer = storable(json.loads(content))
-        answer["choices"][0]["message"]["content"]
+        check_answer(answer)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise Garbage("the endpoint's answer holds no reply") from error
     return answer
+
+
+def check_answer(answer: Any) -> None:
+    """Raise `LookupError` or `TypeError` for what is no answer with a message."""
+    choice = answer["choices"][0]
+    message = choice["message"]
+    message["content"]
+    if not all(isinstance(each, dict) for each in (answer, choice, message)):
+        raise TypeError("no message")
 
 
 def storable(content: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.store import Store
-from harness.judges.answers import storable
+from harness.interfaces.types import digest_of
+from harness.judges.answers import check_answer, storable
+
+_SEAL = "sha256"
 
 
 class ReplyCache:
     """Keeps replies whole or not at all, across runs and processes.
+
+    Each has the digest of its content and its request beside it; those kept before there were
+    digests have none, and are read as they are.
 
     Args:
         root: The folder of the files.
@@ -21,17 +27,30 @@ class ReplyCache:
         self._store = Store(root)
 
     def read(self, digest: str) -> dict[str, Any] | None:
-        """The kept reply; None where there is none, or none that can be read."""
+        """The kept reply; None where there is none, or none as it was written."""
         try:
-            content = storable(json.loads((self._store.root / self._name(digest)).read_bytes()))
-        except (OSError, ValueError, RecursionError):
+            content = json.loads((self._store.root / self._name(digest)).read_bytes())
+            seal = content.pop(_SEAL, None)
+            if seal is not None and seal != self._seal(digest, content):
+                return None
+            content = storable(content)
+            if content.keys() == {"answer"}:
+                check_answer(content["answer"])
+            elif content.keys() != {"refusal"}:
+                return None
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
-        return content if isinstance(content, dict) else None
+        return content
 
     def write(self, digest: str, reply: dict[str, Any]) -> None:
         """Keep a reply; on the disk when this returns."""
-        text = json.dumps(reply, ensure_ascii=True)
+        text = json.dumps({**reply, _SEAL: self._seal(digest, reply)}, ensure_ascii=True)
         self._store.write_text(self._name(digest), text)
+
+    @staticmethod
+    def _seal(digest: str, reply: dict[str, Any]) -> str:
+        # As a text: an answer may hold NaN, of which there is no canonical JSON.
+        return digest_of([digest, json.dumps(reply, ensure_ascii=True, sort_keys=True)])
 
     @staticmethod
     def _name(digest: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import unicodedata
 from collections import defaultdict
@@ -21,6 +22,9 @@ from tasks.shared.networks import LazyModel
 
 FIRST = 8
 """Questions that must not all fail in the model: it would fail on the others too."""
+_LOG = logging.getLogger(__name__)
+_SEAL = "sha256"
+"""Key of a line's digest."""
 _KEPT_CONTROLS = "\t\n\r"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -62,6 +66,8 @@ class Answered:
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Self:
         """Read a line's fields; raise `ValueError`, `TypeError` or `KeyError` for anything else."""
+        if not isinstance(entry["reply"], str):
+            raise TypeError("the reply is no text")
         known = {"status": Status(entry["status"]), "images": tuple(entry["images"])}
         return cls(**{**entry, **known})
 
@@ -88,7 +94,8 @@ class Journal:
     What was added survives the end of the process, if not that of the machine.
 
     Args:
-        path: The file; a last line that was cut short is left behind.
+        path: The file; a last line that was cut short is left behind, and damaged ones are
+            missing, with a warning. Lines from before there were digests have none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -99,10 +106,11 @@ class Journal:
             whole = content.rfind(b"\n") + 1
             if whole < len(content):
                 os.truncate(path, whole)
-            for line in content[:whole].splitlines():
-                entry = json.loads(line)
-                key = entry.pop("key")
-                self._known[key] = Answered.of(entry)
+            lines = content[:whole].splitlines()
+            found = [entry for entry in map(_entry, lines) if entry is not None]
+            self._known = dict(found)
+            if damaged := len(lines) - len(found):
+                _LOG.warning("%s: %d damaged replies are asked for again", path, damaged)
 
     def get(self, key: str) -> Answered | None:
         """The reply that was kept under that key."""
@@ -111,10 +119,23 @@ class Journal:
     def add(self, answers: Mapping[str, Answered]) -> None:
         """Keep a batch's replies; failures are asked again and not kept."""
         kept = {key: answer for key, answer in answers.items() if answer.status is Status.OK}
-        lines = [json.dumps({"key": key, **vars(answer)}) + "\n" for key, answer in kept.items()]
+        entries = [{"key": key, **vars(answer)} for key, answer in kept.items()]
+        lines = [json.dumps({**entry, _SEAL: digest_of(entry)}) + "\n" for entry in entries]
         with self._path.open("a", encoding="utf-8") as file:
             file.writelines(lines)
         self._known.update(kept)
+
+
+def _entry(line: bytes) -> tuple[str, Answered] | None:
+    """The key and the reply of a journal's line; None where it is not as it was written."""
+    try:
+        entry = json.loads(line)
+        seal = entry.pop(_SEAL, None)
+        if seal is not None and seal != digest_of(entry):
+            return None
+        return entry.pop("key"), Answered.of(entry)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 _Open = tuple[int, Asked, Question, tuple[str, ...], str]

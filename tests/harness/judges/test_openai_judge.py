@@ -197,8 +197,9 @@ def test_halves_of_surrogate_pairs_are_replaced_before_they_are_kept(
         (reply,) = judge().ask(requests(1))
         assert reply.text == "a\ufffdb\U0001f600\ufffd"
     (kept,) = (path for path in tmp_path.rglob("*.json"))
-    old = kept.read_text().replace("\\ufffd", "\\ud800")
-    kept.write_text(old)  # As an earlier version kept it.
+    old = json.loads(kept.read_text().replace("\\ufffd", "\\ud800"))
+    del old["sha256"]
+    kept.write_text(json.dumps(old))  # As an earlier version kept it.
     assert judge().ask(requests(1)) == [reply]
     assert len(endpoint.bodies) == 1
 

@@ -160,3 +160,29 @@ def test_journal_is_lines_of_json(tmp_path: Path) -> None:
     assert json.loads(line)["reply"] == "naïve\n"
     kept = Journal(tmp_path / "journal.jsonl").get("k")
     assert kept == Answered(reply="naïve\n", images=("1x1x3-0",))
+
+
+def test_a_flipped_bit_of_the_journal_is_a_missing_reply(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path).add({"k": Answered(reply="[8, 7]"), "l": Answered(reply="other")})
+    whole = path.read_bytes()
+    for bit in range(8 * (len(whole) - 1)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        caplog.clear()
+        journal = Journal(path)
+        found = [journal.get("k"), journal.get("l")]
+        assert found[0] in (None, Answered(reply="[8, 7]"))
+        assert found[1] in (None, Answered(reply="other"))
+        assert ("damaged" in caplog.text) is (None in found)
+
+
+@pytest.mark.parametrize("line", ["7", "[]", "{}", '{"key": "k"}', "\udcff", "nonsense"])
+def test_lines_that_are_no_replies_are_missing(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "journal.jsonl"
+    old = json.dumps({"key": "k", **vars(Answered(reply="a"))})
+    path.write_bytes(f"{line}\n{old}\n".encode("utf-8", "surrogateescape"))
+    assert Journal(path).get("k") == Answered(reply="a")
