@@ -12,7 +12,7 @@ failures here, and the first is named as a guess.
 
 'strict' takes the one JSON object with two numbers from 0 to 10 under 'score', whatever words or
 braces stand around it and whatever was thought before it, and asks again for the one reply that
-holds none, or several.
+holds none, or several, be they one key twice or a `score = [9, 9]` beside the object.
 """
 
 from __future__ import annotations
@@ -39,8 +39,12 @@ _WORD_BEFORE_COLON = re.compile(r"(?<!\w)(\w+):")
 _END_OF_VALUE = re.compile(r"[,}]")
 _OBJECT = re.compile(r'\{\s*"[^"\\]*(?:\\.[^"\\]*)*"\s*:', re.DOTALL)
 """How an object in earnest begins, unlike other braces: with a key."""
-_THOUGHTS = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
-_DECODER = json.JSONDecoder(strict=False)
+_THOUGHTS = re.compile(r"[<\[](/?)(?:think|thinking|thought|reasoning)[>\]]", re.IGNORECASE)
+_LOOSE_SCORES = re.compile(r"""\bscore["']?\s*[:=]\s*\[\s*[-+.\d]""", re.IGNORECASE)
+"""A list of scores outside JSON; the prompt's own `score = [score1, score2]` is none."""
+_Object = tuple[tuple[str, Any], ...]
+"""Keys and values as they stand: a key may come twice."""
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=tuple)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _CONSTANT = re.compile(r"true|false|null", re.IGNORECASE)
 
@@ -149,14 +153,18 @@ def read_strict(reply: str) -> Reading:
     if start == -1 or end <= start:
         return Reading(problem="holds no JSON")
     try:
-        objects = _objects(answer)
+        objects, words = _objects(answer)
     except (ValueError, RecursionError):
         return Reading(problem="holds JSON that is broken")
     if not objects:
         return Reading(problem="holds JSON that is broken")
-    found = [each["score"] for each in objects if "score" in each]
-    if len(found) > 1:
-        return Reading(problem=f"holds {len(found)} JSON objects with scores")
+    lists = [[value for key, value in each if key == "score"] for each in objects]
+    found = [value for each in lists for value in each]
+    several = sum(map(bool, lists))
+    if several > 1:
+        return Reading(problem=f"holds {several} JSON objects with scores")
+    if len(found) > 1 or (found and _LOOSE_SCORES.search(words)):
+        return Reading(problem="holds several lists of scores")
     scores = found[0] if found else None
     if not isinstance(scores, list) or len(scores) != _SCORES:
         return Reading(problem=f"has no list of {_SCORES} scores")
@@ -166,29 +174,44 @@ def read_strict(reply: str) -> Reading:
 
 
 def _after_thoughts(reply: str) -> str:
-    """What a reply says once its reasoning is over; nothing of reasoning that was cut short."""
-    marks = list(_THOUGHTS.finditer(reply))
-    closed = max((place for place, mark in enumerate(marks) if mark[1]), default=-1)
-    start = marks[closed].end() if closed >= 0 else 0
-    opened = marks[closed + 1 :]
-    return reply[start : opened[0].start() if opened else len(reply)]
+    """What a reply says once its reasoning is over; nothing of reasoning that was cut short.
+
+    A mark inside a JSON object is a word of it, save where the object is reasoned about.
+    """
+    start, opened, place, broken = 0, -1, 0, False
+    mark = _THOUGHTS.search(reply)
+    while mark is not None:
+        whole = None if broken or opened >= 0 else _OBJECT.search(reply, place, mark.start())
+        if whole is not None:
+            try:
+                place = _DECODER.raw_decode(reply, whole.start())[1]
+            except (ValueError, RecursionError):
+                broken = True  # Marks after it count until the next one closes.
+        else:
+            if mark[1]:
+                start, opened, broken = mark.end(), -1, False
+            elif opened < 0:
+                opened = mark.start()
+            place = mark.end()
+        if mark.start() < place:
+            mark = _THOUGHTS.search(reply, place)
+    return reply[start : opened if opened >= 0 else len(reply)]
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    """The JSON objects of a text, outermost ones, in one pass.
+def _objects(text: str) -> tuple[list[_Object], str]:
+    """The JSON objects of a text, outermost ones, in one pass, and the words around them.
 
     Raises:
         ValueError: One is broken. What stands inside it is not looked for: a number of a part
             would pass for the judge's.
         RecursionError: One is nested too deeply.
     """
-    objects = []
-    match = _OBJECT.search(text)
-    while match is not None:
+    objects, words, end = [], [], 0
+    while (match := _OBJECT.search(text, end)) is not None:
+        words.append(text[end : match.start()])
         found, end = _DECODER.raw_decode(text, match.start())
         objects.append(found)
-        match = _OBJECT.search(text, end)
-    return objects
+    return objects, " ".join([*words, text[end:]])
 
 
 def read_official(reply: str, *, last: bool) -> Reading:
