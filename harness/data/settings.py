@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     coco: str | None = Field(default=None, description="MS-COCO val2017 images.")
     cache: Path = Field(
         default_factory=lambda: user_cache_path("uwt-eval", appauthor=False),
-        description="Downloaded weights and digests of data.",
+        description="Downloaded weights, digests of data and tables made of parquet files.",
     )
     out: Path = Field(default=Path("runs"), description="Where runs are written.")
     assets: Path | None = Field(

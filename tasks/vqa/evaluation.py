@@ -173,8 +173,8 @@ def _overrides(job: Job, suite: Suite, stock: Path) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if copy is not None:
         changes = copy.overrides(config["test_split"])
-        if copy.files:
-            changes["dataset_kwargs"]["cache_dir"] = arrow_cache(map(Path, copy.files))
+        # lmms-eval makes the folder at home otherwise, whether it needs it or not.
+        os.environ["LMMS_EVAL_DATASETS_CACHE"] = arrow_cache(map(Path, copy.files))
     elif get_token() is None:
         # The task files ask for a login that public data sets do not need.
         kwargs = dict(config.get("dataset_kwargs") or {})

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -195,6 +198,22 @@ def test_a_language_that_is_not_there_and_data_that_is_none(tmp_path: Path) -> N
         open_gedit(None, "en")
     with pytest.raises(UserError, match="only scores files"):
         GEDIT.open(str(data), GEDIT.protocol("gedit"))
+
+
+def test_a_replaced_copy_in_parquet_is_read_anew_whatever_its_time(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    path = tmp_path / "parquet" / "train.parquet"
+    path.parent.mkdir()
+    for count in (len(rows), len(rows) - 2):
+        kept = [{**row, "input_image_raw": row["input_image"]} for row in rows[:count]]
+        path.unlink(missing_ok=True)
+        pq.write_table(pa.Table.from_pylist(kept), path)
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+        edits = [
+            edit for language in LANGUAGES for edit in open_gedit(str(path.parent), language).edits
+        ]
+        assert len(edits) == count
 
 
 @pytest.mark.parametrize("form", ["parquet", "saved"])
