@@ -10,6 +10,7 @@ from harness.interfaces.errors import one_line
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
+_LINKED = re.compile(r"(?:https?|ftp):(?=//)|www(?=\.)|@(?=\w)", re.IGNORECASE)
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -46,8 +47,10 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 def markdown(text: str) -> str:
-    """The text as itself inside a cell of a Markdown table: no markup, no HTML, no new cell."""
-    return html_escape(_MARKDOWN.sub(r"\\\1", one_line(text)), quote=False)
+    """The text as itself inside a cell of a Markdown table: no markup, HTML, link or new cell."""
+    escaped = html_escape(_MARKDOWN.sub(r"\\\1", one_line(text)), quote=False)
+    # Sites make links of addresses and tell people who are named; an empty comment keeps both off.
+    return _LINKED.sub(r"\g<0><!-- -->", escaped)
 
 
 def code(text: str) -> str:

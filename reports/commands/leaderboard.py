@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.console import Json, terminal
-from harness.interfaces.errors import ExitCode, json_text
+from harness.interfaces.errors import ExitCode, UserError, json_text
 from reports.commands import DefaultCommand
 
 app = typer.Typer(
@@ -35,6 +35,10 @@ def build(
     from reports.leaderboard.outputs import to_html, to_markdown
     from reports.records import load_records
 
+    if out.suffix.lower() != ".md":
+        raise UserError(
+            f"--out {out}: the leaderboard is Markdown, name a .md file (--html a page)"
+        )
     groups = build_board(load_records(paths), by)
     write_text(out, to_markdown(groups))
     if html is not None:

@@ -79,7 +79,7 @@ SINKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "safetensors": ("x.safetensors", ("run", "imagenet-recon", "-m", "uniwetok:{file}")),
     "index": ("x.index.json", ("run", "imagenet-recon", "-m", "uniwetok:{file}")),
     "AR checkpoint": ("x.ckpt", ("sample", "-m", "uniwetok-ar:{file}", "--classes", "1")),
-    "record": ("record.json", ("leaderboard", "build", "{file}", "--out", "{out}")),
+    "record": ("record.json", ("leaderboard", "build", "{file}", "--out", "{out}.md")),
     "baseline": ("baseline.json", ("gate", "{run}", "--baseline", "{file}")),
     "rules": ("x.toml", ("gate", "{run}", "--baseline", "{run}", "--rules", "{file}")),
     "observations": ("x.jsonl", ("score", "geneval", "--observations", "{file}")),

@@ -17,6 +17,11 @@ def test_markdown_keeps_cell_and_markup_out() -> None:
     assert code("a|b<c>\n") == "<code>a&#124;b&lt;c&gt;</code>"
 
 
+def test_markdown_links_nothing_and_tells_nobody() -> None:
+    text = markdown("see HTTPS://e.org www.e.org @someone, a: b@c")
+    assert text == ("see HTTPS:<!-- -->//e.org www<!-- -->.e.org @<!-- -->someone, a: b@<!-- -->c")
+
+
 def test_latex_keeps_every_character() -> None:
     assert latex(r"a_b & 50% $x^2 {y} #z ~ \ [w] <v>") == (
         r"a\_b \& 50\% \$x\textasciicircum{}2 \{y\} \#z \textasciitilde{} \textbackslash{} "

@@ -205,3 +205,14 @@ def test_check_of_nothing_is_one_line(uwt_eval: CommandLine, tmp_path: Path) -> 
     result = uwt_eval("leaderboard", "check", tmp_path)
     assert result.code == 2
     assert "holds no result" in result.err
+
+
+@pytest.mark.parametrize("name", ["board.csv", "board.json", "board.tex", "board.html", "board"])
+def test_markdown_goes_into_markdown_files_alone(
+    uwt_eval: CommandLine, tmp_path: Path, name: str
+) -> None:
+    root = write_run(tmp_path / "runs")
+    result = uwt_eval("leaderboard", root, "--out", tmp_path / name)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "name a .md file" in result.err
+    assert not (tmp_path / name).exists()
