@@ -11,7 +11,9 @@ import pytest
 from harness.commands.interrupts import interruptible
 
 SETUP = """
-import hashlib, sys, time
+import hashlib, signal, sys, time
+# Where the tests run in the background, their children do not listen to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from concurrent.futures import ThreadPoolExecutor
 from harness.cli import main
 from harness.interfaces.registry import COMMANDS
@@ -62,10 +64,12 @@ def test_the_process_ends_with_a_line(command: str, times: int) -> None:
 
 
 def test_nothing_is_left_behind_where_nothing_happens() -> None:
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before)
     with interruptible() as interrupted:
         pass
     assert not interrupted.is_set()
     after = signal.set_wakeup_fd(before)
+    signal.signal(signal.SIGINT, handler)
     assert after == before
