@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -28,6 +29,10 @@ from harness.interfaces.types import ModelCard, digest_of
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
+
+
+_FOLDERS = re.compile(r"[^:?=&]*/")
+"""Of paths in a choice; what tables call a model moves with none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ class ModelChoice:
             # An option that a card forgets decides what is computed all the same.
             changes["code_sha256"] = digest_of([code, self.options]) if self.options else code
         if not card.label and self.text != self.name:
-            changes["label"] = self.text
+            changes["label"] = _FOLDERS.sub("", self.text)
         return ModelCard(**{**card.model_dump(), **changes}) if changes else card
 
     def _refused(self, error: ErrorDetails, options: type[BaseModel], argument: str | None) -> str:

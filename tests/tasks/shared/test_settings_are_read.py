@@ -116,7 +116,7 @@ def test_a_setting_that_nobody_reads_is_found() -> None:
 
 
 def test_the_choices_of_a_schema_are_those_of_the_code() -> None:
-    from harness.metrics import distances, inception, inception_score
+    from harness.metrics import inception, inception_score, prdc
     from harness.metrics.settings import Inception, InceptionScore, Manifolds, TappedInception
 
     def choices(schema: type[BaseModel], field: str) -> set[str]:
@@ -125,4 +125,4 @@ def test_the_choices_of_a_schema_are_those_of_the_code() -> None:
     assert choices(Inception, "input") == set(inception.INPUT_RULES)
     assert choices(TappedInception, "tap") < set(get_args(inception.Output))
     assert choices(InceptionScore, "rule") == set(get_args(inception_score.SplitRule))
-    assert choices(Manifolds, "precision") == set(get_args(distances.Precision))
+    assert choices(Manifolds, "precision") == set(get_args(prdc.Precision))

@@ -48,7 +48,7 @@ def test_a_run_is_printed_kept_and_resumed(
     assert (out / "ppd-seed0.json").stat().st_mtime_ns == kept
     made_again = json.loads((out / "single-seed0.json").read_text())["measured"]["metrics"]
     assert made_again == by_arm["single"]["metrics"]
-    for text in ("double bottleneck reconstructs better", "22.32 double", "Reproduced (", "gFID"):
+    for text in ("double bottleneck reconstructs better", "PSNR 22.32", "Reproduced (", "gFID"):
         assert text in " ".join(more.out.split())
 
     monkeypatch.setattr(teachers, "_LITE_PACKAGE", "no_such_package")
