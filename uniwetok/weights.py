@@ -215,6 +215,12 @@ def files_of(weights: Path, config: Path | None) -> list[Path]:
     return shards(weights) if config is None else [*shards(weights), config]
 
 
+def weights_in(folder: Path) -> Path:
+    """Name a folder's whole weights, or the index of its shards where only that is there."""
+    whole, index = folder / WEIGHTS_FILE, folder / INDEX_FILE
+    return index if index.is_file() and not whole.is_file() else whole
+
+
 def check_one(folder: Path) -> None:
     """Raise `CheckpointError` where a folder holds weights both whole and in shards."""
     if (folder / WEIGHTS_FILE).is_file() and (folder / INDEX_FILE).is_file():

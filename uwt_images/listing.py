@@ -35,6 +35,16 @@ Entry = tuple[str, Place | None]
 """Name, and the folder that it is or leads to; None for a file."""
 
 
+CLOCK_NS = 2_000_000_000
+"""The coarsest clock of a file system in use, FAT's: what changed within it may change unseen."""
+
+
+def state_of(stat: os.stat_result) -> str:
+    """What changes when a file is written or replaced, whatever its times are set to."""
+    size, modified, changed = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return f"{size} {modified} {changed} {stat.st_ino} {stat.st_dev}"
+
+
 class ListingError(Exception):
     """A folder, archive or split cannot be listed; one line says what, where and how to mend it."""
 

@@ -1,4 +1,4 @@
-"""What commands share: options, and what a person sees of results in a terminal."""
+"""Options that commands share, and results as tables and notes in a terminal."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _cell(metric: str, cell: MetricValue | None, *, intervals: bool) -> str:
 
 
 def _left_out(record: ResultRecord, metric: str) -> bool:
-    """Whether a figure says that it leaves out samples which others of the record count."""
+    """Whether a metric leaves out samples that other metrics of the record count."""
     cell = record.metrics.get(metric)
     counted = record.n - record.n_failed
     return cell is not None and cell.value is not None and bool(cell.note) and cell.n < counted

@@ -81,7 +81,7 @@ class ZipSource:
 
 
 _DAMAGE = (zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError)
-"""What damaged members raise, beside the archive's own errors."""
+"""Errors that damaged members raise, beside the archive's own."""
 
 
 def _is_short(link: zipfile.ZipInfo) -> bool:
@@ -204,7 +204,7 @@ class _Tree:
                 self._folders.setdefault(path, {})[name] = None
 
     def entries(self, _: str, place: Place) -> Iterable[Entry]:
-        """What lies in a folder, as `walk` asks for it."""
+        """List a folder of the archive for `walk`."""
         folder = str(place)
         for name in self._folders[folder]:
             target = self.resolve(f"{folder}/{name}".lstrip("/"))

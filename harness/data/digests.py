@@ -22,16 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import digest_of
+from uwt_images.listing import CLOCK_NS, state_of
 
 if TYPE_CHECKING:  # Records are read without either, by the thousand.
     import pyarrow as pa
     from numpy.typing import NDArray
 
-_CHUNK = 1 << 20
 _A_QUERY = 500
 """Files that one query asks for; older SQLite takes 999 parameters."""
-_RESOLUTION_NS = 2_000_000_000
-"""The coarsest clock of a file system in use, FAT's."""
 _MARK = b"sha256:"
 _SEAL = len(_MARK) + hashlib.sha256().digest_size
 _TAIL = 8
@@ -43,11 +41,8 @@ _FIELD = "sha256"
 
 def sha256_file(path: Path) -> str:
     """SHA-256 (64 hex digits) of a file's bytes."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stamp_of(path: str | Path) -> str:
@@ -60,10 +55,8 @@ def stamp_of(path: str | Path) -> str:
 
 
 def _stamp(stat: os.stat_result) -> str:
-    if max(stat.st_mtime_ns, stat.st_ctime_ns) + _RESOLUTION_NS > time.time_ns():
-        return ""
-    size, modified, changed = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-    return f"{size} {modified} {changed} {stat.st_ino} {stat.st_dev}"
+    recent = max(stat.st_mtime_ns, stat.st_ctime_ns) + CLOCK_NS > time.time_ns()
+    return "" if recent else state_of(stat)
 
 
 _verified: dict[tuple[Path, str], str] = {}

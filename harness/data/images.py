@@ -109,3 +109,13 @@ def to_images(images: Tensor) -> list[Image.Image]:
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:
     """RGB images of one size to float32 (B, 3, H, W) in [-1, 1]."""
     return to_float(np.stack([np.asarray(image.convert("RGB")) for image in images]))
+
+
+def whole_picture(path: Path) -> bool:
+    """Check that a PNG file is there, by the checksums that it carries."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            image.verify()
+    except Exception:  # Damaged bytes make Pillow raise nearly any exception.
+        return False
+    return True

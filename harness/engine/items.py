@@ -33,10 +33,10 @@ class Item:
     def fail(self, error: Exception) -> None:
         """Record the first failure; later stages leave the sample out."""
         if isinstance(error, SampleFailure):
-            self.status, self.error = error.status, one_line(str(error))
+            self.status, self.error = error.status, first_written(str(error))
         else:
             self.status = Status.MODEL_ERROR
-            self.error = one_line(f"{type(error).__name__}: {error}")
+            self.error = first_written(f"{type(error).__name__}: {error}")
 
     @property
     def ok(self) -> bool:
@@ -62,7 +62,7 @@ def observation_rows(items: Sequence[Item], columns: Columns) -> pa.Table:
     errors = [item.error for item in items]
     for row, place in enumerate(seen):
         statuses[place] = str(columns["status"][row]) if "status" in columns else Status.OK.value
-        errors[place] = one_line(str(columns["error"][row])) if "error" in columns else ""
+        errors[place] = first_written(str(columns["error"][row])) if "error" in columns else ""
     return observation_table(
         [item.sample.id for item in items],
         statuses,
@@ -72,7 +72,7 @@ def observation_rows(items: Sequence[Item], columns: Columns) -> pa.Table:
     )
 
 
-def one_line(text: str) -> str:
+def first_written(text: str) -> str:
     """The first line of a text that has any."""
     return next(iter(text.strip().splitlines()), "")
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.data.images import whole_picture
 from harness.data.manifest import blocks
 from harness.data.store import SAMPLES_FILE, Store, discard_damaged_images, join_images
 from harness.engine import provenance
 from harness.engine.plan import Plan, RunFile, make_plan, read_run_file
 from harness.engine.progress import Progress
 from harness.engine.score import Merged, score, write_result
-from harness.engine.work import Worker, whole_picture
+from harness.engine.work import Worker
 from harness.engine.world import World, reproducible
 from harness.interfaces import (
     ClassConditional,

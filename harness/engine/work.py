@@ -10,11 +10,11 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness.data.images import whole_picture
 from harness.data.manifest import blocks
 from harness.data.store import Store, has_images, write_images
 from harness.engine.items import Item, observation_rows, output_rows
@@ -356,18 +356,6 @@ class Worker:
         pixels = self._picture(item)
         if pixels is not None:
             self.store.write(name, Image.fromarray(pixels).save)
-
-
-def whole_picture(path: Path) -> bool:
-    """Check that a picture is there, with the checksums that PNG files carry."""
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            image.verify()
-    except Exception:  # Damaged bytes make Pillow raise nearly any exception.
-        return False
-    return True
 
 
 def picture_file(data: PictureFiles, sample: Sample) -> str:

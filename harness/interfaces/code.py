@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from harness.interfaces.errors import PACKAGES
 from harness.interfaces.types import digest_of
 
 _INSTALLED = {"site-packages", "dist-packages"}
-_OURS = {"harness", "tasks", "reports", "uniwetok", "uwt_eval", "uwt_images"}
 
 
 def code_digest(path: Path) -> str:
@@ -42,7 +42,7 @@ def code_digest(path: Path) -> str:
 def module_digest(name: str) -> str:
     """`code_digest` of an imported module's file; '' where it is ours or has none."""
     file = getattr(sys.modules.get(name), "__file__", None)
-    return "" if file is None or name.partition(".")[0] in _OURS else code_digest(Path(file))
+    return "" if file is None or name.partition(".")[0] in PACKAGES else code_digest(Path(file))
 
 
 def _local_imports(content: bytes, file: Path, root: Path) -> Iterator[Path]:
@@ -76,7 +76,7 @@ def _files(names: list[str], places: list[str]) -> Iterator[Path]:
     Of our own packages there are none.
     """
     for name in names:
-        spec = None if names[0] in _OURS else PathFinder.find_spec(name, places)
+        spec = None if names[0] in PACKAGES else PathFinder.find_spec(name, places)
         if spec is None:
             return
         if spec.origin and spec.has_location:

@@ -91,7 +91,8 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
 
 
-_PACKAGES = ("harness", "tasks", "reports", "uniwetok")
+PACKAGES = ("harness", "tasks", "reports", "uniwetok", "uwt_eval", "uwt_images")
+"""Names of our packages."""
 
 
 def unforeseen(error: BaseException) -> str:
@@ -102,7 +103,7 @@ def unforeseen(error: BaseException) -> str:
     code = [
         frame
         for frame in frames
-        if any(Path(frame.f_code.co_filename).is_relative_to(root / name) for name in _PACKAGES)
+        if any(Path(frame.f_code.co_filename).is_relative_to(root / name) for name in PACKAGES)
     ]
     file = str(error.filename or "") if isinstance(error, OSError) else ""
     for frame in reversed(code):  # The innermost frame that holds a path is at work on that file.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.interfaces.errors import UserError
-from tasks.shared.jsonl import read_objects
+from tasks.shared.jsonl import read_objects, read_rows
 
 Quirks = Literal["official", "fixed"]
 """Whether the published script's mistakes are made or mended; see `tasks.dpg.scoring`."""
@@ -67,7 +66,7 @@ def read_questions(path: Path) -> list[Item]:
     Raises:
         UserError: Columns are missing, or a row cannot be read. What `oddities` names can be.
     """
-    rows = read_objects(path) if path.suffix == ".jsonl" else _csv_rows(path)
+    rows = read_objects(path) if path.suffix == ".jsonl" else read_rows(path)
     items: dict[str, dict[int, Question]] = {}
     repeated: dict[str, list[Question]] = {}
     texts: dict[str, str] = {}
@@ -93,22 +92,6 @@ def read_questions(path: Path) -> list[Item]:
         Item(item, texts[item], tuple(questions.values()), tuple(repeated.get(item, ())))
         for item, questions in items.items()
     ]
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            for row in reader:
-                where = f"{path}, row {reader.line_num}"
-                if None in row or None in row.values():
-                    raise UserError(
-                        f"{where}: more or fewer cells than the header's "
-                        f"{len(reader.fieldnames or ())}: look for a quotation mark before it"
-                    )
-                yield where, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a CSV file in UTF-8: {error}") from error
 
 
 def _question(row: Mapping[str, Any], where: str, *, first: bool) -> Question:

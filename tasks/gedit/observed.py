@@ -17,7 +17,6 @@ name pictures, beside the file, for the gallery; the key may be left to the latt
 from __future__ import annotations
 
 import contextlib
-import csv
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +33,7 @@ from tasks.gedit.data import about
 from tasks.gedit.edits import SIZE, Edit, checked_edit
 from tasks.gedit.settings import GEditSettings
 from tasks.gedit.viescore import Verdict
-from tasks.shared.jsonl import read_objects
+from tasks.shared.jsonl import read_objects, read_rows
 from tasks.shared.text_to_image import text_column
 
 _ALIASES = (
@@ -129,16 +128,8 @@ def _rows(
 
 def _csv_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of the published script's results, with numbers and truth values read."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            for row in reader:
-                where = f"{path}, row {reader.line_num}"
-                if None in row or None in row.values():
-                    raise UserError(f"{where}: more or fewer cells than the header has")
-                yield where, {**row, **_typed(row)}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a CSV file in UTF-8: {error}") from error
+    for where, row in read_rows(path):
+        yield where, {**row, **_typed(row)}
 
 
 def _typed(row: Mapping[str, str]) -> dict[str, Any]:

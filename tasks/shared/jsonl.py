@@ -1,7 +1,8 @@
-"""Files with one JSON object a line, read with errors that name the line."""
+"""Files with one JSON object a line, or of CSV, read with errors that name the line."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -33,6 +34,27 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(found, dict):
             raise UserError(f"{where}: expected a JSON object, found {type(found).__name__}")
         yield where, found
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each row's place ('FILE, row 3') and cells of a CSV file with a header.
+
+    Raises:
+        UserError: The file cannot be read, or a row has not as many cells as the header.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            for row in reader:
+                where = f"{path}, row {reader.line_num}"
+                if None in row or None in row.values():
+                    raise UserError(
+                        f"{where}: more or fewer cells than the header's "
+                        f"{len(reader.fieldnames or ())}: look for a quotation mark before it"
+                    )
+                yield where, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a CSV file in UTF-8: {error}") from error
 
 
 def write_objects(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:

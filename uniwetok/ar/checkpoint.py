@@ -10,8 +10,6 @@ from uniwetok.ar.config import BitDanceConfig
 from uniwetok.tokenizer import checkpoint as files
 from uniwetok.weights import (
     CONFIG_FILE,
-    INDEX_FILE,
-    WEIGHTS_FILE,
     CheckpointError,
     Shapes,
     Weights,
@@ -21,6 +19,7 @@ from uniwetok.weights import (
     numbered,
     read_shapes,
     unwrapped,
+    weights_in,
 )
 
 NAMES_FILE = "classes.txt"
@@ -44,8 +43,7 @@ def locate(path: str | Path) -> tuple[Path, Path | None]:
     path = Path(path)
     if path.is_dir():
         check_one(path)
-        whole = path / WEIGHTS_FILE
-        path = whole if whole.is_file() else path / INDEX_FILE
+        path = weights_in(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     config = path.with_name(CONFIG_FILE)

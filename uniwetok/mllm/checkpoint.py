@@ -17,8 +17,6 @@ from uniwetok.files import write_json
 from uniwetok.mllm.config import MLLMConfig
 from uniwetok.tokenizer import checkpoint as files
 from uniwetok.weights import (
-    INDEX_FILE,
-    WEIGHTS_FILE,
     CheckpointError,
     check_finite,
     count,
@@ -28,6 +26,7 @@ from uniwetok.weights import (
     read_shapes,
     read_tensors,
     shapes,
+    weights_in,
     write_tensors,
 )
 
@@ -96,10 +95,8 @@ def describe(folder: Path) -> tuple[MLLMConfig, int]:
             configuration is found out by loading them.
     """
     config = read_config(folder)
-    whole = (folder / WEIGHTS_FILE).is_file() or not (folder / INDEX_FILE).is_file()
-    language = WEIGHTS_FILE if whole else INDEX_FILE
-    parts = (language, HEAD_WEIGHTS, PROJECTOR_WEIGHTS)
-    return config, sum(count(read_shapes(folder / name)) for name in parts)
+    parts = (weights_in(folder), folder / HEAD_WEIGHTS, folder / PROJECTOR_WEIGHTS)
+    return config, sum(count(read_shapes(path)) for path in parts)
 
 
 def _of_released(values: Mapping[str, Any]) -> dict[str, Any]:

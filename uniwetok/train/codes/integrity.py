@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from uniwetok.files import write_json
 from uniwetok.train import TrainingError
+from uwt_images.listing import CLOCK_NS, state_of
 
 CHECKSUM = 4
 """Bytes of a CRC-32."""
 _SEAL = "sha256"
 _READERS = 8
-_CLOCK_NS = 2_000_000_000
-"""The coarsest clock of a file system in use, FAT's."""
 
 
 def with_checksums(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -92,10 +91,10 @@ def state_digest(facts: Iterable[str], files: Iterable[Path], since: int | None 
         nonlocal newest
         stat = path.stat()
         newest = max(newest, stat.st_mtime_ns, stat.st_ctime_ns)
-        return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino} {stat.st_dev}"
+        return state_of(stat)
 
     digest = _of_all(facts, files, state)
-    return digest if newest + _CLOCK_NS < (since or time.time_ns()) else ""
+    return digest if newest + CLOCK_NS < (since or time.time_ns()) else ""
 
 
 def _of_all(facts: Iterable[str], files: Iterable[Path], about: Callable[[Path], str]) -> str:
