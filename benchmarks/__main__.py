@@ -1,7 +1,7 @@
 """Run the benchmarks that are named, or all; options after a name go to that benchmark.
 
-`train-step`, `ar` and `vqa` run only when they are named: the first two need checkouts of the
-released code, the last needs lmms-eval.
+`train-step`, `ar`, `vqa` and `gpu` run only when they are named: the first two need checkouts of the
+released code, the others lmms-eval and a CUDA device.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BENCHMARKS = (
     "scoring",
     "mllm",
 )
-BY_REQUEST = ("train-step", "ar", "vqa")
+BY_REQUEST = ("train-step", "ar", "vqa", "gpu")
 WITH_OPTIONS = ("metrics", "train-step", "ar")
 
 

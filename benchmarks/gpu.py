@@ -1,0 +1,207 @@
+"""What a CUDA device does with the paper's sizes: raw forward passes, runs beside them, sampling.
+
+The networks have random weights, whose time is that of trained ones; pictures are noise on smooth
+fields, as JPEG files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.ar.options import SIZES
+from benchmarks.ar.sides import labels_of, random_model
+from benchmarks.machine import headline
+from benchmarks.overhead import Untrained
+from benchmarks.random_weights import random_inception_state_dict, random_trunk_state_dict
+from harness.engine.progress import Progress
+from harness.engine.runner import run
+from harness.engine.world import World
+from harness.interfaces import RunRequest
+from harness.metrics.inception import INPUT_RULES, InceptionFeatures
+from harness.metrics.lpips import Lpips
+from uniwetok.ar import Guidance, sample
+from uniwetok.plugins.tokenizer import TokenizerPlugin
+from uniwetok.tokenizer import UniWeTok
+
+BATCH = 32
+FILES = 1024
+TOKEN_STEPS = 20
+"""Diffusion steps a token, a fifth of the default: time is linear in them."""
+
+
+def main() -> None:
+    """Print the three tables, each as soon as it is measured."""
+    if not torch.cuda.is_available():
+        sys.exit("no CUDA device")
+    console = Console(width=100)
+    console.print(
+        f"{headline()}, {torch.cuda.get_device_properties(0).total_memory / 2**30:.0f} GiB"
+    )
+    raw = _forward_passes(console)
+    _runs(console, raw)
+    _sampling(console)
+
+
+@contextlib.contextmanager
+def _precision(name: str) -> Iterator[None]:
+    """Strict float32, TF32, or bfloat16 by autocast."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
+    try:
+        with torch.autocast("cuda", torch.bfloat16, enabled=name == "bfloat16"), torch.no_grad():
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
+def _milliseconds(work: Callable[[], object], rounds: int = 7) -> float:
+    """Median time of a call on the device, after three to warm up."""
+    for _ in range(3):
+        work()
+    times = []
+    for _ in range(rounds):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        work()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return statistics.median(times)
+
+
+def _forward_passes(console: Console) -> dict[str, float]:
+    """Print and give milliseconds an image of 256x256."""
+    table = Table("network", "precision", "ms an image", "images/s", "peak GiB")
+    found = {}
+    pixels = torch.rand(BATCH, 3, 256, 256, device="cuda") * 2 - 1
+    bytes_ = ((pixels + 1) * 127.5).to(torch.uint8)
+
+    def row(name: str, precision: str, work: Callable[[], object]) -> None:
+        torch.cuda.reset_peak_memory_stats()
+        with _precision(precision):
+            found[f"{name} {precision}"] = each = _milliseconds(work) / BATCH
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        table.add_row(name, precision, f"{each:.3f}", f"{1000 / each:.0f}", f"{peak:.1f}")
+
+    tokenizer = UniWeTok().eval().cuda()
+
+    def reconstruct() -> object:
+        codes = tokenizer.encode(pixels)
+        noise = [torch.Generator().manual_seed(number) for number in range(BATCH)]
+        return tokenizer.decode(codes, generator=noise)
+
+    for precision in ("float32", "tf32", "bfloat16"):
+        row("tokenizer, encode and decode", precision, reconstruct)
+    half = UniWeTok().eval().cuda().bfloat16()
+    plugin = TokenizerPlugin(half)
+    host = pixels.cpu()
+    row(
+        "tokenizer plug-in, bfloat16 weights, from and to the host",
+        "float32",
+        lambda: plugin.decode(plugin.encode(host), list(range(BATCH))),
+    )
+    rule = INPUT_RULES["adm"]
+    inception = InceptionFeatures(
+        random_inception_state_dict(0), *rule, outputs=("pool3",), device="cuda"
+    )
+    row("Inception pool3", "float32", lambda: inception(bytes_))
+    for net in ("alex", "vgg"):
+        lpips = Lpips(net, random_trunk_state_dict(net, 0), "cuda")
+        row(f"LPIPS {net}, a pair", "float32", lambda lpips=lpips: lpips(pixels, -pixels))
+    console.print(table)
+    return found
+
+
+def _pictures(folder: Path) -> None:
+    """Write JPEG files of 500x375 pixels, as ImageNet's are."""
+    for number in range(FILES):
+        draw = np.random.default_rng(number)
+        field = Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        smooth = np.asarray(field.resize((500, 375), Image.Resampling.BICUBIC), dtype=np.int16)
+        noisy = np.clip(smooth + draw.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(folder / f"{number:05}.jpg", quality=90)
+
+
+def _runs(console: Console, raw: dict[str, float]) -> None:
+    """Print images/s of whole runs as a share of the tokenizer's own forward passes."""
+    bound = raw["tokenizer, encode and decode float32"]
+    table = Table("run", "images", "images/s", "share of the forward passes", *_STAGES)
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / "data"
+        data.mkdir()
+        _pictures(data)
+        for count in (64, FILES):  # The first one warms up.
+            request = RunRequest(
+                task="imagenet-recon",
+                model="uniwetok-untrained",
+                data=str(data),
+                limit=count,
+                device="cuda",
+                batch_size=BATCH,
+                fresh=True,
+                out=Path(scratch) / str(count),
+            )
+            finished = run(request, World(), Progress(Console(stderr=True)))
+            assert finished is not None
+        seconds = finished.timings
+        each = 1000 * (seconds["total"] - seconds["model"]) / FILES
+        stages = [f"{1000 * seconds.get(stage, 0) / FILES:.2f}" for stage in _STAGES]
+        table.add_row(
+            "imagenet-recon, PSNR, SSIM",str(FILES), f"{1000 / each:.0f}", f"{bound / each:.0%}",
+            *stages,
+        )  # fmt: skip
+    console.print(table, f"stages in ms an image, all threads together; {Untrained.__doc__}")
+
+
+_STAGES = ("load", "generate", "render", "observe", "write")
+
+
+def _sampling(console: Console) -> None:
+    """Print images/s of class-to-image sampling, eager beside compiled with CUDA graphs."""
+    table = Table(
+        "sampling, UniWeTok-B, guided", "dtype", "batch", "s a batch", "images/s", "ratio"
+    )
+    for dtype in (torch.float32, torch.bfloat16):
+        model = random_model("b").to("cuda", dtype)
+        for batch in (16, 64):
+            eager = 0.0
+            for compiled in (False, True):
+
+                def draw(model=model, batch=batch, compiled=compiled) -> object:  # type: ignore[no-untyped-def]
+                    noise = [torch.Generator().manual_seed(seed) for seed in range(batch)]
+                    return sample(
+                        model,
+                        labels_of(batch, SIZES["b"]),
+                        noise,
+                        guidance=Guidance(scale=4.0),
+                        steps=TOKEN_STEPS,
+                        compiled=compiled,
+                    )
+
+                draw()
+                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                start.record()
+                draw()
+                end.record()
+                torch.cuda.synchronize()
+                seconds = start.elapsed_time(end) / 1000
+                eager = eager or seconds
+                table.add_row(
+                    "compiled, CUDA graphs" if compiled else "eager",
+                    str(dtype).removeprefix("torch."),
+                    str(batch),
+                    f"{seconds:.2f}",
+                    f"{batch / seconds:.1f}",
+                    f"{eager / seconds:.2f}",
+                )
+    console.print(table, f"{TOKEN_STEPS} diffusion steps a token; the time is linear in them")
