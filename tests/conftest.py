@@ -52,8 +52,8 @@ def memory_given_back() -> Iterator[None]:
 def _freed_memory_is_given_back() -> None:
     """Hold a worker's memory down: what is freed above 256 KiB goes back to the system at once.
 
-    By itself glibc raises that size up to 32 MiB as a process frees larger blocks, and keeps what is
-    smaller, in an arena for each thread: 0.6 GB of a worker.
+    By itself glibc raises that size up to 32 MiB as a process frees larger blocks, and keeps what
+    is smaller, in an arena for each thread: 0.6 GB of a worker.
     """
     m_mmap_threshold, m_arena_max = -3, -8
     with contextlib.suppress(OSError, AttributeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tarfile
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -186,3 +187,23 @@ def check_size(size: int) -> None:
         raise UnreadableImage(
             f"cannot be read ({size:,} bytes, a picture has at most {LARGEST_IMAGE:,})"
         )
+
+
+def check_tar_end(archive: tarfile.TarFile) -> None:
+    """Look at what follows the last member that `tarfile` found in an uncompressed archive.
+
+    The package stops without a word at a damaged header, and where a file is cut between members.
+
+    Raises:
+        tarfile.ReadError: anything but zeros up to the end of the file, or nothing at all.
+    """
+    file = archive.fileobj
+    assert file is not None
+    file.seek(archive.offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    if not block:
+        raise tarfile.ReadError("it is cut: the block that ends an archive is missing")
+    while block:
+        if block.strip(b"\0"):
+            raise tarfile.ReadError(f"damaged at byte {archive.offset:,}: no header of a member")
+        block = file.read(1 << 20)

@@ -18,6 +18,7 @@ from uwt_images.listing import (
     Place,
     UnreadableImage,
     check_size,
+    check_tar_end,
     is_hidden,
     suffix_of,
     walk,
@@ -107,7 +108,7 @@ class TarSource:
                         links[name] = posixpath.join(posixpath.dirname(name), member.linkname)
                     elif member.islnk():
                         links[name] = member.linkname
-                _check_end(archive)
+                check_tar_end(archive)
         except (tarfile.TarError, OSError, ValueError) as error:
             raise UserError(
                 f"{path}: not a readable uncompressed tar archive ({error}); "
@@ -149,23 +150,6 @@ class TarSource:
         """The archive and where in it the member lies."""
         place = self._places[image_id]
         return self.path, image_id if place is None else f"{place[0]}+{place[1]}"
-
-
-def _check_end(archive: tarfile.TarFile) -> None:
-    """Raise `ReadError` where the members end at anything but zeros up to the end of the file.
-
-    The package stops without a word at a damaged header, and where a file is cut between members.
-    """
-    file = archive.fileobj
-    assert file is not None
-    file.seek(archive.offset)
-    block = file.read(tarfile.BLOCKSIZE)
-    if not block:
-        raise tarfile.ReadError("it is cut: the block that ends an archive is missing")
-    while block:
-        if block.strip(b"\0"):
-            raise tarfile.ReadError(f"damaged at byte {archive.offset:,}: no header of a member")
-        block = file.read(1 << 20)
 
 
 def _normal(name: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from uwt_images.listing import IMAGE_SUFFIXES
+from uwt_images.listing import IMAGE_SUFFIXES, check_tar_end
 
 VERSION = 1
 _BLOCK = 512
@@ -210,3 +210,4 @@ def _all_members(file: BinaryIO) -> Iterator[Member]:
         for member in archive:
             if member.isreg() and not member.issparse():
                 yield member.name, member.offset_data, member.size
+        check_tar_end(archive)

@@ -126,6 +126,20 @@ def test_a_damaged_header_ends_a_shard(make_shards: MakeShards) -> None:
     assert "no tar header at byte" in source.notices[0]
 
 
+def test_a_damaged_header_ends_a_shard_with_long_names(tmp_path: Path) -> None:
+    path = tmp_path / "00000.tar"
+    names = [f"{'folder/' * 20}0.png", "1.png", "2.png"]
+    write_tar(path, {name: png(number) for number, name in enumerate(names)}, tarfile.GNU_FORMAT)
+    content = bytearray(path.read_bytes())
+    with tarfile.open(path) as archive:
+        offset = archive.getmembers()[2].offset_data
+    content[offset - 500] ^= 0xFF
+    path.write_bytes(content)
+    index = read_index(path)
+    assert len(index) == 2
+    assert "no header of a member" in index.damage
+
+
 def test_a_damaged_image_is_named(make_shards: MakeShards) -> None:
     path = make_shards() / "00000.tar"
     offset, size = read_index(path).place(2)
