@@ -7,6 +7,8 @@ PLUGINS = {
     "models": {
         "uniwetok": "uniwetok.plugins.tokenizer:UniWeTokPlugin",
         "uniwetok-nano": "uniwetok.plugins.tokenizer:NanoPlugin",
+        "bitdance-tokenizer": "uniwetok.plugins.relatives:BitDanceTokenizerPlugin",
+        "wetok": "uniwetok.plugins.relatives:WeTokPlugin",
         "uniwetok-ar": "uniwetok.plugins.ar:UniWeTokAR",
         "uniwetok-ar-nano": "uniwetok.plugins.ar:UniWeTokARNano",
         "uniwetok-ar-b": "uniwetok.plugins.ar:UniWeTokARB",

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from harness.data.digests import DigestCache
 from harness.interfaces import Argument, Code
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from uniwetok.losses.distillation import PrePostDistillation
     from uniwetok.losses.heads import HeadsCard
     from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
+    from uniwetok.tokenizer.config import Architecture
     from uniwetok.weights import LoadReport
 
 DType = Annotated[Literal["float32", "bfloat16"], "Precision of all networks."]
@@ -56,8 +57,7 @@ class DecoderPlugin:
 
         network = self._network
         height, width = codes[0].height, codes[0].width
-        step = network.config.downsample
-        grid = (-(-height // step), -(-width // step))
+        grid = network.config.grid(height, width)
         signs = network.unpack([code.payload for code in codes], grid)
         noise = [torch.Generator().manual_seed(seed) for seed in seeds]
         return network.decode(signs, generator=noise, size=(height, width)).float()
@@ -86,14 +86,25 @@ class UniWeTokPlugin(TokenizerPlugin):
     dtype: DType = "float32"
     ema: Averaged = True
 
-    _name = "uniwetok"
+    _name: ClassVar[str] = "uniwetok"
+    _architecture: ClassVar[Architecture] = "uniwetok"
 
     @functools.cached_property
     def _described(self) -> tuple[UniWeTokConfig, int]:
         from uniwetok.tokenizer import checkpoint
 
-        with user_errors("model 'uniwetok'"):
-            return checkpoint.describe(self.path)
+        with user_errors(f"model {self._name!r}"):
+            config, parameters = checkpoint.describe(self._weights)
+        if config.architecture != self._architecture:
+            what, takes = _TAKEN_BY[config.architecture]
+            raise UserError(
+                f"model {self._name!r}: {self._weights} is {what}: --model {takes}:… takes it"
+            )
+        return config, parameters
+
+    @property
+    def _weights(self) -> Path:
+        return self.path
 
     @functools.cached_property
     def card(self) -> ModelCard:
@@ -102,15 +113,20 @@ class UniWeTokPlugin(TokenizerPlugin):
         from uniwetok.weights import files_of
 
         config, parameters = self._described
-        files = [*files_of(*checkpoint.locate(self.path)), *self._head_files]
+        files = [*files_of(*checkpoint.locate(self._weights)), *self._head_files]
         return model_card(
             self._name,
             label(self._title, {"dtype": self.dtype, "ema": self.ema}),
-            {**config.to_dict(), "dtype": self.dtype, "ema": self.ema},
+            {**config.to_dict(), "dtype": self.dtype, "ema": self.ema, **self._origin},
             files,
             parameters,
             config,
         )
+
+    @property
+    def _origin(self) -> dict[str, str]:
+        """What else identifies the weights."""
+        return {}
 
     @property
     def loaded(self) -> str:
@@ -119,11 +135,11 @@ class UniWeTokPlugin(TokenizerPlugin):
 
     @property
     def _title(self) -> str:
-        return title(self._name, self.path)
+        return title(self._name, self._weights)
 
     @property
     def _folder(self) -> Path:
-        return self.path if self.path.is_dir() else self.path.parent
+        return self._weights if self._weights.is_dir() else self._weights.parent
 
     @property
     def _head_files(self) -> list[Path]:
@@ -136,11 +152,11 @@ class UniWeTokPlugin(TokenizerPlugin):
     def _heads(self) -> tuple[PrePostDistillation, HeadsCard]:
         from uniwetok.losses.heads import load_heads
 
-        with user_errors("model 'uniwetok'"):
+        with user_errors(f"model {self._name!r}"):
             heads, card = load_heads(self._folder)
         if card.channels != (channels := self._described[0].latent_channels):
             raise UserError(
-                f"model 'uniwetok': the heads in {self._folder} take tokens of {card.channels} "
+                f"model {self._name!r}: the heads in {self._folder} take tokens of {card.channels} "
                 f"bits, the tokenizer's have {channels}: fetch both again from one place"
             )
         return heads, card
@@ -151,8 +167,8 @@ class UniWeTokPlugin(TokenizerPlugin):
 
         from uniwetok.tokenizer import UniWeTok
 
-        with user_errors("model 'uniwetok'"):
-            network = UniWeTok.from_checkpoint(self.path, ema=self.ema)
+        with user_errors(f"model {self._name!r}"):
+            network = UniWeTok.from_checkpoint(self._weights, ema=self.ema)
         tell(self.card.title, network.report)
         self._network = network.to(device, getattr(torch, self.dtype))
         if self._head_files:
@@ -193,6 +209,12 @@ class NanoPlugin(UniWeTokPlugin):
     def _title(self) -> str:
         return self._name
 
+
+_TAKEN_BY: dict[Architecture, tuple[str, str]] = {
+    "uniwetok": ("a UniWeTok", "uniwetok"),
+    "wetok": ("a convolutional autoencoder of WeTok's and BitDance's kind", "wetok"),
+}
+"""What weights of an architecture are, and which plug-in takes them."""
 
 _USUAL = {
     "schedule": "linear",

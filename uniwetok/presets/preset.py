@@ -73,7 +73,7 @@ class Preset(BasePreset[TokenizerTraining]):
             "num_res_blocks": model.num_res_blocks,
             "bottleneck channel double": model.bottleneck == "double",
             "num_attn_blocks": model.attention_blocks,
-            "generative decoder": True,
+            "generative decoder": model.generative,
             "semantic teacher": config.teacher if distillation else NOTHING,
             "SigLu activation": model.siglu,
             "pre distillation": bool(distillation and distillation.pre),

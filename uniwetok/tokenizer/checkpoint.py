@@ -1,13 +1,14 @@
-"""Finding weights and configurations of UniWeTok, released or own."""
+"""Finding weights and configurations of UniWeTok and its relatives, released or own."""
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from uniwetok.tokenizer.config import UniWeTokConfig, default_groups
+from uniwetok.tokenizer.config import Architecture, UniWeTokConfig, default_groups
 from uniwetok.weights import (
     CONFIG_FILE,
     INDEX_FILE,
@@ -25,12 +26,15 @@ from uniwetok.weights import (
 
 RELEASED_WEIGHTS_FILE = "ae.safetensors"
 RELEASED_CONFIG_FILE = "ae_config.json"
+_CONFIG_SUFFIX = "_config.json"
+"""Released weights NAME.safetensors have their configuration in NAME_config.json."""
 
 FOLDER_LAYOUTS = (
     (WEIGHTS_FILE, CONFIG_FILE),
     (RELEASED_WEIGHTS_FILE, RELEASED_CONFIG_FILE),
     (INDEX_FILE, CONFIG_FILE),
 )
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
 _ASSUMED_HEAD_DIM = 64
 
 C = TypeVar("C")
@@ -53,23 +57,27 @@ def locate(path: str | Path) -> tuple[Path, Path | None]:
             if (path / weights).is_file():
                 return path / weights, _existing(path / config)
         names = " or ".join(weights for weights, _ in FOLDER_LAYOUTS)
-        raise CheckpointError(f"{path}: the folder holds no {names}")
+        others = sorted(each.name for each in path.glob("*") if each.suffix in _SUFFIXES)
+        hint = f"; name one of its files: {', '.join(others)}" if others else ""
+        raise CheckpointError(f"{path}: the folder holds no {names}{hint}")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file or folder")
+    own = path.with_name(path.stem + _CONFIG_SUFFIX)
     if path.suffix != ".safetensors" and not path.name.endswith(".index.json"):
-        return path, None
-    beside = (CONFIG_FILE, RELEASED_CONFIG_FILE)
-    if path.name == RELEASED_WEIGHTS_FILE:
-        beside = (RELEASED_CONFIG_FILE, CONFIG_FILE)
-    return path, _existing(*(path.with_name(name) for name in beside))
+        return path, _existing(own)
+    return path, _existing(own, *(path.with_name(n) for n in (CONFIG_FILE, RELEASED_CONFIG_FILE)))
 
 
 def _existing(*paths: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def read_config(path: Path) -> UniWeTokConfig:
+def read_config(path: Path, architecture: Architecture = "uniwetok") -> UniWeTokConfig:
     """Read a configuration, whether ours (``config.json``) or released (``ae_config.json``).
+
+    Args:
+        path: the file.
+        architecture: that of the weights; a released configuration does not say it.
 
     Raises:
         CheckpointError: the file is unreadable, not JSON, or not a configuration.
@@ -78,12 +86,20 @@ def read_config(path: Path) -> UniWeTokConfig:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise TypeError(f"expected an object, got a {type(values).__name__}")
-        released = "ddconfig" in values or "ch" in values
-        return (UniWeTokConfig.from_released if released else UniWeTokConfig.from_dict)(values)
+        if "ddconfig" in values or "ch" in values:
+            return UniWeTokConfig.from_released(values, architecture)
+        return UniWeTokConfig.from_dict(values)
     except (OSError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: not a UniWeTok configuration: {first_line(error)}"
         ) from error
+
+
+def config_reader(inferred: UniWeTokConfig | None) -> Callable[[Path], UniWeTokConfig]:
+    """Return ``read_config`` for weights that a configuration was inferred of, if it was."""
+    return functools.partial(
+        read_config, architecture=inferred.architecture if inferred else "uniwetok"
+    )
 
 
 def find_config(
@@ -120,16 +136,22 @@ def describe(path: str | Path) -> tuple[UniWeTokConfig, int]:
     """
     weights, beside = locate(path)
     found = unwrapped(read_shapes(weights), weights)
-    config, _ = find_config(weights, beside, read_config, infer_config(found))
+    inferred = infer_config(found)
+    config, _ = find_config(weights, beside, config_reader(inferred), inferred)
     return config, count(found, ("encoder.", "decoder."))
 
 
 def infer_config(found: Shapes) -> UniWeTokConfig | None:
     """Read the configuration off the names and shapes of weights, or None if that fails.
 
+    UniWeTok alone has registers, WeTok and BitDance alone residual blocks in the encoder's middle.
     ``heads`` leaves no trace in the weights and is assumed to be the width divided by 64, as in the
-    paper's model; ``groups`` is assumed to give groups of 8 bits, and ``siglu`` to be on.
+    paper's model; ``groups`` is assumed to give groups of 8 bits, and ``siglu`` to be on in a
+    UniWeTok and off in a WeTok.
     """
+    convolutional = "encoder.mid_block.0.conv1.weight" in found
+    if convolutional == ("encoder.register_token.weight" in found):
+        return None
     try:
         channels, in_channels = found["encoder.conv_in.weight"][:2]
         levels = numbered(found, "encoder.down.{}.downsample.weight")
@@ -139,17 +161,26 @@ def infer_config(found: Shapes) -> UniWeTokConfig | None:
         widening = [f"{block}.conv1.weight" for block in blocks] if single else strided
         widths = [found[name][0] for name in widening]
         latent_channels, width = found["encoder.conv_out.weight"][:2]
+        sizes: dict[str, Any] = {
+            "in_channels": in_channels,
+            "out_channels": found["decoder.conv_out.weight"][0],
+            "channels": channels,
+            "channel_multipliers": (1, *(w // channels for w in widths)),
+            "num_res_blocks": numbered(found, "encoder.down.0.block.{}.conv1.weight"),
+            "latent_channels": latent_channels,
+            "groups": default_groups(latent_channels),
+        }
+        if convolutional:
+            generative = found["decoder.conv_in.weight"][1] == 2 * latent_channels
+            same = len({channels, *widths}) == 1
+            return UniWeTokConfig.wetok(
+                **sizes, generative=generative, bottleneck="single" if single or same else "double"
+            )
         return UniWeTokConfig(
-            in_channels=in_channels,
-            out_channels=found["decoder.conv_out.weight"][0],
-            channels=channels,
-            channel_multipliers=(1, *(w // channels for w in widths)),
-            num_res_blocks=numbered(found, "encoder.down.0.block.{}.conv1.weight"),
-            latent_channels=latent_channels,
+            **sizes,
             attention_blocks=numbered(found, "encoder.mid_attn_blocks.{}.attention.wqkv.weight"),
             heads=max(1, width // _ASSUMED_HEAD_DIM),
             register_tokens=found["encoder.register_token.weight"][0],
-            groups=default_groups(latent_channels),
             bottleneck="single" if single else "double",
         )
     except (KeyError, ValueError, IndexError):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from uniwetok.fields import Mapped, check_count
 
+Architecture = Literal["uniwetok", "wetok"]
 Bottleneck = Literal["double", "single"]
 
 NORM_GROUPS = 32
@@ -24,14 +25,23 @@ _RELEASED_NAMES = {
     "n_heads": "heads",
 }
 _RELEASED_DEFAULTS = {"ch_mult": (1, 2, 2, 4), "attn_blocks": 2, "n_heads": 16}
+_RELEASED_ATTENTION = {"attn_blocks", "n_heads"}
 _RELEASED_UNUSED = {"resolution", "double_z"}
 _RELEASED_REGISTER_TOKENS = 4
 _RELEASED_BITS_PER_GROUP = 8
+_WETOK: dict[str, Any] = {
+    "architecture": "wetok",
+    "attention_blocks": 0,
+    "register_tokens": 0,
+    "siglu": False,
+    "bottleneck": "single",
+}
+_WETOK_PADDING = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class UniWeTokConfig(Mapped):
-    """Sizes of a UniWeTok autoencoder; the defaults are the paper's (Tab. 14-33)."""
+    """Sizes of a UniWeTok autoencoder, or of a WeTok; the defaults are the paper's (Tab. 14-33)."""
 
     in_channels: int = 3
     """Channels of the image that is encoded (RGB)."""
@@ -64,6 +74,13 @@ class UniWeTokConfig(Mapped):
     rope_in_activation_dtype: bool = False
     """Build the rotary table in the dtype of the activations, as the released code does.
     It changes results in half precision only; the default is a float32 table."""
+    architecture: Architecture = "uniwetok"
+    """What the networks are built of: "uniwetok", whose transformer mixes the tokens, or "wetok",
+    the convolutional autoencoder of WeTok and BitDance, with residual blocks in the transformer's
+    place and a swish before the latents' projection. The names of the weights tell them apart."""
+    generative: bool = True
+    """Give the decoder noise beside the codes (paper, WeTok's "GAN decoder"); UniWeTok always
+    does, WeTok and BitDance in some of their models."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,8 +90,10 @@ class UniWeTokConfig(Mapped):
         for name in ("num_res_blocks", "attention_blocks", "register_tokens"):
             check_count(name, getattr(self, name), least=0)
         check_count("heads", self.heads)
-        if not isinstance(self.siglu, bool):
-            raise ValueError(f"siglu must be True or False, got {self.siglu!r}")
+        for name in ("siglu", "generative"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+        self._check_architecture()
         self._check_widths()
         if self.latent_channels % self.groups:
             raise ValueError(
@@ -82,6 +101,18 @@ class UniWeTokConfig(Mapped):
             )
         if self.attention_blocks:
             check_heads(self.width, self.heads)
+
+    def _check_architecture(self) -> None:
+        if self.architecture == "uniwetok":
+            if not self.generative:
+                raise ValueError("generative=False: only a decoder of WeTok's can do without noise")
+        elif self.attention_blocks or self.register_tokens or not self.num_res_blocks:
+            raise ValueError(
+                f"architecture='wetok' has no transformer and at least one residual block a level: "
+                f"set attention_blocks={self.attention_blocks} and "
+                f"register_tokens={self.register_tokens} to 0, "
+                f"num_res_blocks={self.num_res_blocks} to 1 or more"
+            )
 
     def _check_widths(self) -> None:
         if not self.channel_multipliers:
@@ -122,6 +153,22 @@ class UniWeTokConfig(Mapped):
         return 2 * self.downsample
 
     @property
+    def padding(self) -> int:
+        """Multiple to which images are padded: whole tokens (32).
+
+        WeTok's released evaluation pads to 16 at every rate. At 8 pixels a token that can be a
+        token more than needed; at 32 the strided convolutions pad what is left.
+        """
+        return self.downsample if self.architecture == "uniwetok" else _WETOK_PADDING
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of tokens of an image of this size."""
+        rows, columns = (
+            -(-(side + -side % self.padding) // self.downsample) for side in (height, width)
+        )
+        return rows, columns
+
+    @property
     def bits_per_group(self) -> int:
         """Bits of one group of a token (paper, d' = 8)."""
         return self.latent_channels // self.groups
@@ -132,46 +179,83 @@ class UniWeTokConfig(Mapped):
         return -(-self.latent_channels // 8)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
+        """Return the fields as JSON-ready values; those of a WeTok alone for one."""
+        values = self._values()
+        if self.architecture == "uniwetok":
+            # Results are stored under digests of these values, from before there were others.
+            del values["architecture"], values["generative"]
+        return values
+
+    def _values(self) -> dict[str, Any]:
         return {**asdict(self), "channel_multipliers": list(self.channel_multipliers)}
 
     def differences(self, other: UniWeTokConfig) -> dict[str, Any]:
         """Return this configuration's values of the fields that shape weights and differ."""
-        ours, theirs = self.to_dict(), other.to_dict()
+        ours, theirs = self._values(), other._values()
         unseen = {"heads", "groups", "siglu", "rope_in_activation_dtype"}
         return {k: v for k, v in ours.items() if k not in unseen and v != theirs[k]}
 
     @classmethod
-    def from_released(cls, ddconfig: Mapping[str, Any]) -> UniWeTokConfig:
+    def wetok(cls, **sizes: Any) -> UniWeTokConfig:
+        """Return a convolutional autoencoder as WeTok and BitDance release them.
+
+        It has no transformer, registers or SigLu, and residual blocks widen, where ``sizes`` do not
+        say otherwise.
+        """
+        return cls(**{**_WETOK, **sizes})
+
+    @classmethod
+    def from_released(
+        cls, ddconfig: Mapping[str, Any], architecture: Architecture = "uniwetok"
+    ) -> UniWeTokConfig:
         """Translate the released ``ddconfig``, or an ``ae_config.json`` that holds one.
 
-        ``resolution`` and ``double_z`` are accepted and ignored, as are the entries beside
-        ``ddconfig`` (``gan_decoder``, ``checkpoint``): the released UniWeTok reads none of them.
-        Absent ``ch_mult``, ``attn_blocks`` and ``n_heads`` take the defaults of the released code
-        ((1, 2, 2, 4), 2 and 16). The groups, which no released file names, are of 8 bits; SigLu and
-        the double bottleneck are fixed in the released code.
+        ``resolution`` and ``double_z`` are accepted and ignored, as are most entries beside
+        ``ddconfig``: of ``gan_decoder`` and ``num_codebooks``, which say whether the decoder is
+        generative and how many groups there are, the released UniWeTok reads neither. Absent
+        ``ch_mult``, ``attn_blocks`` and ``n_heads`` take the defaults of the released code ((1, 2,
+        2, 4), 2 and 16). Groups that nothing names are of 8 bits; SigLu and the bottleneck are
+        fixed in the released code.
+
+        Args:
+            ddconfig: the released mapping.
+            architecture: which of the two the weights are of; the mapping may fit both.
 
         Raises:
             ValueError: a required entry is absent, unknown or impossible.
         """
-        values = {**_RELEASED_DEFAULTS, **ddconfig.get("ddconfig", ddconfig)}
-        missing = sorted(_RELEASED_NAMES.keys() - values.keys())
-        unknown = sorted(values.keys() - _RELEASED_NAMES.keys() - _RELEASED_UNUSED)
+        convolutional = architecture == "wetok"
+        names = {
+            theirs: ours
+            for theirs, ours in _RELEASED_NAMES.items()
+            if not (convolutional and theirs in _RELEASED_ATTENTION)
+        }
+        defaults = {name: _RELEASED_DEFAULTS[name] for name in _RELEASED_DEFAULTS if name in names}
+        values = {**defaults, **ddconfig.get("ddconfig", ddconfig)}
+        missing = sorted(names.keys() - values.keys())
+        unknown = sorted(values.keys() - names.keys() - _RELEASED_UNUSED)
         if missing or unknown:
             raise ValueError(
                 f"not a released ddconfig: missing {missing}, unknown {unknown}; "
-                f"known: {', '.join(_RELEASED_NAMES)}"
+                f"known: {', '.join(names)}"
             )
-        translated = {ours: values[theirs] for theirs, ours in _RELEASED_NAMES.items()}
-        return cls(**translated, groups=default_groups(translated["latent_channels"]))
+        sizes = {ours: values[theirs] for theirs, ours in names.items()}
+        sizes["groups"] = default_groups(sizes["latent_channels"])
+        if not convolutional:
+            return cls(**sizes)
+        sizes["groups"] = ddconfig.get("num_codebooks", sizes["groups"])
+        return cls.wetok(**sizes, generative=ddconfig.get("gan_decoder", False))
 
     def to_released(self) -> dict[str, Any]:
-        """Return the released ``ddconfig``; it holds neither groups nor the rotary option.
+        """Return UniWeTok's released ``ddconfig``; it holds neither groups nor the rotary option.
 
         Raises:
-            ValueError: ``register_tokens`` is not 4, the only number the released code has, or the
-                model has no SigLu or another bottleneck, which the released code cannot build.
+            ValueError: it is no UniWeTok, ``register_tokens`` is not 4, the only number the
+                released code has, or the model has no SigLu or another bottleneck, which the
+                released code cannot build.
         """
+        if self.architecture != "uniwetok":
+            raise ValueError("architecture='wetok' has another ddconfig than UniWeTok's")
         if self.register_tokens != _RELEASED_REGISTER_TOKENS:
             raise ValueError(
                 f"register_tokens={self.register_tokens}: the released code always has "

@@ -1,4 +1,4 @@
-"""The generative decoder: codes and noise to image."""
+"""The decoder: codes, and noise where it is generative, to image."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class Decoder(TokenMixer):
     def __init__(self, config: UniWeTokConfig) -> None:
         super().__init__(config, decoder_positions)
         widths = config.widths
-        self.conv_in = nn.Conv2d(2 * config.latent_channels, config.width, 3, padding=1)
+        self.generative = config.generative
+        inputs = (2 if config.generative else 1) * config.latent_channels
+        self.conv_in = nn.Conv2d(inputs, config.width, 3, padding=1)
         self.mid_block = res_blocks(config.width, config.width, config.num_res_blocks)
         upsampled = widths if config.num_res_blocks == 0 else (*widths[1:], config.width)
         outputs = [None, *(widths[:-1] if config.num_res_blocks == 0 else widths[1:])]
@@ -59,19 +61,20 @@ class Decoder(TokenMixer):
         self.norm_out = group_norm(widths[0])
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
 
-    def forward(self, codes: Tensor, noise: Tensor) -> Tensor:
-        """Decode; the same codes give different images under different noise.
+    def forward(self, codes: Tensor, noise: Tensor | None) -> Tensor:
+        """Decode; where generative, the same codes give different images under different noise.
 
         Args:
             codes: (batch, latent_channels, h, w), +1 or -1.
-            noise: standard normal, shaped as ``codes``.
+            noise: standard normal, shaped as ``codes``; unused unless generative.
 
         Returns:
-            (batch, out_channels, 32 h, 32 w), nominally in [-1, 1] but not clamped.
+            (batch, out_channels, H, W) of whole tokens, nominally in [-1, 1] but not clamped.
         """
         deviation = (codes.var(dim=(2, 3)) + _VARIANCE_EPS).sqrt()
         mean = codes.mean(dim=(2, 3))
-        x = self.mix_tokens(self.conv_in(torch.cat([codes, noise], dim=1).contiguous()))
+        x = torch.cat([codes, noise], dim=1) if self.generative and noise is not None else codes
+        x = self.mix_tokens(self.conv_in(x.contiguous()))
         x = self.mid_block(x)
         for adaptive, level in zip(reversed(self.adaptive), reversed(self.up), strict=True):
             x = level(adaptive(x, deviation, mean))

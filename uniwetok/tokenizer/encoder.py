@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.tokenizer.layers import TokenMixer, group_norm, res_blocks
@@ -33,6 +34,8 @@ class EncoderLevel(nn.Module):
 class Encoder(TokenMixer):
     """CNN, transformer and projection to the latents; differentiable.
 
+    WeTok has residual blocks in place of the transformer, and a swish before the projection.
+
     Widening inside the strided convolutions is the paper's "double bottleneck channel"; otherwise
     these keep the width and the next level's first residual block widens.
     """
@@ -50,25 +53,29 @@ class Encoder(TokenMixer):
             EncoderLevel(before, width, after, config.num_res_blocks)
             for before, width, after in zip(inputs, widths, [*strided, None], strict=True)
         )
+        self.convolutional = config.architecture == "wetok"
+        self.mid_block = res_blocks(
+            config.width, config.width, config.num_res_blocks if self.convolutional else 0
+        )
         self.norm_out = group_norm(config.width)
         self.conv_out = nn.Conv2d(config.width, config.latent_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode images whose sides are multiples of the downsampling factor.
+        """Encode images whose sides are multiples of ``config.padding``.
 
         Args:
             x: (batch, in_channels, H, W) in [-1, 1].
 
         Returns:
-            (batch, latent_channels, H / 32, W / 32) before the sign; in (-1, 1) with SigLu, not
-            bounded without.
+            (batch, latent_channels, rows, columns), see ``config.grid``, before the sign; in
+            (-1, 1) with SigLu, not bounded without.
         """
         # Images often come channels last; see TokenMixer.mix_tokens on why not to compute so.
         x = self.conv_in(x.contiguous())
         for level in self.down:
             x = level(x)
-        x = self.mix_tokens(x)
-        x = self.conv_out(self.norm_out(x))
+        x = self.norm_out(self.mid_block(self.mix_tokens(x)))
+        x = self.conv_out(F.silu(x) if self.convolutional else x)
         return siglu(x) if self.siglu else x
 
 

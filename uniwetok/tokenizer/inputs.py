@@ -32,8 +32,8 @@ def check_images(x: Tensor, config: UniWeTokConfig) -> None:
     if min(x.shape[2:]) < least:
         raise ValueError(
             f"an image of {x.shape[2]}x{x.shape[3]} is too small: both sides need at least {least} "
-            f"pixels, since on a single row or column of tokens the encoder's positions are 0/0 "
-            f"(NaN); resize or pad it"
+            f"pixels, since on a single row or column of tokens the encoder's positions, and on a "
+            f"single token the codes' deviation, are 0/0 (NaN); resize or pad it"
         )
 
 
@@ -67,11 +67,12 @@ def check_grid(grid: tuple[int, int], size: tuple[int, int] | None, config: UniW
             f"encoded image has"
         )
     factor = config.downsample
-    if size is not None and tuple(-(-side // factor) for side in size) != grid:
+    if size is not None and config.grid(*size) != grid:
+        step = max(factor, config.padding)
         raise ValueError(
             f"size={tuple(size)} is not that of an image with {rows}x{columns} tokens: the height "
-            f"must be in {(rows - 1) * factor + 1}..{rows * factor} and the width in "
-            f"{(columns - 1) * factor + 1}..{columns * factor}"
+            f"must be in {rows * factor - step + 1}..{rows * factor} and the width in "
+            f"{columns * factor - step + 1}..{columns * factor}"
         )
 
 
@@ -123,10 +124,10 @@ def pad(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (left, right - left, top, bottom - top)) if bottom or right else x
 
 
-def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
+def crop(x: Tensor, size: tuple[int, int], multiple: int) -> Tensor:
     """Invert ``pad`` for an image of ``size``."""
     height, width = size
-    top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+    top, left = (-height % multiple) // 2, (-width % multiple) // 2
     return x[:, :, top : top + height, left : left + width]
 
 

@@ -166,7 +166,11 @@ class TokenMixer(nn.Module):
         self.head_dim = config.width // config.heads
         self.rope_in_activation_dtype = config.rope_in_activation_dtype
         self.rule = rule
-        self.register_token = nn.Embedding(config.register_tokens, config.width)
+        self.register_token = (
+            nn.Embedding(config.register_tokens, config.width)
+            if config.architecture == "uniwetok"
+            else None
+        )
         self.mid_attn_blocks = nn.ModuleList(
             TransformerBlock(config.width, config.heads) for _ in range(config.attention_blocks)
         )
@@ -176,7 +180,7 @@ class TokenMixer(nn.Module):
 
         Maps (batch, width, h, w) to the same shape.
         """
-        if not self.mid_attn_blocks:
+        if self.register_token is None or not self.mid_attn_blocks:
             return x
         grid = (x.shape[2], x.shape[3])
         registers = self.register_token.weight

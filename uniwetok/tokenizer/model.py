@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from uniwetok.files import write_json
+from uniwetok.hub import snapshot
 from uniwetok.tokenizer import checkpoint, inputs, quantizer
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.tokenizer.decoder import Decoder
@@ -26,7 +25,6 @@ from uniwetok.weights import (
     CheckpointError,
     LoadReport,
     Weights,
-    first_line,
     listing,
     shapes,
     write_tensors,
@@ -68,7 +66,7 @@ class UniWeTok(nn.Module):
         """Encode images to the encoder's output, before the sign.
 
         Sides that are not multiples of 32 are padded symmetrically with zeros, mid-grey, as the
-        released evaluation at original resolution does (with 16).
+        released evaluation at original resolution does to 16, and so does a WeTok here.
 
         Args:
             x: (batch, 3, H, W) floating in [-1, 1], H and W at least 64.
@@ -81,7 +79,7 @@ class UniWeTok(nn.Module):
             ValueError: ``x`` has another shape, or a side below 64.
         """
         inputs.check_images(x, self.config)
-        padded = inputs.pad(x.to(self.dtype), self.config.downsample)
+        padded = inputs.pad(x.to(self.dtype), self.config.padding)
         latents: Tensor = self.encoder(padded)
         return latents
 
@@ -129,9 +127,9 @@ class UniWeTok(nn.Module):
     ) -> Tensor:
         """Decode codes to images.
 
-        The decoder is generative: it also takes standard normal noise, shaped as the codes. Unless
-        given, the noise is drawn on the CPU one sample after the other, so that it depends on
-        neither batch size nor device.
+        A generative decoder also takes standard normal noise, shaped as the codes. Unless given,
+        the noise is drawn on the CPU one sample after the other, so that it depends on neither
+        batch size nor device. A decoder that is not generative draws nothing.
 
         Args:
             codes: (batch, 128, h, w) floating, +1 or -1, h and w at least 2.
@@ -145,17 +143,23 @@ class UniWeTok(nn.Module):
 
         Raises:
             TypeError: ``codes`` or ``noise`` is not a floating tensor.
-            ValueError: a shape, the size, or the generators do not fit the codes.
+            ValueError: a shape, the size, or the generators do not fit the codes, or there is noise
+                for a decoder that is not generative.
         """
         inputs.check_codes(codes, self.config)
         inputs.check_grid((codes.shape[2], codes.shape[3]), size, self.config)
-        if noise is None:
+        if noise is not None:
+            if generator is not None:
+                raise ValueError("give noise or a generator, not both")
+            if not self.config.generative:
+                raise ValueError("this decoder is not generative and takes no noise")
+        elif self.config.generative:
             noise = inputs.draw_noise(codes, generator)
-        elif generator is not None:
-            raise ValueError("give noise or a generator, not both")
-        inputs.check_noise(noise, codes)
-        images: Tensor = self.decoder(codes.to(self.dtype), noise.to(self.device, self.dtype))
-        return images if size is None else inputs.crop(images, size)
+        if noise is not None:
+            inputs.check_noise(noise, codes)
+            noise = noise.to(self.device, self.dtype)
+        images: Tensor = self.decoder(codes.to(self.dtype), noise)
+        return images if size is None else inputs.crop(images, size, self.config.padding)
 
     @torch.no_grad()
     def reconstruct(
@@ -237,9 +241,11 @@ class UniWeTok(nn.Module):
         Args:
             path: a Lightning or plain torch checkpoint, a ``.safetensors`` file, or a folder with
                 ``model.safetensors`` (from ``save_pretrained``) or ``ae.safetensors`` (released).
+                The names of the weights tell WeTok's and BitDance's autoencoders from UniWeTok's.
             config: the sizes. If None, they are read from the ``config.json`` or ``ae_config.json``
-                beside a ``.safetensors`` file, or else inferred from the weights, which assumes
-                heads of 64 channels, groups of 8 bits and SigLu.
+                beside a ``.safetensors`` file (``NAME_config.json`` beside ``NAME.safetensors``),
+                or else inferred from the weights, which assumes heads of 64 channels, groups of 8
+                bits and UniWeTok's SigLu.
             ema: prefer the moving averages of a training checkpoint to its raw weights.
 
         Returns:
@@ -251,16 +257,23 @@ class UniWeTok(nn.Module):
         weights_path, config_path = checkpoint.locate(path)
         weights = Weights(weights_path)
         inferred = checkpoint.infer_config(weights.shapes)
-        sizes, source = checkpoint.find_config(
-            weights_path, config_path, checkpoint.read_config, inferred, config
-        )
+        read = checkpoint.config_reader(inferred)
+        sizes, source = checkpoint.find_config(weights_path, config_path, read, inferred, config)
         with torch.device("meta"):
             model = cls(sizes)
-        unfit = weights.faults(shapes(model.state_dict()), ema=ema)
+        expected = shapes(model.state_dict())
+        # A layer that we do not have would be left out, and decode to something plausible.
+        unfit = weights.faults(expected, ema=ema) + [
+            f"{name} (not in the model)"
+            for name in weights.shapes
+            if name.startswith(("encoder.", "decoder.")) and name not in expected
+        ]
         if unfit:
             hint = cls._fitting_config(weights, inferred, sizes, ema=ema)
             raise CheckpointError(f"{weights_path}: {listing(unfit)}. {hint}")
-        assumed = f"heads={sizes.heads}, groups={sizes.groups}, siglu={sizes.siglu}"
+        assumed = f"groups={sizes.groups}, siglu={sizes.siglu}"
+        if sizes.architecture == "uniwetok":
+            assumed = f"heads={sizes.heads}, {assumed}"
         model.report = weights.give(model, source, assumed, ema=ema)
         return model.eval()
 
@@ -296,14 +309,7 @@ class UniWeTok(nn.Module):
         if Path(name_or_path).exists():
             return cls.from_checkpoint(name_or_path)
         wanted = sorted({name for files in checkpoint.FOLDER_LAYOUTS for name in files} | {SHARDS})
-        try:
-            folder = snapshot_download(str(name_or_path), revision=revision, allow_patterns=wanted)
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            raise CheckpointError(
-                f"{name_or_path}: neither a local folder nor a repository that can be fetched "
-                f"({first_line(error)})"
-            ) from error
-        return cls.from_checkpoint(folder)
+        return cls.from_checkpoint(snapshot(str(name_or_path), wanted, revision))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json``, as ``from_pretrained`` reads them."""
@@ -314,7 +320,10 @@ class UniWeTok(nn.Module):
 
 def encoder_digest(tokenizer: UniWeTok) -> str:
     """SHA-256 of what codes depend on: the encoder's weights and the tokenizer's configuration."""
-    digest = hashlib.sha256(json.dumps(tokenizer.config.to_dict(), sort_keys=True).encode())
+    # Codes do not depend on whether the decoder draws.
+    config = tokenizer.config.to_dict()
+    config.pop("generative", None)
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, weight in sorted(tokenizer.encoder.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.detach().float().cpu().contiguous().numpy().data)

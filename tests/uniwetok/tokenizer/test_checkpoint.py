@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import uniwetok.tokenizer.model as model_module
+from uniwetok import hub
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig, checkpoint
 from uniwetok.weights import CheckpointError
 
@@ -300,7 +300,7 @@ def test_repository_is_fetched_at_its_revision(model, folder, monkeypatch):
         asked.update(options, name=name)
         return str(folder)
 
-    monkeypatch.setattr(model_module, "snapshot_download", snapshot)
+    monkeypatch.setattr(hub, "snapshot_download", snapshot)
     assert same_weights(UniWeTok.from_pretrained("owner/name", revision="v1"), model)
     assert (asked["name"], asked["revision"]) == ("owner/name", "v1")
     assert set(asked["allow_patterns"]) == {
@@ -317,7 +317,7 @@ def test_unreachable_repository(monkeypatch):
     def snapshot(name, **options):
         raise OSError("no route\nto host")
 
-    monkeypatch.setattr(model_module, "snapshot_download", snapshot)
+    monkeypatch.setattr(hub, "snapshot_download", snapshot)
     message = r"owner/name: neither a local folder nor a repository .*\(OSError: no route\)$"
     with pytest.raises(CheckpointError, match=message):
         UniWeTok.from_pretrained("owner/name")

@@ -65,10 +65,10 @@ class Generator(nn.Module):
                 grid=config.data.resolution // config.model.downsample,
             )
         )
-        if not config.model.attention_blocks:
-            # Weights that no pass reaches would keep data-parallel training waiting for them.
-            self.tokenizer.encoder.register_token.requires_grad_(False)
-            self.tokenizer.decoder.register_token.requires_grad_(False)
+        for half in (self.tokenizer.encoder, self.tokenizer.decoder):
+            if half.register_token is not None and not config.model.attention_blocks:
+                # Weights that no pass reaches would keep data-parallel training waiting for them.
+                half.register_token.requires_grad_(False)
 
     def forward(
         self,

@@ -1,0 +1,194 @@
+"""Every released form of BitDance's and WeTok's tokenizers, through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from harness.engine.models import ModelChoice
+from harness.interfaces.errors import UserError
+from tests.conftest import CommandLine
+from uniwetok.losses.adversarial import PatchDiscriminator
+from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
+
+D32C128 = {
+    "ddconfig": {
+        "ch": 32, "ch_mult": [1, 1, 1, 1, 1, 2], "num_res_blocks": 1, "z_channels": 128,
+        "in_channels": 3, "out_ch": 3, "double_z": False, "resolution": 256,
+    },
+    "gan_decoder": True,
+}  # fmt: skip
+D16C32 = UniWeTokConfig.wetok(
+    channels=32,
+    channel_multipliers=(1, 1, 1, 1, 2),
+    num_res_blocks=1,
+    latent_channels=32,
+    groups=4,
+    generative=False,
+)
+
+
+def network(config: UniWeTokConfig) -> UniWeTok:
+    torch.manual_seed(0)
+    return UniWeTok(config).eval()
+
+
+def bitdance_folder(folder: Path) -> Path:
+    """A folder as `shallowdream204/BitDance-Tokenizer` is, with two of its three models."""
+    folder.mkdir(parents=True)
+    config = UniWeTokConfig.from_released(D32C128, "wetok")
+    save_file(network(config).state_dict(), folder / "ae_d32c128.safetensors")
+    (folder / "ae_d32c128_config.json").write_text(json.dumps(D32C128))
+    save_file(network(D16C32).state_dict(), folder / "ae_d16c32.safetensors")
+    return folder
+
+
+def wetok_checkpoint(path: Path) -> Path:
+    """A checkpoint as WeTok's training leaves it: averages without dots, losses, optimizers."""
+    path.parent.mkdir(parents=True)
+    weights = network(D16C32).state_dict()
+    averages = {"model_ema." + n.replace(".", ""): w / 2 for n, w in weights.items()}
+    judge = {f"loss.discriminator.{n}": w for n, w in PatchDiscriminator().state_dict().items()}
+    torch.save(
+        {
+            "epoch": 3,
+            "state_dict": {
+                **weights,
+                **judge,
+                **averages,
+                "model_ema.decay": torch.tensor(0.999),
+                "model_ema.num_updates": torch.tensor(-1),
+            },
+            "optimizer_states": [{"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": []}],
+            "callbacks": {"ModelCheckpoint": {"best_model_score": None, "dirpath": "./ckpt"}},
+        },
+        path,
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("form", "title", "bits", "loaded"),
+    [
+        ("safetensors", "bitdance-tokenizer:ae_d32c128", 64 * 128, "0 of"),
+        ("pt", "bitdance-tokenizer:ae_d16c32", 256 * 32, "0 of"),
+        ("lightning", "wetok:GeneralDomain-compratio192", 256 * 32, "not the model's and ignored"),
+    ],
+)
+def test_released_files_are_measured(
+    form: str,
+    title: str,
+    bits: int,
+    loaded: str,
+    uwt_eval: CommandLine,
+    tmp_path: Path,
+    photo_folder: Path,
+) -> None:
+    if form == "safetensors":
+        model = f"bitdance-tokenizer:{bitdance_folder(tmp_path / 'a')}?file=ae_d32c128"
+    elif form == "pt":
+        torch.save({"state_dict": network(D16C32).state_dict()}, tmp_path / "ae_d16c32.pt")
+        model = f"bitdance-tokenizer:{tmp_path / 'ae_d16c32.pt'}"
+    else:
+        path = tmp_path / "GeneralDomain" / "compratio192" / "WeTok.ckpt"
+        model = f"wetok:{wetok_checkpoint(path)}"
+    result = uwt_eval(
+        "run", "imagenet-recon", "--data", photo_folder, "-m", model, "--limit", 3,
+        "--metrics", "psnr,bpp", "--out", tmp_path / "runs", "--json",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    (record,) = result.records
+    assert record["model"] == title
+    assert record["metrics"]["bpp"]["value"] == bits / 256**2
+    assert record["metrics"]["psnr"]["n"] == 3
+    assert loaded in record["provenance"]["weights"]
+
+
+def test_native_sizes_are_padded_to_16_pixels(
+    uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
+) -> None:
+    torch.save({"state_dict": network(D16C32).state_dict()}, tmp_path / "ae.pt")
+    model = ModelChoice.parse(f"bitdance-tokenizer:{tmp_path / 'ae.pt'}").build()
+    model.load("cpu")
+    images = torch.rand(2, 3, 97, 130, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    codes = model.encode(images)  # type: ignore[attr-defined]
+    assert [code.bits for code in codes] == [7 * 9 * 32] * 2
+    assert model.decode(codes, [0, 0]).shape == images.shape  # type: ignore[attr-defined]
+    result = uwt_eval(
+        "run", "imagenet-recon-native", "--data", photo_folder, "--limit", 2, "--metrics", "psnr",
+        "-m", f"bitdance-tokenizer:{tmp_path / 'ae.pt'}", "--out", tmp_path / "runs", "--json",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert result.records[0]["metrics"]["psnr"]["n"] == 2
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precisions_are_other_models(dtype: str, tmp_path: Path) -> None:
+    torch.save({"state_dict": network(D16C32).state_dict()}, tmp_path / "ae.pt")
+    float32, half = (
+        ModelChoice.parse(f"wetok:{tmp_path / 'ae.pt'}{query}").build()
+        for query in ("", f"?dtype={dtype}")
+    )
+    assert float32.card.digest != half.card.digest
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    decoded = []
+    for model in (float32, half):
+        model.load("cpu")
+        decoded.append(model.decode(float32.encode(images), [0]))  # type: ignore[attr-defined]
+    torch.testing.assert_close(decoded[1], decoded[0], rtol=0, atol=0.1)
+
+
+def test_a_repository_of_the_hub_is_known_by_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the hub's library caches it, without a network."""
+    from uniwetok import hub
+
+    cached = tmp_path / "snapshots" / "0123abc"
+    bitdance_folder(cached)
+    wetok_checkpoint(cached / "ImageNet" / "downsample16" / "WeTok.ckpt")
+    asked: list[tuple[str, object, list[str]]] = []
+
+    def download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision, allow_patterns))
+        return str(cached)
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    bitdance = ModelChoice.parse(
+        "bitdance-tokenizer:owner/BitDance-Tokenizer?file=ae_d32c128&revision=main"
+    ).build()
+    assert bitdance.card.title == "bitdance-tokenizer:ae_d32c128"
+    assert bitdance.card.config["commit"] == "0123abc"
+    assert bitdance.card.config["repository"] == "owner/BitDance-Tokenizer"
+    name, revision, patterns = asked[0]
+    assert (name, revision) == ("owner/BitDance-Tokenizer", "main")
+    assert {"ae_d32c128.safetensors", "ae_d32c128_config.json"} < set(patterns)
+    wetok = ModelChoice.parse("wetok:owner/WeTok?file=ImageNet/downsample16/WeTok.ckpt").build()
+    assert wetok.card.title == "wetok:ImageNet-downsample16"
+    assert wetok.card.config["commit"] == "0123abc"
+    assert wetok.card.codebook is not None
+    assert (wetok.card.codebook.groups, wetok.card.codebook.bits_per_group) == (4, 8)
+
+
+def test_what_cannot_be_told_is_one_line(tmp_path: Path) -> None:
+    folder = bitdance_folder(tmp_path / "a")
+    unified = UniWeTokConfig(channels=32, num_res_blocks=1, attention_blocks=1, heads=4)
+    network(unified).save_pretrained(tmp_path / "unified")
+    torch.save({"encoder.conv_in.weight": torch.zeros(1)}, tmp_path / "unknown.pt")
+    for text, expected in {
+        f"bitdance-tokenizer:{folder}": "name one of its files: ae_d16c32.safetensors, ae_d32c128",
+        f"bitdance-tokenizer:{folder}?file=ae_d8": "holds no ae_d8",
+        f"bitdance-tokenizer:{folder}?revision=main": "revision=main, but",
+        "wetok:owner/repository": "say which file: owner/repository?file=NAME",
+        f"wetok:{tmp_path / 'unified'}": "is a UniWeTok: --model uniwetok:",
+        f"uniwetok:{folder / 'ae_d32c128.safetensors'}": "WeTok's and BitDance's kind: --model wet",
+        f"wetok:{tmp_path / 'unknown.pt'}": "sizes can be told",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            _ = ModelChoice.parse(text).build().card
+        assert expected in str(caught.value)
+        assert "\n" not in str(caught.value)
