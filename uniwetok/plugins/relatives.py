@@ -70,7 +70,7 @@ class _RelativePlugin(UniWeTokPlugin):
     _architecture: ClassVar[Architecture] = "wetok"
 
     @functools.cached_property
-    def _weights(self) -> Path:  # type: ignore[override]  # Looked up once.
+    def _weights(self) -> Path:
         if self.revision is not None and self.path.exists():
             raise UserError(
                 f"model {self._name!r}: revision={self.revision}, but {self.path} is on disk"
