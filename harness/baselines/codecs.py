@@ -185,16 +185,23 @@ class Identity:
 
     def encode(self, images: Tensor) -> list[Code]:
         """Encode each image as PNG."""
-        codes = []
-        for image in to_images(images):
-            buffer = io.BytesIO()
-            image.save(buffer, format="png", optimize=True)
-            codes.append(Code(buffer.getvalue(), image.height, image.width))
-        return codes
+        return [png(image) for image in to_images(images)]
 
     def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
         """Decode the PNG files."""
         del seeds
-        return to_tensor(
-            [Image.open(io.BytesIO(code.payload), formats=RASTER_FORMATS) for code in codes]
-        )
+        return from_png(codes)
+
+
+def png(image: Image.Image) -> Code:
+    """An image as a PNG file, lossless."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="png", optimize=True)
+    return Code(buffer.getvalue(), image.height, image.width)
+
+
+def from_png(codes: Sequence[Code]) -> Tensor:
+    """Files of images of one size as float32 (B, 3, H, W) in [-1, 1]."""
+    return to_tensor(
+        [Image.open(io.BytesIO(code.payload), formats=RASTER_FORMATS) for code in codes]
+    )

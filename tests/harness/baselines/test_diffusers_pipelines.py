@@ -1,0 +1,187 @@
+"""Pipelines of diffusers, made tiny from configurations, in the tasks that they fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness.baselines.diffusers_pipelines import (
+    DiffusersClassToImage,
+    DiffusersEditor,
+    DiffusersTextToImage,
+)
+from harness.interfaces.errors import UserError
+from tests.conftest import CommandLine
+
+diffusers = pytest.importorskip("diffusers", reason="needs diffusers")
+
+
+def autoencoder(levels: int) -> Any:
+    return diffusers.AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * levels,
+        up_block_types=["UpDecoderBlock2D"] * levels,
+        block_out_channels=[8] * levels,
+        norm_num_groups=4,
+    )
+
+
+def tokenizer() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<end>", "<unk>", "a", "photo", "of", "bench", "two", "cups", "red"]
+    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", eos_token="<end>", unk_token="<unk>",
+        model_max_length=8,
+    )  # fmt: skip
+
+
+def stable_diffusion(kind: str, channels: int) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    text = CLIPTextConfig(
+        vocab_size=10, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=8, projection_dim=8, pad_token_id=0,
+        bos_token_id=1, eos_token_id=1,
+    )  # fmt: skip
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=16, in_channels=channels, cross_attention_dim=8, layers_per_block=1,
+        block_out_channels=[8, 8], norm_num_groups=4, attention_head_dim=4,
+        down_block_types=["CrossAttnDownBlock2D", "DownBlock2D"],
+        up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"],
+    )  # fmt: skip
+    return getattr(diffusers, kind)(
+        vae=autoencoder(2), text_encoder=CLIPTextModel(text), tokenizer=tokenizer(), unet=unet,
+        scheduler=diffusers.DDIMScheduler(), safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def text_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("pipelines") / "tiny-sd"
+    stable_diffusion("StableDiffusionPipeline", 4).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def edit_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("pipelines") / "tiny-pix2pix"
+    stable_diffusion("StableDiffusionInstructPix2PixPipeline", 8).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def class_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    network = diffusers.DiTTransformer2DModel(
+        sample_size=16, num_layers=1, patch_size=4, attention_head_dim=8, num_attention_heads=2,
+        in_channels=4, out_channels=8, num_embeds_ada_norm=1000,
+    )  # fmt: skip
+    pipeline = diffusers.DiTPipeline(network, autoencoder(5), diffusers.DDIMScheduler())
+    folder = tmp_path_factory.mktemp("pipelines") / "tiny-dit"
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def test_pictures_are_the_pipelines_own(text_pipeline: Path) -> None:
+    model = DiffusersTextToImage(str(text_pipeline), steps=2, guidance=3.0, size="48x32")
+    model.load("cpu")
+    prompts = ["a photo of a bench", "two cups", "a red cup"]
+    codes = model.generate(prompts, [5, 6, 7])
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(text_pipeline)
+    noise = [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)]
+    expected = pipeline(
+        prompts, num_inference_steps=2, guidance_scale=3.0, width=48, height=32, generator=noise
+    ).images
+    decoded = model.decode(codes, [0, 0, 0])
+    assert decoded.shape == (3, 3, 32, 48)
+    for found, image in zip(decoded, expected, strict=True):
+        levels = ((found.permute(1, 2, 0).numpy() + 1) * 127.5).round()
+        # An uint8 level may turn where the two calls round a product in another order.
+        assert np.abs(levels - np.asarray(image)).max() <= 1
+
+
+def test_a_picture_depends_on_its_own_seed(text_pipeline: Path) -> None:
+    model = DiffusersTextToImage(str(text_pipeline), steps=1, batch=2)
+    model.load("cpu")
+    together = model.decode(model.generate(["two cups"] * 3, [1, 2, 3]), [])
+    alone = model.decode(model.generate(["two cups"], [3]), [])
+    assert (together[2] - alone[0]).abs().max() <= 2.1 / 127.5
+    assert (together[0] - together[1]).abs().max() > 0.1
+
+
+def test_defaults_of_the_call_are_part_of_the_identity(text_pipeline: Path) -> None:
+    card = DiffusersTextToImage(str(text_pipeline)).card
+    assert card.config["call"]["num_inference_steps"] == 50
+    assert card.config["call"]["guidance_scale"] == 7.5
+    same = DiffusersTextToImage(str(text_pipeline), steps=50, guidance=7.5).card
+    assert same.digest == card.digest
+    for options in (
+        {"steps": 20}, {"negative": "blur"}, {"scheduler": "EulerDiscreteScheduler"},
+        {"dtype": "bfloat16"}, {"size": "32"}, {"safety": True},
+    ):  # fmt: skip
+        other = DiffusersTextToImage(str(text_pipeline), **options)  # type: ignore[arg-type]
+        assert other.card.digest != card.digest, options
+
+
+def test_what_does_not_fit_is_one_line(text_pipeline: Path, class_pipeline: Path) -> None:
+    with pytest.raises(UserError, match="StableDiffusionPipeline takes no class_labels"):
+        _ = DiffusersClassToImage(str(text_pipeline)).card
+    with pytest.raises(UserError, match="takes no prompt: it draws no texts"):
+        _ = DiffusersTextToImage(str(class_pipeline)).card
+    with pytest.raises(UserError, match="takes no image"):
+        _ = DiffusersEditor(str(text_pipeline)).card
+    with pytest.raises(UserError, match="no scheduler 'Nonsense'"):
+        DiffusersTextToImage(str(text_pipeline), scheduler="Nonsense").load("cpu")
+
+
+def test_code_of_a_repository_is_never_run(text_pipeline: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "evil"
+    folder.mkdir()
+    index = json.loads((text_pipeline / "model_index.json").read_text())
+    index["_class_name"] = ["pipeline", "Evil"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "pipeline.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(UserError, match="code in a repository is not run"):
+        _ = DiffusersTextToImage(str(folder)).card
+
+
+def test_geneval_is_drawn(uwt_eval: CommandLine, tmp_path: Path, text_pipeline: Path) -> None:
+    result = uwt_eval(
+        "run", "geneval", "--model", f"diffusers-t2i:{text_pipeline}?steps=1&size=32",
+        "--limit", 2, "--device", "cpu", "--out", tmp_path, "--json",
+    )  # fmt: skip
+    assert result.code in {0, 3}, result.err
+    (record,) = result.records
+    assert len(list((tmp_path / record["run_id"]).glob("images/*/samples/*.png"))) == 2
+
+
+def test_classes_are_drawn(uwt_eval: CommandLine, tmp_path: Path, class_pipeline: Path) -> None:
+    result = uwt_eval(
+        "run", "imagenet-gen", "--model", f"diffusers-class:{class_pipeline}?steps=1",
+        "--limit", 2, "--device", "cpu", "--out", tmp_path, "--json",
+    )  # fmt: skip
+    assert result.code in {0, 3}, result.err
+    (record,) = result.records
+    with np.load(tmp_path / record["run_id"] / "samples.npz") as file:
+        assert file["arr_0"].shape == (2, 256, 256, 3)
+
+
+def test_images_of_any_size_are_edited(edit_pipeline: Path) -> None:
+    model = DiffusersEditor(str(edit_pipeline), steps=1, image_guidance=1.2)
+    model.load("cpu")
+    assert model.card.config["call"]["image_guidance_scale"] == 1.2
+    pictures = [np.full((32, 48, 3), 90, np.uint8), np.full((40, 32, 3), 200, np.uint8)]
+    codes = model.edit(["a red bench", "two cups"], pictures, [1, 2])
+    assert [(code.height, code.width) for code in codes] == [(32, 48), (40, 32)]
+    assert model.decode(codes[:1], [0]).shape == (1, 3, 32, 48)
