@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -152,7 +154,12 @@ def options_of(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
         UserError: The annotations of its parameters cannot be read, or one cannot be given.
     """
     try:
-        parameters = inspect.signature(factory, eval_str=True).parameters.values()
+        # A dataclass inherits fields whose annotations are names of the module of its base.
+        scope: dict[str, Any] = {}
+        for base in reversed(getattr(factory, "__mro__", ())):
+            scope |= vars(sys.modules.get(base.__module__, builtins))
+        signature = inspect.signature(factory, eval_str=True, locals=scope)
+        parameters = signature.parameters.values()
         extra = any(each.kind is each.VAR_KEYWORD for each in parameters)
         fields: dict[str, Any] = {
             each.name: (

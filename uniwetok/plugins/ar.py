@@ -80,18 +80,34 @@ class UniWeTokAR(DecoderPlugin):
         bool, "Compile the diffusion head, and replay it as a CUDA graph on a GPU."
     ] = False
 
-    _name = "uniwetok-ar"
+    _name: ClassVar[str] = "uniwetok-ar"
     _preset: ClassVar[str | None] = None
     """Configuration that the weights must have; any if None."""
 
     def __post_init__(self) -> None:
-        self._guidance = Guidance.from_options(self.cfg, self.schedule, self.first_token)
-        self._tokenizer_files = self.tokenizer or self._folder / _TOKENIZER_FOLDER
-        if self.tokenizer is None and not self._tokenizer_files.is_dir():
+        _ = self._guidance, self._tokenizer_files
+
+    @functools.cached_property
+    def _guidance(self) -> Guidance:
+        return Guidance.from_options(self._scale, self.schedule, self.first_token)
+
+    @property
+    def _scale(self) -> float:
+        return self.cfg
+
+    @property
+    def _weights(self) -> Path:
+        return self.path
+
+    @functools.cached_property
+    def _tokenizer_files(self) -> Path:
+        beside = self._folder / _TOKENIZER_FOLDER
+        if self.tokenizer is None and not beside.is_dir():
             raise UserError(
                 f"model {self._name!r} needs the tokenizer it was trained with: "
                 f"--model {self._name}:{self.path}?tokenizer=PATH"
             )
+        return self.tokenizer or beside
 
     @property
     def classes(self) -> int:
@@ -115,7 +131,7 @@ class UniWeTokAR(DecoderPlugin):
 
     @property
     def _folder(self) -> Path:
-        return self.path if self.path.is_dir() else self.path.parent
+        return self._weights if self._weights.is_dir() else self._weights.parent
 
     @functools.cached_property
     def card(self) -> ModelCard:
@@ -128,21 +144,27 @@ class UniWeTokAR(DecoderPlugin):
         config = {
             "model": model.to_dict(),
             "tokenizer": tokenizer.to_dict(),
-            "cfg": self.cfg,
+            "cfg": self._scale,
             "steps": self.steps,
             **{name: written(value) for name, value in self._options.items()},
+            **self._origin,
         }
         return model_card(
             self._name,
-            label(self._title, {"cfg": self.cfg, "steps": self.steps, **self._options}),
+            label(self._title, {"cfg": self._scale, "steps": self.steps, **self._options}),
             config,
             [
-                *files_of(*ar_files.locate(self.path)),
+                *files_of(*ar_files.locate(self._weights)),
                 *files_of(*tokenizer_files.locate(self._tokenizer_files)),
             ],
             self._described[1],
             tokenizer,
         )
+
+    @property
+    def _origin(self) -> dict[str, str]:
+        """What else identifies the weights."""
+        return {}
 
     @property
     def loaded(self) -> str:
@@ -156,7 +178,7 @@ class UniWeTokAR(DecoderPlugin):
 
     @property
     def _title(self) -> str:
-        return title(self._name, self.path)
+        return title(self._name, self._weights)
 
     @functools.cached_property
     def _described(self) -> tuple[BitDanceConfig, int]:
@@ -164,18 +186,18 @@ class UniWeTokAR(DecoderPlugin):
         from uniwetok.ar import PRESETS, checkpoint
 
         with user_errors(f"model {self._name!r}"):
-            config, parameters = checkpoint.describe(self.path)
+            config, parameters = checkpoint.describe(self._weights)
         if self._preset is not None:
             differences = config.differences(PRESETS[self._preset])
             if differences:
                 found = ", ".join(f"{name}={value}" for name, value in differences.items())
                 raise UserError(
-                    f"model {self._name!r}: {self.path} is of another size: {found}; "
+                    f"model {self._name!r}: {self._weights} is of another size: {found}; "
                     f"--model uniwetok-ar:… takes any"
                 )
         if self.cfg != 1 and not config.label_dropout:
             raise UserError(
-                f"{self._name}: cfg={self.cfg:g}, but this model was trained without dropping "
+                f"{self._name}: cfg={self.cfg}, but this model was trained without dropping "
                 f"labels and knows no guidance; use cfg=1"
             )
         return config, parameters
@@ -192,7 +214,7 @@ class UniWeTokAR(DecoderPlugin):
             config, _ = checkpoint.describe(self._tokenizer_files)
         if config.latent_channels != self._config.latent_channels:
             raise UserError(
-                f"{self._name}: the model {self.path} draws tokens of "
+                f"{self._name}: the model {self._weights} draws tokens of "
                 f"{self._config.latent_channels} bits, the tokenizer {self._tokenizer_files} "
                 f"decodes {config.latent_channels}: give the one it was trained with"
             )
@@ -214,7 +236,7 @@ class UniWeTokAR(DecoderPlugin):
             tokenizer = UniWeTok.from_checkpoint(self._tokenizer_files)
         self._check_codes(tokenizer)
         with user_errors(f"model {self._name!r}"):
-            model = BitDance.from_checkpoint(self.path, ema=self.ema)
+            model = BitDance.from_checkpoint(self._weights, ema=self.ema)
         tell(self.card.title, model.report)
         self._model = model.to(device, dtype)
         self._network = tokenizer.to(device, dtype)
@@ -230,8 +252,8 @@ class UniWeTokAR(DecoderPlugin):
         expected = json.loads(note.read_text(encoding="utf-8"))["encoder_sha256"]
         if encoder_digest(tokenizer) != expected:
             raise UserError(
-                f"{self._name}: the model {self.path} was trained on codes of another tokenizer "
-                f"than {self._tokenizer_files} (their encoders differ): give that one"
+                f"{self._name}: the model {self._weights} was trained on codes of another "
+                f"tokenizer than {self._tokenizer_files} (their encoders differ): give that one"
             )
 
     def sample(self, classes: Sequence[int], seeds: Sequence[int]) -> list[Code]:

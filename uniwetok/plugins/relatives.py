@@ -1,4 +1,4 @@
-"""The authors' other released tokenizers as the harness sees them: WeTok's and BitDance's."""
+"""WeTok and BitDance, the authors' other released models, as the harness sees them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from harness.interfaces import Argument
 from harness.interfaces.errors import UserError
+from uniwetok.plugins.ar import Scale, UniWeTokAR
 from uniwetok.plugins.tokenizer import Averaged, UniWeTokPlugin, title, user_errors
 
 if TYPE_CHECKING:
@@ -53,8 +54,37 @@ def weights_at(place: Path, file: str | None, revision: str | None) -> Path:
     raise CheckpointError(f"{place}: holds no {file}, {file}.safetensors, {file}.pt or {file}.ckpt")
 
 
+class _Placed:
+    """Mixed into plug-ins whose weights lie on disk or in a repository of the hub."""
+
+    path: Path
+    file: str | None
+    revision: str | None
+    _name: ClassVar[str]
+
+    @functools.cached_property
+    def _weights(self) -> Path:
+        return self._placed(self.file)
+
+    def _placed(self, file: str | None) -> Path:
+        if self.revision is not None and self.path.exists():
+            raise UserError(
+                f"model {self._name!r}: revision={self.revision}, but {self.path} is on disk"
+            )
+        with user_errors(f"model {self._name!r}"):
+            return weights_at(self.path, file, self.revision)
+
+    @property
+    def _origin(self) -> dict[str, str]:
+        if self.path.exists():
+            return {}
+        # The hub's cache keeps each commit in a folder of its name.
+        depth = 0 if self.file is None else len(Path(self.file).parts) - 1
+        return {"repository": str(self.path), "commit": self._weights.parents[depth].name}
+
+
 @dataclass(eq=False)
-class _RelativePlugin(UniWeTokPlugin):
+class _RelativePlugin(_Placed, UniWeTokPlugin):
     """A convolutional autoencoder from a checkpoint.
 
     Sides that are no multiple of 16 are padded as WeTok's evaluation does. Where the weights do not
@@ -68,23 +98,6 @@ class _RelativePlugin(UniWeTokPlugin):
     revision: Revision = None
 
     _architecture: ClassVar[Architecture] = "wetok"
-
-    @functools.cached_property
-    def _weights(self) -> Path:
-        if self.revision is not None and self.path.exists():
-            raise UserError(
-                f"model {self._name!r}: revision={self.revision}, but {self.path} is on disk"
-            )
-        with user_errors(f"model {self._name!r}"):
-            return weights_at(self.path, self.file, self.revision)
-
-    @property
-    def _origin(self) -> dict[str, str]:
-        if self.path.exists():
-            return {}
-        # The hub's cache keeps each commit in a folder of its name.
-        depth = 0 if self.file is None else len(Path(self.file).parts) - 1
-        return {"repository": str(self.path), "commit": self._weights.parents[depth].name}
 
     @property
     def _title(self) -> str:
@@ -105,3 +118,60 @@ class WeTokPlugin(_RelativePlugin):
     """WeTok's tokenizers, released or trained here."""
 
     _name = "wetok"
+
+
+PUBLISHED_GUIDANCE = {
+    "bitdance-b": 3.2,
+    "bitdance-b-4x": 3.9,
+    "bitdance-b-16x": 6.1,
+    "bitdance-l": 4.0,
+    "bitdance-h": 4.55,
+}
+"""Of the released models, by their sizes' names; from the README beside their code."""
+_TOKENIZER = "ae_d16c32"
+"""What all of them were trained on, and lies beside them."""
+
+
+@dataclass(eq=False)
+class BitDancePlugin(_Placed, UniWeTokAR):
+    """A class-to-image BitDance on BitDance's 16x codes: B, L and H, 1, 4 or 16 tokens a step.
+
+    The tokenizer is the ae_d16c32 beside the weights. Unless given, guidance is the published one
+    of the model's size.
+    """
+
+    path: Place
+    cfg: Scale | None = None  # type: ignore[assignment]  # None is the published one.
+    file: InPlace = None
+    revision: Revision = None
+
+    _name: ClassVar[str] = "bitdance"
+
+    def __post_init__(self) -> None:
+        """Leave everything that needs the files for later: they may have to be fetched."""
+
+    @property
+    def _scale(self) -> float:
+        from uniwetok.ar import PRESETS
+
+        if self.cfg is not None:
+            return self.cfg
+        for name, scale in PUBLISHED_GUIDANCE.items():
+            if not self._config.differences(PRESETS[name]):
+                return scale
+        raise UserError(
+            f"model {self._name!r}: {self._weights} is of none of the released sizes, whose "
+            f"guidance is published: say cfg=…"
+        )
+
+    @functools.cached_property
+    def _tokenizer_files(self) -> Path:
+        if self.tokenizer is not None:
+            return self.tokenizer
+        try:
+            with user_errors(f"model {self._name!r}"):
+                if self.path.is_file():
+                    return weights_at(self.path.parent, _TOKENIZER, None)
+                return self._placed(_TOKENIZER)
+        except UserError as error:
+            raise UserError(f"{error}; give the tokenizer: tokenizer=PATH") from error

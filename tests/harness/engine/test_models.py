@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import pytest
 from pydantic import Field
 
-from harness.engine.models import ModelChoice, describe, require
+from harness.engine.models import ModelChoice, describe, options_of, require
 from harness.interfaces import Argument
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import MODELS
@@ -281,3 +283,24 @@ def test_a_card_without_a_label_is_called_as_the_choice_is_written() -> None:
     named = ModelCard(name="webp", label="webp:2048")
     assert ModelChoice.parse("webp:2048?a=b").card(Carded(named)) == named
     assert ModelChoice.parse("identity").card(Carded(ModelCard(name="identity"))).label == ""
+
+
+def test_inherited_options_are_read_in_their_own_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = ModuleType("elsewhere")
+    monkeypatch.setitem(sys.modules, "elsewhere", elsewhere)
+    text = (
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "Count = int\n"
+        "@dataclass\n"
+        "class Base:\n"
+        "    count: Count = 1\n"
+    )
+    exec(text, vars(elsewhere))
+
+    @dataclass
+    class Own(elsewhere.Base):  # type: ignore[name-defined, misc]
+        more: int = 2
+
+    options = options_of("own", Own)(count="3", more="4")
+    assert options.model_dump() == {"count": 3, "more": 4}

@@ -1,7 +1,8 @@
-"""Every released form of BitDance's and WeTok's tokenizers, through the command line."""
+"""Every released form of BitDance's and WeTok's models, through the command line."""
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from harness.engine.models import ModelChoice
 from harness.interfaces.errors import UserError
 from tests.conftest import CommandLine
+from uniwetok.ar import PRESETS, BitDance, BitDanceConfig, checkpoint
 from uniwetok.losses.adversarial import PatchDiscriminator
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 
@@ -192,3 +194,75 @@ def test_what_cannot_be_told_is_one_line(tmp_path: Path) -> None:
             _ = ModelChoice.parse(text).build().card
         assert expected in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `shallowdream204/BitDance-ImageNet` is, with two small models of its forms.
+
+    Its models hold a tokenizer too, which the released code loads over by `ae_d16c32.pt`.
+    """
+    folder = tmp_path_factory.mktemp("BitDance-ImageNet")
+    tokenizer = network(D16C32).state_dict()
+    torch.save({"state_dict": tokenizer}, folder / "ae_d16c32.pt")
+    for parallel in (1, 16):
+        config = BitDanceConfig(
+            width=32, layers=1, heads=1, diffusion_width=64, diffusion_blocks=1,
+            diffusion_modulations=1, latent_channels=32, grid=16, class_tokens=2,
+            parallel_tokens=parallel,
+        )  # fmt: skip
+        torch.manual_seed(0)
+        model = BitDance(config).eval()
+        with torch.no_grad():  # Its initial weights would draw the same bits for every class.
+            for weight in model.parameters():
+                weight.add_(0.1 * torch.randn(weight.shape))
+        weights = {**model.state_dict(), **{f"vae.{n}": w for n, w in tokenizer.items()}}
+        raw = {name: weight + 1 for name, weight in weights.items()}
+        args = argparse.Namespace(model="BitDance-B", parallel_num=parallel)
+        released = {"model": raw, "ema": weights, "args": args, "steps": 3}
+        torch.save(released, folder / f"BitDance_B_{parallel}x.pt")
+    return folder
+
+
+@pytest.mark.parametrize("parallel", [1, 16])
+def test_released_class_to_image_models_draw(
+    parallel: int, imagenet: Path, uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    result = uwt_eval(
+        "run", "imagenet-gen", "--limit", 1, "--metrics", "is", "--device", "cpu", "--json",
+        "-m", f"bitdance:{imagenet}?file=BitDance_B_{parallel}x&cfg=2&steps=1",
+        "--out", tmp_path / "runs",
+    )  # fmt: skip
+    assert result.code in (0, 1), result.err
+    (record,) = result.records
+    assert record["model"] == f"bitdance:BitDance_B_{parallel}x?cfg=2&steps=1"
+    assert record["status"] == "complete", result.err
+    assert "are moving averages" in record["provenance"]["weights"]
+
+
+def test_guidance_is_the_published_of_the_size(
+    imagenet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = imagenet / "BitDance_B_1x.pt"
+    with pytest.raises(UserError, match=r"none of the released sizes.*say cfg="):
+        _ = ModelChoice.parse(f"bitdance:{file}").build().card
+    for name, scale in {
+        "bitdance-b": 3.2, "bitdance-b-4x": 3.9, "bitdance-b-16x": 6.1, "bitdance-l": 4.0,
+        "bitdance-h": 4.55,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(checkpoint, "describe", lambda _, name=name: (PRESETS[name], 1))
+        card = ModelChoice.parse(f"bitdance:{file}").build().card
+        assert card.config["cfg"] == scale
+        assert card.title == f"bitdance:BitDance_B_1x?cfg={scale:g}&steps=100"
+
+
+def test_the_tokenizer_lies_beside_the_model(imagenet: Path, tmp_path: Path) -> None:
+    weights = (imagenet / "BitDance_B_1x.pt").read_bytes()
+    (tmp_path / "BitDance_B_1x.pt").write_bytes(weights)
+    for place in (tmp_path / "BitDance_B_1x.pt", f"{tmp_path}?file=BitDance_B_1x"):
+        joined = "&" if "?" in str(place) else "?"
+        with pytest.raises(UserError, match=r"holds no ae_d16c32.*give the tokenizer"):
+            _ = ModelChoice.parse(f"bitdance:{place}{joined}cfg=2").build().card
+        named = f"bitdance:{place}{joined}cfg=2&tokenizer={imagenet / 'ae_d16c32.pt'}"
+        beside = ModelChoice.parse(f"bitdance:{imagenet}?file=BitDance_B_1x&cfg=2").build().card
+        assert ModelChoice.parse(named).build().card.digest == beside.digest
