@@ -53,6 +53,9 @@ class UniWeTokConfig(Mapped):
     """Width of each level; every level but the last halves the image (paper, "ch_mult")."""
     num_res_blocks: int = 2
     """Residual blocks a level, and in the middle of the decoder; 0 leaves the transformer only."""
+    plain_levels: int = 0
+    """Finest levels that have no residual blocks, where ``num_res_blocks`` gives the others some:
+    on a CPU most of the time goes there. Ours; paper and released: none."""
     latent_channels: int = 128
     """Bits of one token (paper: codebook of 2^128)."""
     attention_blocks: int = 16
@@ -87,7 +90,7 @@ class UniWeTokConfig(Mapped):
         object.__setattr__(self, "channel_multipliers", tuple(self.channel_multipliers))
         for name in ("in_channels", "out_channels", "channels", "latent_channels", "groups"):
             check_count(name, getattr(self, name))
-        for name in ("num_res_blocks", "attention_blocks", "register_tokens"):
+        for name in ("num_res_blocks", "plain_levels", "attention_blocks", "register_tokens"):
             check_count(name, getattr(self, name), least=0)
         check_count("heads", self.heads)
         for name in ("siglu", "generative"):
@@ -126,6 +129,13 @@ class UniWeTokConfig(Mapped):
                     f"channel_multipliers={self.channel_multipliers}): every width must be a "
                     f"multiple of {NORM_GROUPS}, the groups of GroupNorm"
                 )
+        plain = self.widths[: self.plain_levels + 1]
+        if self.plain_levels and (len(plain) <= self.plain_levels or len(set(plain)) > 1):
+            raise ValueError(
+                f"plain_levels={self.plain_levels}: the finest {self.plain_levels + 1} levels must "
+                f"be equally wide, since a level without residual blocks cannot change the width; "
+                f"they are {plain}"
+            )
         if self.bottleneck == "single" and not self.num_res_blocks and len(set(self.widths)) > 1:
             raise ValueError(
                 "bottleneck='single' widens in residual blocks and num_res_blocks=0 has none; "
@@ -136,6 +146,14 @@ class UniWeTokConfig(Mapped):
     def widths(self) -> tuple[int, ...]:
         """Channels of each level, from the full resolution to the latent one."""
         return tuple(self.channels * multiplier for multiplier in self.channel_multipliers)
+
+    @property
+    def res_blocks(self) -> tuple[int, ...]:
+        """Residual blocks of each level, in the order of ``widths``."""
+        return tuple(
+            0 if level < self.plain_levels else self.num_res_blocks
+            for level in range(len(self.widths))
+        )
 
     @property
     def width(self) -> int:
@@ -251,8 +269,8 @@ class UniWeTokConfig(Mapped):
 
         Raises:
             ValueError: it is no UniWeTok, ``register_tokens`` is not 4, the only number the
-                released code has, or the model has no SigLu or another bottleneck, which the
-                released code cannot build.
+                released code has, or the model has no SigLu, another bottleneck or plain levels,
+                which the released code cannot build.
         """
         if self.architecture != "uniwetok":
             raise ValueError("architecture='wetok' has another ddconfig than UniWeTok's")
@@ -265,6 +283,11 @@ class UniWeTokConfig(Mapped):
             raise ValueError(
                 f"siglu={self.siglu}, bottleneck={self.bottleneck!r}: the released code always has "
                 f"SigLu and the double bottleneck"
+            )
+        if self.plain_levels:
+            raise ValueError(
+                f"plain_levels={self.plain_levels}: in the released code every level has the same "
+                f"residual blocks"
             )
         ours = self.to_dict()
         released = {theirs: ours[name] for theirs, name in _RELEASED_NAMES.items()}

@@ -52,8 +52,10 @@ class Decoder(TokenMixer):
         upsampled = widths if config.num_res_blocks == 0 else (*widths[1:], config.width)
         outputs = [None, *(widths[:-1] if config.num_res_blocks == 0 else widths[1:])]
         self.up = nn.ModuleList(
-            DecoderLevel(before, width, after, config.num_res_blocks)
-            for before, width, after in zip(upsampled, widths, outputs, strict=True)
+            DecoderLevel(before, width, after, blocks)
+            for before, width, after, blocks in zip(
+                upsampled, widths, outputs, config.res_blocks, strict=True
+            )
         )
         self.adaptive = nn.ModuleList(
             AdaptiveGroupNorm(config.latent_channels, before) for before in upsampled

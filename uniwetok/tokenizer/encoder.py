@@ -50,8 +50,10 @@ class Encoder(TokenMixer):
             inputs, strided = (widths[0], *widths[:-1]), widths[:-1]
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1, bias=False)
         self.down = nn.ModuleList(
-            EncoderLevel(before, width, after, config.num_res_blocks)
-            for before, width, after in zip(inputs, widths, [*strided, None], strict=True)
+            EncoderLevel(before, width, after, blocks)
+            for before, width, after, blocks in zip(
+                inputs, widths, [*strided, None], config.res_blocks, strict=True
+            )
         )
         self.convolutional = config.architecture == "wetok"
         self.mid_block = res_blocks(

@@ -71,6 +71,11 @@ def test_dict_survives_json():
         ({"bottleneck": "triple"}, "'triple' is unknown; choose one of double, single"),
         ({"bottleneck": "single", "num_res_blocks": 0}, "use bottleneck='double'"),
         ({"channel_multipliers": ()}, "channel_multipliers is empty"),
+        ({"plain_levels": 2}, "plain_levels=2: the finest 3 levels must be equally wide"),
+        (
+            {"channel_multipliers": (1, 1), "heads": 1, "plain_levels": 2},
+            "the finest 3 levels must be equally wide",
+        ),
         (
             {"channel_multipliers": (1, 0)},
             "channel_multipliers=0 must be a whole number",
@@ -96,7 +101,7 @@ def test_unknown_and_missing_names_are_refused():
 
 def test_dict_without_the_newer_fields():
     values = UniWeTokConfig().to_dict()
-    del values["siglu"], values["bottleneck"]
+    del values["siglu"], values["bottleneck"], values["plain_levels"]
     assert UniWeTokConfig.from_dict(values) == UniWeTokConfig()
 
 
@@ -113,6 +118,13 @@ def test_released_code_builds_one_encoder(change):
         UniWeTokConfig(**change).to_released()
     with pytest.raises(ValueError, match=rf"unknown \['{next(iter(change))}'\]"):
         UniWeTokConfig.from_released({**RELEASED, **change})
+
+
+def test_released_code_has_residual_blocks_on_every_level():
+    config = UniWeTokConfig(plain_levels=1)
+    assert config.res_blocks == (0, 2, 2, 2, 2, 2)
+    with pytest.raises(ValueError, match="plain_levels=1: in the released code every level"):
+        config.to_released()
 
 
 def test_released_code_has_four_register_tokens():

@@ -117,8 +117,10 @@ def test_half_precision(model, images, activation):
     assert half.unpack(half.pack(half.encode(images)), (2, 3)).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("change", [{"attention_blocks": 0}, {"num_res_blocks": 0}])
-def test_backbones_of_one_kind(config, images, change):
+@pytest.mark.parametrize(
+    "change", [{"attention_blocks": 0}, {"num_res_blocks": 0}, {"plain_levels": 2}]
+)
+def test_other_backbones(config, images, change):
     model = UniWeTok(replace(config, **change))
     assert model.reconstruct(images).shape == images.shape
 
