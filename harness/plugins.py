@@ -18,11 +18,11 @@ PLUGINS = {
         "jpeg": "harness.baselines.codecs:Jpeg",
         "avif": "harness.baselines.codecs:Avif",
         "identity": "harness.baselines.codecs:Identity",
-        "images": "harness.baselines.folder:Images",
         "diffusers-vae": "harness.baselines.diffusers_vae:DiffusersAutoencoder",
         "diffusers-t2i": "harness.baselines.diffusers_pipelines:DiffusersTextToImage",
         "diffusers-edit": "harness.baselines.diffusers_pipelines:DiffusersEditor",
         "diffusers-class": "harness.baselines.diffusers_pipelines:DiffusersClassToImage",
+        "images": "harness.baselines.elsewhere:Images",
     },
     "extractors": {
         "pixels": "harness.metrics.extractors:Pixels",

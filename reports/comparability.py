@@ -70,11 +70,15 @@ def _own_protocol(loaded: Loaded) -> Protocol | None:
 
 
 def _named_protocol(task: str, name: str) -> Protocol | None:
+    from harness.engine import protocols
     from harness.interfaces.registry import TASKS
+    from harness.sets import FILES
 
-    if task not in TASKS:
-        return None
     try:
+        if task == FILES.name:
+            return protocols.find(name, FILES)
+        if task not in TASKS:
+            return None
         protocol: Protocol = TASKS.get(task).protocol(name)
     except UserError:
         return None

@@ -39,6 +39,12 @@ class Loaded:
         folder = self.path.parent
         return folder if self.path.name == RECORD and (folder / "run.json").is_file() else None
 
+    @property
+    def samples(self) -> Path | None:
+        """The table of what was measured of each sample, where it lies beside the record."""
+        path = self.path.parent / "samples.parquet"
+        return path if self.path.name == RECORD and path.is_file() else None
+
     def run_file(self) -> dict[str, Any]:
         """What the run's `run.json` holds; empty for a record alone.
 

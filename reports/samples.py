@@ -57,12 +57,12 @@ def read_samples(loaded: Loaded) -> Samples:
     Raises:
         UserError: A record without its run directory, or a file that is no such table.
     """
-    if loaded.root is None or not (loaded.root / FILE).is_file():
+    if loaded.samples is None:
         raise UserError(
             f"{loaded.path} has no {FILE} beside it: give the run directory, which "
-            "`uwt-eval run` wrote"
+            "`uwt-eval run` or `metrics --record` wrote"
         )
-    return _read(loaded.root / FILE)
+    return _read(loaded.samples)
 
 
 def _read(path: Path) -> Samples:

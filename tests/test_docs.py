@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from harness.interfaces import registry
 from tests.conftest import CommandLine
@@ -117,6 +118,42 @@ def _check_walls(
     assert again["metrics"] == record["metrics"]
     elsewhere = uwt_eval("run", "walls", "--images", root / "images", "--json").records[0]
     assert elsewhere["metrics"] == record["metrics"]
+
+
+ELSEWHERE = [line for text in blocks("docs/elsewhere.md", "") for line in text.splitlines()]
+
+
+def test_images_made_elsewhere_are_measured(
+    uwt_eval: CommandLine,
+    tmp_path: Path,
+    photo_folder: Path,
+    photos: list[Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = ("reconstructions", "native", "numbered", "samples", "originals")
+    for name in folders:
+        (tmp_path / name).mkdir()
+    small = [ImageOps.fit(photo, (256, 256)) for photo in photos]
+    originals = sorted(path for path in photo_folder.rglob("*") if path.is_file())
+    for index, (path, photo) in enumerate(zip(originals, small, strict=True)):
+        for name in ("reconstructions", "originals"):
+            photo.save(tmp_path / name / f"{path.stem}.png")
+        Image.open(path).convert("RGB").save(tmp_path / "native" / f"{path.stem}.webp")
+        for name in ("numbered", "samples"):
+            photo.save(tmp_path / name / f"{index:06d}.png")
+    pixels = np.stack([np.asarray(photo) for photo in small])
+    for name in ("samples.npz", "VIRTUAL_imagenet256_labeled.npz"):
+        np.savez(tmp_path / name, pixels)
+    for line in ELSEWHERE:
+        words = shlex.split(line.replace("path/to/imagenet", str(photo_folder)))[1:]
+        words += ["--device", "cpu"] if words[0] == "run" else []
+        words += ["--limit", str(len(photos))] if "imagenet-gen" in words else []
+        result = uwt_eval(*words)
+        assert result.code == 0, f"{line}: {result.err}"
+    board = (tmp_path / "board.md").read_text()
+    for name in ("MyTokenizer (images made elsewhere)", "native (images", "SiT-XL (images"):
+        assert name in board
 
 
 def test_readme_library_example_runs() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.commands.console import Json, Plugins, terminal
-from harness.interfaces.errors import ExitCode
+from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import load_plugin
 
 
@@ -36,6 +37,16 @@ def metrics(
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Note FID∞ too: FID at infinitely many images.")
     ] = False,
+    keep: Annotated[
+        bool,
+        typer.Option("--record", help="Keep the result, for report, compare, gate, leaderboard."),
+    ] = False,
+    label: Annotated[
+        str | None, typer.Option(help="What made the images, for tables; the place's if absent.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where --record makes its directory (default: runs).")
+    ] = None,
     plugin: Plugins = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
@@ -46,6 +57,7 @@ def metrics(
     """
     from harness.commands.console import print_record
     from harness.data.images import DecodeRule
+    from harness.data.settings import read_settings
     from harness.engine import protocols
     from harness.engine.plan import resolve_device
     from harness.engine.progress import Progress
@@ -57,6 +69,8 @@ def metrics(
 
     for path in plugin or []:
         load_plugin(path)
+    if out is not None and not keep:
+        raise UserError(f"--out {out} goes with --record")
     keys = expand_metrics(names.split(",") if names else None)
     messages = terminal(stderr=True)
     progress = Progress(messages, quiet=quiet or as_json)
@@ -76,11 +90,19 @@ def metrics(
         progress=progress,
     )
     record = comparison.record(keys, explicit=names is not None)
+    if label is not None:
+        record = record.model_copy(update={"model": label})
     for name, text in list(comparison.failures.items())[:5]:
         messages.print(f"failed: {name}: {text}", markup=False, style="red", soft_wrap=True)
+    if keep:
+        from harness.sets.keep import keep_result
+
+        record = keep_result(record, comparison.rows(), out or read_settings().out)
     if as_json:
         print(json.dumps([record.model_dump(mode="json")], indent=2))
     else:
         print_record(terminal(), record)
+    if keep and not as_json:
+        print(f"written: {(out or read_settings().out) / record.run_id}")
     if record.status is RunStatus.INCOMPLETE:
         raise typer.Exit(ExitCode.INCOMPLETE)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -40,7 +41,10 @@ def run(
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Images made elsewhere, as --model images:DIR, in the task's layout."),
+        typer.Option(help="Images made elsewhere, as --model images:PLACE: a folder or .npz file."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="What made the images of --images, for tables.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Folder, .zip, .tar or Hugging Face dataset folder.")
@@ -105,7 +109,7 @@ def run(
 
     for path in plugin or []:
         load_plugin(path)
-    model = [*(model or []), *([f"images:{images}"] if images is not None else [])]
+    model = [*(model or []), *_elsewhere(images, label)]
     if checkpoints is not None and (model or metrics):
         raise UserError("--checkpoints names models and metrics: leave --model and --metrics out")
     world = World.from_environment()
@@ -170,6 +174,16 @@ def run(
         raise UserError(f"not everything could be run: {'; '.join(reasons)}")
     if any(record.status is RunStatus.INCOMPLETE for record in records):
         raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def _elsewhere(images: Path | None, label: str | None) -> list[str]:
+    """The model that `--images` and `--label` mean."""
+    if images is None:
+        if label is not None:
+            raise UserError(f"--label {label} names what made images: give them with --images")
+        return []
+    option = "" if label is None else f"{'&' if '?' in str(images) else '?'}label={quote(label)}"
+    return [f"images:{images}{option}"]
 
 
 def _table(name: str) -> PublishedTable:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import Field, ValidationError
 
@@ -17,14 +17,17 @@ from harness.data.manifest import block_size, dataset_digest
 from harness.engine.models import ModelChoice, require
 from harness.engine.world import World
 from harness.interfaces import (
+    ComparesFiles,
     Extractor,
     GenerativeTaskData,
+    ImageFiles,
     Metric,
     Model,
     OnProgress,
     RunRequest,
     Task,
     TaskData,
+    offers,
 )
 from harness.interfaces.errors import Unavailable, UserError, first_line
 from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS, warn
@@ -132,6 +135,12 @@ class Plan:
     batch_size: int
     root: Path
 
+    @property
+    def keeps_images(self) -> bool:
+        """Whether the run stores all images that come out of the model; files it leaves alone."""
+        made_here = not offers(self.model, "ImageFiles")
+        return made_here and isinstance(self.data, GenerativeTaskData)
+
 
 def resolve_device(name: str, world: World) -> str:
     """Turn 'auto' or 'cuda' into this process's device; raise `UserError` where there is none."""
@@ -188,9 +197,14 @@ def _forget_features(extractors: Iterable[Extractor]) -> None:
 def run_id(task: str, model: ModelCard, protocol: Protocol, data_digest: str, seed: int) -> str:
     """Name of a run and its directory: the same for the same work."""
     digest = digest_of([model.digest, protocol.digest, data_digest, seed])
+    return run_name(task, model.title, protocol.name, digest)
+
+
+def run_name(task: str, model: str, protocol: str, digest: str) -> str:
+    """Name of a run from what people look for, and the digest of what tells it apart."""
     # File systems take 255 bytes; the digest tells apart what the name no longer does.
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", model.title).strip("-")[:128]
-    return f"{task}-{name}-{protocol.name}-{digest[:10]}"
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", model).strip("-")[:128]
+    return f"{task}-{name}-{protocol}-{digest[:10]}"
 
 
 def resolve(request: RunRequest) -> tuple[Task, Model, ModelCard, Protocol, Sequence[str]]:
@@ -259,7 +273,11 @@ def make_plan(
     task, model, card, protocol, keys = resolve(request)
     spec = task.spec
     device = resolve_device(request.device, world)
-    data: TaskData = task.open(request.data, protocol)
+    data: TaskData
+    if offers(model, "ImageFiles") and isinstance(task, ComparesFiles):
+        data = task.open_files(request.data, protocol, cast("ImageFiles", model))
+    else:
+        data = task.open(request.data, protocol)
     samples = world.broadcast(data.samples(request.limit, on_listing) if world.is_main else None)
     data_digest = dataset_digest(samples)
     name = run_id(spec.name, card, protocol, data_digest, request.seed)

@@ -29,6 +29,7 @@ from harness.interfaces import (
     Picture,
     Preflighted,
     RunRequest,
+    offers,
 )
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import TASKS
@@ -74,7 +75,7 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
             store.clear()
         else:
             share(store, plan.file)
-        if isinstance(plan.data, GenerativeTaskData):
+        if plan.keeps_images:
             discard_damaged_images(store)
         store.write_record("run.json", plan.file)
         world.barrier()
@@ -87,12 +88,13 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
             "world_size": world.size,
             "batch_size": plan.batch_size,
             "weights": getattr(plan.model, "loaded", ""),
+            **({"images": "made elsewhere"} if offers(plan.model, "ImageFiles") else {}),
             "seconds": {**timings, "total": time.perf_counter() - clock},
         }
         _keep_reference(plan, store, progress)
         record, merged = score(plan.file, store, facts)
         write_result(store, record, merged)
-        if isinstance(plan.data, GenerativeTaskData) and merged.ok.all():
+        if plan.keeps_images and merged.ok.all():
             samples, data = plan.file.samples, plan.data
             classes = None
             if isinstance(data, ClassConditional):

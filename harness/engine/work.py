@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import defaultdict, deque
@@ -20,7 +19,7 @@ from harness.data.store import Store, has_images, write_images
 from harness.engine.items import Item, observation_rows, output_rows
 from harness.engine.plan import Plan
 from harness.engine.world import World
-from harness.interfaces import Code, Columns, GenerativeTaskData, PictureFiles, Preflighted
+from harness.interfaces import Code, Columns, PictureFiles, Preflighted
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.observing import turn_of
 from harness.interfaces.types import TRIED_AGAIN, Sample, Status
@@ -94,7 +93,7 @@ class Worker:
         )
 
     def _misses_images(self, index: int) -> bool:
-        return isinstance(self.plan.data, GenerativeTaskData) and not has_images(self.store, index)
+        return self.plan.keeps_images and not has_images(self.store, index)
 
     def _misses_picture_files(self, index: int, block: Sequence[Sample]) -> bool:
         data = self.plan.data
@@ -206,7 +205,7 @@ class Worker:
         for name in file.extractors:
             key = file.observation_key(block, name)
             self.store.discard_part(f"observations/{name}", index, key)
-        if isinstance(self.plan.data, GenerativeTaskData):
+        if self.plan.keeps_images:
             self._keep_images(index, items)
         self._keep_picture_files(items)
         self._keep_pictures(items)
@@ -318,9 +317,8 @@ class Worker:
         for item, row in zip(items, table.to_pylist(), strict=True):
             item.status, item.error = Status(row["status"]), row["error"]
             item.seconds = row["seconds"]
-            if item.ok:
-                bits = row.get("bits", math.nan)
-                item.code = Code(row["payload"], row["height"], row["width"], bits)
+            if item.ok:  # Its rate is stored, and looked at there.
+                item.code = Code(row["payload"], row["height"], row["width"])
 
     def _keep_images(self, index: int, items: Sequence[Item]) -> None:
         pixels = [self._picture(item) for item in items if item.ok]
@@ -334,7 +332,7 @@ class Worker:
 
     def _mend_images(self, index: int, items: Sequence[Item]) -> None:
         """Write what a cut or a later wish has left without its images."""
-        if isinstance(self.plan.data, GenerativeTaskData) and self._misses_images(index):
+        if self._misses_images(index):
             self._keep_images(index, items)
         self._keep_picture_files(items)
 

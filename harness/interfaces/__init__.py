@@ -32,6 +32,7 @@ from harness.interfaces.observing import (
 )
 from harness.interfaces.tasks import (
     ClassConditional,
+    ComparesFiles,
     Concluding,
     GenerativeTaskData,
     ObservedRows,
@@ -55,6 +56,7 @@ __all__ = [
     "ClusteredMetric",
     "Code",
     "Columns",
+    "ComparesFiles",
     "Concluding",
     "Extractor",
     "ExtractorFactory",

@@ -6,7 +6,7 @@ Tensors are torch tensors; torch is imported for type checking only.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
@@ -49,6 +49,13 @@ class Code:
             ValueError: Another shape or dtype, or a symbol out of range.
         """
         return cls(codebook.pack(symbols), height, width, codebook.bits(len(symbols)))
+
+    @classmethod
+    def of_file(cls, name: bytes, height: int, width: int, bits: float = math.nan) -> Self:
+        """An image made elsewhere, by its name in place of its code; NaN where no rate is known."""
+        code = cls(name, height, width)
+        object.__setattr__(code, "bits", bits)
+        return code
 
 
 class Argument:
@@ -186,7 +193,22 @@ class MultimodalLM(Model, Protocol):
 
 
 class ImageFiles(Model, Protocol):
-    """Images made elsewhere, by their paths in a benchmark's layout."""
+    """Images made elsewhere, by their paths in a benchmark's layout, in pairs, or in order."""
+
+    def names(self) -> Sequence[str]:
+        """All images in their order: sorted paths with slashes, or numbers."""
+        ...
+
+    def classes(self) -> Sequence[int] | None:
+        """Each image's class where that is stored with the images."""
+        ...
+
+    def paired(self, originals: Sequence[str]) -> Mapping[str, str]:
+        """The image that was made of each original, as far as there is one.
+
+        Raise `UserError` where an image was made of none of them, or it cannot be told of which.
+        """
+        ...
 
     def read(self, names: Sequence[str]) -> list[Code]:
         """The images of these names; raise `SampleFailure` where one is missing."""
@@ -213,7 +235,9 @@ INTERFACES: Final = {
     "TextToImage": Interface(("generate", "decode"), "draws images of texts"),
     "ImageEditor": Interface(("edit", "decode"), "edits images"),
     "MultimodalLM": Interface(("reply",), "answers questions about images"),
-    "ImageFiles": Interface(("read", "decode"), "reads images made elsewhere"),
+    "ImageFiles": Interface(
+        ("names", "classes", "paired", "read", "decode"), "reads images made elsewhere"
+    ),
 }
 """The protocols above by the names that `TaskSpec.interface` gives them."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from harness.interfaces.models import Code, Model
+from harness.interfaces.models import Code, ImageFiles, Model
 from harness.interfaces.observing import Columns, Extractor, ReferenceSet
 
 if TYPE_CHECKING:
@@ -150,6 +150,15 @@ class TaskData(Protocol):
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Write the PNG that people look at first; `pictures` holds at least one."""
+        ...
+
+
+@runtime_checkable
+class ComparesFiles(Protocol):
+    """A task whose outputs may be images made elsewhere that have no layout of their own."""
+
+    def open_files(self, data: str | None, protocol: EvalProtocol, images: ImageFiles) -> TaskData:
+        """As `open`, with these images as outputs; raise `UserError` where they cannot be."""
         ...
 
 

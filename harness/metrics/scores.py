@@ -120,6 +120,11 @@ class BitsPerPixel:
         if len(rows) == 0:
             raise Unavailable("no sample was observed")
         _check_images(rows)
+        if rows["bits"].isna().any():
+            raise Unavailable(
+                "images made elsewhere come without their codes: state their rate, as bits=8192 or "
+                "bpp=0.125 of images:…"
+            )
         from harness.metrics import stats
 
         rates = (rows["bits"] / (rows["height"] * rows["width"])).to_numpy("float64")

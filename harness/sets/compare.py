@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from harness.engine import provenance
-from harness.engine.plan import make_extractors, metric
+from harness.engine.plan import make_extractors, metric, run_name
 from harness.engine.progress import Progress
 from harness.engine.score import absent_cell, cell_of
 from harness.interfaces import Observations
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.registry import EXTRACTORS, METRICS, did_you_mean
-from harness.interfaces.types import MetricValue, Protocol, ResultRecord, RunStatus, digest_of
+from harness.interfaces.types import (
+    MetricValue,
+    Protocol,
+    ResultRecord,
+    RunStatus,
+    Status,
+    digest_of,
+)
 from harness.metrics.extractors import FeatureExtractor
 from harness.metrics.feature_scores import (
     FrechetDistance,
@@ -79,6 +87,7 @@ class Comparison:
         self.reference = reference
         self.samples = samples
         self._failures: dict[str, str] = {}
+        self._pairs = pd.DataFrame({"id": pd.Series(dtype=str)})
 
     def record(self, keys: Sequence[str], *, explicit: bool) -> ResultRecord:
         """Compute the metrics.
@@ -92,7 +101,7 @@ class Comparison:
         cells |= self._pair_cells([key for key in keys if key not in of_sets], explicit=explicit)
         n_failed = len(self._failures)
         return ResultRecord(
-            run_id=f"files-{self._digest()[:10]}",
+            run_id=run_name(FILES.name, self.samples.label, self._protocol.name, self._digest()),
             task=FILES.name,
             task_version=FILES.version,
             model=self.samples.label,
@@ -115,8 +124,17 @@ class Comparison:
         """Images that could not be read, and why."""
         return self._failures
 
+    def rows(self) -> pd.DataFrame:
+        """A row an image that is judged: id, status, error, and what was observed of its pair."""
+        rows = pd.DataFrame({"id": list(self.samples.ids)})
+        errors = {name.partition("/")[2]: text for name, text in self._failures.items()}
+        rows["error"] = [errors.get(name, "") for name in self.samples.ids]
+        rows["status"] = np.where(rows["error"] == "", Status.OK, Status.DECODE_ERROR)
+        return rows.merge(self._pairs, on="id", how="left")
+
     def _digest(self) -> str:
-        return digest_of([self.reference.digest, self.samples.digest, self._protocol.digest])
+        facts = [self.reference.digest, self.samples.digest, self._protocol.digest]
+        return digest_of([*facts, self._seed] if self._seed else facts)
 
     def _set_cells(self, keys: Sequence[str]) -> dict[str, MetricValue]:
         """Cells of metrics that compare features of the two sets."""
@@ -176,6 +194,7 @@ class Comparison:
                     images, self.samples, extractors, self._device, on_progress
                 )
             self._failures.update(failures)
+            self._pairs = rows
             observed = Observations(samples=rows, seed=self._seed)
         return {key: self._cell(key, observed, unavailable) for key in keys}
 

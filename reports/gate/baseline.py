@@ -73,7 +73,7 @@ def contributions_of(loaded: Loaded, metrics: Iterable[str]) -> Contributions | 
     Raises:
         UserError: The file is damaged, or belongs to another record of this run.
     """
-    if loaded.root is not None and (loaded.root / "samples.parquet").is_file():
+    if loaded.samples is not None:
         from reports.samples import contributions, read_samples
 
         return contributions(read_samples(loaded), metrics, protocol_settings(loaded) or {})

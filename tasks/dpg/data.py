@@ -78,7 +78,7 @@ class DpgData(TextToImageData[Item]):
                 "pictures has even sides",
             )
         payload = grid.payload + f"{_QUARTER}{drawing.number}".encode()
-        return Code(payload, grid.height // 2, grid.width // 2)
+        return Code.of_file(payload, grid.height // 2, grid.width // 2)
 
     def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[np.ndarray]:
         """Decode to uint8 (H, W, 3); of a grid's code, cut out its quarter."""

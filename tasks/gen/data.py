@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import model_validator
@@ -134,7 +134,7 @@ class GenData:
             Sample(id=name, index=index, sha256=digest_of(name)) for index, name in enumerate(names)
         ]
 
-    def load(self, sample: Sample) -> int:
+    def load(self, sample: Sample) -> Any:
         """The sample's class."""
         return self.class_of(sample)
 
@@ -142,17 +142,16 @@ class GenData:
         """The sample's class, kept in `samples.npz`."""
         return int(sample.id.partition("/")[0])
 
-    def batch_key(self, item: int) -> Hashable:
+    def batch_key(self, item: Any) -> Hashable:
         """Any classes may share a batch."""
         del item
         return "all"
 
-    def generate(
-        self, model: ClassToImage, inputs: Sequence[int], seeds: Sequence[int]
-    ) -> list[Code]:
+    def generate(self, model: Any, inputs: Sequence[Any], seeds: Sequence[int]) -> list[Code]:
         """Draw an image of each class."""
         self._check_classes(model)
-        return model.sample(inputs, seeds)
+        codes: list[Code] = model.sample(inputs, seeds)
+        return codes
 
     def _check_classes(self, model: ClassToImage) -> None:
         """Refuse a model whose classes are not the protocol's."""
@@ -167,9 +166,7 @@ class GenData:
                 f"with its classes, as tasks/protocols/nano.toml has uniwetok-ar-nano's"
             )
 
-    def render(
-        self, model: ClassToImage, codes: Sequence[Code], seeds: Sequence[int]
-    ) -> list[Tensor]:
+    def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[Tensor]:
         """Decode to float32 (3, H, W), clamped to [-1, 1].
 
         Raises:
@@ -188,7 +185,7 @@ class GenData:
     def observe(
         self,
         extractors: Mapping[str, Extractor],
-        inputs: Sequence[int],
+        inputs: Sequence[Any],
         rendered: Sequence[Tensor],
     ) -> dict[str, Columns]:
         """Observe the images; they have no originals."""

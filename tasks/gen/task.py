@@ -9,6 +9,8 @@ from harness.interfaces.types import Protocol, TaskSpec
 from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
+    from harness.interfaces import ImageFiles
+    from harness.sets.images import Reference
     from tasks.gen.data import GenData, GenSettings
 
 
@@ -17,9 +19,22 @@ class GenTask(FiledTask):
 
     def open(self, data: str | None, protocol: Protocol) -> GenData:
         """The reference at `data` or at the configured place; without one, only the images."""
+        from tasks.gen.data import GenData
+
+        return GenData(*self._opened(data, protocol))
+
+    def open_files(self, data: str | None, protocol: Protocol, images: ImageFiles) -> GenData:
+        """The same with images made elsewhere."""
+        from tasks.gen.files import GenFiles
+
+        return GenFiles(*self._opened(data, protocol), images)
+
+    def _opened(
+        self, data: str | None, protocol: Protocol
+    ) -> tuple[GenSettings, Reference | None, str]:
+        """The protocol's settings, the reference, and what a user must know."""
         from harness.data.settings import read_settings
         from harness.sets.images import open_reference
-        from tasks.gen.data import GenData
 
         settings: GenSettings = self.settings(protocol)
         notices = []
@@ -40,7 +55,7 @@ class GenTask(FiledTask):
                 f"generated anew then"
             )
         reference = None if place is None else open_reference(place, settings.decode)
-        return GenData(settings, reference, "; ".join(notices))
+        return settings, reference, "; ".join(notices)
 
 
 IMAGENET_GEN = GenTask(
@@ -49,7 +64,7 @@ IMAGENET_GEN = GenTask(
         version=1,
         title="Class-conditional generation of ImageNet images",
         kind="c2i",
-        interface="ClassToImage",
+        interface=("ClassToImage", "ImageFiles"),
         dataset="50,000 generated images, 50 a class, against ImageNet's training images",
         layout="ADM's VIRTUAL_imagenet256_labeled.npz, or a folder of images",
         metrics=("gfid", "sfid", "is", "precision", "recall"),

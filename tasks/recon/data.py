@@ -6,7 +6,7 @@ import io
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from PIL import Image
@@ -165,21 +165,25 @@ class ReconData:
         except Exception:
             return True  # An unreadable image is counted as a failure, not left out.
 
-    def load(self, sample: Sample) -> np.ndarray:
+    def load(self, sample: Sample) -> Any:
         """Decode and crop one image: uint8 (H, W, 3)."""
+        return self.original(sample)
+
+    def original(self, sample: Sample) -> np.ndarray:
+        """What is evaluated of a sample's image: uint8 (H, W, 3)."""
         image = decode_image(self._source.read(sample.id), self._settings.decode)
         return self._settings.geometry.apply(image)
 
-    def batch_key(self, item: np.ndarray) -> Hashable:
+    def batch_key(self, item: Any) -> Hashable:
         """Images of one size share a batch."""
-        return item.shape[:2]
+        height, width = item.shape[:2]
+        return height, width
 
-    def generate(
-        self, model: VisualTokenizer, inputs: Sequence[np.ndarray], seeds: Sequence[int]
-    ) -> list[Code]:
+    def generate(self, model: Any, inputs: Sequence[Any], seeds: Sequence[int]) -> list[Code]:
         """Encode; an encoder has no randomness, so the seeds are not used."""
         del seeds
-        return model.encode(to_float(np.stack(inputs)))
+        codes: list[Code] = model.encode(to_float(np.stack(inputs)))
+        return codes
 
     def render(
         self, model: VisualTokenizer, codes: Sequence[Code], seeds: Sequence[int]
@@ -197,7 +201,7 @@ class ReconData:
     def observe(
         self,
         extractors: Mapping[str, Extractor],
-        inputs: Sequence[np.ndarray],
+        inputs: Sequence[Any],
         rendered: Sequence[Tensor],
     ) -> dict[str, Columns]:
         """Observe originals and reconstructions side by side."""
@@ -234,5 +238,5 @@ class ReconData:
         rows = []
         for picture in pictures:
             shown = {name: picture.values[name] for name in _CAPTIONS if name in picture.values}
-            rows.append((self.load(picture.sample), replace(picture, values=shown)))
+            rows.append((self.original(picture.sample), replace(picture, values=shown)))
         reconstruction_grid(rows).save(target)

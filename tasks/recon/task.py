@@ -10,7 +10,9 @@ from harness.interfaces.types import Protocol, TaskSpec
 from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
-    from tasks.recon.data import ReconData
+    from harness.data.manifest import ImageSource
+    from harness.interfaces import ImageFiles
+    from tasks.recon.data import ReconData, ReconSettings
 
 METRICS = (
     "bpp",
@@ -47,29 +49,38 @@ class ReconTask(FiledTask):
 
     def open(self, data: str | None, protocol: Protocol) -> ReconData:
         """The images at `data`, at the configured place, or the embedded sample set."""
-        from harness.data.settings import read_settings
         from tasks.recon.data import ReconData
 
-        settings = self.settings(protocol)
+        return ReconData(*self._opened(data, protocol))
+
+    def open_files(self, data: str | None, protocol: Protocol, images: ImageFiles) -> ReconData:
+        """The same images beside reconstructions made elsewhere."""
+        from tasks.recon.files import ReconFiles
+
+        return ReconFiles(*self._opened(data, protocol), images)
+
+    def _opened(
+        self, data: str | None, protocol: Protocol
+    ) -> tuple[ImageSource, ReconSettings, str, str]:
+        """The images, the protocol's settings, a name for people and what they must know."""
+        from harness.data.settings import read_settings
+
+        settings: ReconSettings = self.settings(protocol)
         place = data or getattr(read_settings(), self._setting)
         if place is None:
             from tasks.shared.sample_set import SampleSet
 
-            return ReconData(
-                SampleSet(),
-                settings,
-                label="sample-set",
-                notice=(
-                    f"no data given: this is the embedded sample set, not {self.spec.dataset}. "
-                    f"For numbers to compare, give --data or set "
-                    f"UWT_EVAL_{self._setting.upper()} to {self.spec.layout}"
-                ),
+            notice = (
+                f"no data given: this is the embedded sample set, not {self.spec.dataset}. "
+                f"For numbers to compare, give --data or set "
+                f"UWT_EVAL_{self._setting.upper()} to {self.spec.layout}"
             )
+            return SampleSet(), settings, "sample-set", notice
         from harness.data.sources import notice_of, open_source
 
         source = open_source(place, self.spec.layout, self._split)
         notice = notice_of(source, place, self._images)
-        return ReconData(source, settings, label=Path(place).name or str(place), notice=notice)
+        return source, settings, Path(place).name or str(place), notice
 
 
 _SETS = {
@@ -89,7 +100,7 @@ def _task(images: str, *groups: str, native: bool = False) -> ReconTask:
         version=1,
         title=f"Reconstruction of {title} images at {size}",
         kind=f"recon{ending}",
-        interface="VisualTokenizer",
+        interface=("VisualTokenizer", "ImageFiles"),
         dataset=f"the {count:,} {title} images",
         layout=f"a folder with {files}, a flat folder of images, a .zip or .tar of either, or a "
         "Hugging Face dataset folder",

@@ -32,12 +32,13 @@ def test_every_task_names_interfaces_that_there_are() -> None:
     ("task", "model", "texts"),
     [
         (
-            "imagenet-recon",
+            "imagenet-zeroshot",
             "images:{folder}",
             [
-                "model 'images' reads images made elsewhere; imagenet-recon needs one that encodes "
-                "and decodes images (encode, decode); it fits: dpg, gedit, gedit-cn, gedit-en, "
-                "geneval, geneval-long"
+                "model 'images' reads images made elsewhere; imagenet-zeroshot needs one that "
+                "embeds images (embeddings); it fits: coco-recon, coco-recon-native, dpg, gedit, "
+                "gedit-cn, gedit-en, geneval, geneval-long, imagenet-gen, imagenet-recon, "
+                "imagenet-recon-native"
             ],
         ),
         ("imagenet-recon", "uniwetok-ar-nano", ["draws images of classes", "fits: imagenet-gen"]),

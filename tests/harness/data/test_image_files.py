@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.data.arrays import ArrayImages
 from harness.data.store import (
     Store,
     discard_damaged_images,
@@ -14,7 +15,6 @@ from harness.data.store import (
     write_images,
 )
 from harness.metrics.features import FeatureStatistics, ReferenceFeatures
-from harness.sets.images import ArrayImages
 from tests.damage import flips
 
 

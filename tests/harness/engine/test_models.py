@@ -270,7 +270,7 @@ def test_what_is_shown_of_a_model() -> None:
         "tasks that fit": [],
     }
     assert describe("identity")["written"] == "identity"
-    assert describe("images")["written"] == "images:FOLDER"
+    assert describe("images")["written"] == "images:PLACE[?label=…&bits=…&bpp=…&pairs=…]"
     assert describe("webp")["offers"] == ["VisualTokenizer"]
     assert "imagenet-recon" in describe("webp")["tasks that fit"]
 
