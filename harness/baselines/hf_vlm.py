@@ -1,0 +1,180 @@
+"""Vision-language models of transformers: `hf-vlm:REPO|FOLDER` answers questions about images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from PIL import Image
+from pydantic import Field
+
+from harness.baselines.hub import DType, Source, named, source, versions
+from harness.interfaces import Argument, Question
+from harness.interfaces.errors import UserError, first_line
+from harness.interfaces.types import ModelCard
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(eq=False)
+class TransformersVLM:
+    """A model that transformers loads for images and text, by the class its configuration names.
+
+    It answers with the likeliest tokens. Questions go through the processor's chat template; where
+    there is none, the processor takes the question as it is.
+    """
+
+    repository: Annotated[str, Argument, "A folder, or OWNER/NAME on the hub."]
+    revision: Annotated[str | None, "Branch, tag or commit of the repository."] = None
+    dtype: Annotated[DType, "Precision of the network."] = "bfloat16"
+    system: Annotated[str | None, "A system prompt before each question."] = None
+    min_pixels: Annotated[int | None, Field(ge=1), "Of an image, where its processor asks."] = None
+    max_pixels: Annotated[int | None, Field(ge=1), "Of an image, where its processor asks."] = None
+    batch: Annotated[
+        int, Field(ge=1), "Questions at a time; more than one are padded, which moves rounding."
+    ] = 1
+
+    @functools.cached_property
+    def _source(self) -> Source:
+        return source(self.repository, self.revision)
+
+    @functools.cached_property
+    def _config(self) -> dict[str, Any]:
+        from transformers.models.auto import modeling_auto
+
+        config = self._source.json("config.json")
+        kind = config.get("model_type")
+        if kind not in modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+            code = "; its repository brings code of its own, which is not run"
+            raise UserError(
+                f"{self.repository}: the installed transformers has no model of images and text of "
+                f"the type {kind!r}{code * ('auto_map' in config)}"
+            )
+        return config
+
+    @functools.cached_property
+    def card(self) -> ModelCard:
+        """Identity from all files, the options, and the library."""
+        options = {
+            "dtype": self.dtype,
+            "system": self.system,
+            "min_pixels": self.min_pixels,
+            "max_pixels": self.max_pixels,
+        }
+        # Padding changes nothing but rounding; still two batch sizes are two results.
+        return ModelCard(
+            name="hf-vlm",
+            label=self.repository.rstrip("/").rpartition("/")[2]
+            + named({**options, "batch": self.batch}, {"dtype": "bfloat16", "batch": 1}),
+            config={
+                "type": self._config["model_type"],
+                "options": {**options, "batch": self.batch},
+                "revision": self._source.revision,
+                "libraries": versions("transformers"),
+            },
+            weights_sha256=self._source.digest(),
+            parameters=self._source.parameters(),
+        )
+
+    def load(self, device: str) -> None:
+        """Build the processor and the network."""
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+        from transformers.utils import logging
+
+        _ = self._config
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        limits = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
+        given = {name: value for name, value in limits.items() if value is not None}
+        folder = self._source.folder
+        try:
+            processor: Any = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+                folder, local_files_only=True, **given
+            )
+            network: Any = AutoModelForImageTextToText.from_pretrained(
+                folder, local_files_only=True, dtype=getattr(torch, self.dtype)
+            )
+        except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError) as error:
+            raise UserError(f"{self.repository}: cannot be loaded ({first_line(error)})") from error
+        for name, weight in network.named_parameters():
+            if not weight.isfinite().all():
+                raise UserError(f"{self.repository}: weight {name} is not finite")
+        self._tokenizer = getattr(processor, "tokenizer", processor)
+        self._tokenizer.padding_side = "left"
+        if self._tokenizer.pad_token_id is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._processor, self._network = processor, network.eval().to(device)
+
+    def reply(
+        self, questions: Sequence[Question], *, max_new_tokens: int, stop: Sequence[str] = ()
+    ) -> list[str]:
+        """Answer each question with the likeliest tokens, up to the first of `stop`."""
+        replies: list[str] = []
+        for start in range(0, len(questions), self.batch):
+            part = questions[start : start + self.batch]
+            replies += self._answers(part, max_new_tokens, [text for text in stop if text])
+        return replies
+
+    def _answers(
+        self, questions: Sequence[Question], max_new_tokens: int, stop: Sequence[str]
+    ) -> list[str]:
+        import torch
+
+        images = [[Image.fromarray(image) for image in each.images] for each in questions]
+        inputs = self._processor(
+            text=[self._prompt(each) for each in questions],
+            images=images if any(images) else None,
+            return_tensors="pt",
+            padding=len(questions) > 1,
+        ).to(self._network.device, self._network.dtype)
+        prompt = inputs["input_ids"]
+
+        def ended(found: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+            # The package's own `stop_strings` fail with tokenizers that do not join words plainly.
+            texts = self._tokenizer.batch_decode(_without_prompt(found, prompt))
+            done = [any(each in text for each in stop) for text in texts]
+            return torch.tensor(done, device=found.device)
+
+        with torch.no_grad():
+            found = self._network.generate(
+                **inputs,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                stopping_criteria=[ended] if stop else None,
+            )
+        texts = self._tokenizer.batch_decode(
+            _without_prompt(found, prompt), skip_special_tokens=True
+        )
+        return [_until(text, stop).strip() for text in texts]
+
+    def _prompt(self, question: Question) -> str:
+        if not getattr(self._processor, "chat_template", None):
+            return question.text if self.system is None else f"{self.system}\n{question.text}"
+        content = [{"type": "image"} for _ in question.images]
+        turns: list[dict[str, Any]] = [
+            {"role": "user", "content": [*content, {"type": "text", "text": question.text}]}
+        ]
+        if self.system is not None:
+            turns.insert(0, {"role": "system", "content": [{"type": "text", "text": self.system}]})
+        text: str = self._processor.apply_chat_template(turns, add_generation_prompt=True)
+        return text
+
+
+def _without_prompt(found: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+    """Tokens after the prompt; some models, as InstructBLIP, give them alone."""
+    length = prompt.shape[1]
+    if found.shape[1] >= length and bool((found[:, :length] == prompt).all()):
+        return found[:, length:]
+    return found
+
+
+def _until(text: str, stop: Sequence[str]) -> str:
+    places = [place for each in stop if (place := text.find(each)) >= 0]
+    return text[: min(places)] if places else text
