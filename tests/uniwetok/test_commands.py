@@ -72,6 +72,29 @@ def test_a_run_is_trained_resumed_and_evaluated(
     assert json.loads(evaluated.out)[0]["metrics"]["psnr"]["value"] > 0
 
 
+def test_a_wetok_is_trained_validated_and_evaluated(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
+):
+    sizes = [item for item in SMALL if "attention" not in item and "heads" not in item]
+    given = [f"--set={item}" for item in (*sizes, "steps=1", "validate_every=1")]
+    result = uwt_eval(
+        "train", "tokenizer", "--preset", "wetok-16x", "--data", str(photo_folder),
+        "--heldout", str(photo_folder), "--limit", "1", "--out", str(tmp_path / "a"), *given,
+        "--device", "cpu", "--json",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    trained = json.loads(result.out)
+    assert trained["steps"] == 1
+    assert list((tmp_path / "a" / "validation").iterdir())
+    assert {"l1", "commitment"} <= read_log(tmp_path / "a")[0].keys()
+    evaluated = uwt_eval(
+        "run", "imagenet-recon", "-m", f"wetok:{trained['model']}", "--limit", "1", "--json",
+        "--out", str(tmp_path / "runs"), "--metrics", "psnr,bpp",
+    )  # fmt: skip
+    assert evaluated.code == 0, evaluated.err
+    assert json.loads(evaluated.out)[0]["metrics"]["bpp"]["value"] == 1
+
+
 def test_validation_is_the_task_that_run_runs(
     uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
 ):

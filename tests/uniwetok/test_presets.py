@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from reports.paper import load_table
 from uniwetok import presets
 from uniwetok.losses.config import PriorConfig
+from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 from uniwetok.train import TrainingError
 from uniwetok.train.engine.overrides import override
 from uniwetok.train.tokenizer.config import PAPER_TEACHER, TokenizerTraining
@@ -190,3 +194,34 @@ def test_names_are_the_keys_and_everything_is_said() -> None:
 def test_unknown_preset_suggests(name: str, nearest: str) -> None:
     with pytest.raises(TrainingError, match=f"unknown preset '{name}': did you mean '{nearest}'"):
         presets.get(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "side", "bits"),
+    [("wetok-8x", None, 8, 32), ("wetok-16x", 460e6, 16, 32), ("wetok-768", None, 32, 32)],
+)
+def test_wetok_has_its_released_sizes(
+    name: str, parameters: float | None, side: int, bits: int
+) -> None:
+    config = presets.get(name).config
+    assert (config.model.downsample, config.model.latent_channels) == (side, bits)
+    assert config.model.bits_per_group == 8
+    assert config.model.generative == (name == "wetok-768")
+    assert config.loss.commitment_weight == 0.25
+    assert config.loss.distillation is None
+    assert config.prior is None
+    if parameters:  # BitDance's README has 460M for its 16x autoencoder, which is of this size.
+        with torch.device("meta"):
+            network = UniWeTok(config.model)
+        assert sum(each.numel() for each in network.parameters()) == pytest.approx(parameters, 5e-3)
+
+
+def test_what_uniwetok_adds_is_added_to_wetok_one_by_one() -> None:
+    preset, first = presets.get("wetok-32x"), presets.get("table14").config
+    model = UniWeTokConfig(siglu=False)
+    assert dataclasses.replace(preset.config, model=model) == first
+    changes = re.findall(r"--set (\S+=\w+)", " ".join(preset.notes))
+    changed = override(preset.config, changes)
+    full = presets.get("table16").config
+    assert (changed.loss, changed.prior) == (full.loss, full.prior)
+    assert (changed.model.siglu, changed.model.bottleneck) == (True, "double")

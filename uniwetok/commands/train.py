@@ -74,15 +74,16 @@ def tokenizer(
                 hooks=hooks,
             )
 
+        plugin = config.model.architecture
         carry_out(
             "tokenizer",
             preset,
             config,
             run,
             train,
-            evaluation=lambda model: f"uwt-eval run imagenet-recon -m uniwetok:{model}",
+            evaluation=lambda model: f"uwt-eval run imagenet-recon -m {plugin}:{model}",
             validation=Validation(
-                "imagenet-recon", lambda model: f"uniwetok:{model}", heldout, limit
+                "imagenet-recon", lambda model: f"{plugin}:{model}", heldout, limit
             ),
         )
 

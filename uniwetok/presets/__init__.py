@@ -11,11 +11,12 @@ from uniwetok.presets.mllm import MLLM, MLLMPreset
 from uniwetok.presets.models import LARGE, NANO
 from uniwetok.presets.preset import Preset
 from uniwetok.presets.tables import TABLES
+from uniwetok.presets.wetok import WETOK
 from uniwetok.train import TrainingError
 
 T = TypeVar("T")
 
-PRESETS = {preset.name: preset for preset in (*TABLES, *LARGE, NANO)}
+PRESETS = {preset.name: preset for preset in (*TABLES, *LARGE, *WETOK, NANO)}
 """All presets of the tokenizer by name; a new one belongs into this tuple."""
 AR_PRESETS = {preset.name: preset for preset in AR}
 """All presets of the class-to-image model by name."""
