@@ -1,8 +1,11 @@
-"""A sample on its way through the stages of a run, and a block of samples as stored rows."""
+"""Samples on their way through the stages of a run: batches for a model, rows for the store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from harness.interfaces import Code, Columns
-from harness.interfaces.errors import SampleFailure
+from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.registry import warn
 from harness.interfaces.types import Sample, Status
 
 RESERVED = ("id", "status", "error")
@@ -42,6 +46,100 @@ class Item:
     def ok(self) -> bool:
         """Whether no stage has failed so far."""
         return self.status is Status.OK
+
+
+Step = Callable[[list[Item]], None]
+
+
+class Stopped(Exception):
+    """Another lane failed, or the user interrupted; this block's work is dropped."""
+
+
+class Batches:
+    """Cuts groups of items into batches and lets a model work on each.
+
+    Args:
+        size: Items a batch.
+        turns: Held while the model works, the data's and its own.
+        stopping: Set once nothing more shall begin.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        turns: tuple[AbstractContextManager[Any], AbstractContextManager[Any]],
+        stopping: threading.Event,
+    ) -> None:
+        self.size = size
+        """Items a batch; less than was asked for once memory has ended."""
+        self._turns = turns
+        self._stopping = stopping
+        self._lock = threading.Lock()
+
+    def run(self, groups: Iterable[list[Item]], step: Step) -> None:
+        """Let the model work on groups of items that may share a batch.
+
+        Raises:
+            UserError: Memory ends at a single item.
+            Stopped: Nothing more shall begin.
+        """
+        for group in groups:
+            start = 0
+            while start < len(group):
+                batch = group[start : start + self.size]
+                with self._turns[0], self._turns[1]:
+                    self._try(batch, step)
+                start += len(batch)
+
+    def _try(self, batch: list[Item], step: Step) -> None:
+        """Run a step on a batch; where it raises, one by one, so that one item fails."""
+        if self._stopping.is_set():
+            raise Stopped
+        start = time.perf_counter()
+        size = 1
+        try:
+            step(batch)
+        except UserError:
+            raise
+        except Exception as error:
+            if _out_of_memory(error):
+                if len(batch) == 1:
+                    raise UserError(
+                        f"out of GPU memory at a single sample, {batch[0].sample.id!r}: free the "
+                        "GPU, or give the model a smaller dtype"
+                    ) from error
+                size = self._halve(len(batch))
+            elif len(batch) == 1:
+                batch[0].fail(error)
+        else:
+            size = len(batch)
+        if size < len(batch):
+            # Out of the handler, for what was raised holds on to the tensors of its frames.
+            for at in range(0, len(batch), size):
+                self._try(batch[at : at + size], step)
+            return
+        seconds = (time.perf_counter() - start) / len(batch)
+        for item in batch:
+            item.seconds += seconds
+
+    def _halve(self, tried: int) -> int:
+        """Half of a size that was too much, which no later batch exceeds."""
+        import torch
+
+        half = -(-tried // 2)
+        with self._lock:
+            if half < self.size:
+                self.size = half
+                warn(f"out of GPU memory at {tried} samples a batch: going on with {half}")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return half
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError)
 
 
 def output_rows(items: Sequence[Item]) -> pa.Table:

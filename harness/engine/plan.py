@@ -256,6 +256,16 @@ def _own_protocol(model: Model, name: str, task: Task) -> str:
     raise UserError(f"model {name!r} has no protocol for {task.spec.name!r}: {reason}")
 
 
+def _best_batch(model: Model, usual: int) -> int:
+    """Samples a batch that the model states as its best, or the usual number of them."""
+    stated = getattr(model, "best_batch", None)
+    if stated is None:
+        return usual
+    if not isinstance(stated, int) or stated < 1:
+        raise UserError(f"a model's best_batch must be a whole number from 1, not {stated!r}")
+    return stated
+
+
 def make_plan(
     request: RunRequest,
     world: World,
@@ -315,6 +325,8 @@ def make_plan(
     # On a CPU a batch brings no speed at these sizes, and one image at a time is what makes every
     # sample's bits independent of --batch-size.
     batch_size = (
-        1 if device == "cpu" else min(request.batch_size or file.block_size, file.block_size)
+        1
+        if device == "cpu"
+        else min(request.batch_size or _best_batch(model, file.block_size), file.block_size)
     )
     return Plan(file, model, data, ready, device, batch_size, request.out / name)

@@ -79,17 +79,18 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
             discard_damaged_images(store)
         store.write_record("run.json", plan.file)
         world.barrier()
-        timings = _work(plan, store, world, progress)
+        worker = _work(plan, store, world, progress)
         world.barrier()
         facts = {
             **plan.file.provenance,
             "started": started,
             "finished": provenance.now(),
             "world_size": world.size,
-            "batch_size": plan.batch_size,
+            "batch_size": worker.batches.size,
+            **_memory(plan, worker),
             "weights": getattr(plan.model, "loaded", ""),
             **({"images": "made elsewhere"} if offers(plan.model, "ImageFiles") else {}),
-            "seconds": {**timings, "total": time.perf_counter() - clock},
+            "seconds": {**worker.timings.seconds, "total": time.perf_counter() - clock},
         }
         _keep_reference(plan, store, progress)
         record, merged = score(plan.file, store, facts)
@@ -162,7 +163,15 @@ def _perform(task: Performed, request: RunRequest, world: World, progress: Progr
     return Finished(record, store.root, rows.notice, first_errors(merged), facts["seconds"])
 
 
-def _work(plan: Plan, store: Store, world: World, progress: Progress) -> dict[str, float]:
+def _memory(plan: Plan, worker: Worker) -> dict[str, str]:
+    """What the record says where memory ended."""
+    asked, taken = plan.batch_size, worker.batches.size
+    if taken == asked:
+        return {}
+    return {"memory": f"out of GPU memory at batches of {asked}, went on with {taken}"}
+
+
+def _work(plan: Plan, store: Store, world: World, progress: Progress) -> Worker:
     with reproducible(plan.device) as lanes:
         if plan.device == "cpu" and any(
             isinstance(extractor, Preflighted) for extractor in plan.extractors.values()
@@ -172,7 +181,7 @@ def _work(plan: Plan, store: Store, world: World, progress: Progress) -> dict[st
         total = sum(len(block) for _, block in worker.share)
         with progress.samples(plan.file.model.title, total, world) as advance:
             worker.run(advance)
-    return dict(worker.timings.seconds)
+    return worker
 
 
 def _keep_reference(plan: Plan, store: Store, progress: Progress) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from harness.data.images import whole_picture
 from harness.data.manifest import blocks
 from harness.data.store import Store, has_images, write_images
-from harness.engine.items import Item, observation_rows, output_rows
+from harness.engine.items import Batches, Item, Stopped, observation_rows, output_rows
 from harness.engine.plan import Plan
 from harness.engine.world import World
 from harness.interfaces import Code, Columns, PictureFiles, Preflighted
@@ -29,10 +29,6 @@ KEPT_PICTURES = 8
 _LOADERS = 4
 _READ_AHEAD = 2
 """Blocks that are loaded before a lane is free for them."""
-
-
-class Stopped(Exception):
-    """Another lane failed, or the user interrupted; this block's work is dropped."""
 
 
 @dataclass
@@ -71,7 +67,10 @@ class Worker:
         self.lanes = lanes
         self._stopping = threading.Event()
         self._cause: BaseException | None = None
-        self._data_turn, self._model_turn = turn_of(plan.data), turn_of(plan.model)
+        self._data_turn = turn_of(plan.data)
+        self.batches = Batches(
+            plan.batch_size, (self._data_turn, turn_of(plan.model)), self._stopping
+        )
         self._observing_turn = turn_of(*plan.extractors.values())
         # A block is worked on whole, by one lane, and written whole: a network sees the same
         # batches, and gives the same bits, however the work is shared out.
@@ -222,11 +221,6 @@ class Worker:
             except SampleFailure as error:
                 item.fail(error)
 
-    def _batches(self, items: Sequence[Item]) -> Iterator[list[Item]]:
-        for group in self._groups(items):
-            for start in range(0, len(group), self.plan.batch_size):
-                yield group[start : start + self.plan.batch_size]
-
     def _groups(self, items: Sequence[Item]) -> list[list[Item]]:
         groups: dict[Hashable, list[Item]] = defaultdict(list)
         for item in items:
@@ -234,34 +228,6 @@ class Worker:
                 with self._data_turn:
                     groups[self.plan.data.batch_key(item.input)].append(item)
         return list(groups.values())
-
-    def _each(self, batch: list[Item], step: Callable[[list[Item]], None]) -> None:
-        """Run a model step on a batch; where it raises, one by one, so that one sample fails."""
-        with self._data_turn, self._model_turn:
-            self._step(batch, step)
-
-    def _step(self, batch: list[Item], step: Callable[[list[Item]], None]) -> None:
-        if self._stopping.is_set():
-            raise Stopped
-        start = time.perf_counter()
-        try:
-            step(batch)
-        except UserError:
-            raise
-        except Exception as error:
-            if _out_of_memory(error):
-                raise UserError(
-                    f"out of GPU memory at {len(batch)} images of key "
-                    f"{self.plan.data.batch_key(batch[0].input)}: give a smaller --batch-size"
-                ) from error
-            if len(batch) > 1:
-                for item in batch:
-                    self._step([item], step)
-                return
-            batch[0].fail(error)
-        share = (time.perf_counter() - start) / len(batch)
-        for item in batch:
-            item.seconds += share
 
     def _generate(self, items: Sequence[Item]) -> None:
         def step(batch: list[Item]) -> None:
@@ -271,8 +237,7 @@ class Worker:
             for item, code in zip(batch, codes, strict=True):
                 item.code = code
 
-        for batch in self._batches(items):
-            self._each(batch, step)
+        self.batches.run(self._groups(items), step)
 
     def _render(self, items: Sequence[Item]) -> None:
         def step(batch: list[Item]) -> None:
@@ -281,8 +246,7 @@ class Worker:
             for item, image in zip(batch, rendered, strict=True):
                 item.rendered = image
 
-        for batch in self._batches(items):
-            self._each(batch, step)
+        self.batches.run(self._groups(items), step)
 
     def _observe(self, items: Sequence[Item], names: Sequence[str]) -> dict[str, Columns]:
         extractors = {name: self.plan.extractors[name] for name in names}
@@ -379,9 +343,3 @@ def _joined(parts: Sequence[Columns], ranks: np.ndarray) -> Columns:
     if not parts:
         return {}
     return {name: np.concatenate([part[name] for part in parts])[ranks] for name in parts[0]}
-
-
-def _out_of_memory(error: Exception) -> bool:
-    import torch
-
-    return isinstance(error, torch.cuda.OutOfMemoryError)

@@ -77,6 +77,9 @@ class Model(Protocol):
     One that a task's first protocol does not fit offers `protocols`: a mapping from the task's name
     to the protocol that is taken where none is asked for.
 
+    `best_batch` is the number of samples that it takes at a time on a GPU unless `--batch-size` is
+    given; where memory ends, half as many are tried.
+
     It is called by one thread at a time; on a CPU, by several where it has `concurrent = True`.
     """
 
