@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from harness.baselines.hub import DType, Source, library, named, source, versions
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError, first_line
-from harness.interfaces.types import Codebook, ModelCard
+from harness.interfaces.types import Codebook, Latents, ModelCard
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,7 +95,21 @@ class DiffusersAutoencoder:
             weights_sha256=self._source.digest(*parts),
             parameters=self._source.parameters(*parts),
             codebook=Codebook(size=size) if isinstance(size, int) and size > 1 else None,
+            latents=self._latents,
+            dtype=self.dtype,
+            source=self.repository,
+            revision=self._source.revision,
+            licence=self._source.licence,
         )
+
+    @property
+    def _latents(self) -> Latents | None:
+        """What the configuration says of continuous latents."""
+        names = ("latent_channels", "z_dim")
+        channels = next((self._config[name] for name in names if name in self._config), None)
+        if "num_vq_embeddings" in self._config or not isinstance(channels, int) or channels < 1:
+            return None
+        return Latents(channels=channels, dtype=self.store or self.dtype)
 
     @property
     def _title(self) -> str:

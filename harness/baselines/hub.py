@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -77,6 +78,18 @@ class Source:
             [[path.relative_to(self.folder).as_posix(), cache.of_file(path)] for path in wanted]
         )
 
+    @property
+    def licence(self) -> str:
+        """The licence that the repository's README names; empty where it names none."""
+        try:
+            text = (self.folder / "README.md").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        _, _, head = text.partition("---\n")
+        head, _, _ = head.partition("\n---")
+        found = re.search(r"^licen[cs]e(?:_name)?: *(\S+)", head, re.MULTILINE)
+        return found[1].strip("'\"") if found else ""
+
     def parameters(self, *parts: str) -> int | None:
         """Number of weights by the headers of safetensors files; None where there are others."""
         from safetensors import SafetensorError, safe_open
@@ -126,7 +139,10 @@ def source(name: str, revision: str | None = None, patterns: Sequence[str] = ())
         found = snapshot_download(
             name,
             revision=revision,
-            allow_patterns=list(patterns) or [f"*{suffix}" for suffix in (*WEIGHTS, *_TEXTS)],
+            allow_patterns=[
+                "README.md",
+                *(patterns or [f"*{suffix}" for suffix in (*WEIGHTS, *_TEXTS)]),
+            ],
             ignore_patterns=[f"*{suffix}" for suffix in _CODE],
             local_files_only=read_settings().offline,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -26,6 +26,9 @@ from harness.interfaces.registry import (
     task_groups,
 )
 from harness.interfaces.types import TaskSpec
+
+if TYPE_CHECKING:
+    from harness.engine.models import ModelChoice
 
 
 def _protocols() -> dict[str, list[TaskSpec]]:
@@ -56,10 +59,13 @@ def _protocol(name: str, specs: list[TaskSpec]) -> dict[str, Any]:
 
 def _describe(name: str) -> dict[str, Any]:
     from harness.data.assets import ASSETS
+    from harness.engine.models import ModelChoice
     from harness.engine.models import describe as describe_model
 
     if (Path(name) / "record.json").is_file():
         return dict(json.loads((Path(name) / "record.json").read_text(encoding="utf-8")))
+    if (":" in name or "?" in name) and (choice := ModelChoice.parse(name)).name in MODELS:
+        return _card(choice)
     if name in TASKS:
         return {"task": name, **TASKS.get(name).spec.model_dump(mode="json")}
     by_protocol = _protocols()
@@ -94,6 +100,25 @@ def _describe(name: str) -> dict[str, Any]:
         *presets,
     ]
     raise UserError(f"nothing is called {name!r}: {did_you_mean(name, known)}")
+
+
+def _card(choice: ModelChoice) -> dict[str, Any]:
+    """What is known of a model as `--model` names it, before it is loaded."""
+    from harness.engine.models import fitting_tasks, require
+
+    model = choice.build()
+    require(model, choice.name, (), "uwt-eval show")
+    card = choice.card(model)
+    facts = card.model_dump(mode="json", exclude_defaults=True, exclude={"label"})
+    return {
+        "model": card.title,
+        **facts,
+        **({"of a 256x256 image": card.stated} if card.stated else {}),
+        "digest": card.digest,
+        "best batch": getattr(model, "best_batch", None) or "64, or what --batch-size says",
+        "several threads at a time": bool(getattr(model, "concurrent", False)),
+        "tasks that fit": fitting_tasks(type(model)),
+    }
 
 
 def _print(console: Console, value: Any, indent: int = 0) -> None:
@@ -151,7 +176,11 @@ def _print_preset(console: Console, facts: dict[str, Any]) -> None:
 
 def show(
     name: Annotated[
-        str | None, typer.Argument(help="A task, protocol, model, metric, asset, preset or run.")
+        str | None,
+        typer.Argument(
+            help="A task, protocol, model, metric, asset, preset or run; NAME:ARGUMENT for the "
+            "card of one model."
+        ),
     ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of result records.")

@@ -256,6 +256,17 @@ def _own_protocol(model: Model, name: str, task: Task) -> str:
     raise UserError(f"model {name!r} has no protocol for {task.spec.name!r}: {reason}")
 
 
+def _check_size(card: ModelCard, data: TaskData, protocol: Protocol) -> None:
+    """Refuse a model that cannot do the one size that the protocol evaluates."""
+    side = getattr(data, "side", None)
+    if side is not None and card.sizes and side not in card.sizes:
+        sizes = " and ".join(f"{each}x{each}" for each in card.sizes)
+        raise UserError(
+            f"model {card.title!r} does {sizes}, protocol {protocol.name!r} evaluates "
+            f"{side}x{side}: give --protocol a copy with its size"
+        )
+
+
 def _best_batch(model: Model, usual: int) -> int:
     """Samples a batch that the model states as its best, or the usual number of them."""
     stated = getattr(model, "best_batch", None)
@@ -288,6 +299,7 @@ def make_plan(
         data = task.open_files(request.data, protocol, cast("ImageFiles", model))
     else:
         data = task.open(request.data, protocol)
+    _check_size(card, data, protocol)
     samples = world.broadcast(data.samples(request.limit, on_listing) if world.is_main else None)
     data_digest = dataset_digest(samples)
     name = run_id(spec.name, card, protocol, data_digest, request.seed)

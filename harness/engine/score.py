@@ -180,7 +180,11 @@ def score(file: RunFile, store: Store, provenance: dict[str, Any]) -> tuple[Resu
         failures=dict(sorted(failures.items())),
         status=RunStatus.COMPLETE if allowed else RunStatus.INCOMPLETE,
         metrics=metrics,
-        provenance={**provenance, "images_per_second": rate},
+        provenance={
+            **provenance,
+            "images_per_second": rate,
+            **({"codes": stated} if (stated := file.model.stated) else {}),
+        },
     )
     return record, merged
 

@@ -111,6 +111,9 @@ class TaskData(Protocol):
     `generate` and `render` get inputs of one batch key and at most `--batch-size` of them;
     `observe` gets all of a block that share a batch key. All are called by one thread at a time,
     unless the object has `concurrent = True`.
+
+    Where all images are squares of one size, `side` tells it in pixels, so that a model that cannot
+    do it is refused before it is loaded.
     """
 
     label: str

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -216,6 +216,22 @@ class Codebook(Record):
             )
 
 
+class Latents(Record):
+    """Continuous latents of a tokenizer without codebook, as they are stored."""
+
+    channels: int = Field(ge=1, description="Numbers of a token.")
+    dtype: Literal["float32", "float16", "bfloat16", "uint8"]
+
+    def bits(self, tokens: int) -> float:
+        """Rate of so many tokens: every number in its dtype."""
+        return float(tokens * self.channels * _BITS[self.dtype])
+
+
+_BITS = {"float32": 32, "float16": 16, "bfloat16": 16, "uint8": 8}
+IMAGE_SIDE = 256
+"""Side of the images that rates of models are stated for, in pixels."""
+
+
 class ModelCard(Record):
     """Identity of a model: everything that decides what it computes."""
 
@@ -229,11 +245,40 @@ class ModelCard(Record):
     )
     parameters: int | None = None
     codebook: Codebook | None = None
+    latents: Latents | None = Field(
+        default=None, description="What is stored of a token where there is no codebook."
+    )
+    tokens: int | None = Field(default=None, ge=1, description="Tokens of a 256x256 image.")
+    dtype: str = Field(default="", description="Precision that it computes in.")
+    source: str = Field(default="", description="Where its weights are from, for people.")
+    revision: str = Field(default="", description="Commit of the repository they are from.")
+    licence: str = Field(default="", description="Of the weights, as their source names it.")
+    sizes: tuple[int, ...] = Field(
+        default=(), description="Sides of the square images that it takes or draws; empty for any."
+    )
 
     @property
     def title(self) -> str:
         """What tables and run directories call the model."""
         return self.label or self.name
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """Tokens and rate of a 256x256 image, as tables print them; empty where none are known."""
+        codes = self.codebook or self.latents
+        if codes is None:
+            return {}
+        facts: dict[str, Any] = {"continuous": self.latents.dtype} if self.latents else {}
+        if self.codebook is not None:
+            bits = self.codebook.bits(1)
+            whole = 2 ** round(bits) if bits.is_integer() else round(2**bits)
+            facts["codebook"] = f"2^{bits:.0f}" if bits.is_integer() and bits > 20 else str(whole)
+        if self.tokens is not None:
+            total = codes.bits(self.tokens)
+            pixels = IMAGE_SIDE**2
+            facts |= {"tokens": self.tokens, "bits": total, "bpp": total / pixels}
+            facts["compression"] = 24 * pixels / total
+        return facts
 
     @cached_property
     def digest(self) -> str:

@@ -22,6 +22,7 @@ from reports.figures.canvas import (
 )
 from reports.paper import load_table
 from reports.records import Loaded
+from reports.tables.codes import Codes
 from reports.tables.filled import Cell, Row, fill
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def draw_rates(records: Sequence[Loaded]) -> Figure:
     panels = figure.subplots(1, 2)
     for axes, (metric, title) in zip(panels, _PANELS, strict=True):
         points = _measured_rates(axes, own, metric) + _printed_rates(axes, metric)
+        _continuous(axes, own, metric)
         axes.set(xlabel="bits per pixel", ylabel=title, title=title.split()[0])
         axes.margins(x=0.18, y=0.1)
         place_labels(axes, points)
@@ -84,11 +86,27 @@ def _measured_rates(axes: Axes, rows: Sequence[Row], metric: str) -> list[Point]
         rate, cell = record.metrics.get("bpp"), record.metrics.get(metric)
         if rate is None or cell is None or rate.value is None or cell.value is None:
             continue
+        if Codes.of(record).continuous:
+            continue
         colour = MEASURED[index % len(MEASURED)]
         spans = span_of(rate), span_of(cell)
         point = Point(rate.value, cell.value, short(row.label), colour, True, *spans)
         points.append(measured(axes, point, hollow=bool(row.reasons)))
     return points
+
+
+def _continuous(axes: Axes, rows: Sequence[Row], metric: str) -> None:
+    """Models with continuous latents: lines across, for their rate is that of a dtype."""
+    for index, row in enumerate(rows):
+        record = row.records[0]
+        dtype, rate = Codes.of(record).continuous, record.value("bpp")
+        cell = record.metrics.get(metric)
+        if not dtype or cell is None or cell.value is None:
+            continue
+        name = f"{short(row.label)}, continuous {dtype}"
+        name += "" if rate is None else f", {rate:.3g} bpp"
+        line = Cell(cell.value, cell.ci_low, cell.ci_high)
+        _line(axes, line, name, MEASURED[index % len(MEASURED)])
 
 
 def draw_costs(records: Sequence[Loaded], costs: Mapping[str, float]) -> Figure:

@@ -12,6 +12,7 @@ from harness.interfaces.registry import TASKS
 from harness.interfaces.types import COMPUTED, ResultRecord, RunStatus
 from reports.paper import load_table
 from reports.records import Loaded
+from reports.tables.codes import Codes
 
 COMPARISONS = (8, 9, 10, 11, 12, 13)
 """Tables whose rows are models; Tab. 1 to 7 are filled by `uwt-eval run tableN --checkpoints`."""
@@ -261,7 +262,7 @@ def _bundle_row(
         label=first.model,
         measured=True,
         citation=None,
-        facts=(),
+        facts=Codes.of(first).facts(table.get("facts", {})),
         cells=tuple(cells),
         records=tuple(bundle.values()),
         reasons=tuple(

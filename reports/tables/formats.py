@@ -13,6 +13,7 @@ from rich.table import Table
 
 from harness.commands.console import NOTHING, fits
 from harness.interfaces.errors import one_line
+from reports.tables.codes import Codes
 from reports.tables.filled import Cell, Filled, Measure, Row
 from reports.templates import render
 from reports.text import csv_text, latex, markdown
@@ -68,6 +69,8 @@ def _measured_note(row: Row) -> str:
     facts = f"[{row.number}] {row.label}: protocol {row.protocols}, n {row.n}, " + ", ".join(
         f"run {run_id}" for run_id in row.run_ids
     )
+    if stated := Codes.of(row.records[0]).text:
+        facts += f"; {stated}"
     if row.reasons:
         return f"{facts}; not comparable with the paper: {'; '.join(row.reasons)}"
     return f"{facts}; Δ is the difference from the paper's own row"

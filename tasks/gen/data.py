@@ -117,6 +117,7 @@ class GenData:
         self.label = "no reference" if reference is None else reference.label
         self.notice = notice
         self.reference_digest = "" if reference is None else reference.digest
+        self.side = settings.size
         self._settings = settings
         self._reference = reference
 

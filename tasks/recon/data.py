@@ -141,6 +141,7 @@ class ReconData:
     ) -> None:
         self.label = label
         self.notice = notice
+        self.side = settings.geometry.crop
         self._source = source
         self._settings = settings
 

@@ -14,7 +14,7 @@ from harness.data.digests import DigestCache
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import warn
-from harness.interfaces.types import Codebook, ModelCard, digest_of
+from harness.interfaces.types import IMAGE_SIDE, Codebook, ModelCard, digest_of
 from uniwetok.nano import WEIGHTS
 
 if TYPE_CHECKING:
@@ -259,14 +259,19 @@ def model_card(
         parameters: how many.
         codes: sizes of the tokenizer whose codes the model gives, if it gives any.
     """
-    cache = DigestCache()
+    cache, paths = DigestCache(), list(files)
+    height, width = codes.grid(IMAGE_SIDE, IMAGE_SIDE) if codes else (0, 0)
     return ModelCard(
         name=name,
         label=label,
         config=config,
-        weights_sha256=digest_of([cache.of_file(path) for path in files]),
+        weights_sha256=digest_of([cache.of_file(path) for path in paths]),
         parameters=parameters,
         codebook=codes and Codebook(groups=codes.groups, bits_per_group=codes.bits_per_group),
+        tokens=height * width or None,
+        dtype=str(config.get("dtype", "")),
+        source=str(config.get("repository", paths[0].name)),
+        revision=str(config.get("commit", "")),
     )
 
 

@@ -18,6 +18,7 @@ from harness.interfaces import Code
 from harness.interfaces.types import (
     SCHEMA_VERSION,
     Codebook,
+    Latents,
     MetricValue,
     ModelCard,
     Protocol,
@@ -253,3 +254,27 @@ def test_settings_without_stages_all_count_to_the_first() -> None:
     protocol = Protocol(name="a", title="A", settings={"b": {"c": 1}, "d": {}})
     assert all(protocol.until(stage) == protocol.settings for stage in Stage)
     assert set(protocol.digests.values()) == {protocol.digest}
+
+
+def test_a_card_states_rates_of_codes_and_of_latents() -> None:
+    binary = ModelCard(name="a", codebook=Codebook(groups=16, bits_per_group=8), tokens=64)
+    assert binary.stated == {
+        "codebook": "2^128", "tokens": 64, "bits": 8192, "bpp": 0.125, "compression": 192,
+    }  # fmt: skip
+    indices = ModelCard(name="a", codebook=Codebook(size=16_384), tokens=256)
+    assert indices.stated["codebook"] == "16384"
+    assert indices.stated["bits"] == 256 * 14
+    assert ModelCard(name="a", codebook=Codebook(size=64_000)).stated == {"codebook": "64000"}
+    latents = ModelCard(name="a", latents=Latents(channels=4, dtype="float16"), tokens=1024)
+    assert latents.stated["continuous"] == "float16"
+    assert latents.stated["bpp"] == 1024 * 4 * 16 / 65_536
+    assert "codebook" not in latents.stated
+    assert ModelCard(name="a", tokens=64).stated == {}
+
+
+def test_what_a_card_says_for_people_is_no_part_of_its_identity() -> None:
+    bare = ModelCard(name="a", weights_sha256="0" * 64)
+    told = bare.model_copy(
+        update={"source": "owner/name", "revision": "abc", "licence": "mit", "tokens": 64}
+    )
+    assert ModelCard(**told.model_dump()).digest == bare.digest

@@ -1,0 +1,81 @@
+"""`uwt-eval show` of a model as `--model` names it: the card, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from harness.interfaces import Code
+from harness.interfaces.registry import MODELS
+from harness.interfaces.types import Codebook, ModelCard
+from tests.conftest import CommandLine
+
+
+class Sized:
+    """A tokenizer for images of one size."""
+
+    concurrent = True
+    best_batch = 8
+    card = ModelCard(
+        name="sized",
+        codebook=Codebook(size=1024),
+        tokens=256,
+        source="owner/name",
+        revision="abc",
+        licence="mit",
+        parameters=5,
+        dtype="bfloat16",
+        sizes=(512,),
+    )
+
+    def __init__(self, option: int = 0) -> None:
+        del option
+
+    def load(self, device: str) -> None:
+        raise AssertionError("loaded")
+
+    def encode(self, images: object) -> list[Code]:
+        raise AssertionError
+
+    def decode(self, codes: object, seeds: object) -> object:
+        raise AssertionError
+
+
+@pytest.fixture(autouse=True)
+def sized(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODELS, "_registered", {**MODELS._registered, "sized": Sized})
+
+
+def test_the_card_of_a_model(uwt_eval: CommandLine) -> None:
+    facts = json.loads(uwt_eval("show", "sized?option=1", "--json").out)
+    for name, value in (
+        ("source", "owner/name"), ("revision", "abc"), ("licence", "mit"), ("parameters", 5),
+        ("dtype", "bfloat16"), ("sizes", [512]), ("best batch", 8), ("tokens", 256),
+        ("several threads at a time", True),
+    ):  # fmt: skip
+        assert facts[name] == value
+    assert facts["of a 256x256 image"]["bits"] == 2560
+    assert "imagenet-recon" in facts["tasks that fit"]
+    assert "licence: mit" in uwt_eval("show", "sized?option=1").out
+
+
+def test_a_model_that_cannot_be_is_one_line(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    for name in (f"images:{tmp_path / 'nowhere'}", "sized?other=1", "uniwetok:nowhere.ckpt"):
+        result = uwt_eval("show", name)
+        assert result.code == 2
+        assert result.err.startswith("error: ")
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+def test_a_size_that_a_model_cannot_do_is_refused_before_it_is_loaded(
+    how: tuple[str, ...], uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    Image.new("RGB", (300, 300)).save(tmp_path / "a.png")
+    words = ("--model", "sized", "--data", tmp_path, "--device", "cpu", "--out", tmp_path / "runs")
+    result = uwt_eval("run", "imagenet-recon", *words, *how)
+    assert result.code == 2
+    message = " ".join(result.err.split())
+    assert "model 'sized' does 512x512, protocol 'wetok' evaluates 256x256" in message
