@@ -9,6 +9,7 @@ PLUGINS = {
         "uniwetok-nano": "uniwetok.plugins.tokenizer:NanoPlugin",
         "bitdance-tokenizer": "uniwetok.plugins.relatives:BitDanceTokenizerPlugin",
         "wetok": "uniwetok.plugins.relatives:WeTokPlugin",
+        "bitdance-t2i": "uniwetok.plugins.relatives:BitDanceT2IPlugin",
         "bitdance": "uniwetok.plugins.relatives:BitDancePlugin",
         "uniwetok-ar": "uniwetok.plugins.ar:UniWeTokAR",
         "uniwetok-ar-nano": "uniwetok.plugins.ar:UniWeTokARNano",

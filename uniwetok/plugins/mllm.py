@@ -59,22 +59,21 @@ class _Multimodal(DecoderPlugin):
         from uniwetok.tokenizer import checkpoint as tokenizer_files
         from uniwetok.weights import files_of
 
+        folder = self._files
         with user_errors(self._name):
-            config, parameters = checkpoint.describe(self.folder)
-            path = image_tokenizer_path(self.folder, self.tokenizer)
+            config, parameters = checkpoint.describe(folder)
+            path = image_tokenizer_path(folder, self.tokenizer)
             sizes, _ = tokenizer_files.describe(path)
-            files = checkpoint.parts(self.folder) + files_of(*tokenizer_files.locate(path))
-        folder = self.folder.resolve()
-        # Training writes every run's weights into a folder of this name.
-        name = folder.parent.name if folder.name == "model" else folder.name
+            files = checkpoint.parts(folder) + files_of(*tokenizer_files.locate(path))
         return model_card(
             self._name,
-            label(f"{self._name}:{name}", {**self._options, "dtype": self.dtype}),
+            label(f"{self._name}:{self._model}", {**self._options, "dtype": self.dtype}),
             {
                 "model": config.to_dict(),
                 "tokenizer": sizes.to_dict(),
                 "dtype": self.dtype,
                 **self._options,
+                **self._origin,
             },
             files,
             parameters,
@@ -82,12 +81,29 @@ class _Multimodal(DecoderPlugin):
         )
 
     @property
+    def _files(self) -> Path:
+        """The folder itself."""
+        return self.folder
+
+    @property
+    def _model(self) -> str:
+        """What tables call it."""
+        folder = self.folder.resolve()
+        # Training writes every run's weights into a folder of this name.
+        return folder.parent.name if folder.name == "model" else folder.name
+
+    @property
+    def _origin(self) -> dict[str, str]:
+        """What else identifies the weights."""
+        return {}
+
+    @property
     def _options(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in self._drawn_by}
 
     @functools.cached_property
     def _assistant(self) -> Assistant:
-        return load_assistant(self._name, self.folder, self.tokenizer, self.dtype)
+        return load_assistant(self._name, self._files, self.tokenizer, self.dtype)
 
     def load(self, device: str) -> None:
         """Move the networks to the device."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from harness.interfaces import Argument
 from harness.interfaces.errors import UserError
 from uniwetok.plugins.ar import Scale, UniWeTokAR
-from uniwetok.plugins.tokenizer import Averaged, UniWeTokPlugin, title, user_errors
+from uniwetok.plugins.mllm import Side, UniWeTokGen
+from uniwetok.plugins.tokenizer import Averaged, DType, UniWeTokPlugin, title, user_errors
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer.config import Architecture
@@ -175,3 +176,72 @@ class BitDancePlugin(_Placed, UniWeTokAR):
                 return self._placed(_TOKENIZER)
         except UserError as error:
             raise UserError(f"{error}; give the tokenizer: tokenizer=PATH") from error
+
+
+SIZES = (
+    *((2048, 512), (1920, 512), (1536, 640), (1280, 768), (1152, 896), (1024, 1024)),
+    *((896, 1152), (768, 1280), (640, 1536), (512, 1920), (512, 2048)),
+    *((1024, 256), (896, 256), (640, 384), (512, 512), (384, 640), (256, 896), (256, 1024)),
+)
+"""(height, width) that the released text-to-image pipeline draws; BitDance-14B-64x is for the first
+eleven, of about 1024x1024 pixels."""
+_LARGE = 1024 * 768
+"""Below the areas of the larger sizes, above those of the smaller."""
+_WHOLE = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
+
+
+@dataclass(eq=False)
+class BitDanceT2IPlugin(UniWeTokGen):
+    """BitDance-14B, text to image on Qwen3: 16 or 64 tokens at a step, as the folder says.
+
+    Guidance is that of the released DPG run; its GenEval run has cfg=13.
+    """
+
+    folder: Annotated[Path, Argument, "A released folder, or a repository of the hub with one."]
+    dtype: DType = "bfloat16"
+    height: Side = 1024
+    width: Side = 1024
+    revision: Revision = None
+
+    _name = "bitdance-t2i"
+
+    def __post_init__(self) -> None:
+        """Look at the size alone: the files may have to be fetched."""
+        if (self.height, self.width) not in SIZES:
+            known = ", ".join(f"{height}x{width}" for height, width in SIZES)
+            raise UserError(
+                f"{self._name}: no released model draws {self.height}x{self.width} pixels: {known}"
+            )
+
+    @functools.cached_property
+    def _files(self) -> Path:
+        from uniwetok.hub import snapshot
+        from uniwetok.mllm import checkpoint
+
+        if self.folder.is_dir():
+            if self.revision is not None:
+                raise UserError(
+                    f"{self._name}: revision={self.revision}, but {self.folder} is on disk"
+                )
+            folder = self.folder
+        else:
+            with user_errors(self._name):
+                folder = snapshot(str(self.folder), _WHOLE, self.revision)
+        with user_errors(self._name):
+            config = checkpoint.read_config(folder)
+        if config.parallel_tokens == 64 and self.height * self.width < _LARGE:
+            raise UserError(
+                f"{self._name}: {self.folder} draws 64 tokens at a step, which is released for "
+                f"about 1024x1024 pixels alone, not {self.height}x{self.width}"
+            )
+        return folder
+
+    @property
+    def _model(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def _origin(self) -> dict[str, str]:
+        if self.folder.is_dir():
+            return {}
+        return {"repository": str(self.folder), "commit": self._files.name}

@@ -13,8 +13,10 @@ from safetensors.torch import save_file
 from harness.engine.models import ModelChoice
 from harness.interfaces.errors import UserError
 from tests.conftest import CommandLine
+from tests.uniwetok.mllm import toys
 from uniwetok.ar import PRESETS, BitDance, BitDanceConfig, checkpoint
 from uniwetok.losses.adversarial import PatchDiscriminator
+from uniwetok.mllm import MLLM, Assistant, MLLMConfig
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 
 D32C128 = {
@@ -266,3 +268,54 @@ def test_the_tokenizer_lies_beside_the_model(imagenet: Path, tmp_path: Path) -> 
         named = f"bitdance:{place}{joined}cfg=2&tokenizer={imagenet / 'ae_d16c32.pt'}"
         beside = ModelChoice.parse(f"bitdance:{imagenet}?file=BitDance_B_1x&cfg=2").build().card
         assert ModelChoice.parse(named).build().card.digest == beside.digest
+
+
+def t2i_folder(folder: Path, parallel: int) -> Path:
+    """A small folder as `shallowdream204/BitDance-14B-16x` and `-64x` are."""
+    config = MLLMConfig(
+        width=32, latent_channels=32, downsample=16, parallel_tokens=parallel, diffusion_width=128,
+        diffusion_blocks=1, diffusion_modulations=1,
+    )  # fmt: skip
+    text = toys.text_tokenizer()
+    model = toys.randomize(MLLM.build(toys.language_model(8192), text, config)).eval()
+    Assistant(model, text, network(D16C32)).save_pretrained(folder)
+    (folder / "mllm_config.json").unlink()
+    ddconfig = {
+        "ch": 32, "ch_mult": [1, 1, 1, 1, 2], "num_res_blocks": 1, "z_channels": 32,
+        "in_channels": 3, "out_ch": 3, "double_z": False,
+    }  # fmt: skip
+    released = {"ddconfig": ddconfig, "gan_decoder": False, "checkpoint": None}
+    (folder / "ae_config.json").write_text(json.dumps(released))
+    return folder
+
+
+@pytest.mark.parametrize("task", ["geneval", "dpg"])
+def test_text_to_image_models_draw_the_prompts(
+    task: str, uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    folder = t2i_folder(tmp_path / "BitDance-14B-16x", 16)
+    result = uwt_eval(
+        "run", task, "--limit", 1, "--device", "cpu", "--json",
+        "-m", f"bitdance-t2i:{folder}?height=256&width=896&steps=1", "--out", tmp_path / "runs",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    (record,) = result.records
+    assert (record["status"], record["n"], record["n_failed"]) == ("complete", 1, 0)
+
+
+def test_a_text_to_image_model_from_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from uniwetok import hub
+
+    cached = t2i_folder(tmp_path / "0123abc", 64)
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: str(cached))
+    model = ModelChoice.parse("bitdance-t2i:owner/BitDance-14B-64x").build()
+    assert model.card.title.startswith("bitdance-t2i:BitDance-14B-64x?cfg=7.5&steps=50&height=1024")
+    assert (model.card.config["commit"], model.card.config["dtype"]) == ("0123abc", "bfloat16")
+    for options, message in {
+        "height=100": "no released model draws 100x1024",
+        "height=512&width=512": "about 1024x1024 pixels alone, not 512x512",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            _ = ModelChoice.parse(f"bitdance-t2i:owner/BitDance-14B-64x?{options}").build().card
