@@ -197,11 +197,13 @@ class UniWeTokConfig(Mapped):
         return -(-self.latent_channels // 8)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values; those of a WeTok alone for one."""
+        """Return the fields as JSON-ready values; later additions only where they are used."""
         values = self._values()
+        # Results and encoders are known by digests of these values, from before there were more.
         if self.architecture == "uniwetok":
-            # Results are stored under digests of these values, from before there were others.
             del values["architecture"], values["generative"]
+        if not self.plain_levels:
+            del values["plain_levels"]
         return values
 
     def _values(self) -> dict[str, Any]:

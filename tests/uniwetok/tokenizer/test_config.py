@@ -101,7 +101,7 @@ def test_unknown_and_missing_names_are_refused():
 
 def test_dict_without_the_newer_fields():
     values = UniWeTokConfig().to_dict()
-    del values["siglu"], values["bottleneck"], values["plain_levels"]
+    del values["siglu"], values["bottleneck"]
     assert UniWeTokConfig.from_dict(values) == UniWeTokConfig()
 
 
