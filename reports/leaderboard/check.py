@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.data.manifest import dataset_digest
 from harness.engine.plan import RunFile, read_run_file
 from harness.interfaces.errors import UserError
-from harness.interfaces.types import ResultRecord
+from harness.interfaces.types import ResultRecord, digest_of
 from reports.records import Loaded, load_records, merged, record_files
 
 _PRECISION = 1e-9
@@ -100,7 +100,7 @@ def _identity_problems(record: ResultRecord, file: RunFile) -> list[str]:
         "protocol": file.protocol.name,
         "protocol_digest": file.protocol.digest,
         "dataset": file.dataset,
-        "dataset_digest": dataset_digest(file.samples),
+        "dataset_digest": _dataset_digest(file),
         "seed": file.seed,
         "n": len(file.samples),
     }
@@ -109,6 +109,16 @@ def _identity_problems(record: ResultRecord, file: RunFile) -> list[str]:
         for field, value in expected.items()
         if getattr(record, field) != value
     ]
+
+
+def _dataset_digest(file: RunFile) -> str:
+    """Digest of the samples, and of the reference that a generated set is compared with."""
+    samples = dataset_digest(file.samples)
+    if not file.reference:
+        return samples
+    if any("code" in identity for identity in file.extractors.values()):
+        return file.dataset_digest  # Of such a run the reference's own digest is not kept.
+    return digest_of([samples, file.reference])
 
 
 def _sample_problems(loaded: Loaded, file: RunFile) -> list[str]:

@@ -131,6 +131,22 @@ def test_every_form_of_the_same_images_gives_one_record(
     assert len(list((tmp_path / "runs").iterdir())) == 3, "other files are another run"
 
 
+def test_a_result_beside_its_reference_follows_from_its_files(
+    uwt_eval: CommandLine, tmp_path: Path, protocol: Path
+) -> None:
+    np.savez(tmp_path / "made.npz", IMAGES)
+    np.savez(tmp_path / "reference.npz", IMAGES // 2)
+    result = uwt_eval(
+        "run", "imagenet-gen", "--images", tmp_path / "made.npz", "--protocol", protocol,
+        "--data", tmp_path / "reference.npz", "--device", "cpu", "--out", tmp_path / "runs",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert uwt_eval("leaderboard", "check", tmp_path / "runs").code == 0
+    (path,) = (tmp_path / "runs").glob("*/run.json")
+    path.write_text(path.read_text().replace('"reference": "', '"reference": "0'))
+    assert uwt_eval("leaderboard", "check", tmp_path / "runs").code == 2
+
+
 def test_another_number_is_refused(tmp_path: Path, protocol: Path) -> None:
     np.savez(tmp_path / "few.npz", IMAGES[:5])
     with pytest.raises(UserError, match="5 images are given, the protocol compares 6; --limit 5"):
