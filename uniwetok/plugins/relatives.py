@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from pydantic import Field
+
 from harness.interfaces import Argument
 from harness.interfaces.errors import UserError
-from uniwetok.plugins.ar import Scale, UniWeTokAR
+from uniwetok.plugins.ar import UniWeTokAR
 from uniwetok.plugins.mllm import Side, UniWeTokGen
 from uniwetok.plugins.tokenizer import Averaged, DType, UniWeTokPlugin, title, user_errors
 
@@ -142,7 +144,15 @@ class BitDancePlugin(_Placed, UniWeTokAR):
     """
 
     path: Place
-    cfg: Scale | None = None  # type: ignore[assignment]  # None is the published one.
+    tokenizer: Annotated[
+        Path | None, "Weights of the tokenizer; unless given, the ae_d16c32 beside the model's."
+    ] = None
+    cfg: Annotated[
+        float | None,
+        Field(ge=0, allow_inf_nan=False),
+        "Weight of classifier-free guidance, at its largest; 1 is none. Unless given, the one "
+        "published for the model's size.",
+    ] = None  # type: ignore[assignment]  # None is the published one.
     file: InPlace = None
     revision: Revision = None
 

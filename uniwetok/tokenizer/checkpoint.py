@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from uniwetok.tokenizer.config import Architecture, UniWeTokConfig, default_groups
+from uniwetok.tokenizer.config import UniWeTokConfig, default_groups
 from uniwetok.weights import (
     CONFIG_FILE,
     INDEX_FILE,
@@ -72,12 +72,13 @@ def _existing(*paths: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def read_config(path: Path, architecture: Architecture = "uniwetok") -> UniWeTokConfig:
+def read_config(path: Path, inferred: UniWeTokConfig | None = None) -> UniWeTokConfig:
     """Read a configuration, whether ours (``config.json``) or released (``ae_config.json``).
 
     Args:
         path: the file.
-        architecture: that of the weights; a released configuration does not say it.
+        inferred: what the weights tell. A released configuration says no architecture; without
+            weights it is taken for UniWeTok's.
 
     Raises:
         CheckpointError: the file is unreadable, not JSON, or not a configuration.
@@ -87,19 +88,13 @@ def read_config(path: Path, architecture: Architecture = "uniwetok") -> UniWeTok
         if not isinstance(values, dict):
             raise TypeError(f"expected an object, got a {type(values).__name__}")
         if "ddconfig" in values or "ch" in values:
-            return UniWeTokConfig.from_released(values, architecture)
+            told = (inferred.architecture, inferred.generative) if inferred else ()
+            return UniWeTokConfig.from_released(values, *told)
         return UniWeTokConfig.from_dict(values)
     except (OSError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: not a UniWeTok configuration: {first_line(error)}"
         ) from error
-
-
-def config_reader(inferred: UniWeTokConfig | None) -> Callable[[Path], UniWeTokConfig]:
-    """Return ``read_config`` for weights that a configuration was inferred of, if it was."""
-    return functools.partial(
-        read_config, architecture=inferred.architecture if inferred else "uniwetok"
-    )
 
 
 def find_config(
@@ -137,7 +132,8 @@ def describe(path: str | Path) -> tuple[UniWeTokConfig, int]:
     weights, beside = locate(path)
     found = unwrapped(read_shapes(weights), weights)
     inferred = infer_config(found)
-    config, _ = find_config(weights, beside, config_reader(inferred), inferred)
+    read = functools.partial(read_config, inferred=inferred)
+    config, _ = find_config(weights, beside, read, inferred)
     return config, count(found, ("encoder.", "decoder."))
 
 

@@ -26,6 +26,8 @@ _RELEASED_NAMES = {
 }
 _RELEASED_DEFAULTS = {"ch_mult": (1, 2, 2, 4), "attn_blocks": 2, "n_heads": 16}
 _RELEASED_ATTENTION = {"attn_blocks", "n_heads"}
+_RELEASED_BESIDE = {"gan_decoder", "num_codebooks", "checkpoint"}
+"""Arguments of the released WeTok and BitDance models beside their ``ddconfig``."""
 _RELEASED_UNUSED = {"resolution", "double_z"}
 _RELEASED_REGISTER_TOKENS = 4
 _RELEASED_BITS_PER_GROUP = 8
@@ -226,7 +228,10 @@ class UniWeTokConfig(Mapped):
 
     @classmethod
     def from_released(
-        cls, ddconfig: Mapping[str, Any], architecture: Architecture = "uniwetok"
+        cls,
+        ddconfig: Mapping[str, Any],
+        architecture: Architecture = "uniwetok",
+        generative: bool = False,
     ) -> UniWeTokConfig:
         """Translate the released ``ddconfig``, or an ``ae_config.json`` that holds one.
 
@@ -240,6 +245,7 @@ class UniWeTokConfig(Mapped):
         Args:
             ddconfig: the released mapping.
             architecture: which of the two the weights are of; the mapping may fit both.
+            generative: whether a WeTok's decoder is, where ``gan_decoder`` does not say.
 
         Raises:
             ValueError: a required entry is absent, unknown or impossible.
@@ -253,7 +259,8 @@ class UniWeTokConfig(Mapped):
         defaults = {name: _RELEASED_DEFAULTS[name] for name in _RELEASED_DEFAULTS if name in names}
         values = {**defaults, **ddconfig.get("ddconfig", ddconfig)}
         missing = sorted(names.keys() - values.keys())
-        unknown = sorted(values.keys() - names.keys() - _RELEASED_UNUSED)
+        beside = _RELEASED_BESIDE if convolutional else set()
+        unknown = sorted(values.keys() - names.keys() - _RELEASED_UNUSED - beside)
         if missing or unknown:
             raise ValueError(
                 f"not a released ddconfig: missing {missing}, unknown {unknown}; "
@@ -264,7 +271,7 @@ class UniWeTokConfig(Mapped):
         if not convolutional:
             return cls(**sizes)
         sizes["groups"] = ddconfig.get("num_codebooks", sizes["groups"])
-        return cls.wetok(**sizes, generative=ddconfig.get("gan_decoder", False))
+        return cls.wetok(**sizes, generative=ddconfig.get("gan_decoder", generative))
 
     def to_released(self) -> dict[str, Any]:
         """Return UniWeTok's released ``ddconfig``; it holds neither groups nor the rotary option.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -257,7 +258,7 @@ class UniWeTok(nn.Module):
         weights_path, config_path = checkpoint.locate(path)
         weights = Weights(weights_path)
         inferred = checkpoint.infer_config(weights.shapes)
-        read = checkpoint.config_reader(inferred)
+        read = functools.partial(checkpoint.read_config, inferred=inferred)
         sizes, source = checkpoint.find_config(weights_path, config_path, read, inferred, config)
         with torch.device("meta"):
             model = cls(sizes)

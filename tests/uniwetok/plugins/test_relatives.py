@@ -248,6 +248,8 @@ def test_guidance_is_the_published_of_the_size(
     file = imagenet / "BitDance_B_1x.pt"
     with pytest.raises(UserError, match=r"none of the released sizes.*say cfg="):
         _ = ModelChoice.parse(f"bitdance:{file}").build().card
+    with pytest.raises(UserError, match="cfg=-1"):
+        ModelChoice.parse(f"bitdance:{file}?cfg=-1").build()
     for name, scale in {
         "bitdance-b": 3.2, "bitdance-b-4x": 3.9, "bitdance-b-16x": 6.1, "bitdance-l": 4.0,
         "bitdance-h": 4.55,

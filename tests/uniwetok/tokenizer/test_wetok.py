@@ -137,6 +137,12 @@ def test_a_configuration_is_read_as_the_weights_are(tmp_path: Path) -> None:
     named = {"ddconfig": ddconfig, "gan_decoder": True, "num_codebooks": 1}
     read = UniWeTokConfig.from_released(named, "wetok")
     assert (read.generative, read.groups) == (True, 1)
+    flat = {**ddconfig, "gan_decoder": True, "checkpoint": None}
+    assert UniWeTokConfig.from_released(flat, "wetok").generative
+    generative = UniWeTokConfig.wetok(**SIZES, channel_multipliers=(1, 1))
+    save_file(UniWeTok(generative).state_dict(), path)
+    path.with_name("ae_d2c16_config.json").write_text(json.dumps({"ddconfig": ddconfig}))
+    assert UniWeTok.from_checkpoint(path).config == generative
     with pytest.raises(ValueError, match="unknown \\['attn_blocks'\\]"):
         UniWeTokConfig.from_released({**ddconfig, "attn_blocks": 2}, "wetok")
 
