@@ -17,6 +17,7 @@ from harness.interfaces.types import ModelCard
 from uniwetok.ar.guidance import FirstToken, Guidance
 from uniwetok.nano import AR_WEIGHTS, GUIDANCE, SCHEDULE, STEPS, WEIGHTS
 from uniwetok.plugins.tokenizer import (
+    SHIPPED,
     Averaged,
     DecoderPlugin,
     DType,
@@ -159,7 +160,12 @@ class UniWeTokAR(DecoderPlugin):
             ],
             self._described[1],
             tokenizer,
-        )
+        ).model_copy(update={"sizes": (self._side,)})
+
+    @property
+    def _side(self) -> int:
+        """Side of every image that it draws, in pixels."""
+        return self._config.grid * self._tokenizer_config.downsample
 
     @property
     def _origin(self) -> dict[str, str]:
@@ -282,8 +288,7 @@ class UniWeTokAR(DecoderPlugin):
             steps=self.steps,
             compiled=self.compile,
         )
-        side = self._config.grid * self._tokenizer_config.downsample
-        return packed(codes, side, side)
+        return packed(codes, self._side, self._side)
 
 
 class UniWeTokARB(UniWeTokAR):
@@ -328,6 +333,11 @@ class UniWeTokARNano(UniWeTokAR):
         dtype: DType = "float32",
     ) -> None:
         super().__init__(AR_WEIGHTS, WEIGHTS, cfg, steps, schedule, dtype=dtype)
+
+    @functools.cached_property
+    def card(self) -> ModelCard:
+        """That of weights which ship."""
+        return super().card.model_copy(update=SHIPPED)
 
     @property
     def _title(self) -> str:

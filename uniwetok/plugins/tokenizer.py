@@ -197,6 +197,10 @@ class UniWeTokPlugin(TokenizerPlugin):
             }
 
 
+SHIPPED = {"source": "uwt-eval", "licence": "Apache-2.0"}
+"""What cards say of weights that ship with this package, under its licence."""
+
+
 class NanoPlugin(UniWeTokPlugin):
     """The small tokenizer that ships with this package."""
 
@@ -204,6 +208,11 @@ class NanoPlugin(UniWeTokPlugin):
 
     def __init__(self, dtype: DType = "float32") -> None:
         super().__init__(WEIGHTS, dtype)
+
+    @functools.cached_property
+    def card(self) -> ModelCard:
+        """That of weights which ship."""
+        return super().card.model_copy(update=SHIPPED)
 
     @property
     def _title(self) -> str:

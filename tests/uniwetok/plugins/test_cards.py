@@ -109,3 +109,14 @@ def test_a_multimodal_models_card(
         expected = parameters(Assistant.from_pretrained(folder).model)
         assert card(text.format(folder)).parameters == expected
         assert (expected < found.parameters) == tied
+
+
+def test_shipped_models_say_what_they_are_and_do() -> None:
+    from uniwetok.plugins.ar import UniWeTokARNano
+    from uniwetok.plugins.tokenizer import NanoPlugin
+
+    tokenizer, drawer = NanoPlugin().card, UniWeTokARNano().card
+    for card in (tokenizer, drawer):
+        assert (card.licence, card.dtype, card.tokens) == ("Apache-2.0", "float32", 64)
+        assert card.stated["bits"] == 8192
+    assert (tokenizer.sizes, drawer.sizes) == ((), (256,))
