@@ -21,6 +21,8 @@ PLUGINS = {
         "diffusers-vae": "harness.baselines.diffusers_vae:DiffusersAutoencoder",
         "diffusers-t2i": "harness.baselines.diffusers_pipelines:DiffusersTextToImage",
         "diffusers-edit": "harness.baselines.diffusers_pipelines:DiffusersEditor",
+        "openai-chat": "harness.baselines.endpoints:ServedChat",
+        "openai-images": "harness.baselines.endpoints:ServedPictures",
         "hf-vlm": "harness.baselines.hf_vlm:TransformersVLM",
         "diffusers-class": "harness.baselines.diffusers_pipelines:DiffusersClassToImage",
         "images": "harness.baselines.elsewhere:Images",

@@ -267,9 +267,11 @@ def _check_size(card: ModelCard, data: TaskData, protocol: Protocol) -> None:
         )
 
 
-def _best_batch(model: Model, usual: int) -> int:
-    """Samples a batch that the model states as its best, or the usual number of them."""
+def best_batch(model: Model, device: str, usual: int) -> int:
+    """Samples a batch that the model states as its best, or the usual number of a GPU."""
     stated = getattr(model, "best_batch", None)
+    if device == "cpu" and not getattr(model, "served", False):
+        return 1
     if stated is None:
         return usual
     if not isinstance(stated, int) or stated < 1:
@@ -334,11 +336,9 @@ def make_plan(
         reference=digest_of([reference, codes]) if reference and codes else reference,
         task_code=TASKS.code(spec.name),
     )
+    usual = best_batch(model, device, file.block_size)
     # On a CPU a batch brings no speed at these sizes, and one image at a time is what makes every
     # sample's bits independent of --batch-size.
-    batch_size = (
-        1
-        if device == "cpu"
-        else min(request.batch_size or _best_batch(model, file.block_size), file.block_size)
-    )
+    asked = usual if device == "cpu" else request.batch_size or usual
+    batch_size = min(asked, file.block_size)
     return Plan(file, model, data, ready, device, batch_size, request.out / name)

@@ -3,47 +3,59 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from harness.judges.exchange import JudgeReply
 from harness.judges.failures import Garbage, TooLarge
 
-LARGEST = 4 * 2**20
-"""Bytes of an answer; replies of thousands of tokens are some tens of kilobytes."""
 _LONGEST_TEXT = 100_000
 """Characters of a reply that are handed on."""
 _MOST = 1e12
 """No count of tokens and no price of one answer comes near it."""
 
 
-def read_answer(chunks: Iterable[bytes]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Shape:
+    """What answers of one kind look like."""
+
+    check: Callable[[Any], None]
+    """Raises `LookupError`, `TypeError` or `ValueError` for any other JSON."""
+    largest: int
+    """Bytes of an answer."""
+
+
+def read_answer(chunks: Iterable[bytes], shape: Shape) -> dict[str, Any]:
     """A whole answer, of which every text can be written to any file.
 
     Raises:
-        TooLarge: It has more than `LARGEST` bytes; the rest is not read.
-        Garbage: It is no JSON, or holds no message.
+        TooLarge: It has more bytes than answers of its kind; the rest is not read.
+        Garbage: It is no JSON, or of another shape.
     """
     content = bytearray()
     for chunk in chunks:
         content += chunk
-        if len(content) > LARGEST:
-            raise TooLarge(f"the endpoint's answer is larger than {LARGEST >> 20} MiB")
+        if len(content) > shape.largest:
+            raise TooLarge(f"the endpoint's answer is larger than {shape.largest >> 20} MiB")
     try:
         answer = storable(json.loads(content))
-        check_answer(answer)
+        shape.check(answer)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise Garbage("the endpoint's answer holds no reply") from error
     return answer
 
 
-def check_answer(answer: Any) -> None:
-    """Raise `LookupError` or `TypeError` for what is no answer with a message."""
+def _check_chat(answer: Any) -> None:
     choice = answer["choices"][0]
     message = choice["message"]
     message["content"]
     if not all(isinstance(each, dict) for each in (answer, choice, message)):
         raise TypeError("no message")
+
+
+CHAT = Shape(_check_chat, 4 * 2**20)
+"""An answer with a message; replies of thousands of tokens are some tens of kilobytes."""
 
 
 def storable(content: dict[str, Any]) -> dict[str, Any]:
@@ -54,13 +66,15 @@ def storable(content: dict[str, Any]) -> dict[str, Any]:
     return mended
 
 
-def reply_of(kept: Mapping[str, Any], prices: tuple[float, float] | None) -> JudgeReply:
-    """A kept answer as a reply.
+def reply_of(kept: Mapping[str, Any] | str, prices: tuple[float, float] | None) -> JudgeReply:
+    """What an endpoint said in a chat.
 
     Args:
-        kept: `{"answer": …}` as the endpoint gave it, or `{"refusal": …}`.
+        kept: `{"answer": …}` as the endpoint gave it, `{"refusal": …}`, or why there is neither.
         prices: US dollars per million tokens asked and answered, where the answer tells no costs.
     """
+    if isinstance(kept, str):
+        return JudgeReply(failure=kept)
     if "answer" not in kept:
         return JudgeReply(refusal=str(kept.get("refusal") or "declined"))
     answer = kept["answer"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.data.store import Store
 from harness.interfaces.types import digest_of
-from harness.judges.answers import check_answer, storable
+from harness.judges.answers import Shape, storable
 
 _SEAL = "sha256"
 
@@ -26,7 +26,7 @@ class ReplyCache:
     def __init__(self, root: Path) -> None:
         self._store = Store(root)
 
-    def read(self, digest: str) -> dict[str, Any] | None:
+    def read(self, digest: str, shape: Shape) -> dict[str, Any] | None:
         """The kept reply; None where there is none, or none as it was written."""
         try:
             content = json.loads((self._store.root / self._name(digest)).read_bytes())
@@ -35,7 +35,7 @@ class ReplyCache:
                 return None
             content = storable(content)
             if content.keys() == {"answer"}:
-                check_answer(content["answer"])
+                shape.check(content["answer"])
             elif content.keys() != {"refusal"}:
                 return None
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.engine.plan import best_batch
 from harness.engine.protocols import FiledTask
 from harness.interfaces.types import Protocol, Status, TaskSpec
 from tasks import PROTOCOLS
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from harness.interfaces import Model, ObservedRows, RunRequest
     from tasks.vqa.job import Job
 
-_BATCH = {"cpu": 1, "cuda": 8}
+_GPU_BATCH = 8
 """Questions of a batch where the user says nothing."""
 SUBMISSION = "vqav2-submission.json"
 """The file that VQAv2's evaluation server takes."""
@@ -153,7 +154,7 @@ class VqaTask(FiledTask):
             model_digest=ModelChoice.parse(request.model).card(model).digest,
             plugins=tuple(str(path.absolute()) for path in loaded_plugins()),
             device=device,
-            batch_size=request.batch_size or _BATCH[device.partition(":")[0]],
+            batch_size=request.batch_size or best_batch(model, device, _GPU_BATCH),
             limit=limit,
             data=data,
             root=str(root.absolute()),

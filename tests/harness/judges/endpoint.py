@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email import message_from_bytes
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -48,6 +50,25 @@ class Endpoint:
         self.usage: dict[str, Any] = {"prompt_tokens": 100, "completion_tokens": 10}
         self.location = ""
         """Where a fault of '307' sends on to."""
+        self.draw: Callable[[dict[str, Any]], bytes] = lambda body: b""
+        """The file of a picture, by the fields of its request; an image to edit is one of them."""
+
+
+def _fields(headers: Message, content: bytes) -> dict[str, Any]:
+    """Fields of a JSON body or of a form with files."""
+    kind = headers["content-type"]
+    if not kind.startswith("multipart/"):
+        fields: dict[str, Any] = json.loads(content)
+        return fields
+    form = message_from_bytes(f"content-type: {kind}\r\n\r\n".encode() + content)
+    parts = [part for part in form.walk() if not part.is_multipart()]
+    found: dict[str, Any] = {}
+    for part in parts:
+        name = str(part.get_param("name", header="content-disposition"))
+        value = part.get_payload(decode=True)
+        assert isinstance(value, bytes)
+        found[name] = value.hex() if part.get_filename() else value.decode()
+    return found
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -65,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         endpoint = self.endpoint
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = _fields(self.headers, self.rfile.read(int(self.headers["content-length"])))
         with endpoint.lock:
             number = len(endpoint.bodies)
             endpoint.bodies.append(body)
@@ -118,6 +139,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(404, {"message": "no such model"})
         elif fault == "quota":
             self._error(429, {"message": "pay", "code": "insufficient_quota"})
+        elif "prompt" in body:
+            picture = endpoint.draw(body)
+            encoded = base64.b64encode(picture).decode("ascii")
+            self._send(200, {"created": 1, "data": [{"b64_json": encoded}]})
         else:
             content = body["messages"][0]["content"]
             images = [

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.judges.answers import CHAT
 from harness.judges.cache import ReplyCache
 
 KEY = "ab" * 32
@@ -26,12 +27,14 @@ def test_a_flipped_bit_is_a_missing_reply(tmp_path: Path, reply: dict[str, Any])
     cache = ReplyCache(tmp_path)
     cache.write(KEY, reply)
     whole = place(tmp_path).read_bytes()
-    assert json.dumps(cache.read(KEY)) == json.dumps(reply)
+    assert json.dumps(cache.read(KEY, CHAT)) == json.dumps(reply)
     for bit in range(8 * len(whole)):
         flipped = bytearray(whole)
         flipped[bit // 8] ^= 1 << bit % 8
         place(tmp_path).write_bytes(flipped)
-        assert cache.read(KEY) is None or json.dumps(cache.read(KEY)) == json.dumps(reply)
+        assert cache.read(KEY, CHAT) is None or json.dumps(cache.read(KEY, CHAT)) == json.dumps(
+            reply
+        )
 
 
 def test_a_reply_under_another_name_is_missing(tmp_path: Path) -> None:
@@ -39,7 +42,7 @@ def test_a_reply_under_another_name_is_missing(tmp_path: Path) -> None:
     cache.write("ac" * 32, answer("yes"))
     place(tmp_path).parent.mkdir(exist_ok=True)
     (tmp_path / "ac" / f"{'ac' * 32}.json").rename(place(tmp_path))
-    assert cache.read(KEY) is None
+    assert cache.read(KEY, CHAT) is None
 
 
 @pytest.mark.parametrize(
@@ -61,4 +64,4 @@ def test_entries_without_a_seal_are_read_where_they_are_replies(
 ) -> None:
     place(tmp_path).parent.mkdir()
     place(tmp_path).write_text(json.dumps(kept), encoding="utf-8")
-    assert ReplyCache(tmp_path).read(KEY) == (kept if read else None)
+    assert ReplyCache(tmp_path).read(KEY, CHAT) == (kept if read else None)

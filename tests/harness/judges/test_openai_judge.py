@@ -13,9 +13,10 @@ import pytest
 
 from harness.interfaces.errors import UserError
 from harness.judges import JudgeRequest, JudgeSettings
-from harness.judges.answers import read_answer
+from harness.judges.answers import CHAT, read_answer
+from harness.judges.endpoint import Patience
 from harness.judges.failures import Garbage
-from harness.judges.openai_judge import OpenAIJudge, Patience
+from harness.judges.openai_judge import OpenAIJudge
 from tests.harness.judges.endpoint import Endpoint, one_in_five, serving
 
 LIMITS = ("max_tokens", "max_completion_tokens")
@@ -220,7 +221,7 @@ def test_an_answer_that_is_nested_too_deeply_is_garbage(endpoint: Endpoint) -> N
     endpoint.usage = {"deep": json.loads("[" * 800 + "]" * 800)}
     assert judge().ask(requests(1))[0].text == "fine"
     with pytest.raises(Garbage):
-        read_answer([b'{"choices":', b"[" * 200_000, b"]" * 200_000, b"}"])
+        read_answer([b'{"choices":', b"[" * 200_000, b"]" * 200_000, b"}"], CHAT)
 
 
 @pytest.mark.parametrize(("known", "other"), [LIMITS, LIMITS[::-1]])
@@ -322,7 +323,8 @@ ASKER = textwrap.dedent(
     """
     import sys
     from harness.judges import JudgeRequest, JudgeSettings
-    from harness.judges.openai_judge import OpenAIJudge, Patience
+    from harness.judges.endpoint import Patience
+    from harness.judges.openai_judge import OpenAIJudge
 
     settings = JudgeSettings(client="openai", model="gpt-4.1", max_tokens=9, jpeg_quality=75)
     judge = OpenAIJudge(settings, Patience(first_wait=0.01, longest_wait=0.05))

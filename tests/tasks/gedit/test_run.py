@@ -15,7 +15,7 @@ from PIL import Image
 from harness.interfaces import Code
 from harness.interfaces.registry import MODELS
 from harness.interfaces.types import ModelCard
-from harness.judges.openai_judge import Patience
+from harness.judges.endpoint import Patience
 from tasks.gedit.edits import GROUPS
 from tasks.gedit.settings import InputSize
 from tests.conftest import CommandLine
