@@ -11,7 +11,6 @@ import functools
 import io
 import json
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,7 +21,7 @@ from PIL import Image
 from pydantic import Field
 
 from harness.baselines.codecs import from_png, png
-from harness.baselines.hub import named
+from harness.baselines.hub import named, until
 from harness.data.settings import read_settings
 from harness.interfaces import Argument, Code, Question
 from harness.interfaces.errors import SampleFailure
@@ -136,7 +135,7 @@ class ServedChat(ServedModel):
         replies = [reply_of(found, None) for found in self._endpoint.ask(requests)]
         if failed := [reply.failure for reply in replies if reply.failure]:
             raise SampleFailure(Status.MODEL_ERROR, f"no reply ({failed[0]})")
-        return [_until(reply.text or reply.refusal, stop) for reply in replies]
+        return [until(reply.text or reply.refusal, stop) for reply in replies]
 
 
 def _check_pictures(answer: Any) -> None:
@@ -233,8 +232,3 @@ class ServedPictures(ServedModel):
 
 def _written(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _until(text: str, stop: Sequence[str]) -> str:
-    found = re.search("|".join(map(re.escape, filter(None, stop))), text) if any(stop) else None
-    return (text[: found.start()] if found else text).strip()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from PIL import Image
 from pydantic import Field
 
-from harness.baselines.hub import DType, Source, named, source, versions
+from harness.baselines.hub import DType, Source, named, source, until, versions
 from harness.interfaces import Argument, Question
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import ModelCard
@@ -152,7 +152,7 @@ class TransformersVLM:
         texts = self._tokenizer.batch_decode(
             _without_prompt(found, prompt), skip_special_tokens=True
         )
-        return [_until(text, stop).strip() for text in texts]
+        return [until(text, stop) for text in texts]
 
     def _prompt(self, question: Question) -> str:
         if not getattr(self._processor, "chat_template", None):
@@ -173,8 +173,3 @@ def _without_prompt(found: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
     if found.shape[1] >= length and bool((found[:, :length] == prompt).all()):
         return found[:, length:]
     return found
-
-
-def _until(text: str, stop: Sequence[str]) -> str:
-    places = [place for each in stop if (place := text.find(each)) >= 0]
-    return text[: min(places)] if places else text

@@ -167,3 +167,9 @@ def named(options: Mapping[str, object], usual: Mapping[str, object]) -> str:
         if value != usual.get(name)
     ]
     return f"?{'&'.join(texts)}" if texts else ""
+
+
+def until(text: str, stop: Sequence[str]) -> str:
+    """A reply up to the first of the texts that end it, without white space around it."""
+    places = [place for each in stop if each and (place := text.find(each)) >= 0]
+    return (text[: min(places)] if places else text).strip()

@@ -156,7 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif fault == "null":
                 message |= {"content": None}
             else:
-                message |= {"content": endpoint.answer(content[0]["text"], images)}
+                text = next(part["text"] for part in content if part["type"] == "text")
+                message |= {"content": endpoint.answer(text, images)}
             with endpoint.lock:
                 endpoint.paid[hashlib.sha256(json.dumps(body).encode()).hexdigest()] += 1
             self._send(
