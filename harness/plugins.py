@@ -19,6 +19,7 @@ PLUGINS = {
         "avif": "harness.baselines.codecs:Avif",
         "identity": "harness.baselines.codecs:Identity",
         "diffusers-vae": "harness.baselines.diffusers_vae:DiffusersAutoencoder",
+        "torchscript": "harness.baselines.torchscript:TorchScriptPair",
         "diffusers-t2i": "harness.baselines.diffusers_pipelines:DiffusersTextToImage",
         "diffusers-edit": "harness.baselines.diffusers_pipelines:DiffusersEditor",
         "openai-chat": "harness.baselines.endpoints:ServedChat",

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import struct
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from harness.baselines.hub import DType, Source, library, named, source, versions
-from harness.interfaces import Argument, Code
+from harness.baselines.latents import LatentTokenizer
+from harness.interfaces import Argument
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import Codebook, Latents, ModelCard
 
@@ -24,17 +23,11 @@ if TYPE_CHECKING:
 
 _PARTS = ("vae", "vqvae", "movq", "vqgan")
 """Where pipelines keep their autoencoder."""
-_PROBE = 256
 
 
 @dataclass(eq=False)
-class DiffusersAutoencoder:
-    """An autoencoder of diffusers, by the class that its configuration names.
-
-    Continuous latents are stored in a dtype, whose bits are their rate. Sides that are no multiple
-    of the model's factor are filled up at the right and the bottom by repeating the last pixels,
-    and cut after decoding; all latents count.
-    """
+class DiffusersAutoencoder(LatentTokenizer):
+    """An autoencoder of diffusers, by the class that its configuration names."""
 
     repository: Annotated[str, Argument, "A folder, or OWNER/NAME on the hub."]
     revision: Annotated[str | None, "Branch, tag or commit of the repository."] = None
@@ -140,70 +133,17 @@ class DiffusersAutoencoder:
         self._video = any(isinstance(module, torch.nn.Conv3d) for module in network.modules())
         self._unit = "encoder_norm_mean" in self._config
         self._frames = "num_frames" in inspect.signature(network.decode).parameters
-        probe = self._encoded(torch.zeros(1, 3, _PROBE, _PROBE))
-        self._factor = max(1, _PROBE // probe.shape[-1])
-        self._shape = tuple(probe.shape[1:-2])
+        self._learn_factor()
 
     @property
-    def _discrete(self) -> bool:
-        return hasattr(self._network, "quantize") and self.card.codebook is not None
+    def _stored(self) -> str:
+        return self.store or self.dtype
 
-    def encode(self, images: Tensor) -> list[Code]:
-        """Encode float32 images (B, 3, H, W) in [-1, 1]."""
-        from torch.nn.functional import pad
-
-        height, width = images.shape[-2:]
-        below, right = -height % self._factor, -width % self._factor
-        latents = self._encoded(pad(images, (0, right, 0, below), mode="replicate"))
-        grid = ((height + below) // self._factor, (width + right) // self._factor)
-        if tuple(latents.shape[-2:]) != grid:
-            raise ValueError(
-                f"{self._class.__name__} makes {tuple(latents.shape[-2:])} latents of "
-                f"{width}x{height} pixels, not {grid}: it cannot do this size"
-            )
-        if not latents.isfinite().all():
-            raise ValueError("latents are not finite")
-        if self._discrete:
-            return self._symbols(latents, height, width)
-        stored = latents.to(self._stored).cpu().contiguous()
-        return [_packed(each, height, width) for each in stored]
-
-    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
-        """Decode codes of one size to float32 (B, 3, H, W); nothing is drawn."""
-        import torch
-
-        del seeds
-        height, width = codes[0].height, codes[0].width
-        network = self._network
-        images: Tensor
-        with torch.no_grad():
-            if self._discrete:
-                images = network.decode(self._entries(codes), force_not_quantize=True).sample
-            else:
-                latents = torch.stack([_unpacked(code.payload, self._stored) for code in codes])
-                images = self._decoded(latents.to(self._device, network.dtype))
-        if self._video:
-            images = images[:, :, 0]
-        images = images.float()[..., :height, :width]
-        if tuple(images.shape[-2:]) != (height, width):
-            raise ValueError(f"decoded {tuple(images.shape[-2:])} pixels of {height, width}")
-        return images * 2 - 1 if self._unit else images
-
-    @property
-    def _stored(self) -> Any:
-        import torch
-
-        return getattr(torch, self.store or self.dtype)
-
-    def _encoded(self, images: Tensor) -> Tensor:
-        """Latents (B, channels, [frames,] rows, columns) in the network's dtype."""
-        import torch
-
+    def _latents_of(self, images: Tensor) -> Tensor:
         network = self._network
         pixels = (images + 1) / 2 if self._unit else images
         pixels = pixels.to(self._device, network.dtype)
-        with torch.no_grad():
-            found: Any = network.encode(pixels[:, :, None] if self._video else pixels)
+        found: Any = network.encode(pixels[:, :, None] if self._video else pixels)
         if hasattr(found, "latent_dist"):
             if self.latents == "mode":
                 return found.latent_dist.mode()  # type: ignore[no-any-return]
@@ -214,55 +154,26 @@ class DiffusersAutoencoder:
                 f"leave out latents=sample"
             )
         latents: Tensor = found.latents if hasattr(found, "latents") else found.latent
-        return latents
+        if self.card.codebook is None:
+            return latents
+        self._channels = latents.shape[1]
+        _, _, (_, _, symbols) = network.quantize(latents)
+        grid: Tensor = symbols.reshape(len(latents), *latents.shape[-2:])
+        return grid
 
-    def _decoded(self, latents: Tensor) -> Tensor:
-        more = {"num_frames": 1} if self._frames else {}
-        images: Tensor = self._network.decode(latents, **more).sample
-        return images
-
-    def _symbols(self, latents: Tensor, height: int, width: int) -> list[Code]:
-        import torch
-
-        codebook = self.card.codebook
-        assert codebook is not None
-        with torch.no_grad():
-            _, _, (_, _, indices) = self._network.quantize(latents)
-        rows = indices.reshape(len(latents), -1, 1).cpu().numpy()
-        return [Code.of_symbols(row, codebook, height, width) for row in rows]
-
-    def _entries(self, codes: Sequence[Code]) -> Tensor:
-        """Entries of the codebook (B, channels, rows, columns)."""
-        import numpy as np
-        import torch
-
-        codebook = self.card.codebook
-        assert codebook is not None
-        symbols = np.stack([codebook.unpack(code.payload) for code in codes])
-        rows, columns = (-(-side // self._factor) for side in (codes[0].height, codes[0].width))
-        indices = torch.from_numpy(symbols).reshape(-1).to(self._device)
-        entries: Tensor = self._network.quantize.get_codebook_entry(
-            indices, shape=(len(codes), rows, columns, *self._shape)
-        )
-        return entries
-
-
-def _packed(latents: Tensor, height: int, width: int) -> Code:
-    """Latents behind their shape, which follows from the size and is no part of the rate."""
-    import torch
-
-    shape = struct.pack(f"<B{latents.ndim}I", latents.ndim, *latents.shape)
-    values = latents.reshape(-1).view(torch.uint8).numpy().tobytes()
-    return Code(shape + values, height, width, 8 * len(values))
-
-
-def _unpacked(payload: bytes, dtype: Any) -> Tensor:
-    import torch
-
-    sides = payload[0]
-    shape = struct.unpack_from(f"<{sides}I", payload, 1)
-    values = torch.frombuffer(bytearray(payload[1 + 4 * sides :]), dtype=dtype)
-    return values.reshape(shape)
+    def _images_of(self, latents: Tensor) -> Tensor:
+        network = self._network
+        images: Tensor
+        if self.card.codebook is not None:
+            entries = network.quantize.get_codebook_entry(
+                latents.reshape(-1).to(self._device), shape=(*latents.shape, self._channels)
+            )
+            images = network.decode(entries, force_not_quantize=True).sample
+        else:
+            more = {"num_frames": 1} if self._frames else {}
+            images = network.decode(latents.to(self._device, network.dtype), **more).sample
+        images = images[:, :, 0] if self._video else images
+        return images * 2 - 1 if self._unit else images
 
 
 def _sampled(distribution: Any, images: Tensor) -> Tensor:
