@@ -24,6 +24,7 @@ PLUGINS = {
         "diffusers-edit": "harness.baselines.diffusers_pipelines:DiffusersEditor",
         "openai-chat": "harness.baselines.endpoints:ServedChat",
         "openai-images": "harness.baselines.endpoints:ServedPictures",
+        "hf-janus": "harness.baselines.hf_janus:TransformersJanus",
         "lmms": "harness.baselines.lmms:LmmsModel",
         "hf-vlm": "harness.baselines.hf_vlm:TransformersVLM",
         "diffusers-class": "harness.baselines.diffusers_pipelines:DiffusersClassToImage",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from PIL import Image
 from pydantic import Field
@@ -37,6 +37,8 @@ class TransformersVLM:
         int, Field(ge=1), "Questions at a time; more than one are padded, which moves rounding."
     ] = 1
 
+    _name: ClassVar[str] = "hf-vlm"
+
     @functools.cached_property
     def _source(self) -> Source:
         return source(self.repository, self.revision)
@@ -66,7 +68,7 @@ class TransformersVLM:
         }
         # Padding changes nothing but rounding; still two batch sizes are two results.
         return ModelCard(
-            name="hf-vlm",
+            name=self._name,
             label=self.repository.rstrip("/").rpartition("/")[2]
             + named({**options, "batch": self.batch}, {"dtype": "bfloat16", "batch": 1}),
             config={
