@@ -9,9 +9,16 @@ from matplotlib.figure import Figure
 
 from uniwetok.train.engine.logs import read_log
 
+_CURVES = (
+    ("L1 in training, range [-1, 1]", "train", "l1"),
+    ("held-out PSNR, dB", "validation", "psnr"),
+    ("held-out SSIM", "validation", "ssim"),
+)
+"""Title, kind of line and value."""
+
 
 def draw(run: Path, target: Path) -> None:
-    """Draw the training L1 and the validation's PSNR and SSIM against the step.
+    """Draw the training L1, and PSNR and SSIM of validations that have them, against the step.
 
     Raises:
         ValueError: the run has logged nothing.
@@ -19,17 +26,20 @@ def draw(run: Path, target: Path) -> None:
     rows = read_log(run)
     if not rows:
         raise ValueError(f"{run} has no log.jsonl with lines; give the --out of a training run")
-    figure = Figure(figsize=(9, 2.8), layout="constrained")
-    for axes, kind, name, label in zip(
-        figure.subplots(1, 3),
-        ("train", "validation", "validation"),
-        ("l1", "psnr", "ssim"),
-        ("L1 in training, range [-1, 1]", "held-out PSNR, dB", "held-out SSIM"),
-        strict=True,
+    curves = {
+        title: (
+            kind,
+            [(row["step"], row[name]) for row in rows if row["kind"] == kind and name in row],
+        )
+        for title, kind, name in _CURVES
+    }
+    curves = {title: curve for title, curve in curves.items() if curve[1]}
+    figure = Figure(figsize=(3 * len(curves), 2.8), layout="constrained")
+    for axes, (title, (kind, points)) in zip(
+        figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True
     ):
-        points = [(row["step"], row[name]) for row in rows if row["kind"] == kind and name in row]
         axes.plot(*zip(*points, strict=True), marker="." if kind == "validation" else "")
-        axes.set(xlabel="step", title=label)
+        axes.set(xlabel="step", title=title)
         axes.grid(alpha=0.3)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=110)
@@ -38,7 +48,7 @@ def draw(run: Path, target: Path) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="--out of `uwt-eval train tokenizer`")
+    parser.add_argument("run", type=Path, help="--out of `benchmarks.nano.train`")
     parser.add_argument("target", type=Path, help="PNG to write")
     arguments = parser.parse_args()
     try:

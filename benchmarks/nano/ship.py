@@ -19,7 +19,7 @@ from uniwetok.weights import CheckpointError
 if TYPE_CHECKING:
     from torch import nn
 
-LARGEST = 12_000_000
+LARGEST = 16_000_000
 """Bytes of the tokenizer that may ship."""
 LARGEST_AR = 8_000_000
 """Bytes of the class-to-image model that may ship."""

@@ -11,10 +11,12 @@ from uniwetok.nano import WEIGHTS
 from uniwetok.presets import get
 from uniwetok.studies.mllm.shapes import SIDE
 from uniwetok.studies.settings import require_counts
+from uniwetok.tokenizer.checkpoint import read_config
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.engine.settings import OptimizerConfig
 from uniwetok.train.mllm.config import MLLMTraining, SequenceData
 from uniwetok.train.tokenizer.config import TokenizerTraining
+from uniwetok.weights import CONFIG_FILE
 
 WIDTH = 192
 LANGUAGE_MODEL = {
@@ -60,6 +62,7 @@ class MiniMLLMSettings:
         nano = get("nano").config
         return replace(
             nano,
+            model=read_config(WEIGHTS / CONFIG_FILE),
             loss=replace(nano.loss, entropy=EntropyConfig(weight=0.02)),
             optimizer=replace(nano.optimizer, learning_rate=2e-3),
             data=DataConfig(resolution=SIDE, workers=0),
