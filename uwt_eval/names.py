@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 PACKAGES = ("harness", "tasks", "reports", "uniwetok", "uwt_images")
 HOME = Path(__file__).resolve().parents[1]
 """The folder that holds all our packages side by side, in a checkout as when installed."""
-PLUGINS = {"checks": {"names": "uwt_eval.names:check"}}
+PLUGINS = {
+    "checks": {"names": "uwt_eval.names:check"},
+    "commands": {"reproduce": "uwt_eval.reproduce:app"},
+}
 _OURS = "uwt-eval"
 
 

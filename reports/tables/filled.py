@@ -199,13 +199,13 @@ def _measured(
     tasks = [task for task, place in table["tasks"].items() if place == group]
     mine = [loaded.record for loaded in records if loaded.record.task in tasks]
     # A benchmark goes before its variants: GenEval and DPG share a row, the long prompts follow.
-    mine.sort(key=lambda record: _block(record.task, measures) != record.task)
+    mine.sort(key=lambda record: block_of(record.task, measures) != record.task)
     bundles: dict[tuple[str, str, str, int, int], dict[str, ResultRecord]] = {}
     for record in mine:
         key = (record.model, record.model_digest, _variant(record), record.seed)
-        block = _block(record.task, measures)
+        block = block_of(record.task, measures)
         index = sum(
-            block in {_block(task, measures) for task in bundle}
+            block in {block_of(task, measures) for task in bundle}
             for taken, bundle in bundles.items()
             if taken[:-1] == key
         )
@@ -223,7 +223,7 @@ def _variant(record: ResultRecord) -> str:
     return "" if own else record.protocol
 
 
-def _block(task: str, measures: Iterable[Measure]) -> str:
+def block_of(task: str, measures: Iterable[Measure]) -> str:
     """The block of columns that a task fills: its own, or of what its name begins with."""
     return task if any(each.table == task for each in measures) else task.split("-")[0]
 
@@ -235,10 +235,10 @@ def _bundle_row(
     measures: Sequence[Measure],
     number: int,
 ) -> Row:
-    reasons = {task: _reasons(table, record) for task, record in bundle.items()}
+    reasons = {task: why_apart(table, record) for task, record in bundle.items()}
     cells = []
     for measure in measures:
-        task = next((t for t in bundle if measure.table in {PLAIN, _block(t, measures)}), None)
+        task = next((t for t in bundle if measure.table in {PLAIN, block_of(t, measures)}), None)
         record = None if task is None else bundle[task]
         found = None if record is None else record.metrics.get(measure.metric)
         if task is None or found is None or found.value is None:
@@ -272,7 +272,7 @@ def _bundle_row(
     )
 
 
-def _reasons(table: Mapping[str, Any], record: ResultRecord) -> list[str]:
+def why_apart(table: Mapping[str, Any], record: ResultRecord) -> list[str]:
     """Why a result does not compare with what the paper prints."""
     reasons = []
     if record.status is RunStatus.INCOMPLETE:

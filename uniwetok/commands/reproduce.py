@@ -1,4 +1,4 @@
-"""`uwt-eval reproduce`: what the paper says, tried again."""
+"""Studies of `uwt-eval reproduce`: what the paper says, tried again at a small size."""
 
 from __future__ import annotations
 
@@ -21,12 +21,7 @@ if TYPE_CHECKING:
     from uniwetok.studies.report import MiniResult
     from uniwetok.studies.settings import Arm, MiniSettings
 
-app = typer.Typer(help="Try again what the paper reports.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Try again what the paper reports."""
+app = typer.Typer()
 
 
 @app.command("mini-ablations")

@@ -26,7 +26,6 @@ PLUGINS = {
         "chat": "uniwetok.commands.chat:chat",
         "generate": "uniwetok.commands.draw:generate",
         "edit": "uniwetok.commands.draw:edit",
-        "reproduce": "uniwetok.commands.reproduce:app",
     },
     "presets": {
         "uniwetok": "uniwetok.presets:PRESETS",
