@@ -21,8 +21,8 @@ def summary(rivals: tuple[Rival, ...]) -> str:
     whys = Counter(bool(rival.code) for rival in rivals if rival.status == "none")
     return (
         f"**{near} of {len(rivals)} by one command or a served endpoint, {counts['files']} from "
-        f"files, {counts['none']} not at all**: of {whys[True]} the code is public but not the "
-        f"row's model, of {whys[False]} neither can be had."
+        f"files, {counts['none']} not at all**: of {whys[True]} the code is public without the "
+        f"row's model, {whys[False]} are closed, withdrawn or were never released."
     )
 
 

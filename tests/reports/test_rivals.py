@@ -11,7 +11,7 @@ import torch
 
 from harness.engine.models import ModelChoice
 from harness.interfaces import offers
-from harness.interfaces.registry import MODELS, TASKS
+from harness.interfaces.registry import TASKS
 from reports.paper import load_table
 from reports.rivals import STATUSES, Rival, load_rivals
 from reports.tables.filled import COMPARISONS
@@ -20,8 +20,6 @@ from tests.reports import rivals_document
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 
 RIVALS = load_rivals()
-COMING = {"lmms", "hf-janus"}
-"""Models that the data name and that another change brings."""
 
 
 def test_every_rival_row_of_the_paper_has_one_entry() -> None:
@@ -52,10 +50,7 @@ def test_an_entry_says_what_its_status_needs(rival: Rival) -> None:
 
 @pytest.mark.parametrize("rival", [rival for rival in RIVALS if rival.model], ids=lambda r: r.name)
 def test_a_command_is_of_a_model_that_ships_and_fits(rival: Rival) -> None:
-    choice = ModelChoice.parse(rival.model)
-    if choice.name in COMING - set(MODELS.names()):
-        pytest.skip(f"{choice.name} is not there yet")
-    model = choice.build()
+    model = ModelChoice.parse(rival.model).build()
     for task in rival.tasks:
         assert any(offers(model, each) for each in TASKS.get(task).spec.interfaces), task
 
@@ -120,6 +115,15 @@ def test_ours_stand_beside_the_printed_figures(
     assert all(text in shown.out for text in psnr["shown"])
     (record,) = tmp_path.glob("runs/*/record.json")
     assert json.loads(record.read_text())["metrics"]["psnr"]["value"] == psnr["measured"]
+
+
+def test_weights_in_a_folder_take_the_repositorys_place(tmp_path: Path) -> None:
+    (cosmos,) = [rival for rival in RIVALS if rival.name == "Cosmos original"]
+    assert cosmos.model_in(tmp_path) == cosmos.model
+    place = tmp_path / "Cosmos-Tokenizer-DI16x16"
+    place.mkdir()
+    files = f"{place}/encoder.jit,{place}/decoder.jit"
+    assert cosmos.model_in(tmp_path) == f"torchscript:{files}?codebook=64000"
 
 
 def test_what_cannot_be_had_is_one_line_and_the_next_row_goes_on(
