@@ -152,6 +152,7 @@ def test_geneval_is_drawn(uwt_eval: CommandLine, tmp_path: Path, endpoint: Endpo
     assert len(endpoint.bodies) == 8
 
 
+@pytest.mark.slow
 def test_a_suite_is_answered(endpoint: Endpoint, tmp_path: Path) -> None:
     pytest.importorskip("lmms_eval")
     write_copies(tmp_path / "copies")

@@ -160,6 +160,7 @@ def test_other_models_are_refused_before_loading(
         _ = TransformersVLM(str(tmp_path)).card
 
 
+@pytest.mark.slow
 def test_a_suite_is_answered(saved: Path, tmp_path: Path) -> None:
     pytest.importorskip("lmms_eval")
     write_copies(tmp_path / "copies")

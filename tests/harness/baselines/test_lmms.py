@@ -94,6 +94,7 @@ def test_what_cannot_be_is_one_line(saved: Path, tmp_path: Path) -> None:
         model.load("cpu")
 
 
+@pytest.mark.slow
 def test_a_suite_is_answered(saved: Path, tmp_path: Path) -> None:
     write_copies(tmp_path / "copies")
     command = [str(Path(sys.executable).parent / "uwt-eval"), "run", "pope", "--json"]
