@@ -80,7 +80,7 @@ class Neighbours:
     """Names a picture by the nearest one, pixel by pixel, among held-out ones.
 
     These are real pictures, and as many of their backgrounds, as the image tokenizer shows them:
-    what is named has passed through its decoder too, which makes colours duller.
+    what is named has passed through its decoder too, which softens edges.
 
     Attributes:
         shapes: the held-out pictures.

@@ -55,10 +55,7 @@ class MiniMLLMSettings:
         require_counts(self, *vars(self))
 
     def tokenizer(self, seed: int) -> TokenizerTraining:
-        """Give the finetuning of uniwetok-nano: 64 pixels become 2x2 tokens of 128 bits.
-
-        It was trained on photos, and so makes saturated colours dull.
-        """
+        """Give the finetuning of uniwetok-nano: 64 pixels become 2x2 tokens of 128 bits."""
         nano = get("nano").config
         return replace(
             nano,
