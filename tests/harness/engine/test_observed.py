@@ -107,7 +107,7 @@ def test_images_made_elsewhere_take_the_place_of_a_model(judge: Judge, tmp_path:
     found = run(tmp_path, model=f"images:{folder}", max_failures=2)
     assert found.record.failures == {"decode_error": 1, "missing": 1}
     assert found.record.value("right") == 1.0
-    assert found.record.model == "images:images"
+    assert found.record.model == "images (images made elsewhere)"
     assert found.record.model_digest != made.record.model_digest
 
 
