@@ -121,9 +121,26 @@ class DiffusersPipeline:
                 "revision": self._source.revision,
                 "libraries": versions("diffusers", "transformers"),
             },
-            weights_sha256=self._source.digest(),
-            parameters=self._source.parameters(),
+            weights_sha256=self._source.digest(*self._components, beside=[_INDEX]),
+            parameters=self._source.parameters(*self._components),
+            dtype=self.dtype,
+            source=self.repository,
+            revision=self._source.revision,
+            licence=self._source.licence,
         )
+
+    @property
+    def _left_out(self) -> list[str]:
+        return [] if self.safety else [name for name in _WATCHDOGS if name in self._index]
+
+    @property
+    def _components(self) -> list[str]:
+        """Subfolders of the components that are loaded."""
+        return [
+            name
+            for name, kind in self._index.items()
+            if isinstance(kind, list) and kind[-1] is not None and name not in self._left_out
+        ]
 
     @property
     def _shown(self) -> Mapping[str, object]:
@@ -134,9 +151,8 @@ class DiffusersPipeline:
         import torch
 
         diffusers, kind = library("diffusers", "diffusers"), self._class
-        left_out = [] if self.safety else [name for name in _WATCHDOGS if name in self._index]
-        more: dict[str, Any] = dict.fromkeys(left_out)
-        if left_out and "requires_safety_checker" in inspect.signature(kind).parameters:
+        more: dict[str, Any] = dict.fromkeys(self._left_out)
+        if more and "requires_safety_checker" in inspect.signature(kind).parameters:
             more["requires_safety_checker"] = False
         try:
             pipeline = kind.from_pretrained(  # type: ignore[attr-defined]

@@ -79,6 +79,10 @@ class TransformersVLM:
             },
             weights_sha256=self._source.digest(),
             parameters=self._source.parameters(),
+            dtype=self.dtype,
+            source=self.repository,
+            revision=self._source.revision,
+            licence=self._source.licence,
         )
 
     def load(self, device: str) -> None:

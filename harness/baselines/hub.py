@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _CODE = (".py",)
 _TEXTS = (".json", ".txt", ".model", ".jinja")
 """Configurations, tokenizers and chat templates."""
+_VARIANTS = (".fp16.", ".bf16.", ".fp8.", ".non_ema.")
+"""Parts of the names of weights that stand beside the usual ones in another form."""
 
 
 def library(name: str, extra: str) -> ModuleType:
@@ -59,20 +62,38 @@ class Source:
             raise UserError(f"{path}: holds no JSON object")
         return value
 
-    def digest(self, *parts: str) -> str:
+    def weights(self, *parts: str) -> list[Path]:
+        """Files with weights in subfolders, or in the folder itself; fetched where they are not.
+
+        Of several forms of the same weights safetensors are taken, and no variants in a precision
+        of their own, as loading does.
+        """
+        found: list[Path] = []
+        for part in parts or ("",):
+            kinds = [WEIGHTS[:1], WEIGHTS[1:]]
+            for suffixes in kinds:
+                if self.revision:
+                    _fetch(self.name, self.revision, part, suffixes)
+                if here := _files_in(self.folder / part, suffixes):
+                    found += here
+                    break
+        return found
+
+    def digest(self, *parts: str, beside: Sequence[str] = ()) -> str:
         """SHA-256 over names and contents of the files that decide what the model computes.
 
         Args:
-            parts: subfolders that count; all where none is given.
+            parts: subfolders that count; the folder itself where none is given.
+            beside: further files that count.
 
         Raises:
             UserError: there are no weights, or a file cannot be read.
         """
-        folders = [self.folder / part for part in parts] or [self.folder]
-        paths = sorted({path for folder in folders for path in folder.rglob("*")})
-        wanted = [p for p in paths if p.suffix in (*WEIGHTS, *_TEXTS) and p.is_file()]
-        if not any(path.suffix in WEIGHTS for path in wanted):
-            raise UserError(f"{self.name}: there are no weights in {folders[0]}")
+        weights = self.weights(*parts)
+        if not weights:
+            raise UserError(f"{self.name}: there are no weights in {self.folder / (*parts, '')[0]}")
+        texts = [path for part in parts or ("",) for path in _files_in(self.folder / part, _TEXTS)]
+        wanted = sorted({*weights, *texts, *(self.folder / name for name in beside)})
         cache = DigestCache()
         return digest_of(
             [[path.relative_to(self.folder).as_posix(), cache.of_file(path)] for path in wanted]
@@ -94,31 +115,27 @@ class Source:
         """Number of weights by the headers of safetensors files; None where there are others."""
         from safetensors import SafetensorError, safe_open
 
-        folders = [self.folder / part for part in parts] or [self.folder]
         count = 0
-        for folder in folders:
-            for path in folder.rglob("*.safetensors"):
-                try:
-                    with safe_open(path, "pt") as file:
-                        for name in file.keys():  # noqa: SIM118 (a file, no mapping)
-                            size = 1
-                            for side in file.get_slice(name).get_shape():
-                                size *= side
-                            count += size
-                except (OSError, SafetensorError) as error:
-                    raise UserError(f"{path}: no readable safetensors file ({error})") from error
+        for path in self.weights(*parts):
+            if path.suffix != ".safetensors":
+                return None
+            try:
+                with safe_open(path, "pt") as file:
+                    names = file.keys()
+                    count += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+            except (OSError, SafetensorError) as error:
+                raise UserError(f"{path}: no readable safetensors file ({error})") from error
         return count or None
 
 
-def source(name: str, revision: str | None = None, patterns: Sequence[str] = ()) -> Source:
-    """Find a model: a folder, or a repository that is fetched into the hub's own cache.
+def source(name: str, revision: str | None = None) -> Source:
+    """Find a model: a folder, or a repository, whose texts are fetched into the hub's own cache.
 
-    Code in a repository is neither fetched nor run.
+    Weights follow when they are asked for. Code in a repository is neither fetched nor run.
 
     Args:
         name: path of a folder, or OWNER/NAME.
         revision: branch, tag or commit of the repository.
-        patterns: files to fetch; all weights and configurations where none is given.
 
     Raises:
         UserError: there is neither, or it cannot be fetched.
@@ -132,18 +149,29 @@ def source(name: str, revision: str | None = None, patterns: Sequence[str] = ())
         raise UserError(f"{name}: is a file; give the folder that holds the model's configuration")
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise UserError(f"{name}: there is no such folder, and it is no OWNER/NAME of a repository")
+    texts = ["README.md", *(f"*{suffix}" for suffix in _TEXTS)]
+    found = _snapshot(name, revision, texts, [])
+    return Source(name, found, found.name)
+
+
+def _fetch(name: str, revision: str, part: str, suffixes: Sequence[str]) -> None:
+    """Fetch the weights that lie directly in a subfolder, or in the repository's own folder."""
+    start = f"{part}/" if part else ""
+    deeper = [] if part else ["*/*"]
+    wanted = [f"{start}*{suffix}" for suffix in suffixes]
+    _snapshot(name, revision, wanted, [*(f"*{each}*" for each in _VARIANTS), *deeper])
+
+
+def _snapshot(name: str, revision: str | None, wanted: list[str], unwanted: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(
+        folder = snapshot_download(
             name,
             revision=revision,
-            allow_patterns=[
-                "README.md",
-                *(patterns or [f"*{suffix}" for suffix in (*WEIGHTS, *_TEXTS)]),
-            ],
-            ignore_patterns=[f"*{suffix}" for suffix in _CODE],
+            allow_patterns=wanted,
+            ignore_patterns=[*(f"*{suffix}" for suffix in _CODE), *unwanted],
             local_files_only=read_settings().offline,
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
@@ -151,7 +179,22 @@ def source(name: str, revision: str | None = None, patterns: Sequence[str] = ())
             f"{name}: there is no such folder, and the repository cannot be had "
             f"({first_line(error)})"
         ) from error
-    return Source(name, Path(found), Path(found).name)
+    return Path(folder)
+
+
+def _files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Files directly in a folder, without variants in a precision of their own."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [
+        path
+        for path in paths
+        if path.suffix in suffixes
+        and path.is_file()
+        and not any(each in path.name for each in _VARIANTS)
+    ]
 
 
 def versions(*packages: str) -> dict[str, str]:
