@@ -18,19 +18,21 @@ import pytest
 from PIL import Image
 
 from harness.data import digests
+from harness.interfaces import registry
 
 REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
 def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No configured data, no weights at hand, no downloads, a cache of the test's own."""
+    """No configured data, no weights at hand, no downloads, a cache of the test's own, no past."""
     for name in ("IMAGENET", "IMAGENET_REFERENCE", "COCO", "GEDIT", "JUDGE_URL", "ASSETS", "OUT"):
         monkeypatch.delenv(f"UWT_EVAL_{name}", raising=False)
     monkeypatch.setenv("UWT_EVAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("UWT_EVAL_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "100")
+    registry.warn.cache_clear()  # What another test was warned of once is said to this one too.
 
 
 @pytest.fixture

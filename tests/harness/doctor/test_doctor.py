@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from harness.doctor import files, judge, machine, software
 from harness.doctor.finding import Finding
@@ -160,6 +161,7 @@ def test_judge_that_is_not_there(monkeypatch: pytest.MonkeyPatch, url: str) -> N
 def test_forced_tf32_and_an_unwritable_disk(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    torch.set_float32_matmul_precision("highest")
     assert "tf32" not in by_name(machine.find())
     (tmp_path / "file").touch()
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")

@@ -142,7 +142,8 @@ def test_markers_of_images_are_never_said(assistant, monkeypatch):
 
     monkeypatch.setattr(assistant.model, "logits", logits)
     rows = torch.nn.Linear(32, len(assistant.text) + 8, bias=False)
-    monkeypatch.setattr(assistant.model.language_model, "lm_head", rows)
+    # Set as an attribute, what stood there would not come back: modules keep theirs in a table.
+    monkeypatch.setitem(assistant.model.language_model._modules, "lm_head", rows)
     (reply,) = assistant.chat([[Turn("user", ["?"])]], sampling=Sampling(max_new_tokens=3))
     assert reply.text == "AAA"
 
