@@ -71,7 +71,8 @@ class TransformersJanus(TransformersVLM):
             top_p=1.0,
             guidance_scale=self.guidance,
             num_return_sequences=1,
-            max_length=settings.max_length or 20,  # Transformers 4 compares it with its own count.
+            max_length=settings.max_length
+            or 20,  # Transformers 5.0 compares it with its own count.
         )
         begin = self._tokenizer.convert_tokens_to_ids(self._processor.image_start_token)
         settings.generation_kwargs = {"boi_token_id": begin}
