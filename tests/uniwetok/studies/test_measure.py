@@ -35,6 +35,7 @@ def test_bit_entropy_of_known_shares() -> None:
     assert bit_entropy(codes) == pytest.approx((1 + quarter) / 2)
 
 
+@pytest.mark.slow
 def test_a_fresh_prior_finds_predictable_codes_easier() -> None:
     draws = torch.Generator().manual_seed(0)
     noise = torch.randint(0, 2, (64, 16, 4, 4), generator=draws).float() * 2 - 1

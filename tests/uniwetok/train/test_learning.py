@@ -36,6 +36,7 @@ def psnr(model: Path, images: torch.Tensor) -> float:
     return float(-10 * torch.log10(((again - images) / 2).square().mean()))
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_held_out_psnr_rises(
     tmp_path: Path, photographs: tuple[Path, torch.Tensor]
 ):
