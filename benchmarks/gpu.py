@@ -1,4 +1,4 @@
-"""What a CUDA device does with the paper's sizes: raw forward passes, runs beside them, sampling.
+"""The paper's sizes on a CUDA device: raw forward passes, a run beside them, sampling.
 
 The networks have random weights, whose time is that of trained ones; pictures are noise on smooth
 fields, as JPEG files.
@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from harness.engine.world import World
 from harness.interfaces import RunRequest
 from harness.metrics.inception import INPUT_RULES, InceptionFeatures
 from harness.metrics.lpips import Lpips
-from uniwetok.ar import Guidance, sample
+from uniwetok.ar import BitDance, Guidance, sample
 from uniwetok.plugins.tokenizer import TokenizerPlugin
 from uniwetok.tokenizer import UniWeTok
 
@@ -64,9 +65,9 @@ def _precision(name: str) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
-def _milliseconds(work: Callable[[], object], rounds: int = 7) -> float:
-    """Median time of a call on the device, after three to warm up."""
-    for _ in range(3):
+def _milliseconds(work: Callable[[], object], rounds: int = 7, warm: int = 3) -> float:
+    """Median time of a call on the device, after some to warm up."""
+    for _ in range(warm):
         work()
     times = []
     for _ in range(rounds):
@@ -157,7 +158,7 @@ def _runs(console: Console, raw: dict[str, float]) -> None:
         each = 1000 * (seconds["total"] - seconds["model"]) / FILES
         stages = [f"{1000 * seconds.get(stage, 0) / FILES:.2f}" for stage in _STAGES]
         table.add_row(
-            "imagenet-recon, PSNR, SSIM",str(FILES), f"{1000 / each:.0f}", f"{bound / each:.0%}",
+            "imagenet-recon, PSNR, SSIM", str(FILES), f"{1000 / each:.0f}", f"{bound / each:.0%}",
             *stages,
         )  # fmt: skip
     console.print(table, f"stages in ms an image, all threads together; {Untrained.__doc__}")
@@ -168,36 +169,17 @@ _STAGES = ("load", "generate", "render", "observe", "write")
 
 def _sampling(console: Console) -> None:
     """Print images/s of class-to-image sampling, eager beside compiled with CUDA graphs."""
-    table = Table(
-        "sampling, UniWeTok-B, guided", "dtype", "batch", "s a batch", "images/s", "ratio"
-    )
+    table = Table("UniWeTok-B, guided", "dtype", "batch", "s a batch", "images/s", "ratio")
     for dtype in (torch.float32, torch.bfloat16):
         model = random_model("b").to("cuda", dtype)
         for batch in (16, 64):
-            eager = 0.0
-            for compiled in (False, True):
-
-                def draw(model=model, batch=batch, compiled=compiled) -> object:  # type: ignore[no-untyped-def]
-                    noise = [torch.Generator().manual_seed(seed) for seed in range(batch)]
-                    return sample(
-                        model,
-                        labels_of(batch, SIZES["b"]),
-                        noise,
-                        guidance=Guidance(scale=4.0),
-                        steps=TOKEN_STEPS,
-                        compiled=compiled,
-                    )
-
-                draw()
-                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                start.record()
-                draw()
-                end.record()
-                torch.cuda.synchronize()
-                seconds = start.elapsed_time(end) / 1000
-                eager = eager or seconds
+            eager, graphs = (
+                _milliseconds(partial(_draw, model, batch, compiled), rounds=1, warm=1) / 1000
+                for compiled in (False, True)
+            )
+            for name, seconds in (("eager", eager), ("compiled, CUDA graphs", graphs)):
                 table.add_row(
-                    "compiled, CUDA graphs" if compiled else "eager",
+                    name,
                     str(dtype).removeprefix("torch."),
                     str(batch),
                     f"{seconds:.2f}",
@@ -205,3 +187,15 @@ def _sampling(console: Console) -> None:
                     f"{eager / seconds:.2f}",
                 )
     console.print(table, f"{TOKEN_STEPS} diffusion steps a token; the time is linear in them")
+
+
+def _draw(model: BitDance, batch: int, compiled: bool) -> torch.Tensor:
+    noise = [torch.Generator().manual_seed(seed) for seed in range(batch)]
+    return sample(
+        model,
+        labels_of(batch, SIZES["b"]),
+        noise,
+        guidance=Guidance(scale=4.0),
+        steps=TOKEN_STEPS,
+        compiled=compiled,
+    )

@@ -170,7 +170,18 @@ class Avif(Codec):
     settings = {"speed": 6, "subsampling": "4:2:0", "max_threads": 1}  # noqa: RUF012
 
 
-class Identity:
+class StoredAsPng:
+    """Mixed into models whose outputs are stored as PNG files, lossless."""
+
+    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
+        """Read images of one size as float32 (B, 3, H, W) in [-1, 1]."""
+        del seeds
+        return to_tensor(
+            [Image.open(io.BytesIO(code.payload), formats=RASTER_FORMATS) for code in codes]
+        )
+
+
+class Identity(StoredAsPng):
     """Stores each image as PNG, lossless: what every metric says of a perfect reconstruction."""
 
     concurrent = True
@@ -187,21 +198,9 @@ class Identity:
         """Encode each image as PNG."""
         return [png(image) for image in to_images(images)]
 
-    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
-        """Decode the PNG files."""
-        del seeds
-        return from_png(codes)
-
 
 def png(image: Image.Image) -> Code:
     """An image as a PNG file, lossless."""
     buffer = io.BytesIO()
     image.save(buffer, format="png", optimize=True)
     return Code(buffer.getvalue(), image.height, image.width)
-
-
-def from_png(codes: Sequence[Code]) -> Tensor:
-    """Files of images of one size as float32 (B, 3, H, W) in [-1, 1]."""
-    return to_tensor(
-        [Image.open(io.BytesIO(code.payload), formats=RASTER_FORMATS) for code in codes]
-    )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from PIL import Image
 from pydantic import Field
 
-from harness.baselines.codecs import from_png, png
+from harness.baselines.codecs import StoredAsPng, png
 from harness.baselines.hub import DType, Source, library, named, source, versions
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError, first_line
@@ -24,18 +24,17 @@ from harness.interfaces.types import ModelCard
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
 _INDEX = "model_index.json"
 _CLASS_COUNTS = ("num_embeds_ada_norm", "num_class_embeds", "num_classes")
-"""What configurations of networks call the number of classes."""
+"""Names that a network's configuration may give to its number of classes."""
 _WATCHDOGS = ("safety_checker",)
 """Components that blacken pictures; left out unless asked for, as in published results."""
 
 
 @dataclass(eq=False)
-class DiffusersPipeline:
-    """What the three kinds share: options, identity, loading and the call."""
+class DiffusersPipeline(StoredAsPng):
+    """Loads any pipeline and calls it; a subclass says what it draws from."""
 
     repository: Annotated[str, Argument, "A folder with a model_index.json, or OWNER/NAME."]
     revision: Annotated[str | None, "Branch, tag or commit of the repository."] = None
@@ -112,8 +111,7 @@ class DiffusersPipeline:
         shown = {**self._shown, "dtype": self.dtype, "scheduler": self.scheduler, "lora": self.lora}
         return ModelCard(
             name=self._name,
-            label=self.repository.rstrip("/").rpartition("/")[2]
-            + named(shown, {"dtype": "float32", "safety": False}),
+            label=self._source.title + named(shown, {"dtype": "float32", "safety": False}),
             config={
                 "class": self._class.__name__,
                 "call": resolved,
@@ -174,11 +172,6 @@ class DiffusersPipeline:
             pipeline.scheduler = other.from_config(pipeline.scheduler.config)  # type: ignore[attr-defined]
         pipeline.set_progress_bar_config(disable=True)
         self._pipeline = pipeline.to(device)
-
-    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
-        """The drawn pictures, which are stored as PNG."""
-        del seeds
-        return from_png(codes)
 
     def _drawn(self, seeds: Sequence[int], **inputs: Any) -> list[Code]:
         """Call the pipeline; each picture's noise comes from its own seed, drawn on the CPU."""

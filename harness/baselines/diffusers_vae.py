@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from harness.baselines.hub import DType, Source, library, named, source, versions
+from harness.baselines.hub import DType, Source, check_weights, library, named, source, versions
 from harness.baselines.latents import LatentTokenizer
 from harness.interfaces import Argument
 from harness.interfaces.errors import UserError, first_line
@@ -97,7 +97,7 @@ class DiffusersAutoencoder(LatentTokenizer):
 
     @property
     def _latents(self) -> Latents | None:
-        """What the configuration says of continuous latents."""
+        """Channels and stored dtype of continuous latents; None of a codebook, or where unknown."""
         names = ("latent_channels", "z_dim")
         channels = next((self._config[name] for name in names if name in self._config), None)
         if "num_vq_embeddings" in self._config or not isinstance(channels, int) or channels < 1:
@@ -106,7 +106,7 @@ class DiffusersAutoencoder(LatentTokenizer):
 
     @property
     def _title(self) -> str:
-        name = self.repository.rstrip("/").rpartition("/")[2]
+        name = self._source.title
         return f"{name}/{self._part}" if self._part else name
 
     def load(self, device: str) -> None:
@@ -125,9 +125,7 @@ class DiffusersAutoencoder(LatentTokenizer):
             raise UserError(
                 f"{self.repository}: {kind.__name__} cannot be loaded ({first_line(error)})"
             ) from error
-        for name, weight in network.named_parameters():
-            if not weight.isfinite().all():
-                raise UserError(f"{self.repository}: weight {name} is not finite")
+        check_weights(network, self.repository)
         self._network = network.eval().to(device)
         self._device = device
         self._video = any(isinstance(module, torch.nn.Conv3d) for module in network.modules())

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from harness.baselines.codecs import from_png, png
+from harness.baselines.codecs import StoredAsPng, png
 from harness.baselines.hub import named, until
 from harness.data.settings import read_settings
 from harness.interfaces import Argument, Code, Question
@@ -29,21 +29,20 @@ from harness.interfaces.types import ModelCard, Status, digest_of
 from harness.judges.answers import CHAT, Shape, reply_of
 from harness.judges.cache import ReplyCache
 from harness.judges.chat import ChatCalls
-from harness.judges.endpoint import Endpoint, Place
+from harness.judges.endpoint import Endpoint, Place, usual_url
 from harness.judges.exchange import JudgeRequest
 from uwt_images.decoding import RASTER_FORMATS
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 KEYS = ("UWT_EVAL_MODEL_KEY", "OPENAI_API_KEY")
-USUAL_URL = "https://api.openai.com/v1"
 _LARGEST_PICTURES = 128 * 2**20
 
 
 @dataclass(eq=False)
 class ServedModel:
-    """What served models share: the address, patience, and the cache of answers."""
+    """A model behind an endpoint: its address, and the answers that are kept."""
 
     address: Annotated[str, Argument, "The model as the endpoint calls it; after an @ the address."]
     concurrency: Annotated[int, Field(ge=1, le=256), "Requests at a time."] = 8
@@ -67,7 +66,7 @@ class ServedModel:
     def _endpoint(self) -> Endpoint:
         model, at, url = self.address.rpartition("@")
         if not at:
-            model, url = self.address, os.environ.get("OPENAI_BASE_URL") or USUAL_URL
+            model, url = self.address, usual_url()
         place = Place(
             kind="model",
             model=model,
@@ -143,7 +142,7 @@ def _check_pictures(answer: Any) -> None:
 
 
 @dataclass(eq=False)
-class ServedPictures(ServedModel):
+class ServedPictures(StoredAsPng, ServedModel):
     """Draws prompts by `/images/generations`, and edits images by `/images/edits`."""
 
     size: Annotated[str | None, Field(pattern=r"^\d+x\d+$"), "As 1024x1024; the server's own."] = (
@@ -156,8 +155,11 @@ class ServedPictures(ServedModel):
 
     @property
     def _options(self) -> dict[str, Any]:
-        size = {} if self.size is None else {"size": self.size}
-        return {**self.body, **size, "seeds": self.seeds}
+        return {**self.body, **self._sized, "seeds": self.seeds}
+
+    @property
+    def _sized(self) -> dict[str, str]:
+        return {} if self.size is None else {"size": self.size}
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Code]:
         """Draw one image of each prompt."""
@@ -187,28 +189,21 @@ class ServedPictures(ServedModel):
                 lambda client: client.images.with_streaming_response.edit(image=file, **fields)
             )
 
-        files = [png(Image.fromarray(image)).payload for image in images]
-        return self._drawn(
-            [
-                (self._digest("edit", text, digest_of(file.hex()), seed), request(text, file, seed))
-                for text, file, seed in zip(instructions, files, seeds, strict=True)
-            ]
-        )
-
-    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
-        """The pictures, which are stored as PNG."""
-        del seeds
-        return from_png(codes)
+        requests = []
+        for text, image, seed in zip(instructions, images, seeds, strict=True):
+            file = png(Image.fromarray(image)).payload
+            digest = self._digest("edit", text, hashlib.sha256(file).hexdigest(), seed)
+            requests.append((digest, request(text, file, seed)))
+        return self._drawn(requests)
 
     def _fields(self, prompt: str, seed: int) -> dict[str, Any]:
         more = {**self.body, **({"seed": seed} if self.seeds else {})}
-        size = {} if self.size is None else {"size": self.size}
         return {
             "model": self._endpoint.place.model,
             "prompt": prompt,
             "n": 1,
             "response_format": "b64_json",
-            **size,
+            **self._sized,
             "extra_body": more,
         }
 

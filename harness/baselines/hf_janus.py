@@ -12,18 +12,18 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from harness.baselines.codecs import from_png, png
+from harness.baselines.codecs import StoredAsPng, png
 from harness.baselines.hf_vlm import TransformersVLM
 from harness.interfaces import Code
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ModelCard
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 
 @dataclass(eq=False)
-class TransformersJanus(TransformersVLM):
+class TransformersJanus(StoredAsPng, TransformersVLM):
     """One network that answers as `hf-vlm` does, and draws by sampling the tokens of an image.
 
     Each image is drawn alone, from its own seed; on a GPU the draws are the GPU's, so that another
@@ -54,11 +54,6 @@ class TransformersJanus(TransformersVLM):
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Code]:
         """Draw one image of each prompt, from its own seed."""
         return [self._draw(text, seed) for text, seed in zip(prompts, seeds, strict=True)]
-
-    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
-        """The drawn pictures, which are stored as PNG."""
-        del seeds
-        return from_png(codes)
 
     @property
     def _drawing(self) -> Any:

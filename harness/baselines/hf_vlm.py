@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from PIL import Image
 from pydantic import Field
 
-from harness.baselines.hub import DType, Source, named, source, until, versions
+from harness.baselines.hub import DType, Source, check_weights, named, source, until, versions
 from harness.interfaces import Argument, Question
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import ModelCard
@@ -69,7 +69,7 @@ class TransformersVLM:
         # Padding changes nothing but rounding; still two batch sizes are two results.
         return ModelCard(
             name=self._name,
-            label=self.repository.rstrip("/").rpartition("/")[2]
+            label=self._source.title
             + named({**options, "batch": self.batch}, {"dtype": "bfloat16", "batch": 1}),
             config={
                 "type": self._config["model_type"],
@@ -105,9 +105,7 @@ class TransformersVLM:
             )
         except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError) as error:
             raise UserError(f"{self.repository}: cannot be loaded ({first_line(error)})") from error
-        for name, weight in network.named_parameters():
-            if not weight.isfinite().all():
-                raise UserError(f"{self.repository}: weight {name} is not finite")
+        check_weights(network, self.repository)
         self._tokenizer = getattr(processor, "tokenizer", processor)
         self._tokenizer.padding_side = "left"
         if self._tokenizer.pad_token_id is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import math
@@ -11,12 +12,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.data.digests import DigestCache
 from harness.data.settings import read_settings
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import digest_of
+
+if TYPE_CHECKING:
+    from torch import nn
 
 DType = Literal["float32", "bfloat16", "float16"]
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -48,6 +52,11 @@ class Source:
     folder: Path
     revision: str
     """Commit of the repository; empty for a local folder."""
+
+    @property
+    def title(self) -> str:
+        """What labels call the model: the last part of its name."""
+        return self.name.rstrip("/").rpartition("/")[2]
 
     def json(self, name: str) -> dict[str, Any]:
         """A configuration file; raise `UserError` where it is missing or no JSON object."""
@@ -154,7 +163,8 @@ def source(name: str, revision: str | None = None) -> Source:
     return Source(name, found, found.name)
 
 
-def _fetch(name: str, revision: str, part: str, suffixes: Sequence[str]) -> None:
+@functools.cache  # Asked for by the digest and by the number of weights.
+def _fetch(name: str, revision: str, part: str, suffixes: tuple[str, ...]) -> None:
     """Fetch the weights that lie directly in a subfolder, or in the repository's own folder."""
     start = f"{part}/" if part else ""
     deeper = [] if part else ["*/*"]
@@ -195,6 +205,13 @@ def _files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
         and path.is_file()
         and not any(each in path.name for each in _VARIANTS)
     ]
+
+
+def check_weights(network: nn.Module, name: str) -> None:
+    """Raise `UserError` that names a weight which is not finite."""
+    for part, weight in network.named_parameters():
+        if not weight.isfinite().all():
+            raise UserError(f"{name}: weight {part} is not finite")
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What tokenizers of other projects share: sides filled up, latents stored, symbols packed."""
+"""Tokenizers of other projects: sides filled up, latents stored, symbols packed."""
 
 from __future__ import annotations
 

@@ -50,15 +50,13 @@ class LmmsModel:
         """Identity from lmms-eval's version, the model's name there, arguments and weights."""
         _check_name(self.name)
         options: dict[str, object] = {"simple": self.simple, **self.arguments}
-        title = (self.pretrained or "").rstrip("/").rpartition("/")[2]
+        title = self._source.title if self._source else ""
         return ModelCard(
             name="lmms",
             label=f"lmms {self.name}{f' {title}' * bool(title)}{named(options, {'simple': False})}",
             config={
                 "model": self.name,
                 "options": {**options, "trust_remote_code": self.trust_remote_code},
-                # Without files to look at, the name is all that is known of the weights.
-                "pretrained": None if self._source else self.pretrained,
                 "libraries": versions("lmms-eval", "transformers"),
             },
             weights_sha256=self._source and self._source.digest(),

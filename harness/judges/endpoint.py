@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from openai import APIError, OpenAI
     from tenacity import RetryCallState
 
+_USUAL_URL = "https://api.openai.com/v1"
 _GIVE_UP_AFTER = 10
 """Requests in a row without an answer, after which the endpoint counts as down."""
 _CHECK_SECONDS = 15.0
@@ -73,6 +74,11 @@ class Place:
     def key(self) -> str:
         """The key, '' where no variable holds one."""
         return next((key for name in self.keys if (key := os.environ.get(name, "").strip())), "")
+
+
+def usual_url() -> str:
+    """The address that OpenAI's own client takes where none is given."""
+    return os.environ.get("OPENAI_BASE_URL") or _USUAL_URL
 
 
 class Endpoint:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,11 @@ from harness.interfaces.types import digest_of
 from harness.judges.answers import CHAT, reply_of
 from harness.judges.cache import ReplyCache
 from harness.judges.chat import ChatCalls
-from harness.judges.endpoint import Endpoint, Patience, Place
+from harness.judges.endpoint import Endpoint, Patience, Place, usual_url
 from harness.judges.exchange import JudgeReply, JudgeRequest, JudgeSettings
 
 KEYS = ("UWT_EVAL_JUDGE_KEY", "OPENAI_API_KEY")
 """Environment variables that may hold the key; it is read from nowhere else."""
-USUAL_URL = "https://api.openai.com/v1"
 
 
 class OpenAIJudge:
@@ -35,7 +33,7 @@ class OpenAIJudge:
         place = Place(
             kind="judge",
             model=settings.model,
-            url=here.judge_url or os.environ.get("OPENAI_BASE_URL") or USUAL_URL,
+            url=here.judge_url or usual_url(),
             keys=KEYS,
             remedy=f"UWT_EVAL_JUDGE_URL, {' or '.join(KEYS)} and the protocol's judge",
             timeout=here.judge_timeout,

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +16,8 @@ from harness.baselines.endpoints import ServedChat, ServedPictures
 from harness.interfaces import Question
 from harness.interfaces.errors import SampleFailure, UserError
 from tests.conftest import CommandLine
+from tests.harness.baselines.suite import answered
 from tests.harness.judges.endpoint import Endpoint, serving
-from tests.tasks.vqa.copies import write_copies
 
 
 def drawn(body: dict[str, Any]) -> bytes:
@@ -155,12 +151,5 @@ def test_geneval_is_drawn(uwt_eval: CommandLine, tmp_path: Path, endpoint: Endpo
 @pytest.mark.slow
 def test_a_suite_is_answered(endpoint: Endpoint, tmp_path: Path) -> None:
     pytest.importorskip("lmms_eval")
-    write_copies(tmp_path / "copies")
-    command = [str(Path(sys.executable).parent / "uwt-eval"), "run", "pope", "--json"]
-    command += ["--model", f"openai-chat:tiny@{endpoint.url}", "--data", str(tmp_path / "copies")]
-    command += ["--out", str(tmp_path / "runs"), "--device", "cpu"]
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "hub")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    (record,) = json.loads(done.stdout)
+    record = answered(f"openai-chat:tiny@{endpoint.url}", tmp_path)
     assert record["status"] == "complete"

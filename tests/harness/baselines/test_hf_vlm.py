@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,7 @@ from transformers import (
 from harness.baselines.hf_vlm import TransformersVLM
 from harness.interfaces import Question
 from harness.interfaces.errors import UserError
-from tests.tasks.vqa.copies import write_copies
+from tests.harness.baselines.suite import answered
 
 TEMPLATE = (
     "{% for turn in messages %}{{ turn['role'] }} : {% for part in turn['content'] %}"
@@ -163,13 +160,6 @@ def test_other_models_are_refused_before_loading(
 @pytest.mark.slow
 def test_a_suite_is_answered(saved: Path, tmp_path: Path) -> None:
     pytest.importorskip("lmms_eval")
-    write_copies(tmp_path / "copies")
-    command = [str(Path(sys.executable).parent / "uwt-eval"), "run", "pope", "--json"]
-    command += ["--model", f"hf-vlm:{saved}?dtype=float32", "--data", str(tmp_path / "copies")]
-    command += ["--out", str(tmp_path / "runs"), "--device", "cpu"]
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "hub")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    (record,) = json.loads(done.stdout)
+    record = answered(f"hf-vlm:{saved}?dtype=float32", tmp_path)
     assert record["status"] == "complete"
     assert record["model"].startswith("tiny-llava")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.baselines import hub as hub_module
 from harness.baselines.hub import Source, source
 
 
@@ -37,6 +38,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository on a hub that hands out what is asked for, into a folder of its commit."""
     from huggingface_hub.utils import filter_repo_objects
 
+    hub_module._fetch.cache_clear()
     there, here = tmp_path / "there", tmp_path / "snapshots" / "c0ffee"
     for name in FILES:
         (there / name).parent.mkdir(parents=True, exist_ok=True)

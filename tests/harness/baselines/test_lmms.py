@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +13,9 @@ from harness.baselines.hf_vlm import TransformersVLM
 from harness.baselines.lmms import LmmsModel
 from harness.interfaces import Question
 from harness.interfaces.errors import SampleFailure, UserError
+from tests.harness.baselines.suite import answered
 from tests.harness.baselines.test_hf_vlm import picture, save
 from tests.harness.judges.endpoint import Endpoint, serving
-from tests.tasks.vqa.copies import write_copies
 
 pytest.importorskip("lmms_eval")
 
@@ -96,15 +93,6 @@ def test_what_cannot_be_is_one_line(saved: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_suite_is_answered(saved: Path, tmp_path: Path) -> None:
-    write_copies(tmp_path / "copies")
-    command = [str(Path(sys.executable).parent / "uwt-eval"), "run", "pope", "--json"]
-    command += ["--model", f"lmms:uwt?model=hf-vlm:{saved}"]
-    command += ["--data", str(tmp_path / "copies"), "--out", str(tmp_path / "runs")]
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "hub")}
-    done = subprocess.run(
-        [*command, "--device", "cpu"], capture_output=True, text=True, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    (record,) = json.loads(done.stdout)
+    record = answered(f"lmms:uwt?model=hf-vlm:{saved}", tmp_path)
     assert record["status"] == "complete"
     assert record["model"].startswith("lmms uwt")
