@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,25 @@ from uniwetok.tokenizer.layers import TransformerBlock
 from uniwetok.tokenizer.rope import rotary_table
 
 _EPS = 1e-6
+
+
+class Sizes(Protocol):
+    """Sizes of a transformer."""
+
+    @property
+    def width(self) -> int:
+        """Channels of a token."""
+        ...
+
+    @property
+    def layers(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def heads(self) -> int:
+        """Of every layer."""
+        ...
 
 
 class KeyValueCache:
@@ -27,7 +48,7 @@ class KeyValueCache:
         filled: positions that every layer holds.
     """
 
-    def __init__(self, config: BitDanceConfig, rows: int, length: int, like: Tensor) -> None:
+    def __init__(self, config: Sizes, rows: int, length: int, like: Tensor) -> None:
         head_dim = config.width // config.heads
         self.entries = like.new_empty(config.layers, 2, rows, config.heads, length, head_dim)
         self.filled = 0

@@ -1,0 +1,117 @@
+"""Drawing images' codes token by token from a codebook, with classifier-free guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from uniwetok.tokenizer.quantizer import check_finite, finite_rows
+
+Advance = Callable[[Tensor], Tensor]
+"""Takes tokens (rows,) that were drawn, and gives logits (rows, codes) of the ones after."""
+
+
+class NextToken(Protocol):
+    """A transformer that gives logits of an image's next token, in raster order."""
+
+    @property
+    def classes(self) -> int:
+        """How many there are; the label after the last is the null class."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Of an image."""
+        ...
+
+    def start(self, labels: Tensor) -> tuple[Tensor, Advance]:
+        """Give logits (rows, codes) of the first token of labels (rows,), and how to go on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Picking:
+    """How a token is drawn from its logits."""
+
+    temperature: float = 1.0
+    """Above 0; at 1 from the model's own distribution."""
+    top_k: int = 0
+    """Only so many of the likeliest; all at 0."""
+    top_p: float = 1.0
+    """Only the likeliest that make up this probability, and the one that passes it."""
+
+    def pick(self, logits: Tensor, chances: Tensor) -> Tensor:
+        """Draw one token a row, (rows,) int64.
+
+        Args:
+            logits: (rows, codes).
+            chances: (rows,) float64, uniform in [0, 1): where on the cumulative distribution.
+        """
+        # In float64, so that the sum of 16,384 probabilities moves no token by its rounding.
+        logits = logits.double() / self.temperature
+        if self.top_k:
+            least = logits.topk(min(self.top_k, logits.shape[1])).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -torch.inf)
+        if self.top_p < 1:
+            ordered, order = logits.sort(descending=True)
+            shares = ordered.softmax(dim=1)
+            beyond = shares.cumsum(dim=1) - shares > self.top_p
+            logits = logits.masked_fill(beyond.gather(1, order.argsort(dim=1)), -torch.inf)
+        sums = logits.softmax(dim=1).cumsum(dim=1)
+        # Of the sum that was reached, which rounding keeps from 1: beyond it there is no token.
+        places = torch.searchsorted(sums, chances.unsqueeze(1) * sums[:, -1:], right=True)
+        return places.squeeze(1).clamp(max=logits.shape[1] - 1)
+
+
+@torch.no_grad()
+def sample(
+    model: NextToken,
+    labels: Tensor,
+    generators: Sequence[torch.Generator],
+    *,
+    guidance: Sequence[float],
+    picking: Picking,
+) -> Tensor:
+    """Draw one image's codes for each label.
+
+    Every token is drawn by one number from its image's own generator, so images of a batch depend
+    on each other only through rounding, which in matrix products depends on the number of rows.
+
+    Args:
+        model: in evaluation mode.
+        labels: (batch,) int64 class indices, on the model's device.
+        generators: CPU generators, one for each label.
+        guidance: weight w of each token, logits = null + w (class - null); no null branch is run
+            where all are 1.
+        picking: how a token is drawn.
+
+    Returns:
+        (batch, tokens) int64, in raster order.
+
+    Raises:
+        ValueError: logits are not finite.
+    """
+    chances = torch.stack(
+        [torch.rand(model.tokens, dtype=torch.float64, generator=each) for each in generators]
+    ).to(labels.device)
+    guided = any(weight != 1 for weight in guidance)
+    logits, advance = model.start(
+        torch.cat([labels, torch.full_like(labels, model.classes)]) if guided else labels
+    )
+    finite = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
+    drawn: list[Tensor] = []
+    for step, weight in enumerate(guidance):
+        if guided:
+            given, null = logits.chunk(2)
+            logits = null + weight * (given - null)
+        finite &= finite_rows(logits)
+        drawn.append(picking.pick(logits.nan_to_num(), chances[:, step]))
+        if step < model.tokens - 1:
+            logits = advance(drawn[-1].repeat(2 if guided else 1))
+    # Looked at once, at the end: a GPU would have to be waited for at every step.
+    check_finite(finite, "the transformer")
+    return torch.stack(drawn, dim=1)
