@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -47,8 +48,11 @@ def _options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an unforeseen error.")
     ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Never download anything, as UWT_EVAL_OFFLINE=1.")
+    ] = False,
 ) -> None:
-    del debug  # `main` has taken it out: it may stand anywhere.
+    del debug, offline  # `main` has taken them out: they may stand anywhere.
 
 
 def _add(app: typer.Typer, name: str) -> None:
@@ -79,7 +83,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # Names of files need not be text; in JSON the escape of such a letter is valid.
             stream.reconfigure(errors="backslashreplace")
-    debug, arguments = _without_debug(sys.argv[1:])
+    debug, arguments = _without("--debug", sys.argv[1:])
+    offline, arguments = _without("--offline", arguments)
+    if offline:
+        os.environ["UWT_EVAL_OFFLINE"] = "1"
     with interruptible() as interrupted:
         try:
             build_app()(arguments)
@@ -108,11 +115,11 @@ def _say(text: str) -> None:
     )
 
 
-def _without_debug(arguments: list[str]) -> tuple[bool, list[str]]:
-    """Whether `--debug` is given, before or after the command's name, and the other arguments."""
+def _without(option: str, arguments: list[str]) -> tuple[bool, list[str]]:
+    """Whether an option is given, before or after the command's name, and the other arguments."""
     command = next((word for word in arguments if not word.startswith("-")), "")
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if COMMANDS.owner(command):  # What follows a stranger's command is the stranger's.
         own = own[: own.index(command)]
-    rest = [word for word in own if word != "--debug"]
+    rest = [word for word in own if word != option]
     return len(rest) < len(own), rest + arguments[len(own) :]

@@ -15,9 +15,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.data.digests import DigestCache
-from harness.data.settings import read_settings
-from harness.interfaces.errors import UserError, first_line
+from harness.interfaces.errors import UserError
 from harness.interfaces.types import digest_of
+from uwt_images.hub import HubError, snapshot
 
 if TYPE_CHECKING:
     from torch import nn
@@ -111,14 +111,7 @@ class Source:
     @property
     def licence(self) -> str:
         """The licence that the repository's README names; empty where it names none."""
-        try:
-            text = (self.folder / "README.md").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
-        _, _, head = text.partition("---\n")
-        head, _, _ = head.partition("\n---")
-        found = re.search(r"^licen[cs]e(?:_name)?: *(\S+)", head, re.MULTILINE)
-        return found[1].strip("'\"") if found else ""
+        return licence_in(self.folder)
 
     def parameters(self, *parts: str) -> int | None:
         """Number of weights by the headers of safetensors files; None where there are others."""
@@ -135,6 +128,18 @@ class Source:
             except (OSError, SafetensorError) as error:
                 raise UserError(f"{path}: no readable safetensors file ({error})") from error
         return count or None
+
+
+def licence_in(folder: Path) -> str:
+    """The licence that a folder's README names as the hub reads it; empty where it names none."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    _, _, head = text.partition("---\n")
+    head, _, _ = head.partition("\n---")
+    found = re.search(r"^licen[cs]e(?:_name)?: *(\S+)", head, re.MULTILINE)
+    return found[1].strip("'\"") if found else ""
 
 
 def source(name: str, revision: str | None = None) -> Source:
@@ -156,8 +161,6 @@ def source(name: str, revision: str | None = None) -> Source:
         return Source(name, folder, "")
     if folder.exists():
         raise UserError(f"{name}: is a file; give the folder that holds the model's configuration")
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"{name}: there is no such folder, and it is no OWNER/NAME of a repository")
     texts = ["README.md", *(f"*{suffix}" for suffix in _TEXTS)]
     found = _snapshot(name, revision, texts, [])
     return Source(name, found, found.name)
@@ -173,23 +176,10 @@ def _fetch(name: str, revision: str, part: str, suffixes: tuple[str, ...]) -> No
 
 
 def _snapshot(name: str, revision: str | None, wanted: list[str], unwanted: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     try:
-        folder = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=wanted,
-            ignore_patterns=[*(f"*{suffix}" for suffix in _CODE), *unwanted],
-            local_files_only=read_settings().offline,
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"{name}: there is no such folder, and the repository cannot be had "
-            f"({first_line(error)})"
-        ) from error
-    return Path(folder)
+        return snapshot(name, wanted, revision, [*(f"*{suffix}" for suffix in _CODE), *unwanted])
+    except HubError as error:
+        raise UserError(str(error)) from error
 
 
 def _files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:

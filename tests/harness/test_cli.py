@@ -47,6 +47,17 @@ def test_debug_shows_the_traceback(
     assert "in broken" in result.err
 
 
+@pytest.mark.parametrize("words", [("--offline", "show"), ("show", "--offline")])
+def test_offline_may_stand_anywhere(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, words: tuple[str, str]
+) -> None:
+    monkeypatch.setenv("UWT_EVAL_OFFLINE", "0")
+    result = uwt_eval(*words, "diffusers-vae:owner/none")
+    assert "UWT_EVAL_OFFLINE is set" in result.err
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+
+
 def test_the_file_is_named(
     uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

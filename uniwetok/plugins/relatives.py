@@ -13,81 +13,18 @@ from harness.interfaces import Argument
 from harness.interfaces.errors import UserError
 from uniwetok.plugins.ar import UniWeTokAR
 from uniwetok.plugins.mllm import Side, UniWeTokGen
-from uniwetok.plugins.tokenizer import Averaged, DType, UniWeTokPlugin, title, user_errors
+from uniwetok.plugins.places import InPlace, Placed, Revision, fetch, weights_at
+from uniwetok.plugins.tokenizer import DType, UniWeTokPlugin, user_errors
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer.config import Architecture
 
 Place = Annotated[Path, Argument, "A weights file, a folder, or a repository of the hub."]
-InPlace = Annotated[
-    str | None,
-    "Which file of the folder or repository, where it holds several; .safetensors may be left out.",
-]
-Revision = Annotated[str | None, "Branch, tag or commit of the repository."]
 Precision = Annotated[Literal["float32", "bfloat16", "float16"], "Precision of the networks."]
-
-_SUFFIXES = ("", ".safetensors", ".pt", ".ckpt")
-
-
-def weights_at(place: Path, file: str | None, revision: str | None) -> Path:
-    """Find weights on disk, or in a repository of the hub: no other file of it is fetched.
-
-    Raises:
-        CheckpointError: the repository or the file cannot be had, or it must be named.
-    """
-    from uniwetok.hub import snapshot
-    from uniwetok.weights import CheckpointError
-
-    if place.is_file():
-        return place
-    folder = place
-    if not folder.is_dir():
-        if file is None:
-            raise CheckpointError(
-                f"{place}: no such file or folder; of a repository of the hub, say which file: "
-                f"{place}?file=NAME"
-            )
-        config = f"{Path(file).with_suffix('')}_config.json"
-        folder = snapshot(str(place), [*(file + suffix for suffix in _SUFFIXES), config], revision)
-    if file is None:
-        return folder
-    for suffix in _SUFFIXES:
-        if (folder / f"{file}{suffix}").is_file():
-            return folder / f"{file}{suffix}"
-    raise CheckpointError(f"{place}: holds no {file}, {file}.safetensors, {file}.pt or {file}.ckpt")
-
-
-class _Placed:
-    """Mixed into plug-ins whose weights lie on disk or in a repository of the hub."""
-
-    path: Path
-    file: str | None
-    revision: str | None
-    _name: ClassVar[str]
-
-    @functools.cached_property
-    def _weights(self) -> Path:
-        return self._placed(self.file)
-
-    def _placed(self, file: str | None) -> Path:
-        if self.revision is not None and self.path.exists():
-            raise UserError(
-                f"model {self._name!r}: revision={self.revision}, but {self.path} is on disk"
-            )
-        with user_errors(f"model {self._name!r}"):
-            return weights_at(self.path, file, self.revision)
-
-    @property
-    def _origin(self) -> dict[str, str]:
-        if self.path.exists():
-            return {}
-        # The hub's cache keeps each commit in a folder of its name.
-        depth = 0 if self.file is None else len(Path(self.file).parts) - 1
-        return {"repository": str(self.path), "commit": self._weights.parents[depth].name}
 
 
 @dataclass(eq=False)
-class _RelativePlugin(_Placed, UniWeTokPlugin):
+class _RelativePlugin(UniWeTokPlugin):
     """A convolutional autoencoder from a checkpoint.
 
     Sides that are no multiple of 16 are padded as WeTok's evaluation does. Where the weights do not
@@ -96,19 +33,16 @@ class _RelativePlugin(_Placed, UniWeTokPlugin):
 
     path: Place
     dtype: Precision = "float32"  # type: ignore[assignment]  # Half precision too.
-    ema: Averaged = True
-    file: InPlace = None
-    revision: Revision = None
 
     _architecture: ClassVar[Architecture] = "wetok"
 
     @property
     def _title(self) -> str:
         weights = self._weights
-        if weights.stem == "WeTok":
+        if weights.stem == "WeTok" and weights.is_file():
             # All of WeTok's files have one name, in folders such as GeneralDomain/compratio24.
             return f"{self._name}:{'-'.join(weights.absolute().parts[-3:-1])}"
-        return title(self._name, weights)
+        return super()._title
 
 
 class BitDanceTokenizerPlugin(_RelativePlugin):
@@ -136,7 +70,7 @@ _TOKENIZER = "ae_d16c32"
 
 
 @dataclass(eq=False)
-class BitDancePlugin(_Placed, UniWeTokAR):
+class BitDancePlugin(Placed, UniWeTokAR):
     """A class-to-image BitDance on BitDance's 16x codes: B, L and H, 1, 4 or 16 tokens a step.
 
     The tokenizer is the ae_d16c32 beside the weights. Unless given, guidance is the published one
@@ -180,10 +114,9 @@ class BitDancePlugin(_Placed, UniWeTokAR):
         if self.tokenizer is not None:
             return self.tokenizer
         try:
-            with user_errors(f"model {self._name!r}"):
-                if self.path.is_file():
-                    return weights_at(self.path.parent, _TOKENIZER, None)
-                return self._placed(_TOKENIZER)
+            if self.path.is_file():
+                return weights_at(self.path.parent, _TOKENIZER, None)
+            return self._placed(_TOKENIZER)
         except UserError as error:
             raise UserError(f"{error}; give the tokenizer: tokenizer=PATH") from error
 
@@ -225,7 +158,6 @@ class BitDanceT2IPlugin(UniWeTokGen):
 
     @functools.cached_property
     def _files(self) -> Path:
-        from uniwetok.hub import snapshot
         from uniwetok.mllm import checkpoint
 
         if self.folder.is_dir():
@@ -235,8 +167,7 @@ class BitDanceT2IPlugin(UniWeTokGen):
                 )
             folder = self.folder
         else:
-            with user_errors(self._name):
-                folder = snapshot(str(self.folder), _WHOLE, self.revision)
+            folder = fetch(str(self.folder), [*_WHOLE], self.revision)
         with user_errors(self._name):
             config = checkpoint.read_config(folder)
         if config.parallel_tokens == 64 and self.height * self.width < _LARGE:

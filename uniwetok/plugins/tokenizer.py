@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from harness.baselines.hub import licence_in
 from harness.data.digests import DigestCache
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import warn
 from harness.interfaces.types import IMAGE_SIDE, Codebook, ModelCard, digest_of
 from uniwetok.nano import WEIGHTS
+from uniwetok.plugins.places import InPlace, Placed, Revision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,17 +76,22 @@ class TokenizerPlugin(DecoderPlugin):
 
 
 @dataclass(eq=False)
-class UniWeTokPlugin(TokenizerPlugin):
+class UniWeTokPlugin(Placed, TokenizerPlugin):
     """The UniWeTok tokenizer from a checkpoint.
 
     Where the distillation's heads lie beside the weights, it embeds images too.
     """
 
     path: Annotated[
-        Path, Argument, "A Lightning checkpoint, a .safetensors file, or a folder with one."
+        Path,
+        Argument,
+        "A Lightning checkpoint, a .safetensors file, a folder with one, or a repository of the "
+        "hub.",
     ]
     dtype: DType = "float32"
     ema: Averaged = True
+    file: InPlace = None
+    revision: Revision = None
 
     _name: ClassVar[str] = "uniwetok"
     _architecture: ClassVar[Architecture] = "uniwetok"
@@ -101,10 +108,6 @@ class UniWeTokPlugin(TokenizerPlugin):
                 f"model {self._name!r}: {self._weights} is {what}: --model {takes}:… takes it"
             )
         return config, parameters
-
-    @property
-    def _weights(self) -> Path:
-        return self.path
 
     @functools.cached_property
     def card(self) -> ModelCard:
@@ -124,18 +127,14 @@ class UniWeTokPlugin(TokenizerPlugin):
         )
 
     @property
-    def _origin(self) -> dict[str, str]:
-        """What else identifies the weights."""
-        return {}
-
-    @property
     def loaded(self) -> str:
         """Which of the file's weights were taken, once they are."""
         return str(self._network.report)
 
     @property
     def _title(self) -> str:
-        return title(self._name, self._weights)
+        # A folder of the hub's cache has the name of a commit.
+        return title(self._name, self.path if self.file is None else self._weights)
 
     @property
     def _folder(self) -> Path:
@@ -264,12 +263,15 @@ def model_card(
         name: of the plug-in.
         label: what tables call the model.
         config: sizes and options.
-        files: those that decide what is computed.
+        files: those that decide what is computed; beside the first, or in the repository's own
+            folder, the README that says the licence.
         parameters: how many.
         codes: sizes of the tokenizer whose codes the model gives, if it gives any.
     """
     cache, paths = DigestCache(), list(files)
     height, width = codes.grid(IMAGE_SIDE, IMAGE_SIDE) if codes else (0, 0)
+    commit = str(config.get("commit", ""))
+    home = next((each for each in paths[0].parents if each.name == commit), paths[0].parent)
     return ModelCard(
         name=name,
         label=label,
@@ -280,7 +282,8 @@ def model_card(
         tokens=height * width or None,
         dtype=str(config.get("dtype", "")),
         source=str(config.get("repository", paths[0].name)),
-        revision=str(config.get("commit", "")),
+        revision=commit,
+        licence=licence_in(home),
     )
 
 

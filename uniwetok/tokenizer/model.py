@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from uniwetok.files import write_json
-from uniwetok.hub import snapshot
 from uniwetok.tokenizer import checkpoint, inputs, quantizer
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.tokenizer.decoder import Decoder
@@ -30,6 +29,7 @@ from uniwetok.weights import (
     shapes,
     write_tensors,
 )
+from uwt_images.hub import HubError, snapshot
 
 
 class UniWeTok(nn.Module):
@@ -310,7 +310,11 @@ class UniWeTok(nn.Module):
         if Path(name_or_path).exists():
             return cls.from_checkpoint(name_or_path)
         wanted = sorted({name for files in checkpoint.FOLDER_LAYOUTS for name in files} | {SHARDS})
-        return cls.from_checkpoint(snapshot(str(name_or_path), wanted, revision))
+        try:
+            folder = snapshot(str(name_or_path), wanted, revision)
+        except HubError as error:
+            raise CheckpointError(str(error)) from error
+        return cls.from_checkpoint(folder)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json``, as ``from_pretrained`` reads them."""

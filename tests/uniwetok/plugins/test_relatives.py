@@ -150,18 +150,17 @@ def test_a_repository_of_the_hub_is_known_by_its_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the hub's library caches it, without a network."""
-    from uniwetok import hub
-
     cached = tmp_path / "snapshots" / "0123abc"
     bitdance_folder(cached)
     wetok_checkpoint(cached / "ImageNet" / "downsample16" / "WeTok.ckpt")
+    (cached / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     asked: list[tuple[str, object, list[str]]] = []
 
-    def download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+    def download(name: str, *, revision: str | None, allow_patterns: list[str], **_: object) -> str:
         asked.append((name, revision, allow_patterns))
         return str(cached)
 
-    monkeypatch.setattr(hub, "snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     bitdance = ModelChoice.parse(
         "bitdance-tokenizer:owner/BitDance-Tokenizer?file=ae_d32c128&revision=main"
     ).build()
@@ -174,8 +173,25 @@ def test_a_repository_of_the_hub_is_known_by_its_commit(
     wetok = ModelChoice.parse("wetok:owner/WeTok?file=ImageNet/downsample16/WeTok.ckpt").build()
     assert wetok.card.title == "wetok:ImageNet-downsample16"
     assert wetok.card.config["commit"] == "0123abc"
+    assert wetok.card.licence == bitdance.card.licence == "apache-2.0"
     assert wetok.card.codebook is not None
     assert (wetok.card.codebook.groups, wetok.card.codebook.bits_per_group) == (4, 8)
+
+
+def test_uniwetok_comes_from_the_hub_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = tmp_path / "snapshots" / "0123abc"
+    unified = UniWeTokConfig(channels=32, num_res_blocks=1, attention_blocks=1, heads=4)
+    network(unified).save_pretrained(cached)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(cached))
+    model = ModelChoice.parse("uniwetok:owner/UniWeTok").build()
+    assert model.card.title == "uniwetok:UniWeTok"
+    assert (model.card.source, model.card.revision) == ("owner/UniWeTok", "0123abc")
+    local = ModelChoice.parse(f"uniwetok:{cached}").build().card
+    assert local.weights_sha256 == model.card.weights_sha256
+    model.load("cpu")
+    (cached / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"say which file: owner/UniWeTok\?file=NAME"):
+        _ = ModelChoice.parse("uniwetok:owner/UniWeTok").build().card
 
 
 def test_what_cannot_be_told_is_one_line(tmp_path: Path) -> None:
@@ -308,10 +324,8 @@ def test_text_to_image_models_draw_the_prompts(
 def test_a_text_to_image_model_from_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from uniwetok import hub
-
     cached = t2i_folder(tmp_path / "0123abc", 64)
-    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: str(cached))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(cached))
     model = ModelChoice.parse("bitdance-t2i:owner/BitDance-14B-64x").build()
     assert model.card.title.startswith("bitdance-t2i:BitDance-14B-64x?cfg=7.5&steps=50&height=1024")
     assert (model.card.config["commit"], model.card.config["dtype"]) == ("0123abc", "bfloat16")

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -20,6 +18,7 @@ from uniwetok.tokenizer import UniWeTok
 from uniwetok.train import TrainingError
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.weights import CheckpointError
+from uwt_images.hub import HubError, snapshot
 
 _SIZES = (
     "width",
@@ -133,16 +132,14 @@ def find_language_model(name: str) -> Path:
     place = Path(name).expanduser()
     if place.is_dir():
         return place
-    if place.exists() or name.startswith((".", "/", "~")):
+    if place.exists():
         raise TrainingError(
-            f"--language-model {name}: no such folder; give a Hugging Face folder with "
-            f"config.json, safetensors and a tokenizer, or a name on the Hub"
+            f"--language-model {name}: no folder; give a Hugging Face folder with config.json, "
+            f"safetensors and a tokenizer, or a name on the Hub"
         )
     try:
-        return Path(snapshot_download(name, allow_patterns=_FILES))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        return snapshot(name, _FILES)
+    except HubError as error:
         raise TrainingError(
-            f"--language-model {name}: neither a folder nor to be had from the Hugging Face Hub "
-            f"({reason}); give the path of a folder that holds it"
+            f"--language-model {error}; give the path of a folder that holds it"
         ) from error
