@@ -1,8 +1,9 @@
 """From encoded bytes to a Pillow image: raster formats only, and whole ones.
 
 Decoders fill in what is missing and say nothing. An interrupted download or a full disk leaves the
-start of a file, or one of full size whose tail was never written and reads as zeros; only formats
-that mark their end are judged.
+start of a file, or one of full size whose tail was never written and reads as zeros. Formats that
+mark their end are judged by it. Raw pixels have no mark and may be black: there only blocks of a
+disk tell, where zeros begin with one. JPEG 2000 is left to its decoder, which fails as it should.
 """
 
 from __future__ import annotations
@@ -13,6 +14,13 @@ import zlib
 from collections.abc import Iterator
 
 from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import (
+    COMPRESSION,
+    STRIPBYTECOUNTS,
+    STRIPOFFSETS,
+    TILEBYTECOUNTS,
+    TILEOFFSETS,
+)
 
 from uwt_images.listing import UnreadableImage
 
@@ -24,7 +32,16 @@ _MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
 """In a JPEG's coded data 0xFF comes before 0x00 or a restart marker; all else ends the data."""
 _HOLE = bytes(64)
 """As many zeros are no coded data where no flat part of the picture can account for them."""
-_EOI, _SOS, _DHT, _SEQUENTIAL = 0xD9, 0xDA, 0xC4, (0xC0, 0xC1)
+_LONG_HOLE = bytes(1024)
+"""As many are none in a scan that refines coefficients, whose bits that correct nothing are zeros,
+125 bytes at most in a row as libjpeg writes them; nor in one of DC coefficients, where a ramp of
+grey may be zeros until it is black."""
+_BLOCK = 4096
+"""Bytes of a disk's block, and of a page of memory."""
+_EOI, _SOS, _DHT, _SEQUENTIAL, _PROGRESSIVE = 0xD9, 0xDA, 0xC4, (0xC0, 0xC1), 0xC2
+_AC = 0x10
+"""What a Huffman table of AC coefficients has in its number."""
+_TIFF_JPEG = 7
 
 
 def load_image(data: bytes) -> Image.Image:
@@ -39,7 +56,7 @@ def load_image(data: bytes) -> Image.Image:
         image: Image.Image = Image.open(io.BytesIO(data), formats=RASTER_FORMATS)
         if image.width * image.height > _MOST_PIXELS:
             raise UnreadableImage(f"{image.width}x{image.height} pixels: a decompression bomb")
-        if lacking := missing_end(data):
+        if lacking := missing_end(data) or _tiff_jpeg(image, data):
             raise UnreadableImage(f"truncated or damaged image ({lacking})")
         image.load()
     except UnidentifiedImageError as error:
@@ -64,12 +81,14 @@ def missing_end(data: bytes) -> str:
         return _webp(data)
     if data[4:8] == b"ftyp":
         return _avif(data)
+    if data.startswith((b"BM", b"II", b"MM")) or re.match(rb"P[1-7]\s", data):
+        return _raw(data)
     return ""
 
 
 def _jpeg(data: bytes) -> str:
     """Go from marker to marker to the end of the image; what follows it, some cameras wrote."""
-    position, sequential = 2, False
+    position, frame = 2, 0
     unlike_flat: set[int] = set()
     while found := _MARKER.search(data, position):
         kind, start = found[1][0], found.end()
@@ -78,30 +97,43 @@ def _jpeg(data: bytes) -> str:
         length = int.from_bytes(data[start : start + 2], "big")
         segment = data[start + 2 : start + length]
         position = start + max(length, 2)
-        if kind in _SEQUENTIAL:
-            sequential = True
+        if kind in _SEQUENTIAL or kind == _PROGRESSIVE:
+            frame = kind
         elif kind == _DHT:
             unlike_flat ^= unlike_flat & {table for table, _ in _tables(segment)}
             unlike_flat |= {table for table, first in _tables(segment) if first}
-        elif kind == _SOS and sequential and segment:
+        elif kind == _SOS and frame:
+            tables, hole = _scan(segment, frame == _PROGRESSIVE)
             end = _MARKER.search(data, position)
-            hole = data.find(_HOLE, position, end.start() if end else len(data))
-            ac_tables = {0x10 | segment[2 + 2 * part] & 15 for part in range(_parts(segment))}
-            if hole >= 0 and ac_tables & unlike_flat:
-                return f"zeros from byte {hole} on where coded data should be"
+            zeros = data.find(hole, position, end.start() if end else len(data))
+            if zeros >= 0 and tables & unlike_flat:
+                return f"zeros from byte {zeros} on where coded data should be"
     return "the data end before the image does"
 
 
-def _parts(segment: bytes) -> int:
-    """Components of a scan whose header is whole."""
-    return segment[0] if len(segment) > 2 * segment[0] else 0
+def _scan(segment: bytes, progressive: bool) -> tuple[set[int], bytes]:
+    """Of a scan's header the Huffman tables that tell flat parts from holes, and how long one is.
+
+    Scans of a sequential picture have AC coefficients, those of a progressive one either them or
+    DC coefficients; a scan that refines DC coefficients has raw bits and no table.
+    """
+    parts = segment[0] if segment and len(segment) >= 4 + 2 * segment[0] else 0
+    if not parts:
+        return set(), _HOLE
+    chosen = segment[2 : 1 + 2 * parts : 2]
+    first, _, approximation = segment[1 + 2 * parts : 4 + 2 * parts]
+    refines = progressive and approximation >> 4 > 0
+    if progressive and first == 0:
+        return (set() if refines else {table >> 4 for table in chosen}), _LONG_HOLE
+    return {_AC | table & 15 for table in chosen}, _LONG_HOLE if refines else _HOLE
 
 
 def _tables(segment: bytes) -> Iterator[tuple[int, int]]:
     """Class and number of each Huffman table, and the symbol whose code is all zeros.
 
-    Of AC coefficients symbol 0 ends a block. Zeros in a row are so many flat blocks where their
-    code is all zeros; under any other table they would be a picture that nobody has.
+    Of AC coefficients symbol 0 ends a block, of DC coefficients it repeats the one before. Zeros in
+    a row are so many flat blocks where their code is all zeros; under any other table they would be
+    a picture that nobody has.
     """
     position = 0
     while position + 17 < len(segment):
@@ -190,3 +222,28 @@ def _avif(data: bytes) -> str:
             return f"zeros up to byte {end} where coded data should be"
         position = end
     return ""
+
+
+def _raw(data: bytes) -> str:
+    """See that no zeros from a disk's block to the end are the longest of the file.
+
+    Black pixels rarely begin where a block does, and black backgrounds have more of them elsewhere.
+    """
+    start = len(data.rstrip(b"\0"))
+    tail = max(len(data) - start, len(_HOLE))
+    if start % _BLOCK == 0 and data.find(bytes(tail)) == start:
+        return f"zeros from byte {start} on, a block of the disk, to the end"
+    return ""
+
+
+def _tiff_jpeg(image: Image.Image, data: bytes) -> str:
+    """See that every strip or tile of a TIFF file that is a JPEG is a whole one."""
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(COMPRESSION) != _TIFF_JPEG:
+        return ""
+    places = zip(
+        tags.get(STRIPOFFSETS) or tags.get(TILEOFFSETS) or (),
+        tags.get(STRIPBYTECOUNTS) or tags.get(TILEBYTECOUNTS) or (),
+        strict=False,
+    )
+    return next(filter(None, (_jpeg(data[start : start + size]) for start, size in places)), "")

@@ -89,7 +89,7 @@ def choose_split(names: Sequence[str], wanted: str | None, where: str) -> Chosen
         return Chosen(names)
     split, note = pick(counts, wanted, where)
     roots = {root for name, root in labels if name == split}
-    _check_one(split, names, labels, where)
+    note += _where_it_lies(split, names, labels, where)
     return Chosen(
         [name for name, (its, _) in zip(names, labels, strict=True) if its == split],
         next(iter(roots)) if len(roots) == 1 else "",
@@ -98,30 +98,44 @@ def choose_split(names: Sequence[str], wanted: str | None, where: str) -> Chosen
     )
 
 
-def _check_one(
+def _where_it_lies(
     split: str, names: Sequence[str], labels: Sequence[tuple[str, str]], where: str
-) -> None:
-    """Refuse a split that lies under several folders, as of configurations.
+) -> str:
+    """What must be said of the folders that have the split.
 
     Categories of pictures that have several splits each, as those of MVTec AD, are one data set.
+
+    Raises:
+        ListingError: It lies under several folders, as of configurations, or in one of them under
+            another spelling.
     """
     pictures = suffix_of(names[0]) in IMAGE_SUFFIXES
     below: dict[str, set[str]] = defaultdict(set)
     for name, (its, root) in zip(names, labels, strict=True):
         if its and (root or not pictures):
             below[(root.rstrip("/") if root else name).rpartition("/")[0]].add(its)
+    same = {name for name in _KINDS if split in _KINDS and _KINDS[name] == _KINDS[split]} | {split}
+    held = [f"{parent}/{its}" for parent in sorted(below) for its in sorted(below[parent] & same)]
     parents = sorted(parent for parent, splits in below.items() if split in splits)
     sizes = any(re.fullmatch(_SIZE, parent.rpartition("/")[2]) for parent in parents)
-    if len(parents) < 2 or (
-        pictures and not sizes and all(len(_kinds(below[parent])) > 1 for parent in parents)
-    ):
-        return
-    shown = ", ".join(f"{parent}/{split}".lstrip("/") for parent in parents[:4])
-    more = f" and {len(parents) - 4} more" if len(parents) > 4 else ""
-    raise ListingError(
-        f"{where} holds the split {split!r} several times ({shown}{more}): "
-        "give the folder or file of one"
-    )
+    alike = pictures and not sizes and all(len(_kinds(below[parent])) > 1 for parent in parents)
+    if len(held) > len(parents) or (len(parents) > 1 and not alike):
+        shown = _some([path.lstrip("/") for path in held])
+        raise ListingError(
+            f"{where} holds the split {split!r} several times ({shown}): "
+            "give the folder or file of one"
+        )
+    if len(below) < 2:
+        return ""
+    lacking = sorted(set(below) - set(parents))
+    without = f", but not in {_some(lacking)}" if lacking else ""
+    return f", in {_some(parents)}{without}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many there are more."""
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more
 
 
 def _kinds(names: Iterable[str]) -> set[str]:

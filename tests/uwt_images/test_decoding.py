@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage.data
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -37,14 +37,24 @@ KINDS = {
     "webp": {},
     "webp lossless": {"format": "webp", "lossless": True},
     "avif": {},
+    "jpeg2000": {},
+    "jpeg2000 stream": {"format": "jpeg2000", "no_jp2": True},
+    "jpeg2000 tiles": {"format": "jpeg2000", "tile_size": (96, 96), "quality_layers": [20]},
+    "tiff deflate": {"format": "tiff", "compression": "tiff_adobe_deflate"},
+    "tiff lzw": {"format": "tiff", "compression": "tiff_lzw"},
+    "tiff packbits": {"format": "tiff", "compression": "packbits"},
+    "tiff jpeg": {"format": "tiff", "compression": "jpeg"},
 }
+RAW: dict[str, dict[str, Any]] = {"bmp": {}, "ppm": {}, "tiff": {}, "tiff big": {"big_tiff": True}}
 OF_KIND = pytest.mark.parametrize("kind", KINDS)
-JPEGS = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("jpeg")])
+OF_RAW = pytest.mark.parametrize("kind", RAW)
+JPEGS = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.split()[0] == "jpeg"])
 
 
 def encoded(image: Image.Image, kind: str = "png", **options: Any) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, **{"format": kind, **KINDS.get(kind, {}), **options})
+    chosen = {"format": kind.split()[0], **KINDS.get(kind, {}), **RAW.get(kind, {})}
+    image.save(buffer, **{**chosen, **options})
     return buffer.getvalue()
 
 
@@ -85,6 +95,62 @@ def test_a_tail_that_was_never_written_is_broken(kind: str, share: float) -> Non
     data = photo_as(kind)
     kept = int(len(data) * share)
     assert refuses(data[:kept] + bytes(len(data) - kept))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *RAW])
+@PROPERTY
+@given(share=st.floats(0.01, 0.97))
+def test_a_picture_cut_short_is_broken(kind: str, share: float) -> None:
+    data = photo_as(kind)
+    assert refuses(data[: int(len(data) * share)])
+
+
+@OF_RAW
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@PROPERTY
+@given(share=st.floats(0.05, 0.9))
+def test_blocks_of_a_disk_that_were_never_written_are_no_black_pixels(
+    kind: str, mode: str, share: float
+) -> None:
+    data = encoded(load_image(photo_as(kind)).convert(mode), kind)
+    kept = max(int(len(data) * share) // 4096, 1) * 4096
+    assume(data[kept - 1])
+    assert refuses(data[:kept] + bytes(len(data) - kept))
+
+
+@OF_RAW
+def test_raw_pictures_may_be_black_at_their_end(kind: str) -> None:
+    photo = np.array(load_image(photo_as(kind)))
+    for rows in range(1, 200, 7):
+        photo[-rows:] = 0
+        photo[:rows] = 0
+        assert not refuses(encoded(Image.fromarray(photo), kind))
+    for image in flats():
+        for mode in ("RGB", "L"):
+            assert not refuses(encoded(image.convert(mode), kind))
+
+
+def test_text_of_a_plain_pixmap_is_read_to_its_end() -> None:
+    text = b"P3 64 64 255\n" + b"17 200 3\n" * 4096
+    assert not refuses(text)
+    assert refuses(text[:-400])
+    assert refuses(text[:-400] + bytes(400))
+
+
+def test_a_hole_in_a_progressive_scan_is_broken_where_no_flat_part_explains_it() -> None:
+    data = photo_as("jpeg progressive")
+    starts = range(700, len(data) - 2048, 500)
+    found = [refuses(data[:start] + bytes(2048) + data[start + 2048 :]) for start in starts]
+    # Holes that begin in a scan of colour alone, where most blocks are flat, go unseen.
+    assert sum(found) >= 0.9 * len(found)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 30, 400])
+def test_a_strip_of_jpeg_in_a_tiff_that_ends_in_zeros_is_broken(lost: int) -> None:
+    data = photo_as("tiff jpeg")
+    tags = Image.open(io.BytesIO(data)).tag_v2  # type: ignore[attr-defined]
+    end = tags[273][1] + tags[279][1]
+    assert refuses(data[: end - lost] + bytes(lost) + data[end:])
 
 
 @JPEGS
@@ -131,6 +197,8 @@ def flats() -> Iterator[Image.Image]:
     page = np.full((900, 900, 3), 255, np.uint8)
     page[400:420, 400:420] = 0
     yield Image.fromarray(page)
+    ramp = np.linspace(255, 0, 4096)[None].repeat(64, 0)
+    yield Image.fromarray(ramp.astype(np.uint8)).convert("RGB")
 
 
 @OF_KIND
@@ -170,7 +238,21 @@ def test_postscript_starts_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> No
         load_image(script)
 
 
-@pytest.mark.parametrize("head", [b"\xff\xd8", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"RIFF0000WEBP"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(
+            b"\xff\xd8",
+            b"GIF89a",
+            b"\x89PNG\r\n\x1a\n",
+            b"RIFF0000WEBP",
+            b"BM",
+            b"P5",
+            b"P6 9 9 255 ",
+        ),
+        *(b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
+    ],
+)
 @PROPERTY
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_judged(head: bytes, data: bytes) -> None:

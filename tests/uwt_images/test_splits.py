@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from uwt_images.listing import ListingError
@@ -104,6 +106,25 @@ def test_each_branch_may_have_its_own_splits() -> None:
     names = ["bottle/test/x.png", "bottle/train/a.png", "cable/test/y.png", "cable/train/b.png"]
     chosen = choose_split(names, "test", "data")
     assert (list(chosen.names), chosen.root) == (["bottle/test/x.png", "cable/test/y.png"], "")
+    assert chosen.note == "data: of its splits test, train 'test' is read, in bottle, cable"
+
+
+@pytest.mark.parametrize("wanted", ["validation", "train"])
+def test_where_a_split_is_read_in_several_folders_they_are_named(wanted: str) -> None:
+    own = {"validation": "val", "train": "train"}[wanted]
+    for form in ("{}/{}/a.png", "data/{}/{}/n1/a.png"):
+        names = [form.format(each, split) for each in ("cn", "en") for split in ("train", "val")]
+        chosen = choose_split(names, wanted, "data")
+        assert chosen.names == [form.format(each, own) for each in ("cn", "en")]
+        assert re.search(r"' is read, in (data/)?cn, (data/)?en$", chosen.note)
+    lone = choose_split(["cn/train/a.png", "cn/val/a.png", "en/test/a.png"], wanted, "data")
+    assert lone.note.endswith(f"{own!r} is read, in cn, but not in en")
+
+
+def test_a_split_that_another_folder_spells_otherwise_is_refused() -> None:
+    names = ["cn/train/a.png", "cn/val/a.png", "en/train/a.png", "en/validation/a.png"]
+    with pytest.raises(ListingError, match=r"several times \(cn/val, en/validation\): give"):
+        choose_split(names, "validation", "data")
 
 
 @pytest.mark.parametrize(

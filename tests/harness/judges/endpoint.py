@@ -50,6 +50,8 @@ class Endpoint:
         self.usage: dict[str, Any] = {"prompt_tokens": 100, "completion_tokens": 10}
         self.location = ""
         """Where a fault of '307' sends on to."""
+        self.pause: float | None = None
+        """Seconds that a fault of '500' asks to wait for; None where it names none."""
         self.draw: Callable[[dict[str, Any]], bytes] = lambda body: b""
         """The file of a picture, by the fields of its request; an image to edit is one of them."""
 
@@ -121,7 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "429":
             self._error(429, {"message": "slow down"}, {"retry-after": "0.01"})
         elif fault == "500":
-            self._error(500, {"message": "oops"})
+            pause = {} if endpoint.pause is None else {"retry-after": str(endpoint.pause)}
+            self._error(500, {"message": "oops"}, pause)
         elif fault == "timeout":
             time.sleep(1.0)
             self.close_connection = True
