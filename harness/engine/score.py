@@ -163,6 +163,7 @@ def score(file: RunFile, store: Store, provenance: dict[str, Any]) -> tuple[Resu
         else absent_cell(key, withheld)
         for key in file.metrics
     }
+    judges = {name: facts["judge"] for name, facts in file.extractors.items() if "judge" in facts}
     rate = merged.ok.sum() / merged.model_seconds if merged.model_seconds else None
     record = ResultRecord(
         run_id=file.run_id,
@@ -183,6 +184,7 @@ def score(file: RunFile, store: Store, provenance: dict[str, Any]) -> tuple[Resu
         provenance={
             **provenance,
             "images_per_second": rate,
+            **({"judges": judges} if judges else {}),
             **({"codes": stated} if (stated := file.model.stated) else {}),
         },
     )

@@ -43,6 +43,10 @@ class ChatCalls:
         """What sends this request."""
         return lambda: self._send(request)
 
+    def drop_temperature(self) -> None:
+        """Send none from now on."""
+        self._temperature = None
+
     def _send(self, request: JudgeRequest) -> dict[str, Any]:
         from openai import APIStatusError
 

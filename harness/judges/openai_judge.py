@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.data.settings import read_settings
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import warn
 from harness.interfaces.types import digest_of
 from harness.judges.answers import CHAT, reply_of
 from harness.judges.cache import ReplyCache
 from harness.judges.chat import ChatCalls
 from harness.judges.endpoint import Endpoint, Patience, Place, usual_url
 from harness.judges.exchange import JudgeReply, JudgeRequest, JudgeSettings
+from harness.judges.failures import Garbage, TooLarge, lacks_parameter, reason
 
 KEYS = ("UWT_EVAL_JUDGE_KEY", "OPENAI_API_KEY")
 """Environment variables that may hold the key; it is read from nowhere else."""
+
+_ANY_QUESTION = JudgeRequest("Answer with the word yes.")
 
 
 class OpenAIJudge:
@@ -41,15 +47,48 @@ class OpenAIJudge:
         )
         self._settings = settings
         self._prices = here.judge_prices
-        self._endpoint = Endpoint(place, CHAT, ReplyCache(here.cache / "judge-replies"), patience)
+        self._cache = ReplyCache(here.cache / "judge-replies")
+        self._endpoint = Endpoint(place, CHAT, self._cache, patience)
         self._calls = ChatCalls(
             self._endpoint, settings.max_tokens, settings.temperature, here.judge_token_limit
         )
 
-    @property
+    @functools.cached_property
     def identity(self) -> Mapping[str, Any]:
-        """The endpoint: the same name may be another model elsewhere."""
-        return {"client": "openai", "version": 1, "endpoint": self._endpoint.place.url}
+        """The endpoint, since the same name may be another model elsewhere; what it does not take.
+
+        Where the protocol names a temperature, the endpoint is asked once whether it takes it.
+        """
+        url, temperature = self._endpoint.place.url, self._settings.temperature
+        known = {"client": "openai", "version": 1, "endpoint": url}
+        if temperature is None or self._takes(temperature):
+            return known
+        warn(
+            f"judge endpoint {url}, model {self._settings.model!r}, takes no temperature of "
+            f"{temperature}: none is sent, and the record says so"
+        )
+        self._calls.drop_temperature()
+        return {**known, "temperature": f"{temperature} is not taken here: none is sent"}
+
+    def _takes(self, temperature: float) -> bool:
+        """Whether requests with that temperature are answered, true where nobody answers at all.
+
+        Who does not answer now is named by `check`, before any question of a run.
+        """
+        from openai import OpenAIError
+
+        place = self._endpoint.place
+        digest = digest_of(["temperature", place.url, place.model, temperature])
+        kept = self._cache.read(digest, CHAT)
+        if kept is None:
+            try:
+                kept = {"answer": self._calls.of(_ANY_QUESTION)()}
+            except (OpenAIError, UserError, Garbage, TooLarge) as error:
+                if not lacks_parameter(error, "temperature"):
+                    return True
+                kept = {"refusal": reason(error, place.key())}
+            self._cache.write(digest, kept)
+        return "refusal" not in kept
 
     def check(self) -> None:
         """See that there is a key and that the endpoint answers; costs nothing."""
@@ -57,9 +96,9 @@ class OpenAIJudge:
 
     def ask(self, requests: Sequence[JudgeRequest]) -> list[JudgeReply]:
         """Replies in order, kept ones at once, others by several threads."""
-        found = self._endpoint.ask(
-            [(self._digest(each), self._calls.of(each)) for each in requests]
-        )
+        digests = [self._digest(each) for each in requests]
+        sending = map(self._calls.of, requests)
+        found = self._endpoint.ask(list(zip(digests, sending, strict=True)))
         return [reply_of(each, self._prices) for each in found]
 
     def _digest(self, request: JudgeRequest) -> str:

@@ -175,6 +175,8 @@ def test_a_judge_that_fails(
 
     def fault(number: int) -> str:
         """Two of five requests fail; a quarter get garbage first, after which time is let pass."""
+        if number < 0:
+            return ""  # It is only asked whether it is there.
         body = json.dumps(bench.endpoint.bodies[number])
         asked[body] += 1
         if asked[body] == 1 and zlib.crc32(body.encode()) % 4 == 0:

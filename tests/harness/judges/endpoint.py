@@ -50,6 +50,8 @@ class Endpoint:
         self.usage: dict[str, Any] = {"prompt_tokens": 100, "completion_tokens": 10}
         self.location = ""
         """Where a fault of '307' sends on to."""
+        self.silence = 1.0
+        """Seconds after which a fault of 'timeout' hangs up without an answer."""
         self.pause: float | None = None
         """Seconds that a fault of '500' asks to wait for; None where it names none."""
         self.draw: Callable[[dict[str, Any]], bytes] = lambda body: b""
@@ -126,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
             pause = {} if endpoint.pause is None else {"retry-after": str(endpoint.pause)}
             self._error(500, {"message": "oops"}, pause)
         elif fault == "timeout":
-            time.sleep(1.0)
+            time.sleep(endpoint.silence)
             self.close_connection = True
         elif fault == "garbage":
             self._send(200, b"<html>bad gateway</html>")

@@ -50,6 +50,23 @@ def test_a_folder_of_edits_is_judged_and_scored(bench: Bench, uwt_eval: CommandL
     assert np.allclose(rows["overall"], np.sqrt(rows["sc"] * rows["pq"]))
 
 
+def test_the_record_says_that_a_judge_took_no_temperature(
+    bench: Bench, uwt_eval: CommandLine
+) -> None:
+    text = bench.protocol.read_text()
+    bench.protocol.write_text(text.replace("max_tokens =", "temperature = 0.5\nmax_tokens ="))
+    bench.endpoint.unknown = ("temperature",)
+    result = uwt_eval(*bench.arguments(), "--limit", "2")
+    assert result.code == 0, result.err
+    (record,) = result.records
+    judge = record["provenance"]["judges"]["gedit_judge"]
+    assert judge["temperature"] == "0.5 is not taken here: none is sent"
+    assert judge["endpoint"] == bench.endpoint.url
+    asked = len(bench.endpoint.bodies)
+    assert uwt_eval(*bench.arguments(), "--limit", "2").code == 0
+    assert len(bench.endpoint.bodies) == asked
+
+
 def test_the_judge_sees_text_then_original_then_edit(bench: Bench, uwt_eval: CommandLine) -> None:
     uwt_eval(*bench.arguments(), "--limit", "1")
     (sample,) = rows_of(bench)["id"]
