@@ -174,12 +174,12 @@ def test_a_judge_that_fails(
     asked: Counter[str] = Counter()
 
     def fault(number: int) -> str:
-        """Two of five requests fail; a quarter get garbage first, after which time is let pass."""
+        """Two of five requests fail; an eighth get garbage first, which is waited for."""
         if number < 0:
             return ""  # It is only asked whether it is there.
         body = json.dumps(bench.endpoint.bodies[number])
         asked[body] += 1
-        if asked[body] == 1 and zlib.crc32(body.encode()) % 4 == 0:
+        if asked[body] == 1 and zlib.crc32(body.encode()) % 8 == 0:
             return "garbage"
         return {0: "500", 2: "429"}.get(number % 5, "")
 
