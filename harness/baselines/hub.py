@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.data.digests import DigestCache
+from harness.data.digests import weights_sha256
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import digest_of
 from uwt_images.hub import HubError, snapshot
@@ -103,9 +103,8 @@ class Source:
             raise UserError(f"{self.name}: there are no weights in {self.folder / (*parts, '')[0]}")
         texts = [path for part in parts or ("",) for path in _files_in(self.folder / part, _TEXTS)]
         wanted = sorted({*weights, *texts, *(self.folder / name for name in beside)})
-        cache = DigestCache()
         return digest_of(
-            [[path.relative_to(self.folder).as_posix(), cache.of_file(path)] for path in wanted]
+            [[path.relative_to(self.folder).as_posix(), weights_sha256(path)] for path in wanted]
         )
 
     @property

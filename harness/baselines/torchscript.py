@@ -12,7 +12,7 @@ from pydantic import Field
 
 from harness.baselines.hub import DType, named, versions
 from harness.baselines.latents import LatentTokenizer
-from harness.data.digests import DigestCache
+from harness.data.digests import weights_sha256
 from harness.interfaces import Argument
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import Codebook, ModelCard, digest_of
@@ -47,14 +47,13 @@ class TorchScriptPair(LatentTokenizer):
     @functools.cached_property
     def card(self) -> ModelCard:
         """Identity from both files, the options, and torch, which runs them."""
-        cache = DigestCache()
         options = {"codebook": self.codebook, "dtype": self.dtype, "store": self.store}
         folder = self._paths[0].resolve().parent.name
         return ModelCard(
             name="torchscript",
             label=f"{folder}/{self._paths[0].stem}{named(options, {'dtype': 'bfloat16'})}",
             config={"options": options, "libraries": versions("torch")},
-            weights_sha256=digest_of([cache.of_file(path) for path in self._paths]),
+            weights_sha256=digest_of([weights_sha256(path) for path in self._paths]),
             codebook=Codebook(size=self.codebook) if self.codebook else None,
             dtype=self.dtype,
             source=str(self._paths[0].parent),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # Records are read without either, by the thousand.
     import pyarrow as pa
     from numpy.typing import NDArray
 
+_READ_ANEW = 1 << 30
+"""Bytes of weights that every process reads itself, which takes about a second."""
 _A_QUERY = 500
 """Files that one query asks for; older SQLite takes 999 parameters."""
 _MARK = b"sha256:"
@@ -75,6 +77,17 @@ def verified_sha256(path: Path) -> str:
             return digest
         _verified[key] = digest
     return _verified[key]
+
+
+def weights_sha256(path: Path) -> str:
+    """SHA-256 of a file of weights: read by this process itself unless it is a large one.
+
+    Of a large file a row of the cache on disk is believed, which holds while size, times, inode and
+    device are those of the file that was read.
+    """
+    if path.stat().st_size <= _READ_ANEW:
+        return verified_sha256(path)
+    return DigestCache().of_file(path)
 
 
 class DigestCache:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.digests import DigestCache
+from harness.data.digests import verified_sha256
 from harness.interfaces import Columns, ObservedRows
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.types import Status
@@ -188,8 +188,8 @@ def read_observations(path: Path, questions: Path, settings: DpgSettings) -> Obs
         identities={
             EXTRACTOR: {
                 "version": 1,
-                "file": DigestCache().of_file(path),
-                "questions": DigestCache().of_file(questions),
+                "file": verified_sha256(path),
+                "questions": verified_sha256(questions),
                 "model": settings.vqa.model,
             }
         },

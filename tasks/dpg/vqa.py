@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.digests import DigestCache
+from harness.data.digests import weights_sha256
 from harness.engine.models import ModelChoice, require
 from harness.interfaces import Question
 from harness.interfaces.errors import UserError
@@ -62,8 +62,7 @@ class _Transformers:
         weights = sorted(self._folder.glob("*.safetensors"))
         if not weights:
             raise UserError(f"protocol setting 'vqa.model': {self._folder} has no .safetensors")
-        cache = DigestCache()
-        digest = digest_of([[path.name, cache.of_file(path)] for path in weights])
+        digest = digest_of([[path.name, weights_sha256(path)] for path in weights])
         self.identity = {"weights": digest}
         self._built = Once(self._build)
 

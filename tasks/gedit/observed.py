@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness.data.digests import DigestCache
+from harness.data.digests import verified_sha256
 from harness.interfaces import ObservedRows
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import Sample, Status, digest_of
@@ -119,7 +119,7 @@ def _rows(
         statuses=[Status(status) for status in columns["status"]],
         errors=list(columns["error"]),
         columns={"gedit_judge": {k: v for k, v in columns.items() if k not in ("status", "error")}},
-        identities={"gedit_judge": {"version": 2, "file": DigestCache().of_file(path)}},
+        identities={"gedit_judge": {"version": 2, "file": verified_sha256(path)}},
         label=f"GEdit-Bench {language}",
         notice="; ".join(notices),
         judged_elsewhere=any(judging.given for each in judged for judging in each.judgings),

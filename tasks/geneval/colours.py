@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from harness.data.digests import DigestCache
+from harness.data.digests import weights_sha256
 from harness.interfaces.observing import Once
 from tasks.geneval.prompts import COLOUR_TEMPLATES, COLOURS
 from tasks.geneval.settings import ColourModel
@@ -57,7 +57,7 @@ class ColourClassifier:
         self._device = device
         named = Path(model.tag).expanduser()
         self._weights = named if named.is_file() else open_clip_weights(model.teacher, model.tag)
-        self.weights_sha256 = DigestCache().of_file(self._weights)
+        self.weights_sha256 = weights_sha256(self._weights)
         self._network = Once(self._build)
         self._texts: dict[str, Tensor] = {}
         self._lock = threading.Lock()

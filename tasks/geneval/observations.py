@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data.digests import DigestCache
+from harness.data.digests import verified_sha256
 from harness.interfaces import ObservedRows
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import Status
@@ -96,7 +96,7 @@ def read_observations(path: Path, settings: GenEvalSettings) -> ObservedRows:
     prompts = _prompts(lines.values())
     places = [(p, n) for p in prompts for n in range(settings.images_per_prompt)]
     outcomes = [_outcome(lines.get(place), prompts[place[0]], settings) for place in places]
-    identity = {"version": 1, "file": DigestCache().of_file(path), "weights": first.weights}
+    identity = {"version": 1, "file": verified_sha256(path), "weights": first.weights}
     return ObservedRows(
         samples=samples_of((as_prompt(place, prompts[place]), number) for place, number in places),
         statuses=[status for _, status, _ in outcomes],

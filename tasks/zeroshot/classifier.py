@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.digests import Damaged, DigestCache, read_arrays, verified_sha256
+from harness.data.digests import Damaged, read_arrays, verified_sha256, weights_sha256
 from harness.data.settings import read_settings
 from harness.data.store import Store
 from harness.interfaces.errors import Unavailable, UserError
@@ -150,7 +150,7 @@ class _TextVectors(_Vectors):
         # The kind of device moves the last bits.
         self.identity = {
             "version": 1,
-            "weights": DigestCache().of_file(self._weights),
+            "weights": weights_sha256(self._weights),
             "device": device.partition(":")[0],
         }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from harness.baselines.hub import licence_in
-from harness.data.digests import DigestCache
+from harness.data.digests import weights_sha256
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import warn
@@ -268,7 +268,7 @@ def model_card(
         parameters: how many.
         codes: sizes of the tokenizer whose codes the model gives, if it gives any.
     """
-    cache, paths = DigestCache(), list(files)
+    paths = list(files)
     height, width = codes.grid(IMAGE_SIDE, IMAGE_SIDE) if codes else (0, 0)
     commit = str(config.get("commit", ""))
     home = next((each for each in paths[0].parents if each.name == commit), paths[0].parent)
@@ -276,7 +276,7 @@ def model_card(
         name=name,
         label=label,
         config=config,
-        weights_sha256=digest_of([cache.of_file(path) for path in paths]),
+        weights_sha256=digest_of([weights_sha256(path) for path in paths]),
         parameters=parameters,
         codebook=codes and Codebook(groups=codes.groups, bits_per_group=codes.bits_per_group),
         tokens=height * width or None,

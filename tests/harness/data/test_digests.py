@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from harness.baselines.hub import Source
 from harness.data import digests
-from harness.data.digests import DigestCache, sha256_file, verified_sha256
+from harness.data.digests import DigestCache, sha256_file, verified_sha256, weights_sha256
 from harness.data.settings import Settings
 
 
@@ -133,6 +134,7 @@ def test_a_published_file_is_read_by_every_process(
     monkeypatch.setattr(digests, "sha256_file", compute)
     for _ in range(2):
         assert verified_sha256(file) == hashlib.sha256(b"one").hexdigest()
+        assert weights_sha256(file) == hashlib.sha256(b"one").hexdigest()
     assert compute.calls == 1
 
 
@@ -201,3 +203,24 @@ def test_cache_that_turns_read_only_goes_on_in_memory(
 def test_cache_lies_in_the_configured_folder(file: Path) -> None:
     DigestCache().of_file(file)
     assert (Settings().cache / "digests.sqlite").is_file()
+
+
+def test_of_large_weights_the_row_of_the_cache_is_believed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "_READ_ANEW", 2)
+    DigestCache().of_file(file)
+    with sqlite3.connect(Settings().cache / "digests.sqlite") as planted:
+        planted.execute("UPDATE stamped SET sha256 = ?", ("0" * 64,))
+    assert weights_sha256(file) == "0" * 64
+
+
+def test_a_planted_row_names_no_weights_of_a_model(file: Path) -> None:
+    weights = file.with_suffix(".safetensors")
+    weights.write_bytes(b"three")
+    source = Source(name="a/model", folder=weights.parent, revision="")
+    first = source.digest()
+    DigestCache().of_file(weights)
+    with sqlite3.connect(Settings().cache / "digests.sqlite") as planted:
+        planted.execute("UPDATE stamped SET sha256 = ?", ("0" * 64,))
+    assert source.digest() == first
