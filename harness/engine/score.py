@@ -185,6 +185,7 @@ def score(file: RunFile, store: Store, provenance: dict[str, Any]) -> tuple[Resu
             **provenance,
             "images_per_second": rate,
             **({"judges": judges} if judges else {}),
+            **({"notice": file.notice} if file.notice else {}),
             **({"codes": stated} if (stated := file.model.stated) else {}),
         },
     )

@@ -39,6 +39,7 @@ def test_a_folder_of_edits_is_judged_and_scored(bench: Bench, uwt_eval: CommandL
     (record,) = result.records
     assert record["status"] == "complete"
     assert record["n"] == 22
+    assert record["provenance"]["notice"] == "22 edits here, the published data set has 606"
     rows = rows_of(bench)
     expected = rows.groupby("group")[["sc", "pq", "overall"]].mean().mean()
     for metric, column in (("semantics", "sc"), ("quality", "pq"), ("gedit_overall", "overall")):
