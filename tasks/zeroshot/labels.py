@@ -6,7 +6,8 @@
 | `ILSVRC2012_val_00000293_n01440764.JPEG` | the name |
 | `ILSVRC2012_val_00000293.JPEG`, or `ILSVRC2012_img_val.tar` of them | Kaggle's \
 `LOC_val_solution.csv`, or the devkit's ground truth with its `meta.mat`, unpacked or as `.tar.gz` |
-| a table with an image column | its column `label`: WordNet ids, or numbers of classes |
+| a table with an image column | its column `label`: WordNet ids, or numbers of classes, \
+whose names the column or the repository's `README.md` may give |
 
 The devkit numbers the classes in an order of its own, other lists in others again, and a wrong
 order looks like the right one. So whatever says something of it is held against it: names of
@@ -192,7 +193,7 @@ def _of_table(
         )
     classes = list(known)
     values = columns["label"][:]
-    names = getattr(columns.features["label"], "names", None)
+    names = getattr(columns.features["label"], "names", None) or _in_readme(place)
     order = _order(names, classes, place)
     labels = {}
     for image_id, value in zip(source.ids(), values, strict=True):
@@ -216,6 +217,23 @@ def _of_table(
         else "its labels are taken for the protocol's order of classes: nothing in it says so"
     )
     return labels, unknown
+
+
+def _in_readme(place: Path) -> list[str]:
+    """Names of the classes in the card of a repository's copy; none where it gives none."""
+    from huggingface_hub import DatasetCard
+
+    try:
+        card: Any = DatasetCard.load(place / "README.md").data.to_dict()
+        infos = card.get("dataset_info") or []
+        for info in infos if isinstance(infos, list) else [infos]:
+            for feature in info["features"]:
+                if feature["name"] == "label" and isinstance(feature["dtype"], dict):
+                    names = feature["dtype"]["class_label"]["names"]
+                    return [str(names[key]) for key in sorted(names, key=int)]
+    except Exception:  # A card is free text, and what is none of the usual form names nothing.
+        return []
+    return []
 
 
 def _says_class(file: str) -> bool:

@@ -201,3 +201,20 @@ def test_tables_with_other_orders_or_labels_are_refused(tmp_path: Path) -> None:
     )
     images.to_parquet(str(plain / "data" / "validation-00000-of-00001.parquet"))
     assert "beside the image has no 'label'" in refused(plain)
+
+
+def test_the_card_of_a_repository_says_the_order_of_bare_numbers(tmp_path: Path) -> None:
+    turned = list(CLASSES[::-1])
+    values = [turned.index(wnid) for wnid in PUBLISHED]
+    place = write_table(tmp_path / "copy", values, datasets.Value("int64"))
+    names = "".join(f"          '{number}': {wnid}\n" for number, wnid in enumerate(turned))
+    (place / "README.md").write_text(
+        "---\ndataset_info:\n  features:\n  - name: image\n    dtype: image\n  - name: label\n"
+        f"    dtype:\n      class_label:\n        names:\n{names}---\n# A copy\n"
+    )
+    found, notice = labels_of(open_source(str(place), "images"), place, CLASSES, "images")
+    assert [CLASSES[each] for each in found.values()] == PUBLISHED
+    assert notice == ""
+    (place / "README.md").write_text("---\ndataset_info: [1, 2]\n---\n")
+    _, notice = labels_of(open_source(str(place), "images"), place, CLASSES, "images")
+    assert "nothing in it says so" in notice
