@@ -12,10 +12,10 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -38,6 +38,13 @@ AVERAGED = {
 WRAPPERS = AVERAGED | {"module", "_orig_mod", "model", "state_dict", "model_state_dict", "params"}
 """Those and the ones that change no weight: DDP's, torch.compile's, Lightning's …"""
 _LISTED = 8
+_NAMED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    argparse.Namespace,
+    # Lightning before 1.6 keeps its callbacks' states by their classes. An empty class of that name
+    # stands for the only one that VQGAN's checkpoints have, so that nothing of Lightning is loaded.
+    type("ModelCheckpoint", (), {"__module__": "pytorch_lightning.callbacks.model_checkpoint"}),
+]
+"""What torch files may name beside weights and plain values."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 ConfigSource = Literal["given", "file", "inferred"]
@@ -80,6 +87,7 @@ class Weights:
 
     Args:
         path: a ``.safetensors`` file, an index of several, or a torch checkpoint.
+        rename: gives the model's name of a weight by the released one, without wrappers.
 
     Attributes:
         path: the file.
@@ -89,11 +97,11 @@ class Weights:
         CheckpointError: as ``read_tensors``, or one weight is there twice.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rename: Callable[[str], str] = str) -> None:
         self.path = path
         self._tensors = read_tensors(path)
-        self._raw, self._averages = unwrap(self._tensors, path)
-        self.shapes: Shapes = unwrapped(shapes(self._tensors), path)
+        self._raw, self._averages = unwrap(self._tensors, path, rename)
+        self.shapes: Shapes = unwrapped(shapes(self._tensors), path, rename)
 
     def faults(self, expected: Shapes, *, ema: bool) -> list[str]:
         """Describe every name of the model that is missing or has another shape."""
@@ -143,7 +151,9 @@ class Weights:
         return tensors, len(averages), ignored
 
 
-def unwrap(names: Iterable[str], path: Path) -> tuple[dict[str, str], dict[str, str]]:
+def unwrap(
+    names: Iterable[str], path: Path, rename: Callable[[str], str] = str
+) -> tuple[dict[str, str], dict[str, str]]:
     """Give the names in a file by the model's own names: of raw weights, and of averages.
 
     Raises:
@@ -156,6 +166,7 @@ def unwrap(names: Iterable[str], path: Path) -> tuple[dict[str, str], dict[str, 
         while (wrapper := own.partition(".")[0]) in WRAPPERS and "." in own:
             own = own.partition(".")[2]
             kept = averages if wrapper in AVERAGED else kept
+        own = rename(own)
         if own in kept:
             raise CheckpointError(
                 f"{path}: {kept[own]} and {name} are both called {own}: which of them is the "
@@ -165,9 +176,9 @@ def unwrap(names: Iterable[str], path: Path) -> tuple[dict[str, str], dict[str, 
     return raw, averages
 
 
-def unwrapped(found: Shapes, path: Path) -> Shapes:
+def unwrapped(found: Shapes, path: Path, rename: Callable[[str], str] = str) -> Shapes:
     """Shapes by the model's own names; of averages where there is nothing else."""
-    raw, averages = unwrap(found, path)
+    raw, averages = unwrap(found, path, rename)
     return {own: found[name] for own, name in (averages | raw).items()}
 
 
@@ -298,7 +309,7 @@ def read_torch(path: Path) -> object:
     # Only zip archives, torch's format since 1.6, can be mapped into memory.
     is_zip = zipfile.is_zipfile(path)
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_NAMED):
             # The one line that a refused file ends in says it all.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)

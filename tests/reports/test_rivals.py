@@ -65,8 +65,8 @@ def test_a_plan_as_json(uwt_eval: CommandLine) -> None:
     assert result.code == 0, result.err
     plan: list[dict[str, Any]] = json.loads(result.out)
     assert [row["name"] for row in plan][:4] == ["VQGAN", "SD-VQGAN", "MaskGIT", "ReVQ 65536"]
-    assert plan[0]["status"] == "files"
-    assert plan[0]["command"] == "uwt-eval run imagenet-recon --images DIR --label VQGAN"
+    assert plan[3]["status"] == "files"
+    assert plan[3]["command"] == "uwt-eval run imagenet-recon --images DIR --label 'ReVQ 65536'"
     assert plan[0]["samples"] == {"imagenet-recon": 50000}
     assert plan[10]["model"].startswith("wetok:TencentARC/Open-MAGVIT2-Tokenizer-256-resolution")
     assert {row["table"] for row in plan} == {8}
@@ -98,13 +98,13 @@ def test_ours_stand_beside_the_printed_figures(
     uwt_eval: CommandLine, weights: Path, photo_folder: Path, tmp_path: Path
 ) -> None:
     words = (
-        *("reproduce", "table8", "--rows", "Open-MAGVIT2,VAR,TiTok", "--weights", weights),
+        *("reproduce", "table8", "--rows", "Open-MAGVIT2,FlexTok,TiTok", "--weights", weights),
         *("--data", f"imagenet-recon={photo_folder}", "--limit", 2, "--device", "cpu"),
         *("--out", tmp_path / "runs"),
     )
     shown = uwt_eval(*words, "--quiet")
     assert shown.code == 0, shown.err
-    assert "missing: run FoundationVision/VAR, then uwt-eval run imagenet-recon" in shown.out
+    assert "missing: run apple/ml-flextok, then uwt-eval run imagenet-recon" in shown.out
     assert "missing: the released TiTok of 256 tokens" in shown.out
     assert "note: imagenet-recon: 2 samples, the paper's set has 50,000" in shown.out
     again = json.loads(uwt_eval(*words, "--json").out)

@@ -9,6 +9,7 @@ PLUGINS = {
         "uniwetok-nano": "uniwetok.plugins.tokenizer:NanoPlugin",
         "bitdance-tokenizer": "uniwetok.plugins.relatives:BitDanceTokenizerPlugin",
         "wetok": "uniwetok.plugins.relatives:WeTokPlugin",
+        "vqgan": "uniwetok.plugins.vqgan:VQGANPlugin",
         "bitdance-t2i": "uniwetok.plugins.relatives:BitDanceT2IPlugin",
         "bitdance": "uniwetok.plugins.relatives:BitDancePlugin",
         "uniwetok-ar": "uniwetok.plugins.ar:UniWeTokAR",

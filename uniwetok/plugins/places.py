@@ -16,7 +16,7 @@ Revision = Annotated[str | None, "Branch, tag or commit of the repository."]
 
 README = "README.md"
 """Says what licence the weights have."""
-_SUFFIXES = ("", ".safetensors", ".pt", ".ckpt")
+_SUFFIXES = ("", ".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 class Placed:
@@ -64,7 +64,8 @@ def weights_at(place: Path, file: str | None, revision: str | None) -> Path:
     for suffix in _SUFFIXES:
         if (folder / f"{file}{suffix}").is_file():
             return folder / f"{file}{suffix}"
-    raise UserError(f"{place}: holds no {file}, {file}.safetensors, {file}.pt or {file}.ckpt")
+    *others, last = (f"{file}{suffix}" for suffix in _SUFFIXES)
+    raise UserError(f"{place}: holds no {', '.join(others)} or {last}")
 
 
 def _fetched(name: str, file: str | None, revision: str | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -27,16 +28,16 @@ class ResBlock(nn.Module):
     before it is added.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = False) -> None:
         super().__init__()
         self.norm1 = group_norm(in_channels)
         self.norm2 = group_norm(out_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)
         self.nin_shortcut = (
             None
             if in_channels == out_channels
-            else nn.Conv2d(in_channels, out_channels, 1, bias=False)
+            else nn.Conv2d(in_channels, out_channels, 1, bias=bias)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,10 +47,12 @@ class ResBlock(nn.Module):
         return h + (x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
-def res_blocks(in_channels: int, channels: int, count: int) -> nn.Sequential:
+def res_blocks(
+    in_channels: int, channels: int, count: int, block: Callable[[int, int], nn.Module] = ResBlock
+) -> nn.Sequential:
     """Residual blocks one after the other, the first of which changes the width."""
     widths = [in_channels, *[channels] * count]
-    return nn.Sequential(*(ResBlock(width, channels) for width in widths[:count]))
+    return nn.Sequential(*(block(width, channels) for width in widths[:count]))
 
 
 class Cache(Protocol):
