@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import Field
 
 from harness.baselines.codecs import StoredAsPng, png
-from harness.baselines.hub import DType, Source, library, named, source, versions
+from harness.baselines.hub import DType, Source, check_parts, library, named, source, versions
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import ModelCard
@@ -165,6 +165,7 @@ class DiffusersPipeline(StoredAsPng):
             raise UserError(
                 f"{self.repository}: {kind.__name__} cannot be loaded ({first_line(error)})"
             ) from error
+        check_parts(pipeline.components, self.repository)
         if self.scheduler:
             other = getattr(diffusers, self.scheduler, None)
             if not (isinstance(other, type) and issubclass(other, diffusers.SchedulerMixin)):

@@ -199,8 +199,18 @@ def _files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 def check_weights(network: nn.Module, name: str) -> None:
     """Raise `UserError` that names a weight which is not finite."""
     for part, weight in network.named_parameters():
-        if not weight.isfinite().all():
+        # Layers that accelerate has put on a disk are not at hand.
+        if not weight.is_meta and not weight.isfinite().all():
             raise UserError(f"{name}: weight {part} is not finite")
+
+
+def check_parts(parts: Mapping[str, object], name: str) -> None:
+    """Raise `UserError` that names a component and its weight which is not finite."""
+    from torch import nn
+
+    for part, network in parts.items():
+        if isinstance(network, nn.Module):
+            check_weights(network, f"{name}: {part.lstrip('_')}")
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from PIL import Image
 
-from harness.baselines.hub import Source, library, named, source, until, versions
+from harness.baselines.hub import Source, check_parts, library, named, source, until, versions
 from harness.interfaces import Argument, Question
 from harness.interfaces.errors import SampleFailure, UserError, first_line
 from harness.interfaces.registry import did_you_mean, warn
@@ -82,6 +82,7 @@ class LmmsModel:
         with self._errors(), self._code_of_repositories():
             kind = get_model(self.name, force_simple=self.simple)
             self._model: Any = kind(**given, device=device, batch_size=1)
+            check_parts(vars(self._model), f"model 'lmms:{self.name}'")
 
     def reply(
         self, questions: Sequence[Question], *, max_new_tokens: int, stop: Sequence[str] = ()

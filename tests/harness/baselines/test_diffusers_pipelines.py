@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from harness.baselines.diffusers_pipelines import (
     DiffusersClassToImage,
@@ -154,6 +156,21 @@ def test_code_of_a_repository_is_never_run(text_pipeline: Path, tmp_path: Path) 
     (folder / "pipeline.py").write_text("raise SystemExit('ran')")
     with pytest.raises(UserError, match="code in a repository is not run"):
         _ = DiffusersTextToImage(str(folder)).card
+
+
+@pytest.mark.parametrize(
+    ("component", "weight"), [("unet", "conv_out.bias"), ("vae", "decoder.conv_in.weight")]
+)
+def test_weights_that_are_not_finite_are_refused(
+    text_pipeline: Path, tmp_path: Path, component: str, weight: str
+) -> None:
+    shutil.copytree(text_pipeline, tmp_path / "damaged")
+    (file,) = (tmp_path / "damaged" / component).glob("*.safetensors")
+    weights = load_file(file)
+    weights[weight].flatten()[0] = torch.inf
+    save_file(weights, file)
+    with pytest.raises(UserError, match=rf"damaged: {component}: weight {weight} is not finite"):
+        DiffusersTextToImage(str(tmp_path / "damaged")).load("cpu")
 
 
 def test_geneval_is_drawn(uwt_eval: CommandLine, tmp_path: Path, text_pipeline: Path) -> None:

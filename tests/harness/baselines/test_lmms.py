@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from harness.baselines.hf_vlm import TransformersVLM
 from harness.baselines.lmms import LmmsModel
@@ -89,6 +90,17 @@ def test_what_cannot_be_is_one_line(saved: Path, tmp_path: Path) -> None:
     model = LmmsModel("huggingface", str(tmp_path), device_map="cpu")
     with pytest.raises(UserError, match=r"code from its repository|trust_remote_code|cannot be"):
         model.load("cpu")
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "damaged")
+    (file,) = folder.glob("*.safetensors")
+    weights = load_file(file)
+    name = next(name for name in sorted(weights) if "layernorm" in name)
+    weights[name].flatten()[0] = float("nan")
+    save_file(weights, file)
+    with pytest.raises(UserError, match=r"huggingface': model: weight .* is not finite"):
+        LmmsModel("huggingface", str(folder), device_map="cpu").load("cpu")
 
 
 @pytest.mark.slow
