@@ -45,7 +45,7 @@ def tokenizer() -> Any:
     )  # fmt: skip
 
 
-def stable_diffusion(kind: str, channels: int) -> Any:
+def stable_diffusion(kind: str, channels: int, levels: int = 2) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     text = CLIPTextConfig(
@@ -60,10 +60,18 @@ def stable_diffusion(kind: str, channels: int) -> Any:
         up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"],
     )  # fmt: skip
     return getattr(diffusers, kind)(
-        vae=autoencoder(2), text_encoder=CLIPTextModel(text), tokenizer=tokenizer(), unet=unet,
+        vae=autoencoder(levels), text_encoder=CLIPTextModel(text), tokenizer=tokenizer(), unet=unet,
         scheduler=diffusers.DDIMScheduler(), safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
     )  # fmt: skip
+
+
+def diffusion_transformer() -> Any:
+    network = diffusers.DiTTransformer2DModel(
+        sample_size=16, num_layers=1, patch_size=4, attention_head_dim=8, num_attention_heads=2,
+        in_channels=4, out_channels=8, num_embeds_ada_norm=1000,
+    )  # fmt: skip
+    return diffusers.DiTPipeline(network, autoencoder(5), diffusers.DDIMScheduler())
 
 
 @pytest.fixture(scope="session")
@@ -85,13 +93,8 @@ def edit_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def class_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    network = diffusers.DiTTransformer2DModel(
-        sample_size=16, num_layers=1, patch_size=4, attention_head_dim=8, num_attention_heads=2,
-        in_channels=4, out_channels=8, num_embeds_ada_norm=1000,
-    )  # fmt: skip
-    pipeline = diffusers.DiTPipeline(network, autoencoder(5), diffusers.DDIMScheduler())
     folder = tmp_path_factory.mktemp("pipelines") / "tiny-dit"
-    pipeline.save_pretrained(folder)
+    diffusion_transformer().save_pretrained(folder)
     return folder
 
 

@@ -30,11 +30,9 @@ WORDS = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def save(folder: Path) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    folder = tmp_path_factory.mktemp("janus") / "tiny-janus"
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(
@@ -74,6 +72,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         TEMPLATE.replace("<image>", WORDS[3]),
     ).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("janus") / "tiny-janus")
 
 
 def loaded(saved: Path) -> TransformersJanus:
