@@ -50,7 +50,7 @@ class DiffusersPipeline(StoredAsPng):
 
     _name: ClassVar[str]
     _takes: ClassVar[tuple[str, ...]]
-    """Parameters that the pipeline's call must have."""
+    """Parameters that the pipeline's call must have; of two with a bar between, either."""
     _does: ClassVar[str]
 
     @functools.cached_property
@@ -75,11 +75,12 @@ class DiffusersPipeline(StoredAsPng):
                 f"{self.repository}: its {_INDEX} names {name or 'no class'}, which is no pipeline "
                 f"of the installed diffusers; code in a repository is not run"
             )
-        missing = [each for each in self._takes if each not in _defaults(kind)]
-        if missing:
-            raise UserError(
-                f"{self.repository}: {kind.__name__} takes no {missing[0]}: {self._does}"
-            )
+        for wanted in self._takes:
+            names = wanted.split("|")
+            if not any(name in _defaults(kind) for name in names):
+                raise UserError(
+                    f"{self.repository}: {kind.__name__} takes no {names[0]}: {self._does}"
+                )
         return kind
 
     @property
@@ -179,10 +180,14 @@ class DiffusersPipeline(StoredAsPng):
         import torch
 
         codes: list[Code] = []
+        device = self._pipeline.device
         for start in range(0, len(seeds), self.batch):
             part = slice(start, start + self.batch)
             noise = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
-            with torch.no_grad():
+            forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+            with forked, torch.no_grad():
+                # Some pipelines, as OmniGen's, draw the latents of input images from no generator.
+                torch.manual_seed(seeds[start])
                 found = self._pipeline(
                     **{name: value[part] for name, value in inputs.items()},
                     **self._call,
@@ -235,20 +240,31 @@ class DiffusersTextToImage(DiffusersPipeline):
 
 @dataclass(eq=False)
 class DiffusersEditor(DiffusersPipeline):
-    """A pipeline that changes an image as a text asks, one at a time: sizes differ."""
+    """A pipeline that changes an image as a text asks, one at a time: sizes differ.
+
+    OmniGen's takes a list of images, named in the text; what it draws has the size of the first.
+    """
 
     image_guidance: Annotated[float | None, "Scale of the image's guidance; its own."] = None
 
     _name = "diffusers-edit"
-    _takes = ("prompt", "image")
+    _takes = ("prompt", "image|input_images")
     _does = "it edits no images"
 
     @property
     def _call(self) -> dict[str, Any]:
         call = super()._call
+        if self._listed:
+            call["use_input_image_size_as_output"] = True
         if self.image_guidance is not None:
-            call["image_guidance_scale"] = self.image_guidance
+            name = "img_guidance_scale" if self._listed else "image_guidance_scale"
+            call[name] = self.image_guidance
         return call
+
+    @property
+    def _listed(self) -> bool:
+        """Whether the pipeline takes lists of images, as OmniGen's."""
+        return "image" not in _defaults(self._class)
 
     @property
     def _shown(self) -> Mapping[str, object]:
@@ -260,7 +276,12 @@ class DiffusersEditor(DiffusersPipeline):
         """Edit each image, uint8 RGB (H, W, 3)."""
         codes: list[Code] = []
         for text, image, seed in zip(instructions, images, seeds, strict=True):
-            codes += self._drawn([seed], prompt=[text], image=[Image.fromarray(image)])
+            picture = Image.fromarray(image)
+            if self._listed:
+                named = f"<img><|image_1|></img> {text}"
+                codes += self._drawn([seed], prompt=[named], input_images=[[picture]])
+            else:
+                codes += self._drawn([seed], prompt=[text], image=[picture])
         return codes
 
 

@@ -67,6 +67,11 @@ class DiffusersAutoencoder(LatentTokenizer):
                 f"{self.repository}: its configuration names {name or 'no class'}, which is no "
                 f"autoencoder of the installed diffusers"
             )
+        if self._config.get("regularizer") == "fsq":
+            raise UserError(
+                f"{self.repository}: {name} with finite scalar quantization is not measured here: "
+                f"what diffusers encodes to are its entries, without their numbers"
+            )
         return kind
 
     @functools.cached_property
@@ -128,7 +133,9 @@ class DiffusersAutoencoder(LatentTokenizer):
         check_weights(network, self.repository)
         self._network = network.eval().to(device)
         self._device = device
-        self._video = any(isinstance(module, torch.nn.Conv3d) for module in network.modules())
+        # SVD's decoder mixes frames, its encoder takes pictures.
+        encoder = getattr(network, "encoder", network)
+        self._video = any(isinstance(module, torch.nn.Conv3d) for module in encoder.modules())
         self._unit = "encoder_norm_mean" in self._config
         self._frames = "num_frames" in inspect.signature(network.decode).parameters
         self._learn_factor()

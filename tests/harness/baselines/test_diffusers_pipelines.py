@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from harness.baselines.diffusers_pipelines import (
@@ -195,6 +196,44 @@ def test_classes_are_drawn(uwt_eval: CommandLine, tmp_path: Path, class_pipeline
     (record,) = result.records
     with np.load(tmp_path / record["run_id"] / "samples.npz") as file:
         assert file["arr_0"].shape == (2, 256, 256, 3)
+
+
+@pytest.fixture(scope="session")
+def omnigen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    network = diffusers.OmniGenTransformer2DModel(
+        hidden_size=16, num_attention_heads=4, num_key_value_heads=4, intermediate_size=16,
+        num_layers=1, pad_token_id=0, vocab_size=10, in_channels=4, time_step_dim=4,
+        rope_scaling={"long_factor": [1, 2], "short_factor": [1, 2]},
+    )  # fmt: skip
+    pipeline = diffusers.OmniGenPipeline(
+        network, diffusers.FlowMatchEulerDiscreteScheduler(), autoencoder(4), tokenizer()
+    )
+    folder = tmp_path_factory.mktemp("pipelines") / "tiny-omnigen"
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def test_omnigen_edits_the_image_that_its_prompt_names(omnigen: Path) -> None:
+    model = DiffusersEditor(str(omnigen), steps=1, image_guidance=1.2)
+    model.load("cpu")
+    assert model.card.config["call"]["img_guidance_scale"] == 1.2
+    assert model.card.config["call"]["use_input_image_size_as_output"] is True
+    image = np.full((32, 48, 3), 90, np.uint8)
+    codes = model.edit(["a red bench"] * 2, [image, 255 - image], [1, 1])
+    assert [(code.height, code.width) for code in codes] == [(32, 48), (32, 48)]
+    again = model.edit(["a red bench"], [image], [1])
+    assert again[0].payload == codes[0].payload, "its latents are drawn too"
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(omnigen)
+    torch.manual_seed(1)
+    expected = pipeline(
+        "<img><|image_1|></img> a red bench", [Image.fromarray(image)], num_inference_steps=1,
+        img_guidance_scale=1.2, use_input_image_size_as_output=True,
+        generator=torch.Generator().manual_seed(1),
+    ).images[0]  # fmt: skip
+    levels = ((model.decode(codes[:1], [0])[0].permute(1, 2, 0).numpy() + 1) * 127.5).round()
+    assert np.abs(levels - np.asarray(expected)).max() <= 1
+    assert codes[0].payload != codes[1].payload
 
 
 def test_images_of_any_size_are_edited(edit_pipeline: Path) -> None:

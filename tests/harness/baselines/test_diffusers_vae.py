@@ -49,6 +49,11 @@ KINDS: dict[str, dict[str, Any]] = {
         "num_res_blocks": 1,
         "temperal_downsample": [False],
     },
+    # SVD's: its decoder alone mixes frames.
+    "AutoencoderKLTemporalDecoder": {
+        "down_block_types": ["DownEncoderBlock2D"] * 2,
+        "block_out_channels": [32, 32],
+    },
 }
 DISCRETE = {"VQModel"}
 
@@ -83,7 +88,9 @@ def test_each_class_reconstructs_as_diffusers_does(saved: Path) -> None:
         else:
             latents = getattr(encoded, "latents", None)
             latents = encoded.latent if latents is None else latents
-        expected = network.decode(latents).sample
+        temporal = saved.name == "AutoencoderKLTemporalDecoder"
+        more = {"num_frames": 1} if temporal else {}
+        expected = network.decode(latents, **more).sample
     expected = expected[:, :, 0] if video else expected
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -171,6 +178,7 @@ def test_a_pipelines_autoencoder_is_found(saved: Path, tmp_path: Path) -> None:
         ("[]", "holds no JSON object"),
         ("{}", "names no class"),
         ('{"_class_name": "UNet2DModel"}', "no autoencoder of the installed diffusers"),
+        ('{"_class_name": "AutoencoderVidTok", "regularizer": "fsq"}', "is not measured here"),
         ('{"_class_name": "../evil"}', "no autoencoder of the installed diffusers"),
     ],
 )
@@ -182,7 +190,7 @@ def test_what_is_no_autoencoder_is_one_line(tmp_path: Path, config: str, text: s
 
 
 def test_absent_names_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="no such place"):
         _ = DiffusersAutoencoder(str(tmp_path / "none")).card
     with pytest.raises(UserError, match="repository cannot be had"):
         _ = DiffusersAutoencoder("owner/none").card
