@@ -83,7 +83,12 @@ def _describe(name: str) -> dict[str, Any]:
                 "from": f"{owner.__module__}.{owner.__qualname__}",
                 "about": inspect.cleandoc(owner.__doc__ or ""),
             }
-            return facts | describe_model(name) if registry is MODELS else facts
+            if registry is METRICS:
+                return facts
+            described = facts | describe_model(name)
+            if all("default" in option for option in described["options"].values()):
+                described["card"] = _card(ModelChoice.parse(name))
+            return described
     presets = all_presets()
     if name in presets:
         return describe(name, presets[name])

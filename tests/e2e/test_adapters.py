@@ -246,7 +246,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [*DRAWING, *ANSWERING], indirect=True, ids=str)
+@pytest.mark.parametrize("command", DRAWING, indirect=True, ids=str)
 def test_two_processes_give_the_same_result(
     command: Command, tmp_path: Path, uwt_eval: CommandLine
 ) -> None:

@@ -79,3 +79,11 @@ def test_a_size_that_a_model_cannot_do_is_refused_before_it_is_loaded(
     assert result.code == 2
     message = " ".join(result.err.split())
     assert "model 'sized' does 512x512, protocol 'wetok' evaluates 256x256" in message
+
+
+def test_a_model_that_needs_no_argument_shows_its_card_too(uwt_eval: CommandLine) -> None:
+    facts = json.loads(uwt_eval("show", "uniwetok-nano", "--json").out)
+    assert facts["options"]["dtype"]["default"] == "float32"
+    assert facts["card"]["licence"] == "Apache-2.0"
+    assert facts["card"]["of a 256x256 image"]["tokens"] == 64
+    assert "card" not in json.loads(uwt_eval("show", "uniwetok", "--json").out)

@@ -156,7 +156,7 @@ def test_parts_that_do_not_fit_are_refused(
         return dataclasses.replace(config, **changes)
 
     cases: list[tuple[MLLMTraining, dict[str, Any], str]] = [
-        (changed(language_model="./nowhere"), {}, "--language-model ./nowhere: there is no such place"),
+        (changed(language_model="./nowhere"), {}, "--language-model ./nowhere: there is no"),
         (changed(model=toys.config(width=64)), {}, "is 32 wide.*--set model.width=32"),
         (changed(model=toys.config(latent_channels=8)), {}, "tokens of 8 bits"),
         (config, {"tokenizer": None}, "--tokenizer is missing"),
