@@ -76,6 +76,20 @@ class LlamaGenConfig:
         heads = released.heads if released else max(1, width // _HEAD_DIM)
         return cls(width, depth, heads, codes, rows - 1, grid)
 
+    @property
+    def tokens(self) -> int:
+        """Of an image."""
+        return self.grid**2
+
+    @property
+    def published(self) -> Published | None:
+        """How the released model of this size is sampled, where there is one."""
+        return PUBLISHED.get((self.width, self.layers))
+
+    def build(self) -> LlamaGen:
+        """Make a network of these sizes, its weights not yet given."""
+        return LlamaGen(self)
+
 
 class _FeedForward(layers.SwiGLU):
     """SwiGLU whose gate and value are layers of their own."""
@@ -109,12 +123,12 @@ class _LabelEmbedder(nn.Module):
 
 
 class LlamaGen(nn.Module):
-    """A class token, then the image's tokens in raster order; see `NextToken`."""
+    """A class token, then the image's tokens in raster order; see `NextTokens`."""
 
     def __init__(self, config: LlamaGenConfig) -> None:
         super().__init__()
         self.config = config
-        self.classes, self.tokens = config.classes, config.grid**2
+        self.classes, self.tokens = config.classes, config.tokens
         self.cls_embedding = _LabelEmbedder(config.classes + 1, config.width)
         self.tok_embeddings = nn.Embedding(config.codes, config.width)
         self.layers = nn.ModuleList(
@@ -124,22 +138,23 @@ class LlamaGen(nn.Module):
         self.output = Linear(config.width, config.codes, bias=False)
 
     def start(self, labels: Tensor) -> tuple[Tensor, Advance]:
-        """See `NextToken`."""
+        """See `NextTokens`."""
         cache = KeyValueCache(self.config, len(labels), self.tokens, self.norm.weight)
         table = self._rotary_table()
 
         def advance(drawn: Tensor) -> Tensor:
             return self._next(self.tok_embeddings(drawn), table, cache)
 
-        return self._next(self.cls_embedding.embedding_table(labels), table, cache), advance
+        of_class = self.cls_embedding.embedding_table(labels).unsqueeze(1)
+        return self._next(of_class, table, cache), advance
 
     def _next(self, x: Tensor, table: Tensor, cache: KeyValueCache) -> Tensor:
-        """Give logits (rows, codes) after one more token (rows, width)."""
-        x, place = x.unsqueeze(1), table[cache.filled : cache.filled + 1]
+        """Give logits (rows, 1, codes) after one more token (rows, 1, width)."""
+        place = table[cache.filled : cache.filled + 1]
         for layer, block in enumerate(self.layers):
             x = block(x, place, None, cache, layer)
         cache.filled += 1
-        logits: Tensor = self.output(self.norm(x[:, 0]))
+        logits: Tensor = self.output(self.norm(x))
         return logits
 
     def _rotary_table(self) -> Tensor:

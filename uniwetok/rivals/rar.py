@@ -90,6 +90,15 @@ class RARConfig:
                 f"{path}: holds no RAR: {error} is not among its {len(found)} weights"
             ) from error
 
+    @property
+    def published(self) -> Published | None:
+        """How the released model of this size is sampled, where there is one."""
+        return PUBLISHED.get((self.width, self.layers))
+
+    def build(self) -> RAR:
+        """Make a network of these sizes, its weights not yet given."""
+        return RAR(self)
+
 
 class _Attention(nn.Module):
     """Self-attention with normalised queries and keys."""
@@ -163,7 +172,7 @@ class _FinalNorm(nn.Module):
 
 
 class RAR(nn.Module):
-    """A token for the whole image, the class, and the image's tokens; see `NextToken`.
+    """A token for the whole image, the class, and the image's tokens; see `NextTokens`.
 
     Trained on random orders that ended in raster order, which is drawn in: each token is told the
     place of the one it predicts. The class conditions every layer too.
@@ -186,20 +195,20 @@ class RAR(nn.Module):
         self.lm_head = Linear(width, config.codes)
 
     def start(self, labels: Tensor) -> tuple[Tensor, Advance]:
-        """See `NextToken`."""
+        """See `NextTokens`."""
         length = _PREFIX + self.tokens - 1
         cache = KeyValueCache(self.config, len(labels), length, self.pos_embed)
         # Behind the codes and the mask.
         of_class = self.embeddings(labels + self.config.codes + 1).unsqueeze(1)
 
         def advance(drawn: Tensor) -> Tensor:
-            return self._next(self.embeddings(drawn).unsqueeze(1), of_class, cache)
+            return self._next(self.embeddings(drawn), of_class, cache)
 
         prefix = torch.cat([self.cls_token.expand(len(labels), -1, -1), of_class], dim=1)
         return self._next(prefix, of_class, cache), advance
 
     def _next(self, x: Tensor, of_class: Tensor, cache: KeyValueCache) -> Tensor:
-        """Give logits (rows, codes) after new tokens (rows, new, width)."""
+        """Give logits (rows, 1, codes) after new tokens (rows, new, width)."""
         places = slice(cache.filled, cache.filled + x.shape[1])
         x = x + self.pos_embed[:, places]
         # The place of what is predicted, which only the last token does.
@@ -208,5 +217,5 @@ class RAR(nn.Module):
         for layer, block in enumerate(self.blocks):
             x = block(x, condition, cache, layer)
         cache.filled = places.stop
-        logits: Tensor = self.lm_head(self.adaln_before_head(x[:, -1], condition[:, -1]))
+        logits: Tensor = self.lm_head(self.adaln_before_head(x[:, -1:], condition[:, -1:]))
         return logits

@@ -1,4 +1,4 @@
-"""Drawing images' codes token by token from a codebook, with classifier-free guidance."""
+"""Drawing images' codes of a codebook step by step, with classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 from uniwetok.tokenizer.quantizer import check_finite, finite_rows
 
 Advance = Callable[[Tensor], Tensor]
-"""Takes tokens (rows,) that were drawn, and gives logits (rows, codes) of the ones after."""
+"""Takes a step's tokens (rows, tokens), and gives logits (rows, tokens, codes) of the next's."""
 
 
-class NextToken(Protocol):
-    """A transformer that gives logits of an image's next token, in raster order."""
+class NextTokens(Protocol):
+    """A transformer that gives logits of the tokens of an image's next step."""
 
     @property
     def classes(self) -> int:
@@ -25,11 +25,11 @@ class NextToken(Protocol):
 
     @property
     def tokens(self) -> int:
-        """Of an image."""
+        """Of an image, in all steps."""
         ...
 
     def start(self, labels: Tensor) -> tuple[Tensor, Advance]:
-        """Give logits (rows, codes) of the first token of labels (rows,), and how to go on."""
+        """Give logits (rows, tokens, codes) of the first step of labels (rows,); how to go on."""
         ...
 
 
@@ -69,7 +69,7 @@ class Picking:
 
 @torch.no_grad()
 def sample(
-    model: NextToken,
+    model: NextTokens,
     labels: Tensor,
     generators: Sequence[torch.Generator],
     *,
@@ -85,12 +85,12 @@ def sample(
         model: in evaluation mode.
         labels: (batch,) int64 class indices, on the model's device.
         generators: CPU generators, one for each label.
-        guidance: weight w of each token, logits = null + w (class - null); no null branch is run
+        guidance: weight w of each step, logits = null + w (class - null); no null branch is run
             where all are 1.
         picking: how a token is drawn.
 
     Returns:
-        (batch, tokens) int64, in raster order.
+        (batch, tokens) int64, in the model's order.
 
     Raises:
         ValueError: logits are not finite.
@@ -103,15 +103,19 @@ def sample(
         torch.cat([labels, torch.full_like(labels, model.classes)]) if guided else labels
     )
     finite = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
-    drawn: list[Tensor] = []
+    drawn = labels.new_empty(len(labels), 0)
     for step, weight in enumerate(guidance):
         if guided:
             given, null = logits.chunk(2)
             logits = null + weight * (given - null)
         finite &= finite_rows(logits)
-        drawn.append(picking.pick(logits.nan_to_num(), chances[:, step]))
-        if step < model.tokens - 1:
-            logits = advance(drawn[-1].repeat(2 if guided else 1))
+        places = slice(drawn.shape[1], drawn.shape[1] + logits.shape[1])
+        picked = picking.pick(logits.nan_to_num().flatten(0, 1), chances[:, places].flatten()).view(
+            len(labels), -1
+        )
+        drawn = torch.cat([drawn, picked], dim=1)
+        if step < len(guidance) - 1:
+            logits = advance(picked.repeat(2 if guided else 1, 1))
     # Looked at once, at the end: a GPU would have to be waited for at every step.
     check_finite(finite, "the transformer")
-    return torch.stack(drawn, dim=1)
+    return drawn

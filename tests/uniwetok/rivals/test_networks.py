@@ -60,9 +60,9 @@ def test_logits_are_the_released(named: tuple[str, Any]) -> None:
     name, model = named
     drawn = (torch.arange(3 * TOKENS).view(3, TOKENS) * 5) % CODES
     logits, advance = model.start(LABELS)
-    every = [logits, *(advance(drawn[:, step]) for step in range(TOKENS - 1))]
+    every = [logits, *(advance(drawn[:, step : step + 1]) for step in range(TOKENS - 1))]
     expected = torch.tensor(RELEASED[name]["logits"], dtype=torch.float64)
-    torch.testing.assert_close(torch.stack(every, dim=1), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(torch.cat(every, dim=1), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_codes_are_the_released(named: tuple[str, Any]) -> None:
