@@ -273,12 +273,7 @@ class UniWeTokAR(DecoderPlugin):
         from uniwetok.ar import sample
         from uniwetok.randomness import stream
 
-        for number in classes:
-            if not 0 <= number < self.classes:
-                raise UserError(
-                    f"class {number} is none of the {self.classes} that model {self.card.title!r} "
-                    f"has, 0..{self.classes - 1}"
-                )
+        check_classes(classes, self.classes, self.card.title)
         codes = sample(
             self._model,
             torch.tensor(list(classes)),
@@ -289,6 +284,15 @@ class UniWeTokAR(DecoderPlugin):
             compiled=self.compile,
         )
         return packed(codes, self._side, self._side)
+
+
+def check_classes(classes: Sequence[int], count: int, model: str) -> None:
+    """Raise `UserError` that names a class which is none of so many that a model has."""
+    for number in classes:
+        if not 0 <= number < count:
+            raise UserError(
+                f"class {number} is none of the {count} that model {model!r} has, 0..{count - 1}"
+            )
 
 
 class UniWeTokARB(UniWeTokAR):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,31 +12,21 @@ from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.ar.layers import Linear
 from uniwetok.ar.transformer import KeyValueCache
-from uniwetok.rivals.sampling import Advance
+from uniwetok.rivals.sampling import Advance, Step
 from uniwetok.tokenizer import layers
 from uniwetok.tokenizer.rope import rotary_table
 from uniwetok.weights import CheckpointError, Shapes, numbered
 
 _EPS = 1e-5
 _HEAD_DIM = 64
-
-
-class Published(NamedTuple):
-    """A released size."""
-
-    heads: int
-    cfg: float
-    """Guidance of its published FID, by GETTING_STARTED.md of the code."""
-
-
-PUBLISHED = {
-    (768, 12): Published(12, 2.0),
-    (1024, 24): Published(16, 2.0),
-    (1280, 36): Published(20, 1.75),
-    (1536, 48): Published(24, 1.75),
-    (3200, 24): Published(32, 1.65),
+_RELEASED = {
+    (768, 12): (12, 2.0),
+    (1024, 24): (16, 2.0),
+    (1280, 36): (20, 1.75),
+    (1536, 48): (24, 1.75),
+    (3200, 24): (32, 1.65),
 }
-"""B, L, XL, XXL and 3B, by width and layers."""
+"""Heads, and guidance by GETTING_STARTED.md, of B, L, XL, XXL and 3B by width and layers."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +39,12 @@ class LlamaGenConfig:
     codes: int
     """Size of the codebook."""
     classes: int
-    grid: int
-    """Tokens of a side."""
+    side: int
+    """Tokens of an image's side."""
 
     @classmethod
-    def of(cls, found: Shapes, path: Path, grid: int) -> LlamaGenConfig:
-        """Read the sizes off the weights; the grid leaves no trace in them.
+    def of(cls, found: Shapes, path: Path, side: int) -> LlamaGenConfig:
+        """Read the sizes off the weights; the side leaves no trace in them.
 
         Heads of sizes that were not released are of 64 channels.
 
@@ -72,19 +62,23 @@ class LlamaGenConfig:
                 f"{len(found)} weights"
             ) from error
         depth = numbered(found, "layers.{}.attention.wqkv.weight")
-        released = PUBLISHED.get((width, depth))
-        heads = released.heads if released else max(1, width // _HEAD_DIM)
-        return cls(width, depth, heads, codes, rows - 1, grid)
+        heads, _ = _RELEASED.get((width, depth), (max(1, width // _HEAD_DIM), 0))
+        return cls(width, depth, heads, codes, rows - 1, side)
 
     @property
     def tokens(self) -> int:
         """Of an image."""
-        return self.grid**2
+        return self.side**2
 
     @property
-    def published(self) -> Published | None:
-        """How the released model of this size is sampled, where there is one."""
-        return PUBLISHED.get((self.width, self.layers))
+    def published(self) -> Mapping[str, float]:
+        """See `Sizes`."""
+        released = _RELEASED.get((self.width, self.layers))
+        return {"cfg": released[1]} if released else {}
+
+    def steps(self, cfg: float, temperature: float, top_k: int, top_p: float) -> list[Step]:
+        """All alike."""
+        return [Step(cfg, temperature, top_k, top_p)] * self.tokens
 
     def build(self) -> LlamaGen:
         """Make a network of these sizes, its weights not yet given."""
@@ -106,7 +100,7 @@ class _FeedForward(layers.SwiGLU):
         return out
 
 
-class _Block(layers.TransformerBlock):
+class Block(layers.TransformerBlock):
     """BitDance's block with another epsilon and another layout of the feed-forward layers."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -116,7 +110,9 @@ class _Block(layers.TransformerBlock):
         self.ffn_norm = nn.RMSNorm(width, eps=_EPS)
 
 
-class _LabelEmbedder(nn.Module):
+class LabelEmbedder(nn.Module):
+    """Vectors of the classes, and of the null class after them."""
+
     def __init__(self, rows: int, width: int) -> None:
         super().__init__()
         self.embedding_table = nn.Embedding(rows, width)
@@ -129,18 +125,18 @@ class LlamaGen(nn.Module):
         super().__init__()
         self.config = config
         self.classes, self.tokens = config.classes, config.tokens
-        self.cls_embedding = _LabelEmbedder(config.classes + 1, config.width)
+        self.cls_embedding = LabelEmbedder(config.classes + 1, config.width)
         self.tok_embeddings = nn.Embedding(config.codes, config.width)
-        self.layers = nn.ModuleList(
-            _Block(config.width, config.heads) for _ in range(config.layers)
-        )
+        self.layers = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, eps=_EPS)
         self.output = Linear(config.width, config.codes, bias=False)
 
     def start(self, labels: Tensor) -> tuple[Tensor, Advance]:
         """See `NextTokens`."""
         cache = KeyValueCache(self.config, len(labels), self.tokens, self.norm.weight)
-        table = self._rotary_table()
+        table = positions(
+            self.config.side, self.config.width // self.config.heads, self.norm.weight
+        )
 
         def advance(drawn: Tensor) -> Tensor:
             return self._next(self.tok_embeddings(drawn), table, cache)
@@ -157,20 +153,29 @@ class LlamaGen(nn.Module):
         logits: Tensor = self.output(self.norm(x))
         return logits
 
-    def _rotary_table(self) -> Tensor:
-        """Cosine and sine of every position's angles, (1 + tokens, head_dim // 2, 2) float32."""
-        weight, config = self.norm.weight, self.config
-        table = rotary_table(
-            # From 0, for the table counts image tokens from 1.
-            lambda side, dtype, device: torch.arange(side, dtype=dtype, device=device) - 1,
-            (config.grid, config.grid),
-            config.width // config.heads,
-            0,
-            dtype=torch.float64 if weight.dtype == torch.float64 else torch.float32,
-            device=weight.device,
-        )
-        # Rows rotate the first half of the channels here, columns the second.
-        table = table.view(config.grid, config.grid, -1, 2).transpose(0, 1).flatten(0, 1)
-        # Zeros, as released, not the identity's cosine of 1: query and key of the class are zero,
-        # so that every token gives it a score of 0.
-        return torch.cat([torch.zeros_like(table[:1]), table])
+
+def positions(side: int, head_dim: int, like: Tensor) -> Tensor:
+    """Cosine and sine of every position's angles, the class's first.
+
+    Args:
+        side: tokens of an image's side.
+        head_dim: channels of a head.
+        like: on the device to use; of float64 where the table is to be.
+
+    Returns:
+        (1 + side^2, head_dim // 2, 2), float32 unless ``like`` is float64.
+    """
+    table = rotary_table(
+        # From 0, for the table counts image tokens from 1.
+        lambda length, dtype, device: torch.arange(length, dtype=dtype, device=device) - 1,
+        (side, side),
+        head_dim,
+        0,
+        dtype=torch.promote_types(like.dtype, torch.float32),
+        device=like.device,
+    )
+    # Rows rotate the first half of the channels here, columns the second.
+    table = table.view(side, side, -1, 2).transpose(0, 1).flatten(0, 1)
+    # Zeros, as released, not the identity's cosine of 1: query and key of the class are zero, so
+    # that every token gives it a score of 0.
+    return torch.cat([torch.zeros_like(table[:1]), table])

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.ar.layers import Linear
 from uniwetok.ar.transformer import KeyValueCache
-from uniwetok.rivals.sampling import Advance
+from uniwetok.rivals.sampling import Advance, Step
 from uniwetok.weights import CheckpointError, Shapes, numbered
 
 _EPS = 1e-6
@@ -23,32 +22,13 @@ _PREFIX = 2
 _SPARE = 1024
 """Positions that the released weights have beyond an image's."""
 _SPARE_STEPS = 100
-
-
-class Published(NamedTuple):
-    """Sampling of a released size's published FID, by README_RAR.md of the code."""
-
-    cfg: float
-    power: float
-    temperature: float
-
-
-PUBLISHED: Mapping[tuple[int, int], Published] = {
-    (768, 24): Published(16.0, 2.75, 1.0),
-    (1024, 24): Published(15.5, 2.5, 1.02),
-    (1280, 32): Published(6.9, 1.5, 1.02),
-    (1408, 40): Published(8.0, 1.2, 1.02),
+_RELEASED = {
+    (768, 24): {"cfg": 16.0, "power": 2.75, "temperature": 1.0},
+    (1024, 24): {"cfg": 15.5, "power": 2.5, "temperature": 1.02},
+    (1280, 32): {"cfg": 6.9, "power": 1.5, "temperature": 1.02},
+    (1408, 40): {"cfg": 8.0, "power": 1.2, "temperature": 1.02},
 }
-"""B, L, XL and XXL, by width and layers."""
-
-
-def power_cosine(scale: float, power: float, tokens: int) -> list[float]:
-    """Weights of guidance that rise from 1 towards the scale, (1 - cos(pi (i / n)^power)) / 2.
-
-    At power 0 they are the scale throughout.
-    """
-    shares = ((step / tokens) ** power for step in range(tokens))
-    return [1 + (scale - 1) * (1 - math.cos(math.pi * share)) / 2 for share in shares]
+"""Sampling of B, L, XL and XXL, by width and layers, by README_RAR.md of the code."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +71,24 @@ class RARConfig:
             ) from error
 
     @property
-    def published(self) -> Published | None:
-        """How the released model of this size is sampled, where there is one."""
-        return PUBLISHED.get((self.width, self.layers))
+    def side(self) -> int:
+        """Tokens of an image's side."""
+        return math.isqrt(self.tokens)
+
+    @property
+    def published(self) -> Mapping[str, float]:
+        """See `Sizes`."""
+        return _RELEASED.get((self.width, self.layers), {})
+
+    def steps(self, cfg: float, power: float, temperature: float) -> list[Step]:
+        """Steps whose guidance rises from 1 towards cfg, by the power-cosine schedule.
+
+        It has gone (1 - cos(pi x^power)) / 2 of the way at the share x of the tokens; at power 0 it
+        is cfg throughout.
+        """
+        shares = ((step / self.tokens) ** power for step in range(self.tokens))
+        weights = (1 + (cfg - 1) * (1 - math.cos(math.pi * share)) / 2 for share in shares)
+        return [Step(weight, temperature) for weight in weights]
 
     def build(self) -> RAR:
         """Make a network of these sizes, its weights not yet given."""

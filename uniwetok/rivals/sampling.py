@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from uniwetok.tokenizer.quantizer import check_finite, finite_rows
 
 Advance = Callable[[Tensor], Tensor]
 """Takes a step's tokens (rows, tokens), and gives logits (rows, tokens, codes) of the next's."""
+
+
+class Sizes(Protocol):
+    """Sizes of a rival, read off its weights."""
+
+    @property
+    def codes(self) -> int:
+        """Size of the codebook."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Of an image."""
+        ...
+
+    @property
+    def side(self) -> int:
+        """Tokens of an image's side."""
+        ...
+
+    @property
+    def published(self) -> Mapping[str, float]:
+        """Options that the published figures of this size were made with; empty of other sizes."""
+        ...
+
+    @property
+    def steps(self) -> Callable[..., list[Step]]:
+        """Gives the steps of an image, of the options of sampling that there are."""
+        ...
+
+    def build(self) -> nn.Module:
+        """Make a network of these sizes, its weights not yet given."""
+        ...
 
 
 class NextTokens(Protocol):
@@ -34,9 +72,11 @@ class NextTokens(Protocol):
 
 
 @dataclass(frozen=True)
-class Picking:
-    """How a token is drawn from its logits."""
+class Step:
+    """How a step's tokens are drawn from their logits."""
 
+    guidance: float = 1.0
+    """Weight w of guidance, logits = null + w (class - null)."""
     temperature: float = 1.0
     """Above 0; at 1 from the model's own distribution."""
     top_k: int = 0
@@ -72,9 +112,7 @@ def sample(
     model: NextTokens,
     labels: Tensor,
     generators: Sequence[torch.Generator],
-    *,
-    guidance: Sequence[float],
-    picking: Picking,
+    steps: Sequence[Step],
 ) -> Tensor:
     """Draw one image's codes for each label.
 
@@ -85,9 +123,7 @@ def sample(
         model: in evaluation mode.
         labels: (batch,) int64 class indices, on the model's device.
         generators: CPU generators, one for each label.
-        guidance: weight w of each step, logits = null + w (class - null); no null branch is run
-            where all are 1.
-        picking: how a token is drawn.
+        steps: all of an image; no null branch is run where the weights of all are 1.
 
     Returns:
         (batch, tokens) int64, in the model's order.
@@ -98,23 +134,23 @@ def sample(
     chances = torch.stack(
         [torch.rand(model.tokens, dtype=torch.float64, generator=each) for each in generators]
     ).to(labels.device)
-    guided = any(weight != 1 for weight in guidance)
+    guided = any(step.guidance != 1 for step in steps)
     logits, advance = model.start(
         torch.cat([labels, torch.full_like(labels, model.classes)]) if guided else labels
     )
     finite = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
     drawn = labels.new_empty(len(labels), 0)
-    for step, weight in enumerate(guidance):
+    for number, step in enumerate(steps):
         if guided:
             given, null = logits.chunk(2)
-            logits = null + weight * (given - null)
+            logits = null + step.guidance * (given - null)
         finite &= finite_rows(logits)
         places = slice(drawn.shape[1], drawn.shape[1] + logits.shape[1])
-        picked = picking.pick(logits.nan_to_num().flatten(0, 1), chances[:, places].flatten()).view(
+        picked = step.pick(logits.nan_to_num().flatten(0, 1), chances[:, places].flatten()).view(
             len(labels), -1
         )
         drawn = torch.cat([drawn, picked], dim=1)
-        if step < len(guidance) - 1:
+        if number < len(steps) - 1:
             logits = advance(picked.repeat(2 if guided else 1, 1))
     # Looked at once, at the end: a GPU would have to be waited for at every step.
     check_finite(finite, "the transformer")

@@ -87,7 +87,7 @@ class Signs(nn.Module):
         return torch.arange(self.bits - 1, -1, -1, device=like.device)
 
 
-_SCALES = {
+SCALES = {
     16: (1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
     32: (1, 2, 3, 4, 6, 9, 13, 18, 24, 32),
 }
@@ -116,24 +116,24 @@ class Scales(Codebook):
         Raises:
             ValueError: the authors have no scales for this size.
         """
-        if rows != columns or rows not in _SCALES:
+        if rows != columns or rows not in SCALES:
             raise ValueError(
                 f"VAR's tokenizer takes images of 256x256 or 512x512 pixels, not of {rows} by "
                 f"{columns} times 16"
             )
-        return (sum(side**2 for side in _SCALES[rows]),)
+        return (sum(side**2 for side in SCALES[rows]),)
 
     def codes(self, z: Tensor) -> Tensor:
         """Map latents (batch, channels, side, side) to codes (batch, tokens of all scales)."""
         self.grid(*z.shape[2:])
-        sides = _SCALES[z.shape[2]]
+        sides = SCALES[z.shape[2]]
         rest = z.to(torch.promote_types(z.dtype, torch.float32))
         found = []
         for index, side in enumerate(sides):
             last = index == len(sides) - 1
             small = rest if last else F.interpolate(rest, size=(side, side), mode="area")
             codes = super().codes(small)
-            rest = rest - self._enlarged(codes, index, sides)
+            rest = rest - self.enlarged(codes, index, sides)
             found.append(codes.flatten(1))
         return torch.cat(found, 1)
 
@@ -143,19 +143,25 @@ class Scales(Codebook):
         Raises:
             ValueError: the number of tokens is that of no size.
         """
-        for sides in _SCALES.values():
+        for sides in SCALES.values():
             if sum(side**2 for side in sides) == codes.shape[1]:
                 maps = torch.split(codes, [side**2 for side in sides], 1)
                 return torch.stack(
                     [
-                        self._enlarged(each.reshape(-1, side, side), index, sides)
+                        self.enlarged(each.reshape(-1, side, side), index, sides)
                         for index, (side, each) in enumerate(zip(sides, maps, strict=True))
                     ]
                 ).sum(0)
         raise ValueError(f"{codes.shape[1]} tokens are those of no size: 680 are, and 2240")
 
-    def _enlarged(self, codes: Tensor, index: int, sides: Sequence[int]) -> Tensor:
-        """One scale's part of the latents, in float32 at least."""
+    def enlarged(self, codes: Tensor, index: int, sides: Sequence[int]) -> Tensor:
+        """Give one scale's part of the latents, in float32 at least.
+
+        Args:
+            codes: (batch, side, side) of the scale.
+            index: which it is.
+            sides: of all scales.
+        """
         entries = super().latents(codes)
         if index < len(sides) - 1:
             entries = F.interpolate(entries, size=(sides[-1], sides[-1]), mode="bicubic")

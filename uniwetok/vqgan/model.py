@@ -102,15 +102,15 @@ class VQGAN(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Decode codes, as ``encode`` gives them, to images (batch, 3, H, W) in [-1, 1].
+        """Decode codes, as ``encode`` gives them, to images (batch, 3, H, W).
 
-        Images are in the dtype of the weights.
+        Images are nominally in [-1, 1], in the dtype of the weights; callers clamp.
         """
         z = self.quantize.latents(codes.to(self.device)).to(self.dtype)
         images: Tensor = self.decoder(self.post_quant_conv(z))
         if self.config.maskgit:
             images = images * 2 - 1
-        return images.clamp(-1, 1)
+        return images
 
 
 def _mixing(inputs: int, outputs: int, kernel: int) -> nn.Module:
