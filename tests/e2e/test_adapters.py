@@ -181,7 +181,7 @@ def command(request: pytest.FixtureRequest, tmp_path: Path) -> Command:
         words += ["--data", str(crops(request, tmp_path / "photos")), "--metrics", "psnr,bpp"]
     elif case.task == "gedit-en":
         bench: Bench = request.getfixturevalue("bench")
-        words += ["--data", str(bench.data), "--protocol", str(bench.protocol), "--limit", "6"]
+        words += ["--data", str(bench.data), "--protocol", str(bench.protocol), "--limit", "5"]
     elif case.task == "pope":
         write_copies(tmp_path / "copies")
         words += ["--data", str(tmp_path / "copies")]
