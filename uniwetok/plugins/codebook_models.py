@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from harness.baselines.hub import DType
 from harness.interfaces import Code
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import Codebook, ModelCard
 from uniwetok.plugins.ar import check_classes
 from uniwetok.plugins.places import InPlace, Placed, Revision, weights_at
-from uniwetok.plugins.relatives import Place, Precision
+from uniwetok.plugins.relatives import Place
 from uniwetok.plugins.tokenizer import label, model_card, tell, title, user_errors
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class CodebookModel(Placed):
         "released one beside the model's weights, or of the authors' repository.",
     ] = None
     cfg: Scale = None
-    dtype: Annotated[Precision, "Of the transformer; the tokenizer's is float32."] = "float32"
+    dtype: Annotated[DType, "Precision of the transformer; the tokenizer's is float32."] = "float32"
     file: InPlace = None
     revision: Revision = None
 
