@@ -116,6 +116,7 @@ class Merged:
             seed=self.file.seed,
             small_sets=self.file.small_sets,
             reference=self._reference(),
+            notice=self.file.notice,
         )
 
     def _reference(self) -> ReferenceFeatures | None:

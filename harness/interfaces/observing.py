@@ -122,6 +122,8 @@ class Observations:
     """Whether Fréchet distances are to note their limit at infinitely many samples (FID∞)."""
     reference: ReferenceSet | None = None
     """The set that a generated set is compared with; None where outputs have originals."""
+    notice: str = ""
+    """What the user is told of the data."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from typing import Any
 from harness.data.manifest import ImageSource
 from harness.data.tables import HuggingFaceSource
 from harness.interfaces.errors import UserError
+from tasks.zeroshot.order import UNPROVEN
 
 TRUTH, META, KAGGLE = (
     "ILSVRC2012_validation_ground_truth.txt",
@@ -211,12 +212,7 @@ def _of_table(
     ]
     _check_order(files, known, place)
     proven = names or isinstance(values[0], str) or any(_says_class(file) for file, _ in files)
-    unknown = (
-        ""
-        if proven
-        else "its labels are taken for the protocol's order of classes: nothing in it says so"
-    )
-    return labels, unknown
+    return labels, "" if proven else UNPROVEN
 
 
 def _in_readme(place: Path) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ from harness.interfaces import Columns, Label, Observations
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.observing import Once
 from harness.interfaces.types import MetricValue
+from tasks.zeroshot.order import UNPROVEN, better_order
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class LabelledEmbeddings:
 
 
 class ClassRanks:
-    """Rank of the true class among all classes, by head; 0 is best.
+    """Rank of the true class among all classes, 0 being best, and the class put first, by head.
 
     Args:
         settings: The protocol's settings.
@@ -47,19 +51,19 @@ class ClassRanks:
 
         source = find_vectors(ZeroShotSettings.of(settings).classifier, device)
         self._vectors = Once(source.read)
-        self.identity = {"version": 1, "vectors": dict(source.identity)}
+        self.identity = {"version": 2, "vectors": dict(source.identity)}
         """What the class vectors depend on beside the protocol."""
 
     def observe(self, pairs: LabelledEmbeddings) -> Columns:
-        """A column `rank_HEAD` for each head, int64 (B,)."""
-        return {
-            f"rank_{head}": self._ranks(rows, pairs.labels)
-            for head, rows in pairs.embeddings.items()
-        }
+        """Columns `rank_HEAD` and `predicted_HEAD` for each head, and `label`, int64 (B,)."""
+        columns = {"label": pairs.labels}
+        for head, rows in pairs.embeddings.items():
+            scores = self._scores(rows)
+            columns[f"rank_{head}"] = label_ranks(scores, pairs.labels)
+            columns[f"predicted_{head}"] = scores.argmax(axis=1)
+        return columns
 
-    def _ranks(
-        self, embeddings: NDArray[np.float32], labels: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def _scores(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
         vectors = self._vectors()
         if embeddings.shape[1] != vectors.shape[1]:
             raise UserError(
@@ -70,8 +74,7 @@ class ClassRanks:
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         rows = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
         # One by one: a matrix product's last bits depend on how many rows it has.
-        scores = np.stack([vectors @ row for row in rows])
-        return label_ranks(scores, labels)
+        return np.stack([vectors @ row for row in rows])
 
 
 def label_ranks(
@@ -140,6 +143,8 @@ class TopK:
             raise Unavailable("no sample was observed")
         if f"rank_{self.head}" not in rows:
             raise Unavailable(f"the model has no {self.head} head", kind="not applicable")
+        if UNPROVEN in observations.notice:
+            _check_order(rows)
         ranks = rows[f"rank_{self.head}"].to_numpy(np.int64)
         right = ranks < self.k
         return wilson(int(right.sum()), len(ranks)).around(float(right.mean()), len(ranks))
@@ -151,6 +156,25 @@ class TopK:
         del settings
         right = samples[f"rank_{self.head}"] < self.k
         return right.astype(np.float64), np.ones(len(right))
+
+
+def _check_order(rows: pd.DataFrame) -> None:
+    """Raise `Unavailable` where a head's predictions fit another order of the classes far better.
+
+    Rows of an earlier version hold no predictions, and nothing is said of them.
+    """
+    for column in rows:
+        if str(column).startswith("predicted_"):
+            found = better_order(
+                rows["id"].tolist(), *(rows[name].to_numpy(np.int64) for name in ("label", column))
+            )
+            if found:
+                told, other = found
+                raise Unavailable(
+                    f"labels in a wrong order of classes: predictions agree with {told:.1%} of "
+                    f"them, and with {other:.1%} in another order; say what the numbers mean: as "
+                    "WordNet ids in the column 'label', or as class_label names in a README.md"
+                )
 
 
 TOP1, TOP5, TOP10 = (TopK(k, "post") for k in (1, 5, 10))
