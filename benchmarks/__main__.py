@@ -16,6 +16,7 @@ BENCHMARKS = (
     "startup",
     "journey",
     "overhead",
+    "pipeline",
     "listing",
     "metrics",
     "losses",

@@ -14,9 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +22,7 @@ from benchmarks.ar.options import SIZES
 from benchmarks.ar.sides import labels_of, random_model
 from benchmarks.machine import headline
 from benchmarks.overhead import Untrained
+from benchmarks.pipeline import pictures
 from benchmarks.random_weights import random_inception_state_dict, random_trunk_state_dict
 from harness.engine.progress import Progress
 from harness.engine.runner import run
@@ -123,24 +122,13 @@ def _forward_passes(console: Console) -> dict[str, float]:
     return found
 
 
-def _pictures(folder: Path) -> None:
-    """Write JPEG files of 500x375 pixels, as ImageNet's are."""
-    for number in range(FILES):
-        draw = np.random.default_rng(number)
-        field = Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-        smooth = np.asarray(field.resize((500, 375), Image.Resampling.BICUBIC), dtype=np.int16)
-        noisy = np.clip(smooth + draw.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
-        Image.fromarray(noisy).save(folder / f"{number:05}.jpg", quality=90)
-
-
 def _runs(console: Console, raw: dict[str, float]) -> None:
     """Print images/s of whole runs as a share of the tokenizer's own forward passes."""
     bound = raw["tokenizer, encode and decode float32"]
     table = Table("run", "images", "images/s", "share of the forward passes", *_STAGES)
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "data"
-        data.mkdir()
-        _pictures(data)
+        pictures(data, FILES)
         for count in (64, FILES):  # The first one warms up.
             request = RunRequest(
                 task="imagenet-recon",

@@ -36,6 +36,7 @@ class Codec:
     """One Pillow encoder."""
 
     concurrent = True
+    works_on = "cpu"
 
     name: ClassVar[str]
     """Registry name, and Pillow's name of the format."""
@@ -185,6 +186,7 @@ class Identity(StoredAsPng):
     """Stores each image as PNG, lossless: what every metric says of a perfect reconstruction."""
 
     concurrent = True
+    works_on = "cpu"
 
     @property
     def card(self) -> ModelCard:

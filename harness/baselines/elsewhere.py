@@ -36,6 +36,7 @@ class Images:
     """
 
     concurrent = True
+    works_on = "cpu"
 
     def __init__(
         self,

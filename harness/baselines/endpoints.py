@@ -52,7 +52,7 @@ class ServedModel:
     )
 
     concurrent = True
-    served = True
+    works_on = "elsewhere"
 
     _shape = CHAT
     _name = ""

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data.manifest import dataset_digest
-from harness.engine.plan import RunFile, metric, resolve, resolve_device, run_id, with_earlier
+from harness.engine.plan import (
+    RunFile,
+    earlier_run,
+    metric,
+    resolve,
+    resolve_device,
+    run_id,
+    with_earlier,
+)
 from harness.engine.world import World
 from harness.interfaces import (
     Code,
@@ -57,7 +65,7 @@ def performed_run(request: RunRequest) -> tuple[ObservedRun, Model, str]:
         task=task.spec.name,
         protocol=protocol,
         model=card,
-        metrics=with_earlier(metrics, request.out / name),
+        metrics=with_earlier(metrics, earlier_run(request.out / name)),
         name=name,
         seed=request.seed,
         max_failures=request.max_failures,

@@ -13,7 +13,7 @@ from typing import Any, cast
 from pydantic import Field, ValidationError
 
 from harness.data.digests import Damaged, unsealed
-from harness.data.manifest import block_size, dataset_digest
+from harness.data.manifest import block_size, dataset_digest, step_size
 from harness.engine.models import ModelChoice, require
 from harness.engine.world import World
 from harness.interfaces import (
@@ -24,6 +24,7 @@ from harness.interfaces import (
     Metric,
     Model,
     OnProgress,
+    Preflighted,
     RunRequest,
     Task,
     TaskData,
@@ -230,18 +231,42 @@ def resolve(request: RunRequest) -> tuple[Task, Model, ModelCard, Protocol, Sequ
     return task, model, choice.card(model), task.protocol(protocol), keys
 
 
-def with_earlier(metrics: Sequence[str], root: Path) -> list[str]:
-    """The metrics that are asked for, after those that the run at `root` has."""
+def earlier_run(root: Path) -> RunFile | None:
+    """What the run directory holds already, if it is one."""
     if not (root / "run.json").is_file():
-        return list(metrics)
+        return None
     try:
-        earlier = read_run_file(root).metrics
+        return read_run_file(root)
     except UserError as error:
         warn(f"{error}; the metrics that this run had are not known")
+        return None
+
+
+def with_earlier(metrics: Sequence[str], earlier: RunFile | None) -> list[str]:
+    """The metrics that are asked for, after those that the run has already."""
+    if earlier is None:
         return list(metrics)
-    if unknown := [key for key in earlier if key not in METRICS]:
-        warn(f"{root}: {', '.join(unknown)} left out, which no plug-in offers any more")
-    return list(dict.fromkeys([*(key for key in earlier if key in METRICS), *metrics]))
+    if unknown := [key for key in earlier.metrics if key not in METRICS]:
+        warn(f"{earlier.run_id}: {', '.join(unknown)} left out, which no plug-in offers any more")
+    return list(dict.fromkeys([*(key for key in earlier.metrics if key in METRICS), *metrics]))
+
+
+def _block_size(device: str, samples: int, waits: bool, earlier: RunFile | None) -> int:
+    """Samples a block: those of the run that is resumed, where its networks saw the same batches.
+
+    Args:
+        device: Where the networks are.
+        samples: How many there are.
+        waits: Whether something elsewhere observes: blocks are small, for outputs are kept before
+            it is paid for.
+        earlier: What the run directory holds.
+    """
+    kind = device.partition(":")[0]
+    if earlier is not None:
+        machine = earlier.provenance.get("machine", {})
+        if str(machine.get("device", "")).partition(":")[0] == kind:
+            return earlier.block_size
+    return step_size(device) if waits else block_size(device, samples)
 
 
 def _own_protocol(model: Model, name: str, task: Task) -> str:
@@ -270,7 +295,7 @@ def _check_size(card: ModelCard, data: TaskData, protocol: Protocol) -> None:
 def best_batch(model: Model, device: str, usual: int) -> int:
     """Samples a batch that the model states as its best, or the usual number of a GPU."""
     stated = getattr(model, "best_batch", None)
-    if device == "cpu" and not getattr(model, "served", False):
+    if device == "cpu" and getattr(model, "works_on", "") != "elsewhere":
         return 1
     if stated is None:
         return usual
@@ -305,7 +330,8 @@ def make_plan(
     samples = world.broadcast(data.samples(request.limit, on_listing) if world.is_main else None)
     data_digest = dataset_digest(samples)
     name = run_id(spec.name, card, protocol, data_digest, request.seed)
-    keys = with_earlier(keys, request.out / name)
+    earlier = earlier_run(request.out / name)
+    keys = with_earlier(keys, earlier)
     ready, unavailable = make_extractors(keys, protocol, device)
     unavailable = world.broadcast(unavailable if world.is_main else None)
     ready = {name: extractor for name, extractor in ready.items() if name not in unavailable}
@@ -313,6 +339,7 @@ def make_plan(
         _forget_features(ready.values())
     identities = {name: _identity(name, extractor) for name, extractor in ready.items()}
     codes = {name: facts["code"] for name, facts in identities.items() if "code" in facts}
+    waits = any(isinstance(each, Preflighted) for each in ready.values())
     # Another reference is another result of the same run: nothing is generated anew.
     reference = data.reference_digest if isinstance(data, GenerativeTaskData) else ""
     file = RunFile(
@@ -325,7 +352,7 @@ def make_plan(
         dataset_digest=digest_of([data_digest, reference]) if reference else data_digest,
         notice=data.notice,
         seed=request.seed,
-        block_size=block_size(device),
+        block_size=_block_size(device, len(samples), waits, earlier),
         max_failures=request.max_failures,
         small_sets=request.small_sets,
         metrics=tuple(keys),
@@ -336,9 +363,9 @@ def make_plan(
         reference=digest_of([reference, codes]) if reference and codes else reference,
         task_code=TASKS.code(spec.name),
     )
-    usual = best_batch(model, device, file.block_size)
+    usual = best_batch(model, device, step_size(device))
     # On a CPU a batch brings no speed at these sizes, and one image at a time is what makes every
     # sample's bits independent of --batch-size.
     asked = usual if device == "cpu" else request.batch_size or usual
-    batch_size = min(asked, file.block_size)
+    batch_size = min(asked, step_size(device))
     return Plan(file, model, data, ready, device, batch_size, request.out / name)

@@ -32,11 +32,14 @@ from harness.interfaces import (
     offers,
 )
 from harness.interfaces.errors import UserError
+from harness.interfaces.observing import on_device
 from harness.interfaces.registry import TASKS
 from harness.interfaces.types import ResultRecord, Stage
 
 _WAITING_LANES = 8
-"""Least lanes on a CPU where they mostly wait for answers from elsewhere."""
+"""Least lanes where they mostly wait for answers from elsewhere."""
+_GPU_LANES = 4, 8
+"""Least and most lanes where a GPU computes: one has it, others read, measure and write."""
 _OUTPUTS = ("outputs", "images", "pictures", SAMPLES_FILE)
 """What `generate` leaves, with the pictures that are made of it."""
 
@@ -172,16 +175,22 @@ def _memory(plan: Plan, worker: Worker) -> dict[str, str]:
 
 
 def _work(plan: Plan, store: Store, world: World, progress: Progress) -> Worker:
-    with reproducible(plan.device) as lanes:
-        if plan.device == "cpu" and any(
-            isinstance(extractor, Preflighted) for extractor in plan.extractors.values()
-        ):
-            lanes = max(lanes, _WAITING_LANES)
-        worker = Worker(plan, store, world, lanes)
+    with reproducible(plan.device) as cores:
+        worker = Worker(plan, store, world, lanes_of(plan, cores))
         total = sum(len(block) for _, block in worker.share)
         with progress.samples(plan.file.model.title, total, world) as advance:
             worker.run(advance)
     return worker
+
+
+def lanes_of(plan: Plan, cores: int) -> int:
+    """Blocks worked on at a time, each by a thread of its own."""
+    lanes = cores
+    if plan.device != "cpu" and on_device(plan.model):
+        least, most = _GPU_LANES
+        lanes = min(max(cores, least), most)
+    waits = any(isinstance(extractor, Preflighted) for extractor in plan.extractors.values())
+    return max(lanes, _WAITING_LANES) if waits else lanes
 
 
 def _keep_reference(plan: Plan, store: Store, progress: Progress) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from harness.data.images import whole_picture
-from harness.data.manifest import blocks
+from harness.data.manifest import blocks, step_size
 from harness.data.store import Store, has_images, write_images
 from harness.engine.items import Batches, Item, Stopped, observation_rows, output_rows
 from harness.engine.plan import Plan
 from harness.engine.world import World
 from harness.interfaces import Code, Columns, PictureFiles, Preflighted
 from harness.interfaces.errors import SampleFailure, UserError
-from harness.interfaces.observing import turn_of
+from harness.interfaces.observing import Turns, turn_of
 from harness.interfaces.types import TRIED_AGAIN, Sample, Status
 
 KEPT_PICTURES = 8
@@ -29,6 +29,9 @@ KEPT_PICTURES = 8
 _LOADERS = 4
 _READ_AHEAD = 2
 """Blocks that are loaded before a lane is free for them."""
+
+Step = tuple[Sequence[Item], list[Future[Any]]]
+"""Samples that are in memory together, and what loads their inputs."""
 
 
 @dataclass
@@ -68,12 +71,16 @@ class Worker:
         self._stopping = threading.Event()
         self._cause: BaseException | None = None
         self._data_turn = turn_of(plan.data)
+        turns = Turns(plan.device)
         self.batches = Batches(
-            plan.batch_size, (self._data_turn, turn_of(plan.model)), self._stopping
+            plan.batch_size, (self._data_turn, turns.of_model(plan.model)), self._stopping
         )
-        self._observing_turn = turn_of(*plan.extractors.values())
-        # A block is worked on whole, by one lane, and written whole: a network sees the same
-        # batches, and gives the same bits, however the work is shared out.
+        self._extractors = {
+            name: turns.taking(extractor) for name, extractor in plan.extractors.items()
+        }
+        # A block is worked on by one lane, a step at a time, and written whole: a network sees the
+        # same batches, and gives the same bits, however the work is shared out.
+        self._step = step_size(plan.device)
         numbered = list(enumerate(blocks(plan.file.samples, plan.file.block_size)))
         self.share = world.share(numbered)
         n = len(plan.file.samples)
@@ -138,15 +145,16 @@ class Worker:
         with self.timings.stage("model"):
             self.plan.model.load(self.plan.device)
         with ThreadPoolExecutor(_LOADERS) as loaders, ThreadPoolExecutor(self.lanes) as lanes:
-            under_way: deque[Future[int]] = deque()
+            under_way: deque[Future[None]] = deque()
             try:
                 for index, block in todo:
-                    inputs = [loaders.submit(self._load, sample) for sample in block]
-                    under_way.append(lanes.submit(self._in_lane, index, block, inputs))
+                    steps = self._steps(block, loaders)
+                    work = lanes.submit(self._in_lane, index, block, steps, on_samples)
+                    under_way.append(work)
                     if len(under_way) >= self.lanes + _READ_AHEAD:
-                        on_samples(under_way.popleft().result())
+                        under_way.popleft().result()
                 while under_way:
-                    on_samples(under_way.popleft().result())
+                    under_way.popleft().result()
             except BaseException as error:
                 self._stopping.set()
                 loaders.shutdown(wait=False, cancel_futures=True)
@@ -155,12 +163,32 @@ class Worker:
                     raise self._cause from None
                 raise
 
-    def _in_lane(self, index: int, block: Sequence[Sample], loading: list[Future[Any]]) -> int:
+    def _steps(self, block: Sequence[Sample], loaders: ThreadPoolExecutor) -> Iterator[Step]:
+        """A block's samples, so many as are in memory at a time; those of the next are loading."""
+        items = [
+            Item(sample, seed)
+            for sample, seed in zip(block, self.plan.file.seeds(block), strict=True)
+        ]
+
+        def begin(some: Sequence[Item]) -> Step:
+            return some, [loaders.submit(self._load, item.sample) for item in some]
+
+        cut = blocks(items, self._step)
+        ahead = begin(cut[0])
+        return _one_ahead(ahead, map(begin, cut[1:]))
+
+    def _in_lane(
+        self,
+        index: int,
+        block: Sequence[Sample],
+        steps: Iterator[Step],
+        on_samples: Callable[[int], None],
+    ) -> None:
         """Work on a block unless something has failed; remember what failed first."""
         if self._stopping.is_set():
             raise Stopped
         try:
-            return self._work(index, block, loading)
+            self._work(index, block, steps, on_samples)
         except Stopped:
             raise
         except BaseException as error:
@@ -168,35 +196,57 @@ class Worker:
             self._stopping.set()
             raise
 
-    def _work(self, index: int, block: Sequence[Sample], loading: list[Future[Any]]) -> int:
+    def _work(
+        self,
+        index: int,
+        block: Sequence[Sample],
+        steps: Iterator[Step],
+        on_samples: Callable[[int], None],
+    ) -> None:
         file = self.plan.file
-        items = [Item(sample, seed) for sample, seed in zip(block, file.seeds(block), strict=True)]
-        with self.timings.stage("load"):
-            self._collect(items, loading)
-        fresh = not self._has_outputs(index, block)  # Their key knows nothing of later stages.
-        if fresh:
-            with self.timings.stage("generate"):
-                self._generate(items)
-        else:
-            self._restore(index, block, items)
-        names = list(file.extractors) if fresh else self._missing_extractors(index, block)
-        with self.timings.stage("render"):
-            self._render(items)
-        self._stop_if_hopeless(index, items)
-        # Outputs go before they are observed: what a judge was paid for is about these outputs, and
-        # another run of the model may give others.
-        if fresh:
+        stored = self._stored_outputs(index, block)  # Their key knows nothing of later stages.
+        names = list(file.extractors) if stored is None else self._missing_extractors(index, block)
+        keeps_images = self.plan.keeps_images and (stored is None or self._misses_images(index))
+        done: list[Item] = []
+        images: list[np.ndarray] = []
+        seen: dict[str, list[Columns]] = {name: [] for name in names}
+        for items, loading in steps:
+            if self._stopping.is_set():
+                raise Stopped
+            if stored is not None:
+                self._restore(stored[len(done) :], items)
+            with self.timings.stage("load"):
+                self._collect(items, loading)
+            if stored is None:
+                with self.timings.stage("generate"):
+                    self._generate(items)
+            with self.timings.stage("render"):
+                self._render(items)
+            if not done:
+                self._stop_if_hopeless(index, items)
             with self.timings.stage("write"):
-                self._keep_outputs(index, block, items)
-        columns = self._observe(items, names)
+                self._keep_pictures(items, every=stored is None)
+                images += self._pixels(items) if keeps_images else []
+            done += items
+            # Outputs go before they are observed: what a judge was paid for is about these outputs,
+            # and another run of the model may give others.
+            if len(done) == len(block):
+                with self.timings.stage("write"):
+                    if images:
+                        write_images(self.store, index, images)
+                    if stored is None:
+                        self._keep_outputs(index, block, done)
+            with self.timings.stage("observe"):
+                for name, columns in self._observe(items, names).items():
+                    seen[name].append(columns)
+            for item in items:
+                item.input = item.rendered = None  # A block's images would fill the memory.
+            on_samples(len(items))
         with self.timings.stage("write"):
             for name in names:
                 key = file.observation_key(block, name)
-                table = observation_rows(items, columns[name])
+                table = observation_rows(done, _joined(seen[name]))
                 self.store.write_part(f"observations/{name}", index, key, table)
-            if not fresh:
-                self._mend_images(index, items)
-        return len(block)
 
     def _keep_outputs(self, index: int, block: Sequence[Sample], items: Sequence[Item]) -> None:
         """Write what came out of the model; what was observed of earlier outputs is forgotten."""
@@ -204,10 +254,6 @@ class Worker:
         for name in file.extractors:
             key = file.observation_key(block, name)
             self.store.discard_part(f"observations/{name}", index, key)
-        if self.plan.keeps_images:
-            self._keep_images(index, items)
-        self._keep_picture_files(items)
-        self._keep_pictures(items)
         self.store.write_part("outputs", index, file.output_key(block), output_rows(items))
 
     def _load(self, sample: Sample) -> Any:
@@ -249,21 +295,23 @@ class Worker:
         self.batches.run(self._groups(items), step)
 
     def _observe(self, items: Sequence[Item], names: Sequence[str]) -> dict[str, Columns]:
-        extractors = {name: self.plan.extractors[name] for name in names}
+        extractors = {name: self._extractors[name] for name in names}
         parts: dict[str, list[Columns]] = {name: [] for name in names}
         order: list[Item] = []
-        with self.timings.stage("observe"):
-            for group in self._groups(items):
-                inputs, rendered = [i.input for i in group], [i.rendered for i in group]
-                with self._data_turn, self._observing_turn:
-                    seen = self.plan.data.observe(extractors, inputs, rendered)
-                for name in names:
-                    _check_features(name, seen[name], group)
-                    parts[name].append(seen[name])
-                order += group
+        for group in self._groups(items):
+            inputs, rendered = [i.input for i in group], [i.rendered for i in group]
+            with self._data_turn:
+                seen = self.plan.data.observe(extractors, inputs, rendered)
+            for name in names:
+                _check_features(name, seen[name], group)
+                parts[name].append(seen[name])
+            order += group
         # Groups of one size were observed together; rows are stored in the order of the task.
         ranks = np.argsort([item.sample.index for item in order])
-        return {name: _joined(columns, ranks) for name, columns in parts.items()}
+        return {
+            name: {key: rows[ranks] for key, rows in _joined(columns).items()}
+            for name, columns in parts.items()
+        }
 
     def _stop_if_hopeless(self, index: int, items: Sequence[Item]) -> None:
         broken = [item for item in items if item.status is Status.MODEL_ERROR]
@@ -274,42 +322,40 @@ class Worker:
                 f"{len(tried)} samples: {broken[0].error}"
             )
 
-    def _restore(self, index: int, block: Sequence[Sample], items: Sequence[Item]) -> None:
+    def _stored_outputs(self, index: int, block: Sequence[Sample]) -> list[dict[str, Any]] | None:
+        """The rows of a block whose outputs are settled."""
+        if not self._has_outputs(index, block):
+            return None
         key = self.plan.file.output_key(block)
         table = self.store.read_part("outputs", index, key, len(block))
         assert table is not None
-        for item, row in zip(items, table.to_pylist(), strict=True):
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
+
+    def _restore(self, rows: Sequence[Mapping[str, Any]], items: Sequence[Item]) -> None:
+        for item, row in zip(items, rows, strict=False):
             item.status, item.error = Status(row["status"]), row["error"]
             item.seconds = row["seconds"]
             if item.ok:  # Its rate is stored, and looked at there.
                 item.code = Code(row["payload"], row["height"], row["width"])
 
-    def _keep_images(self, index: int, items: Sequence[Item]) -> None:
-        pixels = [self._picture(item) for item in items if item.ok]
-        kept = [image for image in pixels if image is not None]
-        if kept:
-            write_images(self.store, index, kept)
+    def _pixels(self, items: Sequence[Item]) -> list[np.ndarray]:
+        found = [self._picture(item) for item in items if item.ok]
+        return [image for image in found if image is not None]
 
     def _picture(self, item: Item) -> np.ndarray | None:
         with self._data_turn:
             return self.plan.data.picture(item.rendered)
 
-    def _mend_images(self, index: int, items: Sequence[Item]) -> None:
-        """Write what a cut or a later wish has left without its images."""
-        if self._misses_images(index):
-            self._keep_images(index, items)
-        self._keep_picture_files(items)
-
-    def _keep_picture_files(self, items: Sequence[Item]) -> None:
+    def _keep_pictures(self, items: Sequence[Item], *, every: bool) -> None:
+        """Write the task's own pictures, and with `every` the few that all runs keep."""
         data = self.plan.data
-        if isinstance(data, PictureFiles):
-            for item in items:
-                if item.ok:
-                    self._write_picture(item, picture_file(data, item.sample))
-
-    def _keep_pictures(self, items: Sequence[Item]) -> None:
         for item in items:
-            if item.ok and item.sample.index in self._kept:
+            if not item.ok:
+                continue
+            if isinstance(data, PictureFiles):
+                self._write_picture(item, picture_file(data, item.sample))
+            if every and item.sample.index in self._kept:
                 self._write_picture(item, f"pictures/{item.sample.index:06d}.png")
 
     def _write_picture(self, item: Item, name: str) -> None:
@@ -338,8 +384,17 @@ def _check_features(extractor: str, columns: Columns, items: Sequence[Item]) -> 
             )
 
 
-def _joined(parts: Sequence[Columns], ranks: np.ndarray) -> Columns:
-    """Columns of several groups as one, in sample order."""
+def _joined(parts: Sequence[Columns]) -> Columns:
+    """Columns of several groups, or steps, as one; those without a sample have none."""
+    parts = [part for part in parts if part]
     if not parts:
         return {}
-    return {name: np.concatenate([part[name] for part in parts])[ranks] for name in parts[0]}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _one_ahead(first: Step, rest: Iterator[Step]) -> Iterator[Step]:
+    """Every step, the next of which has begun before one is taken."""
+    for following in rest:
+        yield first
+        first = following
+    yield first

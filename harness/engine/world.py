@@ -93,23 +93,33 @@ class World:
 
 @contextmanager
 def reproducible(device: str) -> Iterator[int]:
-    """Set up arithmetic that repeats itself to the bit; yields the lanes to work in.
+    """Set up arithmetic that repeats itself to the bit; yields the cores to work with.
 
-    On a CPU every operation runs on one thread, because another thread count gives other last
-    bits; the cores are used by working on several blocks at a time, one lane each. On a GPU there
-    is one lane, and TF32 is off: it moves features by as much as a wrong protocol does.
+    On a processor every operation runs on one thread, because another thread count gives other last
+    bits; the cores are used by working on several blocks at a time, one lane each. On a GPU TF32 is
+    off: it moves features by as much as a wrong protocol does.
     """
     import torch
 
-    if device == "cpu":
-        lanes = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield lanes
-        finally:
-            torch.set_num_threads(lanes)
-    else:
+    if device != "cpu":
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
-        yield 1
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield max(threads, _share_of_cores()) if _launcher_chose_one_thread() else threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _launcher_chose_one_thread() -> bool:
+    """Whether torchrun, which sets OMP_NUM_THREADS=1 for several processes, decided the threads."""
+    several = _whole_number("LOCAL_WORLD_SIZE", "1") > 1
+    return several and os.environ.get("OMP_NUM_THREADS") == "1"
+
+
+def _share_of_cores() -> int:
+    """The cores of this machine for each of its processes, at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // _whole_number("LOCAL_WORLD_SIZE", "1"))

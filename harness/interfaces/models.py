@@ -78,10 +78,12 @@ class Model(Protocol):
     to the protocol that is taken where none is asked for.
 
     `best_batch` is the number of samples that it takes at a time on a GPU unless `--batch-size` is
-    given; where memory ends, half as many are tried. One that has `served = True` computes
-    elsewhere: it is asked so many at a time wherever it is called from.
+    given; where memory ends, half as many are tried. One that has `works_on = "cpu"` computes on
+    the processor although there is a GPU. One that has `works_on = "elsewhere"` is asked so many at
+    a time wherever it is called from.
 
-    It is called by one thread at a time; on a CPU, by several where it has `concurrent = True`.
+    It is called by one thread at a time. Where it has `concurrent = True` it is called by several,
+    unless it works on a GPU, which has one owner.
     """
 
     @property

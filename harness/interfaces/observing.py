@@ -53,7 +53,8 @@ which of the samples could not be observed, and why; their other cells are ignor
 class Extractor(Protocol):
     """Turns outputs into observations: pixel measures, features, detections.
 
-    It is called by one thread at a time, unless it has `concurrent = True`.
+    It is called by one thread at a time, unless it has `concurrent = True`. One that computes on
+    the processor although there is a GPU, or elsewhere, says so as a model does: `works_on`.
     """
 
     @property
@@ -192,12 +193,72 @@ def concurrent(plugin: object) -> bool:
     return bool(getattr(plugin, "concurrent", False))
 
 
-def turn_of(*plugins: object) -> AbstractContextManager[Any]:
+Turn = AbstractContextManager[Any]
+"""What is held while a plug-in is called."""
+
+
+def turn_of(*plugins: object) -> Turn:
     """What to hold while plug-ins are called, so that they are by one thread at a time.
 
     Nothing where all of them are concurrent.
     """
     return nullcontext() if all(map(concurrent, plugins)) else threading.RLock()
+
+
+def on_device(plugin: object) -> bool:
+    """Whether a plug-in computes on the run's device; `works_on` 'cpu' or 'elsewhere' says no."""
+    return getattr(plugin, "works_on", "device") == "device"
+
+
+class Turns:
+    """Whose turn it is: several lanes call plug-ins, of which most can take one call at a time.
+
+    A GPU is held by one lane at a time, for switches of its arithmetic, such as TF32, hold for all
+    threads, and its memory is planned for one network at work. Meanwhile the other lanes read,
+    prepare, measure on the processor and write: the device never waits for them.
+
+    Args:
+        device: Where the networks of this run are.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = None if device == "cpu" else threading.RLock()
+        self._model = threading.RLock()
+        self._extractors = threading.RLock()
+
+    def of_model(self, model: object) -> Turn:
+        """What a lane holds while it calls the model."""
+        return self._of((model,), self._model)
+
+    def of(self, *extractors: object) -> Turn:
+        """What a lane holds while it calls extractors, or a network that they share."""
+        return self._of(extractors, self._extractors)
+
+    def taking(self, extractor: Extractor) -> Extractor:
+        """The extractor, which waits for its turn when it observes.
+
+        Those that can take one call at a time wait for each other: they may share a network.
+        """
+        return _InTurn(extractor, self.of(extractor))
+
+    def _of(self, plugins: Sequence[object], alone: Turn) -> Turn:
+        if self._device is not None and any(map(on_device, plugins)):
+            return self._device
+        return nullcontext() if all(map(concurrent, plugins)) else alone
+
+
+class _InTurn:
+    def __init__(self, extractor: Extractor, turn: Turn) -> None:
+        self._extractor = extractor
+        self._turn = turn
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return self._extractor.identity
+
+    def observe(self, pairs: Any) -> Columns:
+        with self._turn:
+            return self._extractor.observe(pairs)
 
 
 class Once(Generic[T]):

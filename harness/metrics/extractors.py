@@ -33,6 +33,7 @@ class Pixels:
     """PSNR in dB and SSIM of 8-bit images."""
 
     concurrent = True
+    works_on = "cpu"
 
     def __init__(self, settings: Mapping[str, Any], device: str) -> None:
         del device

@@ -16,7 +16,7 @@ from harness.data.manifest import blocks
 from harness.engine.world import reproducible
 from harness.interfaces import Columns, Extractor, ImagePairs, OnProgress
 from harness.interfaces.errors import DecodeError, UserError
-from harness.interfaces.observing import concurrent
+from harness.interfaces.observing import Turn, Turns
 from harness.metrics.extractors import FeatureExtractor
 from harness.metrics.feature_cache import Rows, SharedNetwork
 from harness.metrics.features import ReferenceFeatures
@@ -72,18 +72,23 @@ def observe_set(
     Raises:
         UserError: No image can be read, or features are not finite.
     """
-    outputs: dict[SharedNetwork, list[str]] = {}
+    sharing: dict[SharedNetwork, list[FeatureExtractor]] = {}
     for extractor in extractors:
-        outputs.setdefault(extractor.shared, []).append(extractor.output)
+        sharing.setdefault(extractor.shared, []).append(extractor)
+    turns = Turns(device)
+    asked = [
+        (shared, [each.output for each in users], turns.of(*users))
+        for shared, users in sharing.items()
+    ]
     failures: dict[str, str] = {}
 
     def work(block: range) -> Rows:
         found: Rows = {}
-        for shared, wanted in outputs.items():
-            found |= _features(images, block, shared, wanted, failures)
+        for shared, outputs, turn in asked:
+            found |= _features(images, block, shared, outputs, turn, failures)
         return found
 
-    parts = _in_lanes(work, len(images.ids), BLOCK, device, extractors, on_progress)
+    parts = _in_lanes(work, len(images.ids), BLOCK, device, on_progress)
     ids = [name for name in images.ids if name not in failures]
     if not ids:
         raise UserError(f"none of the {len(images.ids)} images of {images.label} can be read")
@@ -101,6 +106,7 @@ def _features(
     block: range,
     shared: SharedNetwork,
     outputs: Sequence[str],
+    turn: Turn,
     failures: dict[str, str],
 ) -> Rows:
     """Features of a block's readable images; notes the others in `failures`."""
@@ -121,7 +127,9 @@ def _features(
             return {output: np.full((len(block), 1), np.nan, np.float32) for output in outputs}
         readable = [images.ids[index] not in failures for index in block]
         kept: Rows = {}
-        for output, rows in shared.run(torch.cat(prepared), outputs).items():
+        with turn:
+            features = shared.run(torch.cat(prepared), outputs)
+        for output, rows in features.items():
             broken = ~np.isfinite(rows).all(axis=1)
             if broken.any():
                 index = np.flatnonzero(readable)[int(broken.argmax())]
@@ -195,6 +203,8 @@ def observe_pairs(
         UserError: The images of a pair differ in size.
     """
     places = {name: index for index, name in enumerate(samples.ids)}
+    turns = Turns(device)
+    taken = [turns.taking(extractor) for extractor in extractors.values()]
     failures: dict[str, str] = {}
 
     def work(block: range) -> list[dict[str, float | str]]:
@@ -220,14 +230,13 @@ def observe_pairs(
             originals = np.stack([first for _, first, _ in group])
             others = np.stack([second for _, _, second in group])
             pairs = ImagePairs(to_float(originals), to_float(others), originals, others)
-            seen: list[Columns] = [item.observe(pairs) for item in extractors.values()]
+            seen: list[Columns] = [item.observe(pairs) for item in taken]
             for row, (index, _, _) in enumerate(group):
                 values = {name: float(c[name][row]) for c in seen for name in c}
                 rows[index] = {"id": reference.ids[index], **values}
         return [rows[index] for index in sorted(rows)]
 
-    observers = list(extractors.values())
-    parts = _in_lanes(work, len(reference.ids), _PAIR_BLOCK, device, observers, on_progress)
+    parts = _in_lanes(work, len(reference.ids), _PAIR_BLOCK, device, on_progress)
     table = [row for part in parts for row in part]
     return pd.DataFrame(table, columns=None if table else ["id"]), failures
 
@@ -237,16 +246,11 @@ def _in_lanes(
     count: int,
     size: int,
     device: str,
-    extractors: Sequence[Extractor],
     on_progress: OnProgress | None,
 ) -> list[Result]:
-    """Work on blocks of `count` places; results in order.
-
-    On a CPU it is several at a time, where all extractors allow that.
-    """
+    """Work on blocks of `count` places, several at a time; results in order."""
     results = []
-    together = all(map(concurrent, extractors))
-    with reproducible(device) as lanes, ThreadPoolExecutor(lanes if together else 1) as pool:
+    with reproducible(device) as lanes, ThreadPoolExecutor(lanes) as pool:
         for result in pool.map(work, blocks(range(count), size)):
             results.append(result)
             if on_progress is not None:

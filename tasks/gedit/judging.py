@@ -65,6 +65,7 @@ class EditJudge:
     """
 
     concurrent = True
+    works_on = "elsewhere"
 
     def __init__(self, settings: Mapping[str, Any], device: str) -> None:
         del device

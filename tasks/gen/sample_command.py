@@ -13,6 +13,7 @@ import typer
 
 from harness.commands.console import Plugins, terminal
 from harness.interfaces.errors import UserError
+from harness.interfaces.observing import Turn, Turns
 from harness.interfaces.registry import did_you_mean, load_plugin
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ def sample(
         sample_seed(seed, "sample", 1, f"{label}/{number}")
         for label, number in zip(labels, numbers, strict=True)
     ]
+    turn = Turns(place).of_model(drawer)
     with reproducible(place) as lanes, ThreadPoolExecutor(lanes) as pool:
-        images = list(pool.map(functools.partial(_draw, drawer), labels, seeds))
+        images = list(pool.map(functools.partial(_draw, drawer, turn), labels, seeds))
     titles = [f"{label} {names[label]}" if names else str(label) for label in labels]
     _write(out, titles, images)
     terminal(soft_wrap=True, highlight=False).print(f"written: {out}", markup=False)
@@ -93,12 +95,13 @@ def _label(text: str, model: ClassToImage, names: Sequence[str]) -> int:
     raise UserError(f"--classes: the model has no class {wanted!r}: {hint}")
 
 
-def _draw(model: ClassToImage, label: int, seed: int) -> np.ndarray:
+def _draw(model: ClassToImage, turn: Turn, label: int, seed: int) -> np.ndarray:
     """One image as people see it, uint8 (H, W, 3)."""
     from harness.data.images import to_uint8
 
-    (image,) = model.decode(model.sample([label], [seed]), [seed])
-    return to_uint8(image.float())
+    with turn:
+        (image,) = model.decode(model.sample([label], [seed]), [seed])
+        return to_uint8(image.float())
 
 
 def _write(out: Path, titles: list[str], images: list[np.ndarray]) -> None:

@@ -215,10 +215,10 @@ class ReconData:
         settings = self._settings
         originals = np.stack(inputs)
         reconstruction = torch.stack(list(rendered))
-        reference = to_float(originals).to(reconstruction.device)
+        reference = to_float(originals, reconstruction.device)
         reconstruction_uint8 = to_uint8(reconstruction, settings.uint8)
         if settings.network_input == "uint8":
-            reconstruction = to_float(reconstruction_uint8).to(reference.device)
+            reconstruction = to_float(reconstruction_uint8, reference.device)
         return ImagePairs(
             reference=reference,
             reconstruction=reconstruction,

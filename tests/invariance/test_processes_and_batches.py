@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.data.manifest import CPU_BLOCK
 from harness.data.store import Store
 from harness.engine.plan import Plan, make_plan
 from harness.engine.score import score, write_result
@@ -69,6 +70,34 @@ def test_number_of_processes(
     record = carry_out(plan, world_size, backwards=backwards)
     assert_same(plan, record, expected)
     assert control.encoded == TILES
+
+
+@pytest.mark.parametrize("size", [2 * CPU_BLOCK, 384])
+def test_blocks_of_several_steps(size: int, tiles: Path, control: Control, expected: Any) -> None:
+    control.forget()
+    plan = planned(tiles, "larger")
+    plan = dataclasses.replace(plan, file=plan.file.model_copy(update={"block_size": size}))
+    assert_same(plan, carry_out(plan, lanes=2), expected)
+    assert (control.loaded, control.encoded) == (1, TILES)
+    for part in (plan.root / "observations" / "pixels").iterdir():
+        part.unlink()
+    assert_same(plan, carry_out(plan), expected)  # From the stored outputs, a step at a time.
+    assert control.encoded == TILES
+
+
+def test_a_run_goes_on_with_the_blocks_that_it_has(
+    tiles: Path, control: Control, expected: Any
+) -> None:
+    machine = {"machine": {"device": "cpu"}}
+    first = make_plan(request(tiles), World(), provenance=lambda _: machine)
+    older = dataclasses.replace(first, file=first.file.model_copy(update={"block_size": 3}))
+    Store(older.root).write_record("run.json", older.file)
+    Worker(older, Store(older.root), World()).run(lambda _: None)
+    control.forget()
+    again = make_plan(request(tiles), World(), provenance=lambda _: machine)
+    assert again.file.block_size == 3
+    assert_same(again, carry_out(again), expected)
+    assert control.encoded == 0
 
 
 @pytest.mark.parametrize("lanes", [2, 4])

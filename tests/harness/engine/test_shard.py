@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.manifest import CPU_BLOCK, GPU_BLOCK, block_size, blocks
+from harness.data.manifest import block_size, blocks, step_size
 from harness.engine.world import World
 
 
@@ -32,9 +32,24 @@ def test_block_size_must_be_positive(size: int) -> None:
         blocks([1, 2], size)
 
 
-def test_block_size_depends_on_the_kind_of_device_only() -> None:
-    assert block_size("cpu") == CPU_BLOCK
-    assert block_size("cuda:0") == block_size("cuda:7") == GPU_BLOCK
+@pytest.mark.parametrize(
+    ("device", "samples", "size"),
+    [
+        *[("cpu", 0, 4), ("cpu", 1, 4), ("cpu", 1600, 4), ("cpu", 1601, 16), ("cpu", 50_000, 128)],
+        *[("cuda:0", 1, 64), ("cuda:7", 25_600, 64), ("cuda", 25_601, 128)],
+        *[("cpu", 1_281_167, 384), ("cuda", 1_281_167, 384)],
+    ],
+)
+def test_blocks_grow_with_the_work(device: str, samples: int, size: int) -> None:
+    assert block_size(device, samples) == size
+    assert size % step_size(device) == 0
+
+
+@pytest.mark.parametrize(("samples", "files"), [(50_000, 2000), (1_281_167, 20_000)])
+def test_runs_leave_no_more_files_than_a_file_system_likes(samples: int, files: int) -> None:
+    stages = 5  # Outputs, and what the four extractors of the main task see.
+    for device in ("cpu", "cuda"):
+        assert stages * -(-samples // block_size(device, samples)) <= files
 
 
 def test_world_is_one_process_without_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

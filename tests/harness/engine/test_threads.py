@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from harness.data.store import Store
 from harness.engine.plan import make_plan
 from harness.engine.work import Worker
 from harness.engine.world import World
+from harness.interfaces.observing import Turns
+from harness.metrics.extractors import Pixels
 from tests.harness.toys import Control, ToyTokenizer, request
 
 LANES = 4
@@ -53,8 +56,6 @@ def visited(
     if place == "model":
         control.before_encode = control.before_decode = company
         return
-    from harness.metrics.extractors import Pixels
-
     observe: Callable[..., Any] = Pixels.observe
     monkeypatch.setattr(Pixels, "observe", lambda *given: (company(), observe(*given))[1])
 
@@ -64,14 +65,37 @@ def visited(
 def test_threads_in_a_plugin_at_a_time(
     place: str, concurrent: bool, tiles: Path, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.metrics.extractors import Pixels
-
     company = Company(wanted=2 if concurrent else LANES + 1)
     visited(place, company, control, monkeypatch)
     owner = ToyTokenizer if place == "model" else Pixels
     monkeypatch.setattr(owner, "concurrent", concurrent, raising=False)
     work(tiles, metrics=("psnr",))
     assert company.most == 1 if not concurrent else company.most >= 2
+
+
+@pytest.mark.parametrize("where", ["device", "cpu"])
+def test_a_gpu_has_one_owner(
+    where: str, tiles: Path, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tokenizer that could take several calls gets one on a GPU; a codec goes on beside it."""
+    monkeypatch.setattr(ToyTokenizer, "concurrent", True, raising=False)
+    monkeypatch.setattr(ToyTokenizer, "works_on", where, raising=False)
+    company = Company(wanted=2 if where == "cpu" else LANES + 1)
+    visited("model", company, control, monkeypatch)
+    plan = replace(make_plan(request(tiles, metrics=("psnr",)), World()), device="cuda")
+    plan = replace(plan, file=plan.file.model_copy(update={"block_size": 1}))
+    plan.root.mkdir(parents=True)
+    Worker(plan, Store(plan.root), World(), LANES).run(lambda _: None)
+    assert company.most == 1 if where == "device" else company.most >= 2
+
+
+def test_what_is_on_the_device_waits_for_one_turn() -> None:
+    turns = Turns("cuda")
+    settings = {"ssim": {"window": "uniform7"}, "pixels": {"dtype": "float64"}}
+    network, pixels, model = object(), Pixels(settings, "cuda"), object()
+    assert turns.of(network) is turns.of_model(model)
+    assert turns.of(pixels) is not turns.of_model(model)
+    assert turns.of(pixels, network) is turns.of_model(model)
 
 
 def test_what_one_lane_fails_at_stops_the_others_that_wait(tiles: Path, control: Control) -> None:

@@ -1,0 +1,262 @@
+"""The engine beside a paced device: whether reading, measuring and writing hide behind it.
+
+The device is a stand-in that waits, without the interpreter's lock, as long as the networks of the
+paper take on an H100 (figures of benchmarks/RESULTS.md and of its operation counts); everything
+else is the product: JPEG files are read and cropped, PSNR and SSIM measured, parts written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import headline
+from harness.data.manifest import GPU_BLOCK, block_size
+from harness.data.store import Store
+from harness.engine.plan import Plan, make_plan
+from harness.engine.runner import lanes_of
+from harness.engine.work import Worker
+from harness.engine.world import World, reproducible
+from harness.interfaces import Code, Columns, RunRequest
+from harness.interfaces.registry import MODELS
+from harness.interfaces.types import ModelCard
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IMAGES = 1024
+MANY = 16_384
+SIDE = 256
+DEVICE = "paced"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Milliseconds an image that the device takes."""
+
+    title: str
+    encode: float = 0.0
+    decode: float = 0.0
+    sample: float = 0.0
+    lpips: float = 2.0
+    inception: float = 0.6
+
+    @property
+    def total(self) -> float:
+        """All of it, one after the other, as one device does it."""
+        return self.encode + self.decode + self.sample + self.lpips + self.inception
+
+
+PACES = (
+    Pace("tokenizer, strict float32", encode=4.3, decode=5.7),
+    Pace("tokenizer, bfloat16", encode=0.6, decode=0.7),
+    Pace("LPIPS and Inception alone"),
+    Pace("class-to-image sampling, B", sample=14.0, decode=0.7, lpips=0.0, inception=0.3),
+)
+
+
+def wait(count: int, milliseconds: float) -> None:
+    """Let the device work on some images."""
+    time.sleep(count * milliseconds / 1000)
+
+
+class _Paced:
+    card = ModelCard(name="paced")
+
+    def __init__(self, pace: Pace = PACES[0]) -> None:
+        self._pace = pace
+
+    def load(self, device: str) -> None:
+        """Nothing to load."""
+
+    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
+        """Grey images."""
+        del seeds
+        import torch
+
+        wait(len(codes), self._pace.decode)
+        return torch.zeros(len(codes), 3, codes[0].height, codes[0].width)
+
+
+@MODELS.register("paced-tokenizer")
+class PacedTokenizer(_Paced):
+    """Waits as a tokenizer would compute."""
+
+    def encode(self, images: Tensor) -> list[Code]:
+        """Codes of the paper's size."""
+        wait(len(images), self._pace.encode)
+        height, width = images.shape[2:]
+        return [Code(bytes(1024), height, width) for _ in images]
+
+
+@MODELS.register("paced-drawer")
+class PacedDrawer(_Paced):
+    """Waits as a class-to-image model would draw."""
+
+    classes = 55
+
+    def sample(self, labels: Sequence[int], seeds: Sequence[int]) -> list[Code]:
+        """Codes of the paper's size."""
+        del seeds
+        wait(len(labels), self._pace.sample)
+        return [Code(bytes(1024), SIDE, SIDE) for _ in labels]
+
+
+class PacedNetwork:
+    """Waits as a metric's network would, and gives as many numbers.
+
+    Args:
+        milliseconds: What it takes an image.
+        width: Numbers an image; features of both sides are stored where more than one.
+    """
+
+    concurrent = True
+    identity: Mapping[str, Any] = {"version": 1}
+
+    def __init__(self, milliseconds: float, width: int) -> None:
+        self._milliseconds = milliseconds
+        self._rows = np.zeros((GPU_BLOCK, width), np.float32)
+
+    def observe(self, pairs: Any) -> Columns:
+        """Numbers of no meaning."""
+        images = getattr(pairs, "reconstruction_uint8", getattr(pairs, "images_uint8", ()))
+        wait(len(images), self._milliseconds)
+        rows = self._rows[: len(images)]
+        return {"reference": rows, "output": rows} if rows.shape[1] > 1 else {"value": rows[:, 0]}
+
+
+def pictures(folder: Path, count: int) -> None:
+    """Write JPEG files of 500x375 pixels, as ImageNet's are: noise on smooth fields."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        draw = np.random.default_rng(number)
+        field = Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        smooth = np.asarray(field.resize((500, 375), Image.Resampling.BICUBIC), dtype=np.int16)
+        noisy = np.clip(smooth + draw.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(folder / f"{number:05}.jpg", quality=90)
+
+
+def plan_of(pace: Pace, data: Path, out: Path, count: int) -> Plan:
+    """A run on the paced device, of the stages that one on a GPU has."""
+    draws = pace.sample > 0
+    request = RunRequest(
+        task="imagenet-gen" if draws else "imagenet-recon",
+        model="paced-drawer" if draws else "paced-tokenizer",
+        protocol="nano" if draws else None,
+        data=None if draws else str(data),
+        limit=count,
+        metrics=() if draws else ("psnr", "ssim"),
+        out=out,
+    )
+    plan = make_plan(request, World())
+    networks = {
+        "lpips": PacedNetwork(pace.lpips, 1),
+        "inception": PacedNetwork(pace.inception, 2048),
+    }
+    extractors = {name: each for name, each in plan.extractors.items() if name == "pixels"}
+    extractors |= {name: each for name, each in networks.items() if getattr(pace, name)}
+    count = len(plan.file.samples)
+    file = plan.file.model_copy(
+        update={
+            "extractors": {name: dict(each.identity) for name, each in extractors.items()},
+            "block_size": block_size(DEVICE, count),
+        }
+    )
+    model = PacedDrawer(pace) if draws else PacedTokenizer(pace)
+    return dataclasses.replace(
+        plan,
+        file=file,
+        model=model,
+        extractors=extractors,
+        device=DEVICE,
+        batch_size=GPU_BLOCK,
+    )
+
+
+def seconds_of(plan: Plan, world: World, lanes: int | None = None) -> float:
+    """How long this process's share of a run takes."""
+    Store(plan.root).root.mkdir(parents=True, exist_ok=True)
+    with reproducible(plan.device) as cores:
+        start = time.perf_counter()
+        worker = Worker(plan, Store(plan.root), world, lanes or lanes_of(plan, cores))
+        worker.run(lambda _: None)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Print images/s beside what the device alone would allow."""
+    console = Console(width=100)
+    console.print(headline())
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / "data"
+        pictures(data, IMAGES)
+        console.print(_lanes_table(data, Path(scratch)))
+        console.print(_processes_table(data, Path(scratch)))
+        console.print(_memory_table(data, Path(scratch)))
+
+
+def _lanes_table(data: Path, scratch: Path) -> Table:
+    table = Table("one device", "bound", "one lane", "share", "overlapped", "share")
+    for pace in PACES:
+        bound = 1000 / pace.total
+        cells = []
+        for lanes in (1, None):
+            plan = plan_of(pace, data, scratch / f"{pace.title}-{lanes}", IMAGES)
+            speed = len(plan.file.samples) / seconds_of(plan, World(), lanes)
+            cells += [f"{speed:.0f}", f"{speed / bound:.0%}"]
+        table.add_row(pace.title, f"{bound:.0f} images/s", *cells)
+    return table
+
+
+def _processes_table(data: Path, scratch: Path) -> Table:
+    table = Table("devices, a process each", "bound", "images/s", "share")
+    pace = PACES[0]
+    for size in (1, 2, 4):
+        context = multiprocessing.get_context("spawn")
+        ready, times = context.Barrier(size), context.Queue()
+        given = data, scratch / f"{size}-processes", size, ready, times
+        workers = [context.Process(target=_share, args=(rank, *given)) for rank in range(size)]
+        for worker in workers:
+            worker.start()
+        speed = IMAGES / max(times.get() for _ in workers)
+        for worker in workers:
+            worker.join()
+        bound = size * 1000 / pace.total
+        table.add_row(
+            f"{size}, {pace.title}", f"{bound:.0f}", f"{speed:.0f}", f"{speed / bound:.0%}"
+        )
+    return table
+
+
+def _share(rank: int, data: Path, out: Path, size: int, ready: Any, times: Any) -> None:
+    plan = plan_of(PACES[0], data, out, IMAGES)
+    ready.wait()
+    times.put(seconds_of(plan, World(rank, size)))
+
+
+def _memory_table(data: Path, scratch: Path) -> Table:
+    """Peak memory of a process that reads the same pictures under many names."""
+    table = Table("images", "peak memory in MB", "images/s")
+    more = scratch / "more"
+    more.mkdir()
+    files = sorted(data.iterdir())
+    for number in range(MANY):
+        (more / f"{number:05}.jpg").hardlink_to(files[number % len(files)])
+    for count in (IMAGES, MANY):
+        plan = plan_of(PACES[1], more, scratch / f"memory-{count}", count)
+        speed = count / seconds_of(plan, World())
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        table.add_row(str(count), f"{peak:.0f}", f"{speed:.0f}")
+    return table
