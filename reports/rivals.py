@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import tomllib
 from collections import Counter
@@ -70,10 +71,15 @@ class Rival:
         return f"uwt-eval run {task} --images DIR --label {label}"
 
     @property
-    def cost(self) -> str:
-        """How much there is to compute; hours are the machine's."""
+    def made(self) -> str:
+        """What of the authors' code is measured where no plug-in runs it."""
+        return "replies" if self.table == 12 else "images"
+
+    def cost(self, limit: int | None = None) -> str:
+        """How much there is to compute, of at most `limit` samples; hours are the machine's."""
         unit = "questions" if self.table == 12 else "images"
-        return ", ".join(f"{self.samples[task]:,} {unit} in {task}" for task in self.tasks)
+        counts = {task: min(self.samples[task], limit or math.inf) for task in self.tasks}
+        return ", ".join(f"{count:,} {unit} in {task}" for task, count in counts.items())
 
     def model_in(self, folder: Path | None) -> str:
         """`--model` with weights that lie in a folder, as OWNER/NAME or NAME, where they do."""

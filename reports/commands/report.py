@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +12,11 @@ import typer
 
 from harness.commands.console import Json, terminal
 from harness.interfaces.errors import ExitCode, UserError
-from reports.commands import DefaultCommand
+from reports.commands import DefaultCommand, table_numbers
 
 if TYPE_CHECKING:
     from reports.records import Loaded
+    from reports.tables.filled import Filled
 
 app = typer.Typer(
     cls=DefaultCommand,
@@ -45,9 +48,10 @@ def table(
     """Print tables of the paper with measured rows beside, and why rows do not compare."""
     from reports.tables.filled import fill
 
-    numbers = _numbers(names)
+    numbers = table_numbers(names, ["all"])
     records = _records(runs)
     tables = [fill(number, records) for number in numbers]
+    _say_left_out(tables, records)
     if form is Format.TERMINAL:
         if out is not None:
             raise UserError("--out: give --format md, latex, csv or html with it")
@@ -137,22 +141,26 @@ def _records(runs: list[Path] | None) -> list[Loaded]:
     return load_records(runs) if runs else []
 
 
-def _numbers(names: list[str]) -> list[int]:
-    from harness.interfaces.registry import did_you_mean
-    from reports.tables.filled import COMPARISONS
+def _say_left_out(tables: Sequence[Filled], records: Sequence[Loaded]) -> None:
+    """Name the tasks of results that have no place in the tables."""
+    from harness.sets import FILES
 
-    known = {f"table{number}": number for number in COMPARISONS}
-    numbers: list[int] = []
-    for name in names:
-        if name in {f"table{number}" for number in range(1, 8)}:
-            raise UserError(
-                f"{name} is an ablation, filled from checkpoints: "
-                f"`uwt-eval run {name} --checkpoints DIR`"
-            )
-        if name != "all" and name not in known:
-            raise UserError(f"unknown table {name!r}: {did_you_mean(name, [*known, 'all'])}")
-        numbers += COMPARISONS if name == "all" else [known[name]]
-    return list(dict.fromkeys(numbers))
+    placed = {
+        run_id
+        for filled in tables
+        for section in filled.sections
+        for row in section.rows
+        for run_id in row.run_ids
+    }
+    left = Counter(loaded.record.task for loaded in records if loaded.record.run_id not in placed)
+    if not left:
+        return
+    counts = ", ".join(f"{number} of {task}" for task, number in left.items())
+    way = "; `uwt-eval run TASK --images PLACE` makes those that have one" * (FILES.name in left)
+    terminal(stderr=True).print(
+        f"note: results without a place here: {counts}{way}",
+        style="dim", markup=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 @app.command()

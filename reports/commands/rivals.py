@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 
 from harness.commands.console import NOTHING, Json, terminal
 from harness.interfaces.errors import ExitCode, UserError
+from reports.commands import table_numbers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,6 +51,11 @@ class Outcome:
     """Why ours do not compare with the printed figures."""
     missing: list[str] = field(default_factory=list)
     """What there was not, one line each."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether any of its figures is ours too."""
+        return any(each.measured is not None for each in self.figures)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -99,7 +106,7 @@ def table(
 
     group = context.parent and context.parent.command
     beside: Iterable[str] = getattr(group, "commands", ())
-    numbers = _numbers(names, beside)
+    numbers = table_numbers(names, (name for name in beside if name != "table"))
     wanted = [name.strip() for text in rows or [] for name in text.split(",")]
     outcomes = [
         Outcome(rival)
@@ -114,23 +121,13 @@ def table(
                 _show(console, outcome)
     elif not as_json:
         for outcome in outcomes:
-            _show_plan(console, outcome.rival)
+            _show_plan(console, outcome.rival, limit)
     if as_json:
         print(json.dumps([outcome.to_dict() for outcome in outcomes], indent=2))
-    if not dry_run and not any(outcome.figures for outcome in outcomes):
+    else:
+        console.print(_summary(outcomes, planned=dry_run), markup=False)
+    if not dry_run and not any(outcome.measured for outcome in outcomes):
         raise typer.Exit(ExitCode.INCOMPLETE)
-
-
-def _numbers(names: Sequence[str], beside: Iterable[str]) -> set[int]:
-    from harness.interfaces.registry import did_you_mean
-    from reports.tables.filled import COMPARISONS
-
-    known = {f"table{number}": number for number in COMPARISONS}
-    others = [name for name in beside if name != "table"]
-    for name in names:
-        if name not in known:
-            raise UserError(f"unknown table {name!r}: {did_you_mean(name, [*known, *others])}")
-    return {known[name] for name in names}
 
 
 def _sources(given: Sequence[str], tasks: set[str]) -> dict[str, str]:
@@ -164,8 +161,8 @@ def _measure(
 
     rival = outcome.rival
     if not rival.model:
-        first = f"run {rival.code}, then {rival.command}"
-        outcome.missing.append(first if rival.status == "files" else rival.note)
+        made = f"{rival.made} of the code of {rival.code}, which {rival.command} takes"
+        outcome.missing.append(made if rival.status == "files" else rival.note)
         return
     for task in rival.tasks:
         request = RunRequest(
@@ -235,18 +232,32 @@ def _show(console: Console, outcome: Outcome) -> None:
     for line in outcome.missing:
         style = "dim" if rival.status in {"files", "none"} else "red"
         console.print(f"  missing: {line}", style=style, markup=False)
-    for line in [*outcome.apart, *([rival.note] if outcome.figures and rival.note else [])]:
+    for line in [*outcome.apart, *([rival.note] if rival.model and rival.note else [])]:
         console.print(f"  note: {line}", style="dim", markup=False)
 
 
-def _show_plan(console: Console, rival: Rival) -> None:
+def _summary(outcomes: Sequence[Outcome], *, planned: bool) -> str:
+    """How many rows there are of each kind, or how many were measured."""
+    from reports.rivals import STATUSES
+
+    if not planned:
+        measured = sum(outcome.measured for outcome in outcomes)
+        return f"{measured} of {len(outcomes)} rows measured"
+    counts = Counter(STATUSES[outcome.rival.status] for outcome in outcomes)
+    kinds = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+    return f"{len(outcomes)} rows: {kinds}"
+
+
+def _show_plan(console: Console, rival: Rival, limit: int | None) -> None:
     from reports.rivals import STATUSES
 
     licence = f" ({rival.licence})" if rival.licence else ""
     console.print(f"{rival.name} · {STATUSES[rival.status]}", style="bold", markup=False)
     if rival.weights:
         console.print(f"  weights: {rival.weights}{licence}", markup=False)
+    if rival.status == "files":
+        console.print(f"  {rival.made} of the code of {rival.code}", markup=False)
     if rival.command:
-        console.print(f"  {rival.cost}\n  {rival.command}", markup=False)
+        console.print(f"  {rival.cost(limit)}\n  {rival.command}", markup=False)
     if rival.note:
         console.print(f"  note: {rival.note}", markup=False, style="dim")

@@ -69,11 +69,22 @@ def _measured_note(row: Row) -> str:
     facts = f"[{row.number}] {row.label}: protocol {row.protocols}, n {row.n}, " + ", ".join(
         f"run {run_id}" for run_id in row.run_ids
     )
-    if stated := Codes.of(row.records[0]).text:
+    if stated := Codes.of(row.records[0]).text or _rate(row):
         facts += f"; {stated}"
     if row.reasons:
         return f"{facts}; not comparable with the paper: {'; '.join(row.reasons)}"
     return f"{facts}; Δ is the difference from the paper's own row"
+
+
+def _rate(row: Row) -> str:
+    """The measured rate, of codecs and of images made elsewhere whose rate was given."""
+    rates = {
+        record.task: cell.value
+        for record in row.records
+        if (cell := record.metrics.get("bpp")) is not None and cell.value is not None
+    }
+    of = " of {}" if len(rates) > 1 else ""
+    return ", ".join(f"{rate:.4g} bpp{of.format(task)}" for task, rate in rates.items())
 
 
 def _empty_cells(filled: Filled, row: Row) -> list[str]:

@@ -55,6 +55,36 @@ def workplace(codec_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return folder
 
 
+def test_images_made_elsewhere_stand_in_the_tables(uwt_eval: CommandLine, workplace: Path) -> None:
+    made = workplace / "made"
+    made.mkdir()
+    names = json.loads((workplace / "runs" / "RUN_B" / "run.json").read_text())["samples"]
+    for sample in names:
+        picture = workplace / "runs" / "RUN_B" / "pictures" / f"{sample['index']:06d}.png"
+        shutil.copy(picture, made / f"{sample['id']}.png")
+    words = ("run", "imagenet-recon", "--limit", 8, "--metrics", "bpp,psnr,ssim", "--device", "cpu")
+    run = uwt_eval(*words, "--images", f"{made}?bits=4096", "--label", "Theirs", "--quiet")
+    assert run.code == 0, run.err
+    sets = ("metrics", made, made, "--metrics", "psnr", "--record", "--label", "Set", "--quiet")
+    kept = uwt_eval(*sets, "--device", "cpu")
+    assert kept.code == 0, kept.err
+    for table in ("table8", "table10", "all"):
+        shown = uwt_eval("report", table, "--runs", "runs")
+        assert "Theirs (images made elsewhere)" in shown.out
+        assert "0.0625 bpp; not comparable with the paper: 8 samples" in shown.out
+        assert "Set" not in shown.out
+        assert "note: results without a place here: 1 of files" in shown.err
+        assert "`uwt-eval run TASK --images PLACE`" in shown.err
+    theirs = next(Path("runs").glob("imagenet-recon-Theirs*"))
+    compared = uwt_eval("compare", "runs/RUN_B", theirs, "--json")
+    assert compared.code == 0, compared.err
+    passed = uwt_eval("gate", theirs, "--baseline", "runs/RUN_B", "--rule", "psnr>=-0.01")
+    assert passed.code == 0, passed.err
+    board = uwt_eval("leaderboard", "build", "runs", "--out", "board.md")
+    assert board.code == 0, board.err
+    assert "Theirs (images made elsewhere)" in Path("board.md").read_text()
+
+
 def test_documents_have_commands() -> None:
     assert len(COMMANDS) == 8
 

@@ -77,6 +77,20 @@ def test_a_plan_for_people(uwt_eval: CommandLine) -> None:
     assert "SDXL · by one command" in result.out
     assert "2,212 images in geneval, 4,260 images in dpg" in result.out
     assert "Transfusion · not at all" in result.out
+    assert "2 rows: 1 by one command, 1 not at all" in result.out
+    few = uwt_eval("reproduce", "table8", "--rows", "GigaTok", "--dry-run", "--limit", 5)
+    assert "images of the code of SilentView/GigaTok" in few.out
+    assert "  5 images in imagenet-recon" in few.out
+
+
+def test_weights_that_have_to_be_fetched_are_said(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = uwt_eval("reproduce", "table8", "--rows", "VQGAN", "--device", "cpu", "--quiet")
+    assert result.code == 3
+    assert "fetch checkpoints/last.ckpt before by the link in the README" in result.out
+    assert "0 of 1 rows measured" in result.out
 
 
 @pytest.fixture
@@ -104,7 +118,8 @@ def test_ours_stand_beside_the_printed_figures(
     )
     shown = uwt_eval(*words, "--quiet")
     assert shown.code == 0, shown.err
-    assert "missing: run apple/ml-flextok, then uwt-eval run imagenet-recon" in shown.out
+    assert "missing: images of the code of apple/ml-flextok, which uwt-eval run" in shown.out
+    assert "1 of 3 rows measured" in shown.out
     assert "missing: the released TiTok of 256 tokens" in shown.out
     assert "note: imagenet-recon: 2 samples, the paper's set has 50,000" in shown.out
     again = json.loads(uwt_eval(*words, "--json").out)
@@ -148,6 +163,7 @@ def test_what_cannot_be_had_is_one_line_and_the_next_row_goes_on(
     ("words", "hint"),
     [
         (("table88",), "unknown table 'table88': did you mean 'table8'"),
+        (("table1",), "`uwt-eval run table1 --checkpoints DIR`"),
         (("mini-ablation",), "did you mean 'mini-ablations'"),
         (("table8", "--rows", "Titok-L"), "--rows Titok-L: no rival of that name, did you mean 'T"),
     ],
