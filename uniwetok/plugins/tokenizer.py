@@ -17,6 +17,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.registry import warn
 from harness.interfaces.types import IMAGE_SIDE, Codebook, ModelCard, digest_of
 from uniwetok.nano import WEIGHTS
+from uniwetok.plugins.kinds import kind_errors
 from uniwetok.plugins.places import InPlace, Placed, Revision
 
 if TYPE_CHECKING:
@@ -99,14 +100,14 @@ class UniWeTokPlugin(Placed, TokenizerPlugin):
     @functools.cached_property
     def _described(self) -> tuple[UniWeTokConfig, int]:
         from uniwetok.tokenizer import checkpoint
+        from uniwetok.weights import CheckpointError
 
-        with user_errors(f"model {self._name!r}"):
+        with kind_errors(self._name, self._weights):
             config, parameters = checkpoint.describe(self._weights)
-        if config.architecture != self._architecture:
-            what, takes = _TAKEN_BY[config.architecture]
-            raise UserError(
-                f"model {self._name!r}: {self._weights} is {what}: --model {takes}:… takes it"
-            )
+            if config.architecture != self._architecture:
+                raise CheckpointError(
+                    f"{self._weights}: is of {config.architecture}'s architecture"
+                )
         return config, parameters
 
     @functools.cached_property
@@ -217,12 +218,6 @@ class NanoPlugin(UniWeTokPlugin):
     def _title(self) -> str:
         return self._name
 
-
-_TAKEN_BY: dict[Architecture, tuple[str, str]] = {
-    "uniwetok": ("a UniWeTok", "uniwetok"),
-    "wetok": ("a convolutional autoencoder of WeTok's and BitDance's kind", "wetok"),
-}
-"""What weights of an architecture are, and which plug-in takes them."""
 
 _USUAL = {
     "schedule": "linear",

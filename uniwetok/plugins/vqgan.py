@@ -12,6 +12,7 @@ from harness.baselines.hub import WEIGHTS
 from harness.interfaces import Code
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import IMAGE_SIDE, Codebook, ModelCard
+from uniwetok.plugins.kinds import kind_errors
 from uniwetok.plugins.places import InPlace, Placed, Revision
 from uniwetok.plugins.relatives import Place, Precision
 from uniwetok.plugins.tokenizer import Averaged, label, model_card, tell, title, user_errors
@@ -57,7 +58,7 @@ class VQGANPlugin(Placed):
     def _described(self) -> tuple[VQGANConfig, int]:
         from uniwetok.vqgan import describe
 
-        with user_errors("model 'vqgan'"):
+        with kind_errors(self._name, self._file):
             return describe(self._file)
 
     @functools.cached_property

@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.engine.models import ModelChoice
 from harness.interfaces.errors import UserError
 from tests.conftest import CommandLine
+from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 from uniwetok.vqgan import VQGAN, VQGANConfig
 from uniwetok.vqgan.autoencoder import Levels
 from uniwetok.vqgan.codebooks import Search
@@ -117,6 +118,31 @@ def test_any_size_is_padded_as_ibqs_evaluation_does(tmp_path: Path) -> None:
     padded[:, :, 5:42, 7:57] = images
     plain = network("cosine")
     torch.testing.assert_close(found, plain.decode(plain.encode(padded))[:, :, 5:42, 7:57])
+
+
+@pytest.mark.parametrize("takes", ["vqgan", "wetok", "bitdance-tokenizer", "uniwetok"])
+@pytest.mark.parametrize("form", ["llamagen", "vqgan", "maskgit", "var", "magvit2", "open-magvit2"])
+def test_a_file_of_another_kind_names_the_plugin_that_takes_it(
+    form: str, takes: str, tmp_path: Path
+) -> None:
+    if form == "open-magvit2":
+        config = UniWeTokConfig.wetok(
+            channels=32, channel_multipliers=(1, 1, 1, 1, 2), num_res_blocks=1,
+            latent_channels=18, groups=1, generative=False,
+        )  # fmt: skip
+        path, own = tmp_path / "imagenet_256_L.ckpt", {"wetok", "bitdance-tokenizer"}
+        torch.save({"epoch": 1, "state_dict": UniWeTok(config).state_dict()}, path)
+    else:
+        (path, _), own = saved(form, tmp_path), {"vqgan"}
+    model = ModelChoice.parse(f"{takes}:{path}").build()
+    if takes in own:
+        assert model.card.parameters
+        return
+    with pytest.raises(UserError) as caught:
+        _ = model.card
+    hint = "vqgan" if "vqgan" in own else "wetok"
+    assert f"{path} is " in str(caught.value)
+    assert str(caught.value).endswith(f": --model {hint}:… takes it")
 
 
 @pytest.mark.parametrize(
