@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics.stats import CONFIDENCE, RESAMPLES
+from harness.metrics.stats import CONFIDENCE, RESAMPLES, psnr_shares
 from reports.samples import Contributions, Floats
 
 Places = NDArray[np.int64]
@@ -102,6 +102,7 @@ class Pairs:
             {name: self.a.weights[name][self.at_a] for name in values},
             seed,
             clusters=self.clusters,
+            pooled=self.a.pooled & self.b.pooled,
         )
 
 
@@ -120,6 +121,7 @@ def paired_differences(
     seed: int,
     *,
     clusters: NDArray[np.int64] | None = None,
+    pooled: Collection[str] = (),
     resamples: int = RESAMPLES,
 ) -> dict[str, PairedDifference]:
     """Weighted means of both runs, their difference and its 95% interval.
@@ -138,6 +140,8 @@ def paired_differences(
         seed: Seeds the draws.
         clusters: int (n,), numbered from 0: samples of one cluster, pictures of one prompt for
             example, are drawn together; each sample is its own cluster if None.
+        pooled: Metrics that are PSNRs of the mean error: their difference is that of two
+            logarithms, its interval that of the jackknife's pseudo-values.
         resamples: Number of draws.
     """
     names = list(a)
@@ -145,6 +149,14 @@ def paired_differences(
         return {}
     left = np.stack([a[name] for name in names], axis=1)
     right = np.stack([b[name] for name in names], axis=1)
+    # Comparisons with NaN are false; of infinite values they say what a difference cannot.
+    rose, fell = right > left, right < left
+    for i, name in enumerate(names):
+        if name in pooled:
+            known = ~np.isnan(left[:, i]) & ~np.isnan(right[:, i])
+            pixels = weights[name][known]
+            for side in (left, right):
+                side[known, i] = psnr_shares(side[known, i], pixels)
     usable = np.isfinite(left) & np.isfinite(right)
     weight = np.where(usable, np.stack([weights[name] for name in names], axis=1), 0.0)
     # Paired, since runs find the same samples hard: that spread is in both values of a sample and
@@ -171,8 +183,13 @@ def paired_differences(
             interval = _percentiles(drawn[:, i])
         elif units[i] > 1:
             interval = _student(columns[:, i], columns[:, len(names) + i])
-        sides = left[:, i], right[:, i]
-        found[name] = _difference(*sides, weight[:, i], usable[:, i], interval, int(units[i]))
+        found[name] = _difference(
+            *(left[:, i], right[:, i]),
+            *(rose[:, i], fell[:, i]),
+            *(weight[:, i], usable[:, i]),
+            interval,
+            int(units[i]),
+        )
     return found
 
 
@@ -191,6 +208,8 @@ def _draw(columns: Floats, seed: int, resamples: int) -> Floats:
 def _difference(
     left: Floats,
     right: Floats,
+    rose: NDArray[np.bool_],
+    fell: NDArray[np.bool_],
     weight: Floats,
     usable: NDArray[np.bool_],
     interval: _Interval,
@@ -203,8 +222,7 @@ def _difference(
             float(np.average(each[usable], weights=weight[usable]))
             for each in (left, right, np.where(usable, right, 0) - np.where(usable, left, 0))
         )
-    # Comparisons with NaN are false; of infinite values they say what a difference cannot.
-    rose, fell, infinite = right > left, right < left, np.isinf(left) | np.isinf(right)
+    infinite = np.isinf(left) | np.isinf(right)
     return PairedDifference(
         mean_a,
         mean_b,

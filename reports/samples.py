@@ -130,9 +130,16 @@ def values_of(
     own = plugin is None or (isinstance(plugin, SampleMean) and plugin.column == metric)
     if not own or metric not in samples or samples[metric].dtype == object:
         return None
-    if metric == "psnr" and averaging.get("rule") == "global-mse":
-        return None
+    if is_pooled(metric, settings):
+        if not {"height", "width"} <= set(samples):
+            return None
+        return samples[metric], samples["height"] * samples["width"]
     return samples[metric], averaging_weights(len(samples[metric]), averaging)
+
+
+def is_pooled(metric: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a metric in dB is that of the mean error over samples, not the mean of theirs."""
+    return metric == "psnr" and settings.get("averaging", {}).get("rule") == "global-mse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +153,8 @@ class Contributions:
     """Float (n,) by metric, with which it averages the values."""
     clusters: list[str] | None
     """The cluster of each sample, where a metric says which samples are not independent."""
+    pooled: frozenset[str] = frozenset()
+    """Metrics that are PSNRs of the mean error, weighted by pixels; +inf counts in them."""
 
 
 def contributions(
@@ -167,6 +176,7 @@ def contributions(
         {name: values for name, (values, _) in means.items()},
         {name: weights for name, (_, weights) in means.items()},
         _clusters(means, columns),
+        frozenset(name for name in means if is_pooled(name, settings)),
     )
 
 

@@ -22,6 +22,8 @@ RESAMPLES = 1000
 GROUPS = 20
 """Groups of rows that the jackknife leaves out in turn."""
 _BATCH_ELEMENTS = 1 << 24
+_LEAST_REST = 0.01
+"""Share of a set's error that must be left when an image is left out."""
 
 
 class Interval(NamedTuple):
@@ -121,6 +123,36 @@ def psnr_of_mean_error(psnr: np.ndarray, pixels: np.ndarray, seed: int) -> tuple
         return -10 * float(np.log10(mean)), NO_INTERVAL
     best, worst = (-10 * float(np.log10(error)) for error in (low, high))
     return -10 * float(np.log10(mean)), Interval(worst, best, method)
+
+
+def psnr_shares(psnr: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """What each image contributes to the PSNR of the mean error: the jackknife's pseudo-values.
+
+    Their mean over pixels is moved to that PSNR, so that a difference of two such means is that of
+    the PSNRs, and its spread over images theirs. Where an image has nearly all of the error, and
+    the PSNR without it knows no bound, they are what the PSNR is to first order in the errors
+    (delta method), which covers less: 91% in place of 93% for 8 images, of 95%.
+
+    Args:
+        psnr: float (n,) in dB, +inf where images are identical.
+        pixels: float (n,), the size of each image.
+
+    Returns:
+        float64 (n,) in dB; +inf where all images are identical.
+    """
+    errors, total = 10 ** (-psnr / 10) * pixels, pixels.sum()
+    rest = errors.sum() - errors
+    if not errors.any():
+        return np.full(len(psnr), np.inf)
+    value = -10 * np.log10(errors.sum() / total)
+    if (rest < _LEAST_REST * errors.sum()).any():
+        changes = 10 / np.log(10) * (1 - errors / pixels * total / errors.sum())
+    else:
+        without = -10 * np.log10(rest / (total - pixels))
+        changes = (total - pixels) / pixels * (value - without)
+        changes -= np.average(changes, weights=pixels)
+    shares: np.ndarray = value + changes
+    return shares
 
 
 def batch_means_weights(n: int, batch_size: int, world_size: int) -> np.ndarray:

@@ -24,6 +24,8 @@ _SUFFIX = ".samples.parquet"
 _KEPT = b"uwt-eval baseline"
 """Key of the metadata: by run id, digests of the record and of the samples that belong together."""
 _RUN, _ID, _CLUSTER, _VALUE, _WEIGHT = "run_id", "id", "cluster", "value:", "weight:"
+_PIXELS = "pixels:"
+"""In the place of a weight: of a metric that is the PSNR of the mean error."""
 
 
 def key_of(record: ResultRecord) -> tuple[str, str, str, str, int]:
@@ -93,6 +95,8 @@ def _digest(found: Contributions) -> str:
     numbers = hashlib.sha256()
     for name, values in found.values.items():
         numbers.update(name.encode() + values.tobytes() + found.weights[name].tobytes())
+        if name in found.pooled:
+            numbers.update(_PIXELS.encode())
     return digest_of([found.ids, found.clusters, numbers.hexdigest()])
 
 
@@ -129,7 +133,8 @@ def _table(run_id: str, found: Contributions) -> pa.Table:
     columns = {_RUN: run, _ID: pa.array(found.ids, pa.string()), _CLUSTER: clusters}
     for name, values in found.values.items():
         columns[_VALUE + name] = pa.array(values, pa.float64())
-        columns[_WEIGHT + name] = pa.array(found.weights[name], pa.float64())
+        kind = _PIXELS if name in found.pooled else _WEIGHT
+        columns[kind + name] = pa.array(found.weights[name], pa.float64())
     return pa.table(columns)
 
 
@@ -153,15 +158,24 @@ def _read_kept(path: Path, loaded: Loaded) -> Contributions | None:
             )
         wanted = [(_RUN, "=", record.run_id)]
         table = pq.read_table(path, filters=wanted)
-        values, weights = {}, {}
+        values, weights, pooled = {}, {}, set()
         for column in table.column_names:
             if column.startswith(_VALUE) and table[column].null_count < len(table):
                 name = column.removeprefix(_VALUE)
                 values[name] = table[column].to_numpy()
-                weights[name] = table[_WEIGHT + name].to_numpy()
+                pixels = table[_PIXELS + name] if _PIXELS + name in table.column_names else None
+                if pixels is not None and pixels.null_count < len(table):
+                    pooled.add(name)
+                    weights[name] = pixels.to_numpy()
+                else:
+                    weights[name] = table[_WEIGHT + name].to_numpy()
         clusters = table[_CLUSTER].to_pylist()
         found = Contributions(
-            table[_ID].to_pylist(), values, weights, None if None in clusters else clusters
+            table[_ID].to_pylist(),
+            values,
+            weights,
+            None if None in clusters else clusters,
+            frozenset(pooled),
         )
         if _digest(found) != digest:
             raise ValueError("its digest is another")

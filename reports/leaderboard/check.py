@@ -124,7 +124,8 @@ def _dataset_digest(file: RunFile) -> str:
 def _sample_problems(loaded: Loaded, file: RunFile) -> list[str]:
     import numpy as np
 
-    from reports.samples import read_samples, values_of
+    from harness.metrics.stats import psnr_shares
+    from reports.samples import is_pooled, read_samples, values_of
 
     record, rows = loaded.record, read_samples(loaded)
     if rows.ids != [sample.id for sample in file.samples]:
@@ -139,6 +140,8 @@ def _sample_problems(loaded: Loaded, file: RunFile) -> list[str]:
         if found is None or cell.value is None:
             continue
         values, weights = found
+        if is_pooled(name, file.protocol.settings):
+            values = psnr_shares(values, weights)
         finite = np.isfinite(values)
         if not finite.any():
             problems.append(f"{name} is {cell.value}, the samples have no value")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.metrics.stats import mean_interval
+from harness.metrics.stats import mean_interval, psnr_of_mean_error
 from reports.paired import paired_differences
 
 
@@ -146,3 +146,51 @@ def test_pairs_that_became_finite_fell() -> None:
     assert (found.n, found.n_left_out, found.n_fell, found.n_rose) == (1, 5, 2, 2)
     assert (found.n_fell_infinite, found.n_rose_infinite, found.n_infinite) == (2, 1, 1)
     assert "2 samples that fell and 1 that rose" in found.infinite
+
+
+def mean_error_psnr(values: np.ndarray, pixels: np.ndarray) -> float:
+    return -10 * float(np.log10(np.average(10 ** (-values / 10), weights=pixels)))
+
+
+def test_the_psnr_of_the_mean_error_differs_by_two_logarithms() -> None:
+    a, b = np.array([20.0, 30, np.inf, 25, np.nan]), np.array([22.0, np.inf, np.inf, 24, 20])
+    pixels = np.array([1.0, 4, 2, 1, 9])
+    found = paired_differences({"psnr": a}, {"psnr": b}, {"psnr": pixels}, 0, pooled={"psnr"})
+    both = [mean_error_psnr(each[:4], pixels[:4]) for each in (a, b)]
+    psnr = found["psnr"]
+    assert (psnr.mean_a, psnr.mean_b) == pytest.approx(both, rel=1e-12)
+    assert psnr.difference == pytest.approx(both[1] - both[0], rel=1e-12)
+    assert (psnr.n, psnr.n_left_out, psnr.n_rose, psnr.n_fell) == (4, 1, 2, 1)
+    assert not psnr.infinite, "identical images count with an error of 0"
+    # All of the error is in one image.
+    one = np.array([20.0, np.inf, np.inf])
+    found = paired_differences(
+        {"psnr": one}, {"psnr": one - 1}, {"psnr": pixels[:3]}, 0, pooled={"psnr"}
+    )
+    assert found["psnr"].difference == pytest.approx(-1, rel=1e-12)
+    exact = {"psnr": np.full(5, np.inf)}
+    lost = paired_differences(exact, {"psnr": b}, {"psnr": pixels}, 0, pooled={"psnr"})["psnr"]
+    assert (lost.n, lost.n_fell_infinite, lost.ci_low) == (0, 3, None)
+
+
+@pytest.mark.parametrize("n", [8, 80])
+def test_intervals_of_the_psnr_of_the_mean_error_cover_its_true_difference(n: int) -> None:
+    rng = np.random.default_rng(5)
+    # Errors of images are spread like a lognormal; both runs find the same ones hard.
+    hard, own, loss, runs = 0.8, 0.3, 0.1, 400
+    covered = narrower = 0
+    for seed in range(runs):
+        hardness = rng.normal(0, hard, n)
+        a, b = (30 - 10 / np.log(10) * (hardness + own * rng.normal(0, 1, n)) for _ in "ab")
+        sides = {"psnr": a}, {"psnr": b - loss}
+        found = paired_differences(
+            *sides, {"psnr": equal(n)}, seed, pooled={"psnr"}, resamples=200
+        )["psnr"]
+        assert found.ci_low is not None
+        assert found.ci_high is not None
+        covered += found.ci_low <= -loss <= found.ci_high
+        each = psnr_of_mean_error(a, np.ones(n), seed)[1] if seed < 10 else None
+        if each is not None and each.low is not None and each.high is not None:
+            narrower += found.ci_high - found.ci_low < 2**0.5 * (each.high - each.low) / 1.5
+    assert 0.91 <= covered / runs <= 0.985
+    assert narrower >= 8, "what both runs have in common cancels"

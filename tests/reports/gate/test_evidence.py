@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.metrics import stats
 from tests.conftest import CommandLine
 from tests.reports.runs import cell, change_record, read_record, write_record, write_run
 
@@ -54,6 +55,26 @@ def test_a_loss_within_the_spread_of_photographs_is_seen(
     # The records alone do not tell: that is what pairs are for.
     alone = write_record(tmp_path / "alone.json", read_record(old))
     assert gate(uwt_eval, new, alone)["code"] == 0
+
+
+def test_the_psnr_of_the_mean_error_is_paired_too(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    settings = {"averaging": {"rule": "global-mse"}}
+    size = np.full(48, 64.0)
+    values = {"old": photos(48), "new": photos(48, 0.5, 0.2)}
+    psnr = {name: stats.psnr_of_mean_error(np.array(v), size, 0)[0] for name, v in values.items()}
+    roots = {}
+    for name, each in values.items():
+        columns = {"psnr": each, "height": size, "width": size}
+        roots[name] = write_run(tmp_path / name, columns=columns, settings=settings)
+        cells = {"psnr": cell(psnr[name], 2.0, metric="psnr").model_dump(mode="json")}
+        change_record(roots[name], metrics=cells)
+        assert uwt_eval("leaderboard", "check", roots[name]).code == 0
+    baseline = baseline_of(uwt_eval, tmp_path, roots["old"])
+    for place in (baseline, roots["old"]):
+        found = gate(uwt_eval, roots["new"], place)
+        assert found["code"] == 1
+        assert found["psnr"]["rests_on"] == "paired over 48 samples"
+        assert found["psnr"]["change"] == pytest.approx(psnr["new"] - psnr["old"], rel=1e-9)
 
 
 def test_the_run_directory_is_a_baseline_too(uwt_eval: CommandLine, tmp_path: Path) -> None:
