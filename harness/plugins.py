@@ -24,6 +24,7 @@ PLUGINS = {
         "diffusers-edit": "harness.baselines.diffusers_pipelines:DiffusersEditor",
         "openai-chat": "harness.baselines.endpoints:ServedChat",
         "openai-images": "harness.baselines.endpoints:ServedPictures",
+        "hf-emu3": "harness.baselines.hf_emu3:TransformersEmu3",
         "hf-janus": "harness.baselines.hf_janus:TransformersJanus",
         "lmms": "harness.baselines.lmms:LmmsModel",
         "hf-vlm": "harness.baselines.hf_vlm:TransformersVLM",

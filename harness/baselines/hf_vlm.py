@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from PIL import Image
 from pydantic import Field
 
+from harness.baselines.codecs import StoredAsPng, png
 from harness.baselines.hub import DType, Source, check_weights, named, source, until, versions
-from harness.interfaces import Argument, Question
+from harness.interfaces import Argument, Code, Question
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import ModelCard
 
@@ -169,6 +170,56 @@ class TransformersVLM:
             turns.insert(0, {"role": "system", "content": [{"type": "text", "text": self.system}]})
         text: str = self._processor.apply_chat_template(turns, add_generation_prompt=True)
         return text
+
+
+class TransformersDrawer(StoredAsPng, TransformersVLM):
+    """One network that answers as `hf-vlm` does, and draws by sampling the tokens of an image.
+
+    Each image is drawn alone, from its own seed; on a GPU the draws are the GPU's, so that another
+    device draws other images.
+    """
+
+    _type: ClassVar[str]
+    """What `config.json` calls it."""
+
+    @property
+    def _drawing(self) -> dict[str, Any]:
+        """The options that decide on drawings."""
+        raise NotImplementedError
+
+    def _image(self, prompt: str) -> Image.Image:
+        """Draw one image by torch's own random numbers."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _config(self) -> dict[str, Any]:
+        config = super()._config
+        if config["model_type"] != self._type:
+            raise UserError(
+                f"{self.repository}: is a {config['model_type']}, no {self._type.capitalize()}; "
+                "hf-vlm takes it"
+            )
+        return config
+
+    @functools.cached_property
+    def card(self) -> ModelCard:
+        """As for every model of transformers, with what decides on drawings."""
+        card = super().card
+        return card.model_copy(update={"config": {**card.config, "drawing": self._drawing}})
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Code]:
+        """Draw one image of each prompt, from its own seed."""
+        import torch
+
+        device, codes = self._network.device, []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            with (
+                torch.random.fork_rng([device] if device.type == "cuda" else []),
+                torch.no_grad(),
+            ):
+                torch.manual_seed(seed)
+                codes.append(png(self._image(prompt).convert("RGB")))
+        return codes
 
 
 def _without_prompt(found: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
