@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
+from safetensors.torch import save_file
 
 from harness.interfaces import registry
 from tests.conftest import CommandLine
@@ -40,6 +42,8 @@ COMMANDS = [
     for line in text.splitlines()
     if line.startswith(("uwt-eval run", "uwt-eval metrics"))
 ]
+HUB = "owner/patches"
+"""The repository of an example."""
 
 
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -56,7 +60,12 @@ def test_every_example_has_its_command() -> None:
     assert set(PLUGINS) <= named
 
 
-MOST_FILES = {"a model": 1, "a network metric": 2, "a text-to-image benchmark": 2}
+MOST_FILES = {
+    "a model": 1,
+    "a family of weights from the hub": 1,
+    "a network metric": 2,
+    "a text-to-image benchmark": 2,
+}
 """New files that an addition takes, as its worked example has them; none edits a file of ours."""
 TRIED_WITH = {"painter.py"}
 """Of an example, what only tries it."""
@@ -72,7 +81,52 @@ def test_an_addition_takes_as_few_files_as_promised(section: str) -> None:
     assert 1 <= len(named - TRIED_WITH) <= MOST_FILES[section.partition("\n")[0]]
 
 
-@pytest.mark.usefixtures("fresh_registries")
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example's repository, as the hub's library caches it."""
+    folder = tmp_path / "snapshots" / "c0ffee"
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(0)
+    table = torch.rand(64, 3 * 8**2, generator=generator) * 2 - 1
+    save_file({"table": table}, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"patch": 8}')
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+
+    def download(name: str, **_: object) -> str:
+        assert name == HUB
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+
+
+@pytest.mark.usefixtures("fresh_registries", "hub")
+def test_a_family_from_the_hub_is_known_by_its_commit_and_takes_any_size(
+    uwt_eval: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_folder: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = PLUGINS["patches.py"]
+    assert len(text.splitlines()) <= 80
+    (tmp_path / "patches.py").write_text(text)
+    shown = uwt_eval("show", f"patches:{HUB}", "--plugin", "patches.py")
+    assert shown.code == 0, shown.err
+    for fact in ("c0ffee", "mit", "6144"):
+        assert fact in shown.out
+    words = ("--plugin", "patches.py", "--data", photo_folder, "--metrics", "bpp,psnr", "--json")
+    for model in (f"patches:{HUB}", f"patches:{HUB}?nearest=angle"):
+        run = uwt_eval("run", "imagenet-recon-native", "--model", model, *words)
+        assert run.code == 0, run.err
+        (record,) = run.records
+        assert record["provenance"]["codes"] == {
+            "codebook": "64", "tokens": 1024, "bits": 6144.0, "bpp": 0.09375, "compression": 256.0,
+        }  # fmt: skip
+        assert record["metrics"]["bpp"]["value"] >= 0.09375
+    (tmp_path / "empty").mkdir()
+    refused = uwt_eval("run", "imagenet-recon", "--model", "patches:empty", *words)
+    assert refused.code == 2
+    assert "there is no config.json in empty" in refused.err
+
+
+@pytest.mark.usefixtures("fresh_registries", "hub")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_contributing_example_runs(
     command: str,
