@@ -71,9 +71,26 @@ def test_of_few_classes_even_an_untrained_models_habits_say_nothing(
     assert better_order(ids, labels, habits) is None
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("classes", [12, 20, 50, 200])
+def test_an_untrained_network_tells_nothing_even_of_classes_that_lie_far_apart(
+    classes: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    ids, places = images(classes, 20)
+    means = 2 * rng.normal(size=(classes, 16))
+    pixels = means[places] + rng.normal(size=(len(places), 16))
+    embeddings = np.maximum(pixels @ rng.normal(size=(16, 64)) + rng.normal(size=64), 0)
+    vectors = rng.normal(size=(1000, 64))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    predicted = (embeddings @ vectors.T).argmax(axis=1)
+    labels = rng.choice(1000, classes, replace=False)[places]
+    assert better_order(ids, labels, predicted) is None
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(
-    ("classes", "each", "right"), [(20, 20, 0.7), (200, 6, 0.6), (1000, 50, 0.35)]
+    ("classes", "each", "right"), [(20, 20, 0.95), (200, 9, 0.7), (1000, 50, 0.35)]
 )
 def test_another_order_is_found_out(classes: int, each: int, right: float, seed: int) -> None:
     ids, labels = images(classes, each)
