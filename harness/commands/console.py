@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +29,8 @@ Plugins = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 NOTHING = "—"
 _UNBOUNDED = 10_000
+_NO_TERMINAL = 80
+"""Columns that rich takes where there is no terminal to ask."""
 
 
 class _Terminal(Console):
@@ -54,18 +60,40 @@ def _arrow(record: ResultRecord, metric: str) -> str:
     return {True: "↑", False: "↓", None: ""}[better]
 
 
-def _cell(metric: str, cell: MetricValue | None, *, intervals: bool) -> str:
+@dataclass(frozen=True)
+class Layout:
+    """What of a table is left out, or stacked, for want of room."""
+
+    optional: bool = True
+    """Whether columns stand there that not every table has."""
+    stacked: bool = False
+    """Whether intervals stand below their values, and columns closer."""
+    empty: bool = True
+    """Whether columns without a value stand there; why they have none is told below in any case."""
+    counts: bool = True
+    """Whether the columns of counts and speed stand there."""
+    most: int | None = None
+    """Metrics that there is room for; all where None."""
+
+
+_LAYOUTS = (
+    Layout(),
+    Layout(optional=False),
+    Layout(optional=False, stacked=True),
+    Layout(optional=False, stacked=True, empty=False),
+    Layout(optional=False, stacked=True, empty=False, counts=False),
+)
+"""Widest first."""
+
+
+def _cell(metric: str, cell: MetricValue | None, mark: str, *, stacked: bool) -> str:
     if cell is None or cell.value is None:
         return NOTHING
-    text = label(metric).text(cell.value)
-    if (
-        intervals
-        and cell.ci_low is not None
-        and cell.ci_high is not None
-        and cell.ci_high > cell.ci_low
-    ):
+    text = label(metric).text(cell.value) + mark
+    if cell.ci_low is not None and cell.ci_high is not None and cell.ci_high > cell.ci_low:
         half = (cell.ci_high - cell.ci_low) / 2
-        text += f" [dim]±{label(metric).text(half)}[/dim]"
+        between = "\n" if stacked else " "
+        text += f"{between}[dim]±{label(metric).text(half)}[/dim]"
     return text
 
 
@@ -81,45 +109,58 @@ def _speed(record: ResultRecord) -> str:
     return NOTHING if rate is None else f"{rate:.3g}"
 
 
+def _columns(records: Sequence[ResultRecord], layout: Layout) -> list[str]:
+    def valued(metric: str) -> bool:
+        return any(record.value(metric) is not None for record in records)
+
+    return [
+        metric
+        for metric in records[0].metrics
+        if (not label(metric).optional or (layout.optional and valued(metric)))
+        and (layout.empty or valued(metric))
+    ]
+
+
+def _counted(record: ResultRecord) -> str:
+    return str(record.n - record.n_failed) + (f"/{record.n}" if record.n_failed else "")
+
+
 def results_table(
     records: Sequence[ResultRecord],
     references: Sequence[ReferenceRow] = (),
-    *,
-    intervals: bool = True,
-    optional: bool = True,
+    layout: Layout = _LAYOUTS[0],
 ) -> Table:
-    """One task's results, a model a row, with the published rows below and marked as such.
-
-    Without intervals the columns stand closer too, for a terminal of 80 columns; without optional
-    columns only those stand there that every table has.
-    """
-    metrics = [
-        metric
-        for metric in records[0].metrics
-        if not label(metric).optional
-        or (optional and any(record.value(metric) is not None for record in records))
-    ]
+    """One task's results, a model a row, with the published rows below and marked as such."""
+    metrics = _columns(records, layout)[: layout.most]
     first = records[0]
+    counts = list(dict.fromkeys(map(_counted, records)))
+    images = "" if layout.counts else f" · n {', '.join(counts)}"
     table = Table(
-        title=f"{first.task} · {first.dataset} · protocol {first.protocol}",
+        title=f"{first.task} · {first.dataset} · protocol {first.protocol}{images}",
         box=box.SIMPLE_HEAD,
         title_justify="left",
-        padding=(0, 1 if intervals else 0),
+        padding=(0, 0 if layout.stacked else 1),
         pad_edge=False,
     )
-    table.add_column("model", overflow="fold", min_width=12)
+    table.add_column("model", no_wrap=True, min_width=12)
     for metric in metrics:
         table.add_column(label(metric).title + _arrow(first, metric), justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    table.add_column("images/s", justify="right", no_wrap=True)
+    if layout.counts:
+        table.add_column("n", justify="right", no_wrap=True)
+        table.add_column("images/s", justify="right", no_wrap=True)
     for record in records:
-        counted = str(record.n - record.n_failed) + (f"/{record.n}" if record.n_failed else "")
         cells = [
-            _cell(metric, record.metrics.get(metric), intervals=intervals)
-            + ("†" if _left_out(record, metric) else "")
+            _cell(
+                metric,
+                record.metrics.get(metric),
+                "†" if _left_out(record, metric) else "",
+                stacked=layout.stacked,
+            )
             for metric in metrics
         ]
-        table.add_row(escape(record.model), *cells, counted, _speed(record))
+        if layout.counts:
+            cells += [_counted(record), _speed(record)]
+        table.add_row(escape(record.model), *cells)
     for reference in references:
         cells = [
             label(metric).text(reference.values[metric]) if metric in reference.values else NOTHING
@@ -127,9 +168,9 @@ def results_table(
         ]
         comparable = reference.n is not None and reference.n == first.n
         mark = "" if comparable else "*"
-        name = f"{reference.label} {reference.source}{mark}"
-        n = NOTHING if reference.n is None else str(reference.n)
-        table.add_row(name, *cells, n, NOTHING, style="italic dim")
+        if layout.counts:
+            cells += [NOTHING if reference.n is None else str(reference.n), NOTHING]
+        table.add_row(f"{reference.label} {reference.source}{mark}", *cells, style="italic dim")
     return table
 
 
@@ -160,24 +201,46 @@ def fits(console: Console, table: Table) -> bool:
     return console.measure(table, options=unbounded).maximum <= console.width
 
 
+@contextlib.contextmanager
+def _room(console: Console) -> Iterator[None]:
+    """Let a table be as wide as it is where nobody's terminal says how wide it may be."""
+    width = console.width
+    if not console.is_terminal and "COLUMNS" not in os.environ and width == _NO_TERMINAL:
+        console.width = _UNBOUNDED
+    try:
+        yield
+    finally:
+        console.width = width
+
+
+def _fitting(
+    console: Console, records: Sequence[ResultRecord], references: Sequence[ReferenceRow]
+) -> Layout:
+    """The first layout that there is room for; names are never cut, rather columns left out."""
+    for layout in _LAYOUTS:
+        if fits(console, results_table(records, references, layout)):
+            return layout
+    for most in range(len(_columns(records, layout)) - 1, 0, -1):
+        fewer = dataclasses.replace(layout, most=most)
+        if fits(console, results_table(records, references, fewer)):
+            return fewer
+    return dataclasses.replace(layout, most=1)
+
+
 def print_results(
     console: Console, records: Sequence[ResultRecord], references: Sequence[ReferenceRow] = ()
 ) -> None:
     """Print the table, then why cells are empty and what failed."""
-    wide = False
-    for optional in (True, False):
-        table = results_table(records, references, optional=optional)
-        wide = fits(console, table)
-        if wide:
-            break
-    else:
-        table = results_table(records, references, intervals=False, optional=False)
-    console.print(table)
+    with _room(console):
+        layout = _fitting(console, records, references)
+        console.print(results_table(records, references, layout))
+    if layout.most is not None:
+        left = ", ".join(label(each).title for each in _columns(records, layout)[layout.most :])
+        console.print(f"no room for {left}: see record.json", style="dim")
     if any(row.n is None or row.n != records[0].n for row in references):
         console.print("* published figures: other data, not comparable", style="italic dim")
     if any(cell.ci_low is not None for record in records for cell in record.metrics.values()):
-        where = "± is half of the 95% interval" if wide else "95% intervals stand in record.json"
-        console.print(where, style="dim")
+        console.print("± is half of the 95% interval", style="dim")
     empty: dict[tuple[str, str], dict[int, str]] = {}
     for row, record in enumerate(records):
         for metric, cell in record.metrics.items():

@@ -55,12 +55,46 @@ def test_values_arrows_counts_and_speed() -> None:
         assert part in text
 
 
-def test_intervals_stand_beside_values_where_there_is_room() -> None:
+def test_intervals_stand_beside_values_or_below_them() -> None:
     assert "26.12 ±1.00" in printed(record(), width=160)
     narrow = printed(record(), width=50)
     assert "26.12" in narrow
-    assert "±" not in narrow
-    assert "95% intervals stand in record.json" in narrow
+    assert "±1.00" in narrow
+    assert "26.12 ±" not in narrow
+    assert "± is half of the 95% interval" in narrow
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 160])
+def test_no_name_is_cut_and_nothing_is_wider_than_the_terminal(width: int) -> None:
+    names = ["uniwetok-nano", "webp?bytes=1024"]
+    rows = ReferenceRow(label="paper", source="Tab. 8", n=50_000, values={"psnr": 23.26})
+    text = printed(*(record(model=name) for name in names), references=(rows,), width=width)
+    for name in (*names, "paper Tab. 8*"):
+        assert any(line.strip().startswith(name) for line in text.splitlines()), text
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+
+
+def test_columns_go_by_their_importance() -> None:
+    """First those without a value, then counts and speed, then metrics from the end."""
+    assert "rFID↓" in printed(record(), width=60)
+    narrow = printed(record(), width=30)
+    assert "rFID↓" not in narrow
+    assert "images/s" not in narrow
+    assert "· n 48" in narrow.replace("\n", " ")
+    assert "PSNR↑" in narrow
+    assert f"no room for {label('usage_pooled').title}" in printed(record(), width=22).replace(
+        "\n", " "
+    )
+
+
+def test_a_pipe_gets_the_table_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal there is no width to keep to, unless COLUMNS states one."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    cells = {f"metric_{number}": MetricValue(value=number / 7, n=48) for number in range(30)}
+    text = io.StringIO()
+    print_results(Console(file=text), [record(metrics=cells)])
+    assert all(f"metric_{number}" in text.getvalue().splitlines()[2] for number in range(30))
 
 
 def test_empty_cells_say_why_once() -> None:
