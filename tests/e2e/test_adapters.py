@@ -102,6 +102,17 @@ def bitdance(request: pytest.FixtureRequest, folder: Path) -> str:
     return str(bitdance_folder(folder) / "ae_d32c128.safetensors")
 
 
+def bitdance_classes(request: pytest.FixtureRequest, folder: Path) -> str:
+    from tests.uniwetok.plugins.test_relatives import imagenet_folder
+
+    return str(imagenet_folder(folder) / "BitDance_B_16x.pt")
+
+
+def registered(request: pytest.FixtureRequest, folder: Path) -> str:
+    pytest.importorskip("lmms_eval")
+    return f"uwt?model=hf-vlm:{llava(request, folder)}"
+
+
 def torchscript(request: pytest.FixtureRequest, folder: Path) -> str:
     from tests.harness.baselines.test_torchscript import Decoder, Encoder, pair
 
@@ -142,6 +153,7 @@ DRAWING = [
     Case("wetok", wetok, "?dtype=float16", NATIVE),
     Case("bitdance-tokenizer", bitdance, "", NATIVE),
     Case("bitdance-tokenizer", bitdance, "?dtype=bfloat16", NATIVE),
+    Case("bitdance", bitdance_classes, "?cfg=2&steps=1", "imagenet-gen"),
     Case("torchscript", torchscript, "", NATIVE),
     Case("openai-images", served, "?size=40x24", "geneval"),
     Case("openai-images", served, "?seeds=false", "gedit-en"),
@@ -150,6 +162,7 @@ ANSWERING = [
     Case("hf-vlm", llava, "?dtype=float32", "pope"),
     Case("hf-vlm", llava, "?dtype=bfloat16", "pope"),
     Case("openai-chat", served, "", "pope"),
+    Case("lmms", registered, "", "pope"),
 ]
 
 
@@ -157,7 +170,7 @@ def crops(request: pytest.FixtureRequest, folder: Path) -> Path:
     """Photos of six small sizes, odd ones among them."""
     folder.mkdir()
     for index, photo in enumerate(request.getfixturevalue("photos")):
-        photo.crop((0, 0, 64 + 9 * index, 70 + 5 * index)).save(folder / f"{index}.png")
+        photo.crop((0, 0, 64 + 3 * index, 65 + 2 * index)).save(folder / f"{index}.png")
     return folder
 
 

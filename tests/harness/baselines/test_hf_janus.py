@@ -49,12 +49,12 @@ def save(folder: Path) -> Path:
             eos_token_id=1, bos_token_id=15, max_position_embeddings=1024, **vision,
         ),
         vision_config=JanusVisionConfig(
-            image_size=384, patch_size=16, projection_dim=16, mlp_ratio=1, num_image_tokens=576,
+            image_size=64, patch_size=16, projection_dim=16, mlp_ratio=1, num_image_tokens=16,
             **vision,
         ),
         vq_config=JanusVQVAEConfig(
             embed_dim=4, num_embeddings=12, double_latent=False, latent_channels=8,
-            num_patches=2, base_channels=32, channel_multiplier=[1, 1], num_res_blocks=1,
+            num_patches=4, base_channels=32, channel_multiplier=[1, 1], num_res_blocks=1,
             projection_dim=16, image_token_embed_dim=16,
         ),
         image_token_id=3,
@@ -67,9 +67,10 @@ def save(folder: Path) -> Path:
     settings = {**json.loads(path.read_text()), "generation_kwargs": {"boi_token_id": 4}}
     path.write_text(json.dumps(settings))
     JanusProcessor(
-        JanusImageProcessor(size={"height": 384, "width": 384}),
+        JanusImageProcessor(size={"height": 64, "width": 64}),
         tokenizer,
         TEMPLATE.replace("<image>", WORDS[3]),
+        num_image_tokens=16,
     ).save_pretrained(folder)
     return folder
 

@@ -214,13 +214,12 @@ def test_what_cannot_be_told_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-@pytest.fixture(scope="module")
-def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def imagenet_folder(folder: Path) -> Path:
     """A folder as `shallowdream204/BitDance-ImageNet` is, with two small models of its forms.
 
     Its models hold a tokenizer too, which the released code loads over by `ae_d16c32.pt`.
     """
-    folder = tmp_path_factory.mktemp("BitDance-ImageNet")
+    folder.mkdir(exist_ok=True)
     tokenizer = network(D16C32).state_dict()
     torch.save({"state_dict": tokenizer}, folder / "ae_d16c32.pt")
     for parallel in (1, 16):
@@ -240,6 +239,11 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
         released = {"model": raw, "ema": weights, "args": args, "steps": 3}
         torch.save(released, folder / f"BitDance_B_{parallel}x.pt")
     return folder
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return imagenet_folder(tmp_path_factory.mktemp("BitDance-ImageNet"))
 
 
 @pytest.mark.parametrize("parallel", [1, 16])
