@@ -161,7 +161,7 @@ def _measure(
 
     rival = outcome.rival
     if not rival.model:
-        made = f"{rival.made} of the code of {rival.code}, which {rival.command} takes"
+        made = f"{rival.made} of the code of {rival.code}, which `{rival.command}` takes"
         outcome.missing.append(made if rival.status == "files" else rival.note)
         return
     for task in rival.tasks:
@@ -229,11 +229,21 @@ def _show(console: Console, outcome: Outcome) -> None:
             sign = "+" if each.difference is not None and each.difference > 0 else ""
             grid.add_row(f"  {each.task}", each.heading, shown[0], shown[1], sign + shown[2])
         console.print(grid)
-    for line in outcome.missing:
+    for line in _joined(outcome.missing, rival.tasks):
         style = "dim" if rival.status in {"files", "none"} else "red"
         console.print(f"  missing: {line}", style=style, markup=False)
     for line in [*outcome.apart, *([rival.note] if rival.model and rival.note else [])]:
         console.print(f"  note: {line}", style="dim", markup=False)
+
+
+def _joined(lines: Sequence[str], tasks: Sequence[str]) -> list[str]:
+    """What is missing, the same of several tasks in one line."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        task, _, why = line.partition(": ")
+        of_task = task in tasks
+        found.setdefault(why if of_task else line, []).extend([task] * of_task)
+    return [f"{', '.join(names)}: {why}" if names else why for why, names in found.items()]
 
 
 def _summary(outcomes: Sequence[Outcome], *, planned: bool) -> str:

@@ -83,6 +83,17 @@ def test_a_plan_for_people(uwt_eval: CommandLine) -> None:
     assert "  5 images in imagenet-recon" in few.out
 
 
+def test_what_several_tasks_lack_is_one_line(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("UWT_EVAL_OFFLINE", "1")
+    words = ("--rows", "Fuyu-8B(HD)", "--device", "cpu", "--out", tmp_path, "--quiet")
+    result = uwt_eval("reproduce", "table12", *words)
+    (line,) = [each for each in result.out.splitlines() if "missing" in each]
+    assert line.startswith("  missing: pope, vqav2, ai2d, mmmu: adept/fuyu-8b: there is no such")
+
+
 def test_weights_that_have_to_be_fetched_are_said(
     uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -118,7 +129,7 @@ def test_ours_stand_beside_the_printed_figures(
     )
     shown = uwt_eval(*words, "--quiet")
     assert shown.code == 0, shown.err
-    assert "missing: images of the code of apple/ml-flextok, which uwt-eval run" in shown.out
+    assert "missing: images of the code of apple/ml-flextok, which `uwt-eval run" in shown.out
     assert "1 of 3 rows measured" in shown.out
     assert "missing: the released TiTok of 256 tokens" in shown.out
     assert "note: imagenet-recon: 2 samples, the paper's set has 50,000" in shown.out
