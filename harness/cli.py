@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import traceback
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from rich.markup import escape
 from harness.commands.console import terminal
 from harness.commands.interrupts import interruptible
 from harness.interfaces.errors import ExitCode, UserError, one_line, unforeseen
-from harness.interfaces.registry import COMMANDS
+from harness.interfaces.registry import COMMANDS, DISTRIBUTION
 from harness.plugins import PLUGINS
 
 
@@ -27,6 +28,7 @@ def build_app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
     for name in dict.fromkeys([*PLUGINS["commands"], *COMMANDS.names()]):
@@ -44,6 +46,12 @@ def build_app() -> typer.Typer:
     return app
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"uwt-eval {metadata.version(DISTRIBUTION)}")
+        raise typer.Exit
+
+
 def _options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an unforeseen error.")
@@ -51,8 +59,12 @@ def _options(
     offline: Annotated[
         bool, typer.Option("--offline", help="Never download anything, as UWT_EVAL_OFFLINE=1.")
     ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_tell_version, is_eager=True),
+    ] = False,
 ) -> None:
-    del debug, offline  # `main` has taken them out: they may stand anywhere.
+    del debug, offline, version  # `main` has taken the others out: they may stand anywhere.
 
 
 def _add(app: typer.Typer, name: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 from rich.table import Table
 
 from harness.commands.console import Json, Plugins, terminal
+from harness.interfaces.errors import UserError
 from harness.interfaces.registry import EXTRACTORS, METRICS, MODELS, TASKS, load_plugin
 
 
@@ -63,12 +65,51 @@ def _presets() -> dict[str, str]:
     return {name: preset.title for name, preset in all_presets().items()}
 
 
+def _summary(plugin: Any) -> str:
+    """The first line of what a plug-in says of itself."""
+    said = getattr(plugin, "func", plugin)
+    if not (inspect.isclass(said) or inspect.isfunction(said)):
+        said = type(said)
+    return next(iter((inspect.getdoc(said) or "").splitlines()), "")
+
+
+def _metrics() -> dict[str, str]:
+    from harness.commands.console import label
+
+    told = METRICS.ask(_summary)
+    titles = {name: label(name).title for name in told}
+    return {
+        name: text if titles[name] == name else f"{titles[name]}: {text}"
+        for name, text in told.items()
+    }
+
+
+def _of_task(kind: Kind, task: str) -> Collection[str]:
+    """The models that a task takes, or what it measures with."""
+    from harness.engine.models import fitting_tasks
+
+    spec = TASKS.get(task).spec
+    if kind is Kind.MODELS:
+        fits = MODELS.ask(lambda model: spec.name in fitting_tasks(cast(type, model)))
+        return [name for name, fit in fits.items() if fit]
+    if kind is Kind.METRICS:
+        return spec.metrics  # type: ignore[no-any-return]  # A registry holds anything.
+    if kind is Kind.EXTRACTORS:
+        return {need for name in spec.metrics for need in METRICS.get(name).needs}
+    if kind is Kind.PROTOCOLS:
+        return spec.protocols  # type: ignore[no-any-return]
+    raise UserError(f"list {kind} --task {task}: --task chooses among {', '.join(_CHOOSABLE)}")
+
+
+_CHOOSABLE = (Kind.MODELS, Kind.METRICS, Kind.EXTRACTORS, Kind.PROTOCOLS)
+
+
 _LISTS: dict[Kind, Callable[[], dict[str, str]]] = {
     Kind.TASKS: _tasks,
     Kind.GROUPS: _groups,
-    Kind.MODELS: lambda: dict.fromkeys(MODELS.names(), ""),
-    Kind.METRICS: lambda: dict.fromkeys(METRICS.names(), ""),
-    Kind.EXTRACTORS: lambda: dict.fromkeys(EXTRACTORS.names(), ""),
+    Kind.MODELS: lambda: MODELS.ask(_summary),
+    Kind.METRICS: _metrics,
+    Kind.EXTRACTORS: lambda: EXTRACTORS.ask(_summary),
     Kind.PROTOCOLS: _protocols,
     Kind.ASSETS: _assets,
     Kind.PRESETS: _presets,
@@ -77,13 +118,22 @@ _LISTS: dict[Kind, Callable[[], dict[str, str]]] = {
 
 def list_names(
     kind: Annotated[Kind | None, typer.Argument(help="Which list; all where absent.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Only the models, metrics … of this task.")
+    ] = None,
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """List tasks, groups, models, metrics, protocols, assets and presets of training."""
     for path in plugin or []:
         load_plugin(path)
-    listing = {item.value: _LISTS[item]() for item in ([kind] if kind else Kind)}
+    kinds = [kind] if kind else list(_CHOOSABLE if task else Kind)
+    listing = {item.value: _LISTS[item]() for item in kinds}
+    if task is not None:
+        for item in kinds:
+            chosen = _of_task(item, task)
+            rows = listing[item.value]
+            listing[item.value] = {name: rows[name] for name in rows if name in chosen}
     if as_json:
         print(json.dumps(listing, indent=2))
         return

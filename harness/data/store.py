@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from harness.data.digests import Damaged, check_arrays, read_arrays, read_table, sealed, write_table
@@ -36,6 +35,8 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.registry import warn
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from harness.interfaces.types import Record
 
 _TEMPORARY = ".tmp-"

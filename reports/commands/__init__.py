@@ -18,7 +18,7 @@ class DefaultCommand(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the first sub-command's name in front where none is given."""
-        if args and args[0] not in self.commands and args[0] != "--help":
+        if args and args[0] not in [*self.commands, *self.get_help_option_names(ctx)]:
             args = [next(iter(self.commands)), *args]
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed

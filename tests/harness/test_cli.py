@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
@@ -91,3 +93,38 @@ def test_names_that_are_no_text_are_printed(
 ) -> None:
     monkeypatch.setitem(COMMANDS._registered, "name", lambda: print("a\udcff.png"))
     assert uwt_eval("name").out == "a\\udcff.png\n"
+
+
+def test_the_version_is_that_of_the_distribution(uwt_eval: CommandLine) -> None:
+    result = uwt_eval("--version")
+    assert (result.code, result.out) == (0, f"uwt-eval {metadata.version('uwt-eval')}\n")
+
+
+@pytest.mark.parametrize("words", [("-h",), ("run", "-h"), ("report", "-h"), ("train", "ar", "-h")])
+def test_help_has_its_short_form(uwt_eval: CommandLine, words: tuple[str, ...]) -> None:
+    long = uwt_eval(*words[:-1], "--help")
+    assert long.code == 0
+    assert uwt_eval(*words) == long
+
+
+def test_every_plug_in_is_listed_with_a_line(uwt_eval: CommandLine) -> None:
+    for kind in ("models", "metrics", "extractors"):
+        listed = json.loads(uwt_eval("list", kind, "--json").out)[kind]
+        assert [name for name, text in listed.items() if not text.strip()] == []
+    assert "PNG" in json.loads(uwt_eval("list", "models", "--json").out)["models"]["identity"]
+
+
+def test_lists_of_a_task(uwt_eval: CommandLine) -> None:
+    listed = json.loads(uwt_eval("list", "--task", "imagenet-recon", "--json").out)
+    assert list(listed) == ["models", "metrics", "extractors", "protocols"]
+    assert "webp" in listed["models"]
+    assert "uniwetok-chat" not in listed["models"]
+    assert "hf-vlm" not in listed["models"]
+    assert {"psnr", "rfid"} <= listed["metrics"].keys()
+    assert "is" not in listed["metrics"]
+    assert "pixels" in listed["extractors"]
+    assert "wetok" in listed["protocols"]
+    refused = uwt_eval("list", "tasks", "--task", "pope")
+    assert refused.code == 2
+    assert "--task chooses among models, metrics" in refused.err
+    assert "did you mean 'pope'" in uwt_eval("list", "--task", "popes").err
