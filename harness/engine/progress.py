@@ -1,15 +1,21 @@
-"""Progress of long work: bars with rate and time left on a terminal, silence elsewhere."""
+"""Progress of long work: bars on a terminal, elsewhere a line in the log every minute."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich import progress as bars
 from rich.console import Console
 
 from harness.engine.world import World
 from harness.interfaces import OnProgress
+
+_EVERY = 60.0
+"""Seconds between lines in a log; work that takes less leaves none."""
 
 
 class RateColumn(bars.ProgressColumn):
@@ -21,11 +27,70 @@ class RateColumn(bars.ProgressColumn):
 
 
 class Progress:
-    """Draws on `console` if it is a terminal and `quiet` was not asked for."""
+    """Draws on `console` if it is a terminal, writes lines there if not.
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    Args:
+        console: Where to.
+        quiet: Nothing at all.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._console = console
-        self._shown = console.is_terminal and not quiet
+        self._quiet = quiet
+        self._clock = clock
+
+    @contextmanager
+    def bar(self, name: str) -> Iterator[OnProgress]:
+        """Progress of one piece of work, told as (done, total)."""
+        with self._followed(name, None, visible=True) as on_progress:
+            yield on_progress
+
+    @contextmanager
+    def listing(self) -> Iterator[OnProgress]:
+        """Progress of reading the data for its digests, shown once there is any."""
+        with self._followed("reading data", None, visible=False) as on_progress:
+            yield on_progress
+
+    @contextmanager
+    def samples(self, name: str, total: int, world: World) -> Iterator[Callable[[int], None]]:
+        """Progress of this process's share of samples, told by any thread as so many more.
+
+        Only the main process shows it.
+        """
+        if not world.is_main:
+            yield lambda _: None
+            return
+        share = f" (1 of {world.size} processes)" if world.size > 1 else ""
+        lock, done = threading.Lock(), 0
+        with self._followed(f"{name}{share}", total, visible=True) as on_progress:
+
+            def advance(count: int) -> None:
+                nonlocal done
+                with lock:
+                    done += count
+                    on_progress(done, total)
+
+            yield advance
+
+    @contextmanager
+    def _followed(self, name: str, total: int | None, *, visible: bool) -> Iterator[OnProgress]:
+        if self._quiet:
+            yield lambda *_: None
+        elif self._console.is_terminal:
+            with self._bar() as bar:
+                task = bar.add_task(name, total=total, visible=visible)
+                yield lambda done, total: bar.update(
+                    task, completed=done, total=total, visible=True
+                )
+        else:
+            yield _Log(self._console, name, self._clock)
 
     def _bar(self) -> bars.Progress:
         return bars.Progress(
@@ -34,33 +99,33 @@ class Progress:
             bars.MofNCompleteColumn(),
             RateColumn(),
             bars.TimeRemainingColumn(),
-            # Before rich 14.1 even a disabled bar ends with an empty line.
-            console=self._console if self._shown else Console(quiet=True),
-            disable=not self._shown,
+            console=self._console,
             transient=True,
         )
 
-    @contextmanager
-    def listing(self) -> Iterator[OnProgress]:
-        """Progress of reading the data for its digests."""
-        with self._bar() as bar:
-            task = bar.add_task("reading data", total=None, visible=False)
-            yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
-    @contextmanager
-    def bar(self, name: str) -> Iterator[OnProgress]:
-        """Progress of one piece of work, told as (done, total)."""
-        with self._bar() as bar:
-            task = bar.add_task(name, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+class _Log:
+    """Lines such as `webp: 1200 of 50000, 19.8/s, 0:41:03 left`; the last one when all is done."""
 
-    @contextmanager
-    def samples(self, name: str, total: int, world: World) -> Iterator[Callable[[int], None]]:
-        """Progress of this process's share of samples; only the main process draws."""
-        if not world.is_main:
-            yield lambda _: None
-            return
-        share = f" (1 of {world.size} processes)" if world.size > 1 else ""
-        with self._bar() as bar:
-            task = bar.add_task(f"{name}{share}", total=total)
-            yield lambda count: bar.advance(task, count)
+    def __init__(self, console: Console, name: str, clock: Callable[[], float]) -> None:
+        self._console = console
+        self._name = name
+        self._clock = clock
+        self._start = self._told = clock()
+        self._before: int | None = None
+        """What had been done before this process began, as its first word says."""
+
+    def __call__(self, done: int, total: int) -> None:
+        now = self._clock()
+        if self._before is None:
+            self._before = done
+        elif now - self._told >= _EVERY or (done == total and self._told > self._start):
+            self._told = now
+            rate = (done - self._before) / max(now - self._start, 1e-9)
+            left = timedelta(seconds=round((total - done) / rate)) if rate else "unknown time"
+            self._console.print(
+                f"{self._name}: {done} of {total}, {rate:.3g}/s, {left} left",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )

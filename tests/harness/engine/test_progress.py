@@ -1,4 +1,4 @@
-"""Progress is drawn on a terminal by the main process, and nowhere else."""
+"""Progress is drawn on a terminal by the main process; a log gets a line a minute."""
 
 from __future__ import annotations
 
@@ -33,8 +33,33 @@ def test_share_of_several_processes_is_said() -> None:
 
 
 @pytest.mark.parametrize(("terminal", "quiet"), [(False, False), (True, True)])
-def test_silence_elsewhere(terminal: bool, quiet: bool) -> None:
+def test_short_work_leaves_no_line_in_a_log(terminal: bool, quiet: bool) -> None:
     assert drawn(terminal=terminal, quiet=quiet).strip() == ""
+
+
+def test_a_log_gets_a_line_a_minute_and_one_at_the_end() -> None:
+    text, now = io.StringIO(), [0.0]
+    progress = Progress(Console(file=text, width=30), clock=lambda: now[0])
+    with progress.samples("webp?bytes=1024", 1000, World()) as advance:
+        advance(400)  # Was there before.
+        for second in range(1, 151):
+            now[0] = float(second)
+            advance(4)
+    assert text.getvalue().splitlines() == [
+        "webp?bytes=1024: 640 of 1000, 4/s, 0:01:30 left",
+        "webp?bytes=1024: 880 of 1000, 4/s, 0:00:30 left",
+        "webp?bytes=1024: 1000 of 1000, 4/s, 0:00:00 left",
+    ]
+
+
+def test_quiet_is_quiet_in_a_log_too() -> None:
+    text, now = io.StringIO(), [0.0]
+    progress = Progress(Console(file=text), quiet=True, clock=lambda: now[0])
+    with progress.bar("features") as on_progress:
+        on_progress(1, 9)
+        now[0] = 300.0
+        on_progress(2, 9)
+    assert text.getvalue() == ""
 
 
 def test_other_processes_draw_no_samples() -> None:
