@@ -74,6 +74,8 @@ class Layout:
     """Whether the columns of counts and speed stand there."""
     most: int | None = None
     """Metrics that there is room for; all where None."""
+    folded: bool = False
+    """Whether a name goes over several lines, which beside one metric is still too long."""
 
 
 _LAYOUTS = (
@@ -86,7 +88,7 @@ _LAYOUTS = (
 """Widest first."""
 
 
-def _cell(metric: str, cell: MetricValue | None, mark: str, *, stacked: bool) -> str:
+def _cell(metric: str, cell: MetricValue | None, mark: str, *, stacked: bool = False) -> str:
     if cell is None or cell.value is None:
         return NOTHING
     text = label(metric).text(cell.value) + mark
@@ -142,7 +144,7 @@ def results_table(
         padding=(0, 0 if layout.stacked else 1),
         pad_edge=False,
     )
-    table.add_column("model", no_wrap=True, min_width=12)
+    table.add_column("model", no_wrap=not layout.folded, overflow="fold", min_width=12)
     for metric in metrics:
         table.add_column(label(metric).title + _arrow(first, metric), justify="right", no_wrap=True)
     if layout.counts:
@@ -224,7 +226,12 @@ def _fitting(
         fewer = dataclasses.replace(layout, most=most)
         if fits(console, results_table(records, references, fewer)):
             return fewer
-    return dataclasses.replace(layout, most=1)
+    return dataclasses.replace(layout, most=1, folded=True)
+
+
+def _note(console: Console, text: str) -> None:
+    """A line below a table; one line in a pipe, whatever its length."""
+    console.print(text, markup=False, style="dim", soft_wrap=not console.is_terminal)
 
 
 def print_results(
@@ -234,13 +241,17 @@ def print_results(
     with _room(console):
         layout = _fitting(console, records, references)
         console.print(results_table(records, references, layout))
-    if layout.most is not None:
-        left = ", ".join(label(each).title for each in _columns(records, layout)[layout.most :])
-        console.print(f"no room for {left}: see record.json", style="dim")
+    every, shown = _columns(records, layout), _columns(records, layout)[: layout.most]
+    unseen = [label(each).title for each in every[len(shown) :]]
+    if not layout.counts:
+        unseen.append("images/s")
+    if unseen:
+        _note(console, f"no room for {', '.join(unseen)}: see record.json")
     if any(row.n is None or row.n != records[0].n for row in references):
         console.print("* published figures: other data, not comparable", style="italic dim")
-    if any(cell.ci_low is not None for record in records for cell in record.metrics.values()):
-        console.print("± is half of the 95% interval", style="dim")
+    cells = (_cell(each, record.metrics.get(each), "") for record in records for each in shown)
+    if any("±" in cell for cell in cells):
+        _note(console, "± is half of the 95% interval")
     empty: dict[tuple[str, str], dict[int, str]] = {}
     for row, record in enumerate(records):
         for metric, cell in record.metrics.items():
@@ -251,8 +262,7 @@ def print_results(
         whose = f" of {', '.join(models.values())}" if len(models) < len(records) else ""
         reasons.setdefault((whose, reason), []).append(name)
     for (whose, reason), names in reasons.items():
-        line = f"{NOTHING} {', '.join(names)}{whose}: {reason}"
-        console.print(line, markup=False, style="dim")
+        _note(console, f"{NOTHING} {', '.join(names)}{whose}: {reason}")
     for record in records:
         for metric, cell in record.metrics.items():
             if _left_out(record, metric):

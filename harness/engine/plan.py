@@ -359,7 +359,10 @@ def make_plan(
         extractors=identities,
         unavailable=unavailable,
         samples=tuple(samples),
-        provenance=provenance(device),
+        provenance={
+            **provenance(device),
+            **({"images": "made elsewhere"} if offers(model, "ImageFiles") else {}),
+        },
         reference=digest_of([reference, codes]) if reference and codes else reference,
         task_code=TASKS.code(spec.name),
     )

@@ -29,7 +29,6 @@ from harness.interfaces import (
     Picture,
     Preflighted,
     RunRequest,
-    offers,
 )
 from harness.interfaces.errors import UserError
 from harness.interfaces.observing import on_device
@@ -92,7 +91,6 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
             "batch_size": worker.batches.size,
             **_memory(plan, worker),
             "weights": getattr(plan.model, "loaded", ""),
-            **({"images": "made elsewhere"} if offers(plan.model, "ImageFiles") else {}),
             "seconds": {**worker.timings.seconds, "total": time.perf_counter() - clock},
         }
         _keep_reference(plan, store, progress)

@@ -165,7 +165,9 @@ def score(file: RunFile, store: Store, provenance: dict[str, Any]) -> tuple[Resu
         for key in file.metrics
     }
     judges = {name: facts["judge"] for name, facts in file.extractors.items() if "judge" in facts}
-    rate = merged.ok.sum() / merged.model_seconds if merged.model_seconds else None
+    # Of images made elsewhere it would be how fast files are read.
+    timed = merged.model_seconds and "images" not in provenance
+    rate = merged.ok.sum() / merged.model_seconds if timed else None
     record = ResultRecord(
         run_id=file.run_id,
         task=file.task,

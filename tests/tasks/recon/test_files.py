@@ -111,6 +111,7 @@ def test_a_models_pictures_give_the_models_record(
     (theirs,) = result.records
     assert theirs["model"] == "VAR & d=30 (images made elsewhere)"
     assert theirs["provenance"]["images"] == "made elsewhere"
+    assert theirs["provenance"]["images_per_second"] is None
     for name in ("task", "task_version", "protocol_digest", "dataset_digest", "n", "status"):
         assert theirs[name] == ours[name]
     for name in ("psnr", "ssim"):
