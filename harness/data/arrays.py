@@ -112,6 +112,9 @@ def _labels(path: Path) -> np.ndarray | None:
 def _mapped(path: Path, name: str) -> np.ndarray:
     """An array of an `.npz` file, mapped into memory where it lies or as it was unpacked."""
     with zipfile.ZipFile(path) as archive:
+        if f"{name}.npy" not in archive.namelist():
+            held = ", ".join(each.removesuffix(".npy") for each in archive.namelist()) or "nothing"
+            raise UserError(f"{path}: has {held}, needs {name}: np.savez(path, images) names it so")
         info = archive.getinfo(f"{name}.npy")
         stored = info.compress_type == zipfile.ZIP_STORED
         with archive.open(info) as member:

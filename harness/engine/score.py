@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,7 +157,9 @@ def score(file: RunFile, store: Store, provenance: dict[str, Any]) -> tuple[Resu
     withheld = None
     if not allowed and n_failed > WITHHOLD_ABOVE * n:
         withheld = f"withheld: {n_failed} of {n} samples failed (--max-failures allows more)"
-    observations = merged.observations()
+    observations = replace(
+        merged.observations(), made_elsewhere=provenance.get("images") == "made elsewhere"
+    )
     settings = file.protocol.settings
     metrics = {
         key: cell_of(key, observations, settings, file.unavailable, n_failed)

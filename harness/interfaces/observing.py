@@ -125,6 +125,8 @@ class Observations:
     """The set that a generated set is compared with; None where outputs have originals."""
     notice: str = ""
     """What the user is told of the data."""
+    made_elsewhere: bool = False
+    """Whether the payloads are names of images made elsewhere, whose codes are not known."""
 
 
 @dataclass(frozen=True, slots=True)

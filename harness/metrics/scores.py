@@ -168,6 +168,8 @@ class CodebookUsage:
         not in the interval.
         """
         del settings
+        if observations.made_elsewhere:
+            raise Unavailable("the codes of images made elsewhere are not known")
         if observations.codebook is None:
             raise Unavailable("the model has no codebook", kind="not applicable")
         if not observations.payloads:

@@ -43,6 +43,12 @@ def test_a_file_that_was_cut_or_damaged_is_refused(save: object, tmp_path: Path)
         open_arrays(path)
 
 
+def test_images_under_another_name_are_told_of(tmp_path: Path) -> None:
+    np.savez(tmp_path / "named.npz", images=PIXELS)
+    with pytest.raises(UserError, match=r"named\.npz: has images, needs arr_0"):
+        open_arrays(tmp_path / "named.npz")
+
+
 def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
     header = {"descr": "|u1", "fortran_order": False, "shape": (10**6, 256, 256, 3)}
     with (

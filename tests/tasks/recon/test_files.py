@@ -136,6 +136,18 @@ def test_a_rate_is_taken_as_it_is_stated(
     assert again["n"] == 6
 
 
+def test_the_codes_of_images_made_elsewhere_are_not_known(
+    uwt_eval: CommandLine, tmp_path: Path, data: Path
+) -> None:
+    folder = reconstructed(data, tmp_path / "recon")
+    words = command(data, tmp_path / "runs", "--images", folder, "--metrics", "psnr,usage_pooled")
+    (record,) = uwt_eval(*words).records
+    (again,) = uwt_eval("score", next((tmp_path / "runs").iterdir()), "--json").records
+    for each in (record, again):
+        status = each["metrics"]["usage_pooled"]["status"]
+        assert status == "not computed: the codes of images made elsewhere are not known"
+
+
 def test_original_resolution(uwt_eval: CommandLine, tmp_path: Path, data: Path) -> None:
     from tasks.recon.task import IMAGENET_RECON_NATIVE
 
