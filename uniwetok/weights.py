@@ -37,6 +37,13 @@ AVERAGED = {
 """Entries and prefixes under which trainers keep exponential moving averages."""
 WRAPPERS = AVERAGED | {"module", "_orig_mod", "model", "state_dict", "model_state_dict", "params"}
 """Those and the ones that change no weight: DDP's, torch.compile's, Lightning's …"""
+_BUFFERS = {
+    *("codebook_used", "ema_vocab_hit_SV", "used", "cluster_size", "embed_avg", "embed_prob"),
+    *("attn_mask", "causal_mask", "mask", "attn_bias_for_masking", "zero_k_bias"),
+    *("freqs", "freqs_cis", "inv_freq", "num_batches_tracked", "lvl_1L"),
+}
+"""Last parts of the names of what no image depends on: how often codes were used and their running
+averages, masks, rotary tables, which networks make themselves."""
 _LISTED = 8
 _NAMED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     argparse.Namespace,
@@ -103,9 +110,31 @@ class Weights:
         self._raw, self._averages = unwrap(self._tensors, path, rename)
         self.shapes: Shapes = unwrapped(shapes(self._tensors), path, rename)
 
-    def faults(self, expected: Shapes, *, ema: bool) -> list[str]:
-        """Describe every name of the model that is missing or has another shape."""
-        return faults(shapes(self._chosen(expected, ema=ema)[0]), expected)
+    def faults(
+        self, expected: Shapes, *, ema: bool, beside: tuple[str, ...] | None = None
+    ) -> list[str]:
+        """Describe every name that is missing, of another shape, or unknown to the model.
+
+        A layer that the model does not have would be left out, and give something plausible.
+
+        Args:
+            expected: of the model.
+            ema: as for `give`.
+            beside: beginnings of names that may lie in the file and are not the model's; unless
+                given, all of parts that the model does not have, such as losses.
+        """
+        parts = {name.partition(".")[0] for name in expected if "." in name}
+        return faults(shapes(self._chosen(expected, ema=ema)[0]), expected) + [
+            f"{name} (not in the model)"
+            for name in self.shapes
+            if name not in expected
+            and name.rpartition(".")[2] not in _BUFFERS
+            and (
+                "." in name and name.partition(".")[0] in parts
+                if beside is None
+                else not name.startswith(beside)
+            )
+        ]
 
     def give(
         self, model: nn.Module, source: ConfigSource, assumed: str, *, ema: bool
@@ -383,11 +412,18 @@ def count(found: Shapes, prefixes: tuple[str, ...] = ("",)) -> int:
     return sum(math.prod(shape) for name, shape in found.items() if name.startswith(prefixes))
 
 
-def numbered(names: Shapes, pattern: str) -> int:
-    """Count the consecutive indices, from 0, under which the pattern names a weight."""
-    count = 0
-    while pattern.format(count) in names:
-        count += 1
+def numbered(names: Shapes, pattern: str, least: int = 0) -> int:
+    """Count layers, from 0 to the last whose weight the pattern names: a gap is a missing weight.
+
+    Raises:
+        KeyError: there are fewer than `least`; it names the next.
+    """
+    place = re.compile(re.escape(pattern).replace(r"\{\}", r"(0|[1-9][0-9]{0,5})"))
+    found = (int(match[1]) for match in map(place.fullmatch, names) if match)
+    # A lone enormous number is no layer: the model would be built with all those before it.
+    count = max((index + 1 for index in found if index < len(names)), default=0)
+    if count < least:
+        raise KeyError(pattern.format(count))
     return count
 
 

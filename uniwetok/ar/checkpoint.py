@@ -71,12 +71,7 @@ def faults(weights: Weights, expected: Shapes, *, ema: bool) -> list[str]:
     A name of the transformer or head that the model lacks is a fault, as it shows a checkpoint of
     another size; one of the tokenizer, which released checkpoints carry, is not.
     """
-    surplus = [
-        f"{name} (not in the model)"
-        for name in weights.shapes
-        if name not in expected and not name.startswith(_TOKENIZER_PREFIX)
-    ]
-    return weights.faults(expected, ema=ema) + surplus
+    return weights.faults(expected, ema=ema, beside=(_TOKENIZER_PREFIX,))
 
 
 def describe(path: str | Path) -> tuple[BitDanceConfig, int]:

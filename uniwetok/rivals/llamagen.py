@@ -56,12 +56,12 @@ class LlamaGenConfig:
                 found[f"{name}.weight"]
                 for name in ("tok_embeddings", "cls_embedding.embedding_table")
             )
+            depth = numbered(found, "layers.{}.attention.wqkv.weight", least=1)
         except (KeyError, ValueError) as error:
             raise CheckpointError(
                 f"{path}: holds no class-to-image LlamaGen: {error} is not among its "
                 f"{len(found)} weights"
             ) from error
-        depth = numbered(found, "layers.{}.attention.wqkv.weight")
         heads, _ = _RELEASED.get((width, depth), (max(1, width // _HEAD_DIM), 0))
         return cls(width, depth, heads, codes, rows - 1, side)
 

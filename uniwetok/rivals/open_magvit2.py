@@ -51,6 +51,10 @@ class OpenMAGVIT2Config:
             first, width = found["transformer.pre_emb.weight"]
             other, _ = found["transformer.post_emb.weight"]
             rows, _ = found["transformer.class_emb.embedding_table.weight"]
+            layers, inner_layers = (
+                numbered(found, f"transformer.{part}_blocks.{{}}.attention.wqkv.weight", least=1)
+                for part in ("spatial", "factorized")
+            )
         except (KeyError, ValueError) as error:
             raise CheckpointError(
                 f"{path}: holds no Open-MAGVIT2 that draws: {error} is not among its {len(found)} "
@@ -58,8 +62,8 @@ class OpenMAGVIT2Config:
             ) from error
         return cls(
             width=width,
-            layers=numbered(found, "transformer.spatial_blocks.{}.attention.wqkv.weight"),
-            inner_layers=numbered(found, "transformer.factorized_blocks.{}.attention.wqkv.weight"),
+            layers=layers,
+            inner_layers=inner_layers,
             heads=max(1, width // _HEAD_DIM),
             bits=(first.bit_length() - 1, other.bit_length() - 1),
             classes=rows - 1,

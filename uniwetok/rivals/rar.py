@@ -57,7 +57,7 @@ class RARConfig:
             codes, width = found["lm_head.weight"]
             return cls(
                 width=width,
-                layers=numbered(found, "blocks.{}.attn.qkv.weight"),
+                layers=numbered(found, "blocks.{}.attn.qkv.weight", least=1),
                 heads=width // found["blocks.0.attn.q_norm.weight"][0],
                 hidden=found["blocks.0.mlp.fc1.weight"][0],
                 codes=codes,

@@ -52,7 +52,7 @@ class VARConfig:
             (sides,) = (each for each in SCALES.values() if _squares(each) == tokens)
             return cls(
                 width=width,
-                layers=numbered(found, "blocks.{}.ada_lin.1.weight"),
+                layers=numbered(found, "blocks.{}.ada_lin.1.weight", least=1),
                 heads=found["blocks.0.attn.scale_mul_1H11"][1],
                 hidden=found["blocks.0.ffn.fc1.weight"][0],
                 channels=found["word_embed.weight"][1],

@@ -263,13 +263,7 @@ class UniWeTok(nn.Module):
         with torch.device("meta"):
             model = cls(sizes)
         expected = shapes(model.state_dict())
-        # A layer that we do not have would be left out, and decode to something plausible.
-        unfit = weights.faults(expected, ema=ema) + [
-            f"{name} (not in the model)"
-            for name in weights.shapes
-            if name.startswith(("encoder.", "decoder.")) and name not in expected
-        ]
-        if unfit:
+        if unfit := weights.faults(expected, ema=ema):
             hint = cls._fitting_config(weights, inferred, sizes, ema=ema)
             raise CheckpointError(f"{weights_path}: {listing(unfit)}. {hint}")
         assumed = f"groups={sizes.groups}, siglu={sizes.siglu}"

@@ -142,13 +142,7 @@ def load(path: Path, *, ema: bool = True) -> VQGAN:
     with torch.device("meta"):
         model = VQGAN(_config(weights.shapes, form, path))
     expected = shapes(model.state_dict())
-    # A layer that we do not have would be left out, and decode to something plausible.
-    unfit = weights.faults(expected, ema=ema) + [
-        f"{name} (not in the model)"
-        for name in weights.shapes
-        if name.startswith(("encoder.", "decoder.")) and name not in expected
-    ]
-    if unfit:
+    if unfit := weights.faults(expected, ema=ema):
         raise CheckpointError(f"{path}: nearest to {form.title} tokenizer, but {listing(unfit)}")
     model.report = weights.give(model, "inferred", "", ema=ema)
     return model.eval()

@@ -275,3 +275,61 @@ def test_a_repository_has_its_tokenizer_in_another(
     text = "llamagen:FoundationVision/LlamaGen?file=c2i_L_384.pt&revision=main&cfg=2"
     assert ModelChoice.parse(text).build().card.config["commit"] == released.name
     assert asked == [("FoundationVision/LlamaGen", "main")] * 2
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
+    "llamagen": (
+        lambda: LlamaGenConfig(64, 3, 1, CODES, CLASSES, 16).build(),
+        "layers.{}.attention.wqkv.weight",
+        "vq_ds16_c2i.pt&cfg=1&size=256",
+    ),
+    "rar": (
+        lambda: RARConfig(32, 3, 2, 48, CODES, CLASSES, 256).build(),
+        "blocks.{}.attn.qkv.weight",
+        f"maskgit-vqgan-imagenet-f16-256.bin&{RAR_OPTIONS}",
+    ),
+    "var": (
+        lambda: VARConfig(32, 3, 2, 48, 4, CODES, CLASSES, SIDES).build(),
+        "blocks.{}.ada_lin.1.weight",
+        "vae_ch160v4096z32.pth",
+    ),
+    "open-magvit2": (
+        lambda: OpenMAGVIT2Config(64, 3, 3, 1, (2, 2), CLASSES).build(),
+        "transformer.factorized_blocks.{}.attention.wqkv.weight",
+        f"imagenet_256_L.ckpt&{MAGVIT2_OPTIONS}&temperature_post=1",
+    ),
+}
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2, None])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_layer_that_would_be_left_out_is_refused(
+    name: str, missing: int | None, released: Path, tmp_path: Path
+) -> None:
+    build, pattern, options = NETWORKS[name]
+    weights = random_weights(build())
+    layers = pattern.partition("{}")[0]
+    if missing is None:
+        weights = {key.replace(layers, f"{layers}0"): value for key, value in weights.items()}
+        named = pattern.format(0)
+    else:
+        del weights[pattern.format(missing)]
+        # Without its mark the last layer is none of the model's.
+        named = f"{layers}2." if missing == 2 else f"{pattern.format(missing)} (missing)"
+    torch.save(weights, tmp_path / "a.pt")
+    text = f"{name}:{tmp_path / 'a.pt'}?tokenizer={released}/{options}"
+    with pytest.raises(UserError) as caught:
+        ModelChoice.parse(text).build().load("cpu")
+    assert named in str(caught.value)
+
+
+def test_var_whose_layers_share_their_modulation_is_refused(released: Path, tmp_path: Path) -> None:
+    """VAR-d36's layers have constants of their own beside one network."""
+    weights = var()
+    for kind in ("weight", "bias"):
+        weights[f"shared_ada_lin.1.{kind}"] = weights.pop(f"blocks.0.ada_lin.1.{kind}")
+    weights["blocks.0.ada_gss"] = torch.zeros(1, 1, 6, 32)
+    torch.save(weights, tmp_path / "var_d36.pth")
+    text = f"var:{tmp_path / 'var_d36.pth'}?tokenizer={released / 'vae_ch160v4096z32.pth'}"
+    with pytest.raises(UserError, match=r"no VAR .*: 'blocks\.0\.ada_lin\.1\.weight' is not among"):
+        ModelChoice.parse(text).build().load("cpu")

@@ -187,3 +187,16 @@ def test_one_file_of_a_folder_or_repository(
     torch.save({"encoder.conv_in.weight": torch.zeros(1)}, cached / "a.pt")
     with pytest.raises(UserError, match=r"model 'vqgan': .*no tokenizer of VQGAN's family"):
         _ = ModelChoice.parse(f"vqgan:{cached}?file=a").build().card
+
+
+@pytest.mark.parametrize("missing", range(4))
+def test_convolutions_between_scales_may_not_be_left_out(missing: int, tmp_path: Path) -> None:
+    weights = network("scales").state_dict()
+    place = f"quantize.quant_resi.qresi_ls.{missing}."
+    del weights[f"{place}weight"]
+    weights["quantize.ema_vocab_hit_SV"] = torch.zeros(10, 500)
+    torch.save(weights, tmp_path / "vae.pth")
+    with pytest.raises(UserError) as caught:
+        ModelChoice.parse(f"vqgan:{tmp_path / 'vae.pth'}").build().load("cpu")
+    assert place in str(caught.value)
+    assert "ema_vocab_hit_SV" not in str(caught.value)
