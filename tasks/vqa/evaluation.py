@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import lmms_eval
 from lmms_eval.api.instance import Instance
@@ -32,6 +32,9 @@ from tasks.vqa.pictures import PendingPicture, PicturesById, pending
 from tasks.vqa.protocol import first_cause, import_failure
 from tasks.vqa.replies import Asker, Journal
 from tasks.vqa.suites import SUITES, Suite, sample_score
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 GQA_IMAGES = "testdev_balanced_images"
 """The hub's subset with GQA's pictures, which lie apart from its questions."""
@@ -182,7 +185,26 @@ def _overrides(job: Job, suite: Suite, stock: Path) -> dict[str, Any]:
         changes = {"dataset_kwargs": kwargs}
     by_id = (lambda: PicturesById(_gqa_images(job))) if suite.name == "gqa" else None
     prepare = pending(suite.images, copy.root if copy else "", by_id)
-    return {**changes, "process_docs": prepare}
+
+    def checked(dataset: Dataset) -> Dataset:
+        _check_columns(job, suite, dataset.column_names)
+        return prepare(dataset)
+
+    return {**changes, "process_docs": checked}
+
+
+def _check_columns(job: Job, suite: Suite, there: Sequence[str]) -> None:
+    """Refuse data without what is read: a task file would say no more than KeyError."""
+    absent = suite.absent(there)
+    if job.settings.lmms_task == "vqav2_val" and "answers" not in there:
+        absent.append("answers")  # Those of the test split are not public.
+    if absent:
+        copy = job.data
+        where = suite.hub if copy is None else ", ".join(copy.files[:1]) or copy.path
+        raise UserError(
+            f"{suite.name}: {where} has no column {absent[0]!r}, which {suite.title}'s questions "
+            f"have: give --data a copy of {suite.data.replace(':', ', subset ')}"
+        )
 
 
 def _gqa_images(job: Job) -> Any:

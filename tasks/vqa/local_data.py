@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.interfaces.errors import UserError
+from tasks.vqa.suites import SUITES
 from uwt_images.listing import ListingError, list_files
 from uwt_images.splits import choose_split, kind_of, pick
 
@@ -49,7 +51,9 @@ class LocalCopy:
 
 
 def find_copy(place: Path, names: Sequence[str], subset: str, split: str) -> LocalCopy:
-    """The copy at `place`, or in a folder there that has one of the suite's names.
+    """The copy at `place`, or what there has one of the suite's names or its hub data set's.
+
+    What is named after another suite is never taken for this one.
 
     Args:
         place: What the user gave.
@@ -58,12 +62,13 @@ def find_copy(place: Path, names: Sequence[str], subset: str, split: str) -> Loc
         split: The split whose questions are asked.
 
     Raises:
-        UserError: There is no such place, or no copy.
+        UserError: There is no such place, no copy, or another suite's.
     """
     if not place.exists():
         raise UserError(f"--data {place}: there is no such file or folder")
-    inside = [place / f"{name}{ending}" for name in names for ending in ("", ".jsonl", ".json")]
-    chosen = next((path for path in inside if path.exists()), place)
+    chosen = _named_after(place, names)
+    if chosen == place:
+        _refuse_others(place, names[0])
     if chosen.is_file():
         return _of_files(chosen.parent, [chosen])
     below = [chosen / subset] if subset else []
@@ -77,6 +82,7 @@ def find_copy(place: Path, names: Sequence[str], subset: str, split: str) -> Loc
         for suffixes in ((".parquet",), (".jsonl", ".json")):
             found = list_files(chosen, suffixes)
             if questions := [name for name in found if "images" not in name]:
+                _refuse_named(chosen, questions, names[0])
                 in_subset = [name for name in questions if subset in name.split("/")] or questions
                 split_files = choose_split(in_subset, split, f"--data {chosen}")
                 return _of_files(
@@ -88,6 +94,61 @@ def find_copy(place: Path, names: Sequence[str], subset: str, split: str) -> Loc
     except ListingError as error:
         raise UserError(str(error)) from error
     raise UserError(f"--data {place}: no copy of {names[0]} is there; expected {FORMS}")
+
+
+def _letters(name: str) -> str:
+    """A name without case and marks: the hub's SEED-Bench is our seedbench."""
+    return re.sub("[-_]", "", name.casefold())
+
+
+_SUITE_OF = {
+    _letters(name): suite.name
+    for suite in SUITES.values()
+    for name in (suite.name, suite.hub.rpartition("/")[2])
+}
+_ENDINGS = ("", ".jsonl", ".json", ".parquet")
+_SPLIT_AFTER = re.compile("(val|validation|test|testdev|train|img)$")
+
+
+def _suite_named(name: str) -> str | None:
+    """The suite that a file or folder is named after, its split's name left out."""
+    path = Path(name)
+    letters = _letters(path.stem if path.suffix in _ENDINGS else path.name)
+    return _SUITE_OF.get(letters) or _SUITE_OF.get(_SPLIT_AFTER.sub("", letters))
+
+
+def _named_after(place: Path, names: Sequence[str]) -> Path:
+    """What in `place` has one of the suite's names, a folder first; else `place` itself."""
+    own = {_letters(name) for name in names}
+    own |= {letters for letters, suite in _SUITE_OF.items() if suite == names[0]}
+    entries = sorted(place.iterdir()) if place.is_dir() else []
+    for ending in _ENDINGS:
+        for path in entries:
+            whole = path.name.removesuffix(ending) if path.suffix == ending or not ending else ""
+            if _letters(whole) in own and path.is_dir() == (not ending):
+                return path
+    return place
+
+
+def _refuse_others(place: Path, name: str) -> None:
+    """Refuse a place that is named after another suite, or holds what is."""
+    if _suite_named(place.name) not in {None, name}:
+        raise UserError(f"--data {place}: named after another suite, it is no copy of {name}")
+    if place.is_dir():
+        entries = [path for path in place.iterdir() if path.is_dir() or path.suffix in _ENDINGS]
+        _refuse_named(place, [path.name for path in entries], name)
+
+
+def _refuse_named(place: Path, files: Iterable[str], name: str) -> None:
+    others = sorted(
+        file
+        for file in files
+        if any(_suite_named(part) not in {None, name} for part in Path(file).parts)
+    )
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        there = ", ".join(others[:3]) + more
+        raise UserError(f"--data {place}: there is no copy of {name} in it, which has {there}")
 
 
 def _of_dictionary(folder: Path, split: str) -> LocalCopy:

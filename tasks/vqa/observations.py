@@ -146,7 +146,11 @@ def _try(suite: Suite, row: Row, where: str) -> None:
         suite.pair(row.document)
     except SampleFailure:
         return
-    except (KeyError, IndexError, ValueError, TypeError, AttributeError, SyntaxError) as error:
+    except KeyError as error:
+        raise UserError(
+            f"{where}: its document has no column {error}, which {suite.title}'s questions have"
+        ) from error
+    except (IndexError, ValueError, TypeError, AttributeError, SyntaxError) as error:
         raise UserError(
             f"{where}: its document is no row of {suite.title}: {type(error).__name__}: {error}"
         ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ class Suite:
         category: Gives a row's category, for reports and for metrics that count one category.
         pair: Rows with equal answers are scored together; empty where each stands alone.
         images: Columns that hold pictures.
+        columns: Columns besides that lmms-eval's task file reads.
     """
 
     name: str
@@ -61,6 +62,14 @@ class Suite:
     category: Callable[[Document], str] = _nothing
     pair: Callable[[Document], str] = _nothing
     images: tuple[str, ...] = ("image",)
+    columns: tuple[str, ...] = ("question", "answer")
+
+    def absent(self, there: Collection[str]) -> list[str]:
+        """Columns that lmms-eval reads and a data set with those that are `there` lacks."""
+        pictures = [name for name in self.images if name == "image"]
+        if self.name == "gqa" and "imageId" in there:
+            pictures = []  # They lie apart.
+        return [name for name in (*self.columns, *pictures) if name not in there]
 
     @property
     def hub(self) -> str:
@@ -81,9 +90,24 @@ _ALL = (
         "about 14,200 questions about images and 3,800 about videos",
         seedbench,
         category=_text_of("data_type"),
+        columns=(
+            "question",
+            "choice_a",
+            "choice_b",
+            "choice_c",
+            "choice_d",
+            "answer",
+            "data_type",
+            "question_id",
+        ),
     ),
     _suite(
-        "POPE", "POPE", "9,000 questions, 3,000 of each split", pope, category=_text_of("category")
+        "POPE",
+        "POPE",
+        "9,000 questions, 3,000 of each split",
+        pope,
+        category=_text_of("category"),
+        columns=("question", "answer", "question_id"),
     ),
     _suite(
         "VQAv2",
@@ -91,6 +115,7 @@ _ALL = (
         "214,354 questions of the validation split",
         vqav2,
         category=_text_of("answer_type"),
+        columns=("question", "question_id"),
     ),
     _suite("GQA", "GQA:testdev_balanced_instructions", "12,578 questions of testdev-balanced", gqa),
     _suite(
@@ -99,16 +124,24 @@ _ALL = (
         "2,017 questions with a picture",
         scienceqa,
         category=_text_of("subject"),
+        columns=("question", "choices", "answer", "hint"),
     ),
-    _suite("TextVQA", "textvqa", "5,000 questions of the validation split", textvqa),
+    _suite(
+        "TextVQA",
+        "textvqa",
+        "5,000 questions of the validation split",
+        textvqa,
+        columns=("question", "question_id", "answers"),
+    ),
     _suite(
         "ChartQA",
         "ChartQA",
         "2,500 questions, half of them by people",
         chartqa,
         category=_chart_category,
+        columns=("question", "answer", "type"),
     ),
-    _suite("AI2D", "ai2d", "3,088 questions", ai2d),
+    _suite("AI2D", "ai2d", "3,088 questions", ai2d, columns=("question", "options", "answer")),
     _suite("RealWorldQA", "RealWorldQA", "765 questions", realworldqa),
     _suite(
         "MMMU",
@@ -116,6 +149,7 @@ _ALL = (
         "900 questions of the validation split",
         mmmu,
         category=_subject,
+        columns=("id", "question", "options", "answer", "question_type"),
         images=_SEVEN,
     ),
     _suite(
@@ -125,6 +159,7 @@ _ALL = (
         mme,
         category=_text_of("category"),
         pair=_pair,
+        columns=("question", "answer", "question_id", "category"),
     ),
 )
 SUITES = {suite.name: suite for suite in _ALL}

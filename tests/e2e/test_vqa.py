@@ -14,7 +14,7 @@ import pytest
 from tasks.vqa.process import EVALUATOR
 from tests.conftest import CommandLine
 from tests.strangers import hostile
-from tests.tasks.vqa.copies import REPLIES, ROWS, write_copies
+from tests.tasks.vqa.copies import REPLIES, ROWS, write_copies, write_json
 from tests.uniwetok.mllm import toys
 from uniwetok.mllm import Assistant
 
@@ -62,11 +62,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(place: Path, *tasks: str) -> tuple[int, dict[str, Any], str]:
+def run(place: Path, *tasks: str, data: str = "copies") -> tuple[int, dict[str, Any], str]:
     """The command line in a process of its own, and its records by task."""
     command = [str(Path(sys.executable).parent / "uwt-eval"), "run", *tasks]
     command += ["--plugin", str(TOY), "--json"]
-    command += ["--model", f"toy-chat:{place / 'replies.json'}", "--data", str(place / "copies")]
+    command += ["--model", f"toy-chat:{place / 'replies.json'}", "--data", str(place / data)]
     command += ["--out", str(place / "runs"), "--device", "cpu", "--max-failures", "1"]
     environment = {**os.environ, "HF_HOME": str(place / "hub")}
     done = subprocess.run(
@@ -143,6 +143,18 @@ def test_the_same_command_goes_on_where_it_stopped(
     assert records["pope"]["n"] == len(ROWS["pope"])
     assert "1 replies were longer" in messages
     assert "1 replies held control characters" in messages
+
+
+def test_rows_of_another_suite_are_refused_by_column_and_file(place: Path) -> None:
+    write_json(place / "theirs", ROWS["pope"])
+    columns = {"seedbench": "choice_a", "scienceqa": "choices", "ai2d": "options"}
+    columns |= {"vqav2": "answers", "textvqa": "answers"}
+    code, records, messages = run(place, *columns, data="theirs")
+    assert (code, records) == (2, {}), messages
+    words = " ".join(messages.split())
+    for task, column in columns.items():
+        assert f"{task}: {place}/theirs/questions.jsonl has no column {column!r}" in words
+    assert "KeyError" not in words
 
 
 def test_pages_show_pictures(first: tuple[int, dict[str, Any], str], place: Path) -> None:

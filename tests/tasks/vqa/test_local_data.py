@@ -117,6 +117,29 @@ def test_no_copy(tmp_path: Path) -> None:
         find_copy(tmp_path, NAMES, "", "test")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["pope.jsonl", "POPE.json", "SEED-Bench/test.parquet", "vqav2_val.jsonl", "all/mme/test.json"],
+)
+def test_another_suites_copy_is_not_taken(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "sets" / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+    there = name if name.startswith("all") else name.partition("/")[0]
+    with pytest.raises(UserError, match=f"no copy of gqa in it, which has {there}$"):
+        find_copy(tmp_path / "sets", ("gqa",), "", "testdev")
+    with pytest.raises(UserError, match="no copy of gqa"):
+        find_copy(path if path.stem != "test" else path.parent, ("gqa",), "", "testdev")
+
+
+@pytest.mark.parametrize("name", ["GQA/testdev.jsonl", "gqa.jsonl", "gqa.parquet"])
+def test_a_copy_may_have_the_hubs_name_beside_others(name: str, tmp_path: Path) -> None:
+    for file in ("pope.jsonl", name):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert find_copy(tmp_path, ("gqa",), "", "testdev").files == (str(tmp_path / name),)
+
+
 def test_pictures_open_late_and_as_they_are(copies: Path) -> None:
     from datasets import load_dataset
 

@@ -187,7 +187,7 @@ def test_failures_and_odd_replies_are_counted(uwt_eval: CommandLine, tmp_path: P
         ),
         (
             [{"id": "1", "document": {"question": "?"}, "reply": "a"}],
-            "its document is no row of POPE: KeyError: 'answer'",
+            "its document has no column 'answer', which POPE's questions have",
         ),
     ],
 )
