@@ -44,7 +44,9 @@ _LARGEST_PICTURES = 128 * 2**20
 class ServedModel:
     """A model behind an endpoint: its address, and the answers that are kept."""
 
-    address: Annotated[str, Argument, "The model as the endpoint calls it; after an @ the address."]
+    address: Annotated[
+        str, Argument("MODEL@URL"), "The model as the endpoint calls it; after an @ the address."
+    ]
     concurrency: Annotated[int, Field(ge=1, le=256), "Requests at a time."] = 8
     timeout: Annotated[float, Field(gt=0), "Seconds that an answer may take."] = 300.0
     body: Annotated[dict[str, Any], "More fields of every request, as JSON."] = field(

@@ -29,7 +29,7 @@ class TorchScriptPair(LatentTokenizer):
     (B, rows, columns) where the tokenizer has a codebook, whose size has to be stated.
     """
 
-    files: Annotated[str, Argument, "ENCODER,DECODER: two files."]
+    files: Annotated[str, Argument("ENCODER,DECODER"), "Two TorchScript files."]
     codebook: Annotated[int | None, Field(ge=2), "Size of the codebook, where it has one."] = None
     dtype: Annotated[DType, "Precision of inputs, as the files were made for."] = "bfloat16"
     store: Annotated[DType | None, "Dtype of stored latents; the network's by itself."] = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from harness.interfaces.registry import (
     METRICS,
     MODELS,
     TASKS,
+    Registry,
     did_you_mean,
     load_plugin,
     task_groups,
@@ -28,6 +30,7 @@ from harness.interfaces.registry import (
 from harness.interfaces.types import TaskSpec
 
 if TYPE_CHECKING:
+    from harness.data.assets import Asset
     from harness.engine.models import ModelChoice
 
 
@@ -57,54 +60,57 @@ def _protocol(name: str, specs: list[TaskSpec]) -> dict[str, Any]:
     }
 
 
-def _describe(name: str) -> dict[str, Any]:
+def _describe(name: str) -> dict[str, dict[str, Any]]:
+    """What is called so, by kind: a name may be a protocol's and a model's."""
     from harness.data.assets import ASSETS
+    from harness.engine.models import ModelChoice
+
+    if (Path(name) / "record.json").is_file():
+        return {"run": json.loads((Path(name) / "record.json").read_text(encoding="utf-8"))}
+    if (":" in name or "?" in name) and (choice := ModelChoice.parse(name)).name in MODELS:
+        return {"card": _card(choice)}
+    groups, by_protocol, presets = task_groups(), _protocols(), all_presets()
+    kinds: dict[str, tuple[Collection[str], Callable[[], dict[str, Any]]]] = {
+        "task": (
+            TASKS.names(),
+            lambda: {"task": name, **TASKS.get(name).spec.model_dump(mode="json")},
+        ),
+        "group": (groups, lambda: {"group": name, "tasks": groups[name]}),
+        "protocol": (by_protocol, lambda: _protocol(name, by_protocol[name])),
+        "asset": (ASSETS, lambda: _asset(ASSETS[name])),
+        "model": (MODELS.names(), lambda: _model(name)),
+        "metric": (METRICS.names(), lambda: _plugin(METRICS, name)),
+        "preset": (presets, lambda: describe(name, presets[name])),
+    }
+    found = {kind: facts() for kind, (names, facts) in kinds.items() if name in names}
+    if not found:
+        known = [each for names, _ in kinds.values() for each in names]
+        raise UserError(f"nothing is called {name!r}: {did_you_mean(name, known)}")
+    return found
+
+
+def _asset(asset: Asset) -> dict[str, Any]:
+    return {key: getattr(asset, key) for key in asset.__slots__} | {"variable": asset.variable}
+
+
+def _plugin(registry: Registry[Any], name: str) -> dict[str, Any]:
+    plugin = registry.get(name)
+    owner = plugin if hasattr(plugin, "__name__") else type(plugin)
+    return {
+        registry.noun: name,
+        "from": f"{owner.__module__}.{owner.__qualname__}",
+        "about": inspect.cleandoc(owner.__doc__ or ""),
+    }
+
+
+def _model(name: str) -> dict[str, Any]:
     from harness.engine.models import ModelChoice
     from harness.engine.models import describe as describe_model
 
-    if (Path(name) / "record.json").is_file():
-        return dict(json.loads((Path(name) / "record.json").read_text(encoding="utf-8")))
-    if (":" in name or "?" in name) and (choice := ModelChoice.parse(name)).name in MODELS:
-        return _card(choice)
-    if name in TASKS:
-        return {"task": name, **TASKS.get(name).spec.model_dump(mode="json")}
-    by_protocol = _protocols()
-    if name in by_protocol:
-        return _protocol(name, by_protocol[name])
-    if name in ASSETS:
-        asset = ASSETS[name]
-        return {key: getattr(asset, key) for key in asset.__slots__} | {"variable": asset.variable}
-    for registry in (MODELS, METRICS):
-        if name in registry:
-            plugin: Any = registry.get(name)
-            owner = plugin if hasattr(plugin, "__name__") else type(plugin)
-            facts = {
-                registry.noun: name,
-                "from": f"{owner.__module__}.{owner.__qualname__}",
-                "about": inspect.cleandoc(owner.__doc__ or ""),
-            }
-            if registry is METRICS:
-                return facts
-            described = facts | describe_model(name)
-            if all("default" in option for option in described["options"].values()):
-                described["card"] = _card(ModelChoice.parse(name))
-            return described
-    presets = all_presets()
-    if name in presets:
-        return describe(name, presets[name])
-    groups = task_groups()
-    if name in groups:
-        return {"group": name, "tasks": groups[name]}
-    known = [
-        *TASKS.names(),
-        *groups,
-        *by_protocol,
-        *ASSETS,
-        *MODELS.names(),
-        *METRICS.names(),
-        *presets,
-    ]
-    raise UserError(f"nothing is called {name!r}: {did_you_mean(name, known)}")
+    described = _plugin(MODELS, name) | describe_model(name)
+    if all("default" in option for option in described["options"].values()):
+        described["card"] = _card(ModelChoice.parse(name))
+    return described
 
 
 def _card(choice: ModelChoice) -> dict[str, Any]:
@@ -193,7 +199,11 @@ def show(
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Show everything about one name, or the schema of results."""
+    """Show everything about one name, or the schema of results.
+
+    Where several kinds of things have the name, each stands under its heading; of --json each is
+    the value of its kind.
+    """
     for path in plugin or []:
         load_plugin(path)
     if schema:
@@ -203,10 +213,17 @@ def show(
         return
     if name is None:
         raise UserError("give a name, see `uwt-eval list`, or --schema")
-    facts = _describe(name)
+    found = _describe(name)
+    several = len(found) > 1
     if as_json:
-        print(json_text(facts))
-    elif "preset" in facts:
-        _print_preset(terminal(highlight=False), facts)
-    else:
-        _print(terminal(soft_wrap=True, highlight=False), facts)
+        print(json_text(found if several else next(iter(found.values()))))
+        return
+    for kind, facts in found.items():
+        if several:
+            terminal(highlight=False).print(f"# The {kind} {name}\n", style="bold", markup=False)
+        if kind == "preset":
+            _print_preset(terminal(highlight=False), facts)
+        else:
+            _print(terminal(soft_wrap=True, highlight=False), facts)
+        if several:
+            print()

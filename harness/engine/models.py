@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
 from urllib.parse import parse_qsl
@@ -17,6 +17,7 @@ from annotated_types import Ge, Le
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -79,7 +80,8 @@ class ModelChoice:
             if option not in known and options.model_config.get("extra") != "allow":
                 hint = did_you_mean(option, known)
                 if argument and not known:
-                    hint = f"it takes only {argument!r}: --model {self.name}:{argument.upper()}"
+                    form = _written(argument, options)
+                    hint = f"it takes only {argument!r}: --model {self.name}:{form}"
                 raise UserError(f"model {self.name!r} has no option {option!r}: {hint}")
         given: dict[str, str] = dict(self.options)
         if self.argument is not None:
@@ -119,7 +121,7 @@ class ModelChoice:
         """One line about the first option that cannot be."""
         name, *within = map(str, error["loc"])
         if error["type"] == "missing" and not within:
-            form = f":{name.upper()}" if name == argument else f"?{name}=…"
+            form = f":{_written(name, options)}" if name == argument else f"?{name}=…"
             about = description_of(options.model_fields[name]).rstrip(".")
             line = f"model {self.name!r} needs {name!r}: --model {self.name}{form}"
             return f"{line} ({about})" if about else line
@@ -161,13 +163,19 @@ def options_of(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
         signature = inspect.signature(factory, eval_str=True, locals=scope)
         parameters = signature.parameters.values()
         extra = any(each.kind is each.VAR_KEYWORD for each in parameters)
-        fields: dict[str, Any] = {
+        # In the signature of a dataclass a default that is made anew is a mark alone.
+        factories = {
+            each.name: Field(default_factory=each.default_factory)
+            for each in (fields(factory) if is_dataclass(factory) else ())
+            if each.default_factory is not MISSING
+        }
+        options_by_name: dict[str, Any] = {
             each.name: (
                 Annotated[
                     str if each.annotation is each.empty else each.annotation,
                     WrapValidator(_from_text),
                 ],
-                ... if each.default is each.empty else each.default,
+                factories.get(each.name, ... if each.default is each.empty else each.default),
             )
             for each in parameters
             if each.kind not in {each.VAR_KEYWORD, each.VAR_POSITIONAL}
@@ -177,7 +185,7 @@ def options_of(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
             arbitrary_types_allowed=True,
             protected_namespaces=(),
         )
-        options = create_model(f"options of {name}", __config__=config, **fields)
+        options = create_model(f"options of {name}", __config__=config, **options_by_name)
     except Exception as error:
         # Annotations are a plug-in's own code too, and what is built in may have no signature.
         raise UserError(
@@ -186,7 +194,7 @@ def options_of(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
     for each in parameters:
         if each.kind is each.POSITIONAL_ONLY:
             raise UserError(f"model {name!r}: {each.name!r} is positional only: options have names")
-    marked = [key for key, field in options.model_fields.items() if Argument in field.metadata]
+    marked = [key for key, field in options.model_fields.items() if _marks(field)]
     if len(marked) > 1:
         raise UserError(f"model {name!r} marks {' and '.join(marked)} as its one Argument")
     return options
@@ -194,8 +202,19 @@ def options_of(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
 
 def argument_of(options: type[BaseModel]) -> str | None:
     """The option that stands after the colon, where there is one."""
-    marked = [name for name, field in options.model_fields.items() if Argument in field.metadata]
+    marked = [name for name, field in options.model_fields.items() if _marks(field)]
     return next(iter(marked), None)
+
+
+def _marks(field: FieldInfo) -> list[Any]:
+    """The marks of an argument, of which there is one or none."""
+    return [each for each in field.metadata if each is Argument or isinstance(each, Argument)]
+
+
+def _written(name: str, options: type[BaseModel]) -> str:
+    """How an argument is written, as MODEL@URL; its name where nothing else is said."""
+    (mark,) = _marks(options.model_fields[name])
+    return mark.form if isinstance(mark, Argument) else name.upper()
 
 
 def description_of(field: FieldInfo) -> str:
@@ -213,7 +232,7 @@ def describe(name: str) -> dict[str, Any]:
     query = f"[?{'&'.join(f'{option}=…' for option in others)}]" if others else ""
     form = ""
     if argument is not None:
-        form = f":{argument.upper()}"
+        form = f":{_written(argument, options)}"
         form = form if options.model_fields[argument].is_required() else f"[{form}]"
     return {
         "written": f"{name}{form}{query}",
@@ -228,7 +247,7 @@ def _option(field: FieldInfo) -> dict[str, Any]:
     bounds += [f"at most {each.le}" for each in field.metadata if isinstance(each, Le)]
     facts: dict[str, Any] = {"type": ", ".join([_type_name(field.annotation), *bounds])}
     if not field.is_required():
-        default = field.default
+        default = field.get_default(call_default_factory=True)
         plain = isinstance(default, bool | int | float | str | None)
         facts["default"] = default if plain else str(default)
     about = description_of(field)

@@ -58,11 +58,15 @@ class Code:
         return code
 
 
+@dataclass(frozen=True)
 class Argument:
     """Marks the parameter of a constructor that stands after the colon of `--model`.
 
-    `path: Annotated[Path, Argument, "What it is."]`; all other parameters are options.
+    `path: Annotated[Path, Argument, "What it is."]`; all other parameters are options. How it is
+    written, where its name does not say so, stands in parentheses: `Argument("MODEL@URL")`.
     """
+
+    form: str
 
 
 class Model(Protocol):

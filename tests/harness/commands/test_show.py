@@ -81,6 +81,30 @@ def test_a_size_that_a_model_cannot_do_is_refused_before_it_is_loaded(
     assert "model 'sized' does 512x512, protocol 'wetok' evaluates 256x256" in message
 
 
+def test_a_name_of_several_kinds_shows_them_all(uwt_eval: CommandLine) -> None:
+    """`wetok` is a protocol and a model, `nano` a protocol and a preset."""
+    for name, kinds in (("wetok", ["protocol", "model"]), ("nano", ["protocol", "preset"])):
+        facts = json.loads(uwt_eval("show", name, "--json").out)
+        assert list(facts) == kinds
+        for kind in kinds:
+            assert facts[kind][kind] == name
+        text = uwt_eval("show", name).out
+        assert [line for line in text.splitlines() if line.startswith("# ")] == [
+            f"# The {kind} {name}" for kind in kinds
+        ]
+    assert "dtype" in json.loads(uwt_eval("show", "wetok", "--json").out)["model"]["options"]
+
+
+def test_defaults_and_arguments_are_shown_as_they_are_written(uwt_eval: CommandLine) -> None:
+    facts = json.loads(uwt_eval("show", "openai-chat", "--json").out)
+    assert facts["options"]["body"]["default"] == "{}"
+    assert facts["options"]["body"]["description"] == "More fields of every request, as JSON."
+    assert facts["written"].startswith("openai-chat:MODEL@URL[?")
+    assert "--model openai-chat:MODEL@URL" in uwt_eval("show", "openai-chat?body={}").err
+    torchscript = json.loads(uwt_eval("show", "torchscript", "--json").out)
+    assert torchscript["written"].startswith("torchscript:ENCODER,DECODER[?")
+
+
 def test_a_model_that_needs_no_argument_shows_its_card_too(uwt_eval: CommandLine) -> None:
     facts = json.loads(uwt_eval("show", "uniwetok-nano", "--json").out)
     assert facts["options"]["dtype"]["default"] == "float32"
