@@ -3,6 +3,7 @@
 Each makes its own environment.
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -16,6 +17,8 @@ PACKAGES = ["uwt_eval", "uniwetok", "harness", "tasks", "reports", "uwt_images"]
 SOURCES = [*PACKAGES, "tests", "benchmarks", "noxfile.py"]
 
 FAST = ["-m", "not gpu and not slow and not browser and not faults", "-n", "2"]
+# Two workers of as many threads as there are cores wait for each other more than they work.
+ONE_THREAD = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 
 # Every direct dependency at work: a run from images to a record, the metrics' networks, readers of
 # data, transformers and open_clip models, training, judges, lmms-eval, reports.
@@ -54,7 +57,7 @@ SMOKE = [
 def tests(session: nox.Session) -> None:
     """All fast tests on CPU; arguments go to pytest."""
     session.install(".[dev,vqa]")
-    session.run("pytest", *FAST, *session.posargs)
+    session.run("pytest", *FAST, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
@@ -75,7 +78,7 @@ def faults(session: nox.Session) -> None:
 def tested(session: nox.Session) -> None:
     """All fast tests with the newest versions; if green, write them to constraints/tested.txt."""
     session.install("--upgrade", "--upgrade-strategy", "eager", ".[dev,vqa,mini]")
-    session.run("pytest", *FAST, *session.posargs)
+    session.run("pytest", *FAST, *session.posargs, env=ONE_THREAD)
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude", "uwt-eval", silent=True)
     pins = [re.sub(r"\+\S+$", "", pin) for pin in str(frozen).splitlines()]  # torch==2.14.1+cpu
     marked = [f"{pin}; sys_platform == 'linux'" if CUDA.match(pin) else pin for pin in pins]
@@ -102,7 +105,7 @@ def _smoke(session: nox.Session, resolution: str) -> None:
     session.install("uv>=0.6")
     how = ["--upgrade", "--prerelease", "disallow", "--resolution", resolution]
     session.run("uv", "pip", "install", *how, ".[dev,vqa]")
-    session.run("pytest", *FAST, *(session.posargs or SMOKE))
+    session.run("pytest", *FAST, *(session.posargs or SMOKE), env=ONE_THREAD)
 
 
 @nox.session
