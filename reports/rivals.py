@@ -13,12 +13,9 @@ from typing import Any, Literal
 
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import did_you_mean
-from reports.paper import FOLDER, load_table
+from reports.paper import RIVALS, SAMPLES, load_table
 from reports.tables.filled import COMPARISONS, block_of, measures_of
 
-FILE = FOLDER / "rivals.toml"
-SAMPLES = "samples"
-"""Where the file has how many images or questions a task takes."""
 Status = Literal["command", "served", "files", "none"]
 STATUSES: Mapping[Status, str] = {
     "command": "by one command",
@@ -83,11 +80,15 @@ class Rival:
 
     def model_in(self, folder: Path | None) -> str:
         """`--model` with weights that lie in a folder, as OWNER/NAME or NAME, where they do."""
-        if folder is not None:
-            for place in (folder / self.repository, folder / Path(self.repository).name):
-                if place.is_dir():
-                    return self.model.replace(self.repository, str(place))
-        return self.model
+        place = None if folder is None else self.place_in(folder)
+        return self.model if place is None else self.model.replace(self.repository, str(place))
+
+    def place_in(self, folder: Path) -> Path | None:
+        """Where the weights' repository lies in a folder; None where it does not."""
+        if not self.repository:
+            return None
+        places = (folder / self.repository, folder / Path(self.repository).name)
+        return next((place for place in places if place.is_dir()), None)
 
 
 def load_rivals() -> tuple[Rival, ...]:
@@ -96,7 +97,7 @@ def load_rivals() -> tuple[Rival, ...]:
     Raises:
         ValueError: a row has not exactly one entry, or an entry is of no row.
     """
-    data = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    data = tomllib.loads(RIVALS.read_text(encoding="utf-8"))
     return tuple(
         rival
         for number in COMPARISONS

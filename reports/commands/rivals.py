@@ -51,6 +51,8 @@ class Outcome:
     """Why ours do not compare with the printed figures."""
     missing: list[str] = field(default_factory=list)
     """What there was not, one line each."""
+    notes: list[str] = field(default_factory=list)
+    """What else is to be known of how it was measured."""
 
     @property
     def measured(self) -> bool:
@@ -68,7 +70,9 @@ class Outcome:
             "figures": [
                 {**dataclasses.asdict(each), "difference": each.difference} for each in self.figures
             ],
+            "comparable": self.measured and not self.apart,
             "apart": self.apart,
+            "notes": self.notes,
             "missing": self.missing,
         }
 
@@ -106,6 +110,8 @@ def table(
 
     group = context.parent and context.parent.command
     beside: Iterable[str] = getattr(group, "commands", ())
+    if weights is not None and not weights.is_dir():
+        raise UserError(f"--weights {weights}: there is no such folder")
     numbers = table_numbers(names, (name for name in beside if name != "table"))
     wanted = [name.strip() for text in rows or [] for name in text.split(",")]
     outcomes = [
@@ -164,6 +170,10 @@ def _measure(
         made = f"{rival.made} of the code of {rival.code}, which `{rival.command}` takes"
         outcome.missing.append(made if rival.status == "files" else rival.note)
         return
+    if weights is not None and rival.repository and rival.place_in(weights) is None:
+        name = Path(rival.repository).name
+        looked = dict.fromkeys((rival.repository, name))
+        outcome.notes.append(f"--weights {weights} has no {' or '.join(looked)}, and was not used")
     for task in rival.tasks:
         request = RunRequest(
             task=task,
@@ -219,7 +229,8 @@ def _show(console: Console, outcome: Outcome) -> None:
     from rich.table import Table
 
     rival = outcome.rival
-    console.print(f"{rival.name} · Table {rival.table}", style="bold", markup=False)
+    apart = " · not comparable" if outcome.measured and outcome.apart else ""
+    console.print(f"{rival.name} · Table {rival.table}{apart}", style="bold", markup=False)
     if outcome.figures:
         grid = Table(box=None, pad_edge=False)
         for heading in ("  task", "figure", "printed", "ours", "difference"):
@@ -232,7 +243,11 @@ def _show(console: Console, outcome: Outcome) -> None:
     for line in _joined(outcome.missing, rival.tasks):
         style = "dim" if rival.status in {"files", "none"} else "red"
         console.print(f"  missing: {line}", style=style, markup=False)
-    for line in [*outcome.apart, *([rival.note] if rival.model and rival.note else [])]:
+    for line in [
+        *outcome.apart,
+        *outcome.notes,
+        *([rival.note] if rival.model and rival.note else []),
+    ]:
         console.print(f"  note: {line}", style="dim", markup=False)
 
 

@@ -6,6 +6,7 @@ Tab. 1-13 are results, tables of rows; Tab. 14-33 are the settings of the runs i
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,22 @@ from typing import Any
 from harness.interfaces.types import ReferenceRow, ReferenceSettings
 
 FOLDER = Path(__file__).parent
+RIVALS = FOLDER / "rivals.toml"
+SAMPLES = "samples"
+"""Where that file has how many images or questions a task takes."""
 LABEL = "paper"
 
 
 def load_table(number: int) -> dict[str, Any]:
     """A table's file as it is written."""
     return tomllib.loads((FOLDER / f"table{number:02d}.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def whole_sets() -> Mapping[str, int]:
+    """Images or questions of each task's whole set; SEED-Bench's number is rounded."""
+    sizes: dict[str, int] = tomllib.loads(RIVALS.read_text(encoding="utf-8"))[SAMPLES]
+    return sizes
 
 
 @cache

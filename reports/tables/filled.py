@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.interfaces.registry import TASKS
 from harness.interfaces.types import COMPUTED, ResultRecord, RunStatus
-from reports.paper import load_table
+from reports.paper import load_table, whole_sets
 from reports.records import Loaded
 from reports.tables.codes import Codes
 
@@ -272,13 +272,20 @@ def _bundle_row(
     )
 
 
+_NEARLY = 0.99
+"""Share of a set's stated number that is the whole set: some numbers are rounded."""
+
+
 def why_apart(table: Mapping[str, Any], record: ResultRecord) -> list[str]:
     """Why a result does not compare with what the paper prints."""
     reasons = []
     if record.status is RunStatus.INCOMPLETE:
         reasons.append(f"incomplete, {record.n_failed} of {record.n} samples failed")
     images = table.get("images", {}).get(record.task)
-    if images is None:
+    whole = whole_sets().get(record.task, 0)
+    if images is None and record.n < _NEARLY * whole:
+        reasons.append(f"{record.n:,} samples, the whole set has {whole:,}")
+    elif images is None:
         reasons.append("the paper does not state the number of samples")
     elif record.n != images:
         reasons.append(f"{record.n:,} samples, the paper's set has {images:,}")

@@ -133,6 +133,7 @@ def test_ours_stand_beside_the_printed_figures(
     assert "1 of 3 rows measured" in shown.out
     assert "missing: the released TiTok of 256 tokens" in shown.out
     assert "note: imagenet-recon: 2 samples, the paper's set has 50,000" in shown.out
+    assert "Open-MAGVIT2 · Table 8 · not comparable" in shown.out
     again = json.loads(uwt_eval(*words, "--json").out)
     (psnr,) = [each for row in again for each in row["figures"] if each["metric"] == "psnr"]
     assert psnr["printed"] == 22.64
@@ -141,6 +142,20 @@ def test_ours_stand_beside_the_printed_figures(
     assert all(text in shown.out for text in psnr["shown"])
     (record,) = tmp_path.glob("runs/*/record.json")
     assert json.loads(record.read_text())["metrics"]["psnr"]["value"] == psnr["measured"]
+
+
+def test_a_folder_without_the_weights_is_said(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("UWT_EVAL_OFFLINE", "1")
+    words = ("reproduce", "table8", "--rows", "LlamaGen", "--device", "cpu", "--quiet")
+    refused = uwt_eval(*words, "--weights", tmp_path / "nothere", "--out", tmp_path / "runs")
+    assert refused.code == 2
+    assert refused.err.strip().endswith("nothere: there is no such folder")
+    shown = uwt_eval(*words, "--weights", tmp_path, "--out", tmp_path / "runs")
+    assert f"note: --weights {tmp_path} has no " in shown.out
+    assert "and was not used" in shown.out
 
 
 def test_weights_in_a_folder_take_the_repositorys_place(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from harness.interfaces.registry import TASKS
+from reports.paper import load_table
 from reports.records import load_records
-from reports.tables.filled import COMPARISONS, Filled, Row, fill
+from reports.tables.filled import COMPARISONS, Filled, Row, fill, why_apart
 from tests.reports.runs import cell, change_record, write_run
 
 
@@ -61,6 +62,13 @@ def test_what_does_not_compare_says_why(tmp_path: Path, fields: dict[str, Any], 
     ((_, row),) = measured(fill(8, load_records([tmp_path])))
     assert row.reasons == (words,)
     assert all(each.delta is None for each in row.cells)
+
+
+def test_a_part_of_a_set_whose_size_no_table_states(tmp_path: Path) -> None:
+    record = load_records([write_run(tmp_path, "tok", task="pope")])[0].record
+    whole = record.model_copy(update={"n": 9_000})
+    assert why_apart(load_table(12), record)[0] == "4 samples, the whole set has 9,000"
+    assert why_apart(load_table(12), whole)[0] == "the paper does not state the number of samples"
 
 
 def test_one_model_on_two_datasets_is_one_row(tmp_path: Path) -> None:
