@@ -128,7 +128,7 @@ def _entries(members: list[Loaded], metric: str | None, *, higher: bool | None) 
         if loaded.record.status is RunStatus.INCOMPLETE:
             why[index] = f"incomplete: {loaded.record.n_failed} samples failed"
         elif cell is None or cell.value is None:
-            why[index] = "not asked for" if metric is None else why_missing(loaded.record, metric)
+            why[index] = why_missing(loaded.record, metric or _first_asked(loaded.record))
         elif higher is None:
             why[index] = f"neither direction of {metric} is better"
         else:
@@ -149,6 +149,11 @@ def _entries(members: list[Loaded], metric: str | None, *, higher: bool | None) 
         return entry.rank or float("inf"), cost, entry.record.model, entry.record.run_id
 
     return sorted(entries, key=place)
+
+
+def _first_asked(record: ResultRecord) -> str:
+    """The metric that would rank a record which has no value of any."""
+    return next((name for name in (*_HEADLINES, *record.metrics) if name in record.metrics), "")
 
 
 def _span(cell: MetricValue, *, higher: bool) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import MetricValue
 from reports.leaderboard.board import Group, build, ranks
+from reports.leaderboard.outputs import to_html
 from reports.records import load_records
-from tests.reports.runs import cell, write_run
+from tests.reports.runs import cell, change_record, write_run
 
 
 def board(folder: Path, by: str | None = None) -> list[Group]:
@@ -72,6 +74,20 @@ def test_incomplete_and_missing_have_no_rank_and_say_why(tmp_path: Path) -> None
         "c": (None, "not asked for"),
     }
     assert group.entries[0].record.model == "a"
+
+
+def test_where_nothing_could_be_computed_the_records_reason_stands(tmp_path: Path) -> None:
+    why = "not computed: the detector's weights are missing"
+    absent = MetricValue.absent(why, higher_is_better=True).model_dump()
+    write_run(tmp_path, "a", columns={"psnr": [1.0]}, task="geneval")
+    change_record(
+        next(tmp_path.glob("geneval-*")),
+        metrics={"single_object": absent, "geneval_overall": absent},
+    )
+    (group,) = board(tmp_path)
+    assert group.ranked_by is None
+    assert group.entries[0].why == why
+    assert f"no rank: {why}" in html.unescape(to_html([group]))
 
 
 def test_another_metric_ranks_on_request(tmp_path: Path) -> None:
