@@ -17,7 +17,16 @@ from PIL import Image
 from pydantic import Field
 
 from harness.baselines.codecs import StoredAsPng, png
-from harness.baselines.hub import DType, Source, check_parts, library, named, source, versions
+from harness.baselines.hub import (
+    DType,
+    Source,
+    check_parts,
+    library,
+    named,
+    no_bars,
+    source,
+    versions,
+)
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import ModelCard
@@ -153,6 +162,7 @@ class DiffusersPipeline(StoredAsPng):
         more: dict[str, Any] = dict.fromkeys(self._left_out)
         if more and "requires_safety_checker" in inspect.signature(kind).parameters:
             more["requires_safety_checker"] = False
+        no_bars()
         try:
             pipeline = kind.from_pretrained(  # type: ignore[attr-defined]
                 self._source.folder,

@@ -12,7 +12,16 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from harness.baselines.hub import DType, Source, check_weights, library, named, source, versions
+from harness.baselines.hub import (
+    DType,
+    Source,
+    check_weights,
+    library,
+    named,
+    no_bars,
+    source,
+    versions,
+)
 from harness.baselines.latents import LatentTokenizer
 from harness.interfaces import Argument
 from harness.interfaces.errors import UserError, first_line
@@ -119,6 +128,7 @@ class DiffusersAutoencoder(LatentTokenizer):
         import torch
 
         kind, folder = self._class, self._source.folder
+        no_bars()
         try:
             network = kind.from_pretrained(  # type: ignore[attr-defined]
                 folder,

@@ -43,6 +43,14 @@ def library(name: str, extra: str) -> ModuleType:
         ) from error
 
 
+def no_bars() -> None:
+    """Keep diffusers and transformers from drawing bars of what they load, among ours."""
+    from transformers.utils import logging as transformers_logging
+
+    library("diffusers", "diffusers").utils.logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
 @dataclass(frozen=True)
 class Source:
     """Files of a model on this machine, and where they are from."""

@@ -6,7 +6,7 @@ import functools
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import Field
 
@@ -80,8 +80,16 @@ class TorchScriptPair(LatentTokenizer):
         except (RuntimeError, ValueError) as error:
             raise UserError(
                 f"{self._paths[0]}: does not encode an image of 256x256 in {self.dtype} "
-                f"({first_line(error)})"
+                f"({first_line(error)}){self._other_precision()}"
             ) from error
+
+    def _other_precision(self) -> str:
+        """A hint at the precision of the encoder's weights, where inputs have another."""
+        kinds = (str(weight.dtype) for weight in self._encoder.parameters())
+        made = next((kind.removeprefix("torch.") for kind in kinds), "float32")
+        if made == self.dtype or made not in get_args(DType):
+            return ""
+        return f"; if the files were made for {made}: ?dtype={made}"
 
     def _latents_of(self, images: Tensor) -> Tensor:
         found: Any = self._encoder(images.to(self._device, self._precision))

@@ -23,6 +23,7 @@ _HOSTILE = (
     r"\U000e0000-\U000e007f"  # Tags, in which a whole sentence hides.
 )
 _PLAIN = re.compile(f"[{_HOSTILE}]+")
+_CAUSE = re.compile(r"[\w.]+(Error|Exception): \S")
 _LINE = re.compile(rf"[\s{_HOSTILE}]+")
 _COMMAND = re.compile(r":(?=:[\w-]+[^\n]*?::)|#(?=#(?:\[|vso\[|teamcity\[))")
 """What makes a line a command to GitHub, Azure or TeamCity, wherever a table may break the line."""
@@ -87,8 +88,12 @@ class Unavailable(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Kind and first line of an error, for use inside one line."""
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
+    """Kind and first line of an error, for use inside one line; of TorchScript the cause."""
+    name, lines = type(error).__name__, str(error).splitlines()
+    line = next(iter(lines), "")
+    if "TorchScript interpreter" in line:  # Its own traceback follows, and then what happened.
+        line = next((each for each in reversed(lines) if _CAUSE.match(each)), line)
+    return f"{name}: {line.removeprefix(f'{name}: ')}".rstrip(": ")
 
 
 PACKAGES = ("harness", "tasks", "reports", "uniwetok", "uwt_eval", "uwt_images")

@@ -30,7 +30,13 @@ from harness.metrics.feature_scores import (
 )
 from harness.sets import ALIASES, FILES
 from harness.sets.images import ImageSet, Reference
-from harness.sets.observe import observe_pairs, observe_set, reference_features, why_not_paired
+from harness.sets.observe import (
+    SizesDiffer,
+    observe_pairs,
+    observe_set,
+    reference_features,
+    why_not_paired,
+)
 
 
 def expand_metrics(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -184,15 +190,19 @@ class Comparison:
             if explicit:
                 need = "needs" if len(keys) == 1 else "need"
                 raise UserError(f"{', '.join(keys)} {need} pairs of images: {reason}")
-            absent = Unavailable(f"no pairs: {reason}", kind="not applicable")
-            return {key: absent_cell(key, absent.status) for key in keys}
+            return _without_pairs(keys, reason or "")
         extractors, unavailable = make_extractors(keys, self._protocol, self._device)
         observed = Observations(samples=pd.DataFrame())
         if extractors:
-            with self._progress.bar("pairs") as on_progress:
-                rows, failures = observe_pairs(
-                    images, self.samples, extractors, self._device, on_progress
-                )
+            try:
+                with self._progress.bar("pairs") as on_progress:
+                    rows, failures = observe_pairs(
+                        images, self.samples, extractors, self._device, on_progress
+                    )
+            except SizesDiffer as error:
+                if explicit:
+                    raise
+                return _without_pairs(keys, str(error))
             self._failures.update(failures)
             self._pairs = rows
             observed = Observations(samples=rows, seed=self._seed)
@@ -222,6 +232,11 @@ class Comparison:
 
     def _note(self, images: ImageSet, failures: Mapping[str, str]) -> None:
         self._failures |= {f"{images.label}/{name}": text for name, text in failures.items()}
+
+
+def _without_pairs(keys: Sequence[str], reason: str) -> dict[str, MetricValue]:
+    absent = Unavailable(f"no pairs: {reason}", kind="not applicable")
+    return {key: absent_cell(key, absent.status) for key in keys}
 
 
 def _sees_sets(extractor: str) -> bool:

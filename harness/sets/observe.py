@@ -30,6 +30,10 @@ BLOCK = 32
 _PAIR_BLOCK = 8
 
 
+class SizesDiffer(UserError):
+    """The images of a pair differ in size."""
+
+
 @dataclass(frozen=True)
 class SetFeatures:
     """Features of the images that could be read, in the set's order."""
@@ -200,7 +204,7 @@ def observe_pairs(
         SET/IMAGE.
 
     Raises:
-        UserError: The images of a pair differ in size.
+        SizesDiffer: The images of a pair, of which it names the first, differ in size.
     """
     places = {name: index for index, name in enumerate(samples.ids)}
     turns = Turns(device)
@@ -220,7 +224,7 @@ def observe_pairs(
                 failures[f"{side.label}/{name}"] = str(error)
                 continue
             if first.shape != second.shape:
-                raise UserError(
+                raise SizesDiffer(
                     f"image {name!r} is {first.shape[1]}x{first.shape[0]} in {reference.label} and "
                     f"{second.shape[1]}x{second.shape[0]} in {samples.label}: pairs need one size"
                 )

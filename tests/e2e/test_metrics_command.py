@@ -234,6 +234,27 @@ def test_bad_sets_are_one_clear_line(
         assert text in result.err
 
 
+def test_pairs_of_other_sizes_are_left_out_unless_asked_for(
+    uwt_eval: CommandLine, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    reference, samples = pair
+    for name in ("004", "007"):
+        with Image.open(samples / f"{name}.png") as image:
+            smaller = image.resize((64, 64))
+        smaller.save(samples / f"{name}.png")
+    result = uwt_eval(
+        "metrics", reference, samples, "--record", "--out", tmp_path / "runs", "--json"
+    )
+    assert result.code == 0, result.err
+    (record,) = result.records
+    assert record["metrics"]["psnr"]["status"] == (
+        "not applicable: no pairs: image '004' is 96x96 in original and 64x64 in coded: "
+        "pairs need one size"
+    )
+    assert "no pairs" not in record["metrics"]["fid"]["status"]
+    assert (tmp_path / "runs" / record["run_id"] / "record.json").is_file()
+
+
 @pytest.mark.usefixtures("provide_weights")
 @pytest.mark.slow
 def test_canaries_come_out_in_order(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -124,6 +125,13 @@ def test_a_picture_depends_on_its_own_seed(text_pipeline: Path) -> None:
     alone = model.decode(model.generate(["two cups"], [3]), [])
     assert (together[2] - alone[0]).abs().max() <= 2.1 / 127.5
     assert (together[0] - together[1]).abs().max() > 0.1
+
+
+def test_loading_draws_no_bars(text_pipeline: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for package in (diffusers, transformers):
+        package.utils.logging.enable_progress_bar()
+    DiffusersTextToImage(str(text_pipeline)).load("cpu")
+    assert "%|" not in capfd.readouterr().err
 
 
 def test_defaults_of_the_call_are_part_of_the_identity(text_pipeline: Path) -> None:

@@ -41,9 +41,23 @@ class FromSymbols(nn.Module):
         return nn.functional.interpolate(grey, scale_factor=8.0)
 
 
-def pair(folder: Path, encoder: nn.Module, decoder: nn.Module) -> str:
+class Convolution(nn.Module):
+    """Weights of one precision, as most encoders have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 3, 8, 8)
+
+    def forward(self, images: Tensor) -> Tensor:
+        latents: Tensor = self.convolution(images)
+        return latents
+
+
+def pair(
+    folder: Path, encoder: nn.Module, decoder: nn.Module, dtype: torch.dtype = torch.bfloat16
+) -> str:
     paths = []
-    example: Any = torch.zeros(1, 3, 64, 64, dtype=torch.bfloat16)
+    example: Any = torch.zeros(1, 3, 64, 64, dtype=dtype)
     for name, module in (("encoder", encoder), ("decoder", decoder)):
         torch.jit.trace(module, example).save(folder / f"{name}.jit")
         paths.append(str(folder / f"{name}.jit"))
@@ -75,6 +89,18 @@ def test_symbols_of_a_stated_codebook(
     (record,) = result.records
     rate = 32 * 32 * np.log2(60) / 256**2
     assert record["metrics"]["bpp"]["value"] == pytest.approx(rate)
+
+
+def test_a_pair_of_another_precision_tells_the_cause_and_the_remedy(tmp_path: Path) -> None:
+    files = pair(tmp_path, Convolution(), Decoder(), torch.float32)
+    with pytest.raises(UserError) as raised:
+        TorchScriptPair(files).load("cpu")
+    message = str(raised.value)
+    assert "in bfloat16 (RuntimeError: " in message
+    assert "interpreter" not in message
+    assert "BFloat16" in message, "what torch says of the cause"
+    assert message.endswith("if the files were made for float32: ?dtype=float32")
+    TorchScriptPair(files, dtype="float32").load("cpu")
 
 
 def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
