@@ -44,6 +44,11 @@ _BUFFERS = {
 }
 """Last parts of the names of what no image depends on: how often codes were used and their running
 averages, masks, rotary tables, which networks make themselves."""
+_FLOATS = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.float8_e4m3fn, torch.float8_e5m2),
+}
+"""Kinds of numbers that weights may have, each read as the float32 of its value."""
 _LISTED = 8
 _NAMED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     argparse.Namespace,
@@ -281,7 +286,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         CheckpointError: a file is missing, corrupt or truncated, would run code, or holds no
-            tensors.
+            tensors, or some that are not plain numbers, all there.
     """
     found: dict[str, Tensor] = {}
     for shard in shards(path):
@@ -290,10 +295,35 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 found |= load_file(shard)
         else:
             found |= _named(read_torch(shard))
+    for name, value in found.items():
+        _check_plain(path, name, value)
     if not found:
         entries = "', '".join(sorted(WRAPPERS - {"_orig_mod"}))
         raise CheckpointError(f"{path}: holds no named tensors, at the top or under '{entries}'")
     return found
+
+
+def _check_plain(path: Path, name: str, value: Tensor) -> None:
+    """Raise `CheckpointError` for a tensor that does not hold a number for each place."""
+    if value.layout is not torch.strided or value.is_nested:
+        kind = "is sparse or nested"
+    elif value.is_quantized:
+        kind = f"is quantized ({_dtype(value)})"
+    elif value.is_meta:
+        kind = "has a shape but no values (it was on the meta device)"
+    elif (
+        # Masks may be one row seen many times; a weight so small is a mistake or an attack.
+        name.rpartition(".")[2] not in _BUFFERS
+        and math.prod(value.shape) * value.element_size() > value.untyped_storage().nbytes()
+    ):
+        kind = f"claims the shape {tuple(value.shape)} and holds fewer values than that"
+    else:
+        return
+    raise CheckpointError(f"{path}: {name} {kind}: save plain weights, such as .safetensors")
+
+
+def _dtype(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
 
 
 def _named(content: object, prefix: str = "") -> dict[str, Tensor]:
@@ -372,10 +402,19 @@ def _is_pickle(path: Path, is_zip: bool) -> bool:
 
 
 def check_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Raise `CheckpointError` that names the first weight that holds a NaN or an infinity."""
+    """Raise `CheckpointError` that names the first weight with a value that is no finite float32.
+
+    Other floating-point numbers are converted; whole and complex ones are none of a weight.
+    """
     for name, value in weights.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            broken = int(value.numel() - torch.isfinite(value).sum())
+        if value.dtype not in _FLOATS:
+            raise CheckpointError(
+                f"{path}: {name} is of {_dtype(value)}, where floating-point weights are needed: "
+                "save it as float32"
+            )
+        finite = torch.isfinite(value.to(torch.float32))
+        if not bool(finite.all()):
+            broken = int(value.numel() - finite.sum())
             raise CheckpointError(
                 f"{path}: {name} holds {broken} of {value.numel()} values that are not finite: the "
                 "training diverged or the file is damaged; take an earlier checkpoint"

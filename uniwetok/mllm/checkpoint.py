@@ -144,7 +144,7 @@ def load_language_model(folder: Path, dtype: torch.dtype, attention: str) -> Pre
         raise CheckpointError(
             f"{folder}: the language model cannot be read ({first_line(error)})"
         ) from error
-    check_finite(folder, model.state_dict())
+    check_finite(folder, dict(model.named_parameters()))
     return model
 
 

@@ -164,6 +164,10 @@ def _config(found: Shapes, form: Form, path: Path) -> VQGANConfig:
         raise CheckpointError(
             f"{path}: nearest to {form.title} tokenizer, but its sizes cannot be told ({error})"
         ) from error
+    if size < 2:
+        raise CheckpointError(
+            f"{path}: nearest to {form.title} tokenizer, but with a codebook of {size} entries"
+        )
     return VQGANConfig(
         encoder=encoder,
         decoder=decoder,

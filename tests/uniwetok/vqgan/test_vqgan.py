@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,43 @@ def test_sizes_that_cannot_be_done_are_said(tmp_path: Path) -> None:
     config, parameters = describe(tmp_path / "var.pth")
     assert (config.size, config.convolutions) == (64, 4)
     assert parameters == sum(each.numel() for each in model.parameters())
+
+
+TABLE = "quantize.embedding.weight"
+UNUSUAL: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "meta": (lambda table: table.to("meta"), "has a shape but no values"),
+    "sparse": (lambda table: table.to_sparse(), "is sparse"),
+    "quantized": (
+        lambda table: torch.quantize_per_tensor(table, 0.1, 0, torch.qint8),
+        "is quantized (qint8)",
+    ),
+    "complex": (lambda table: table + 1j, "is of complex64"),
+    "whole": (lambda table: table.int(), "is of int32"),
+    "bool": (lambda table: table > 0, "is of bool"),
+    "one value": (lambda _: torch.zeros(1).expand(2**40, 8), "claims the shape (1099511627776, 8)"),
+    "overflowing": (lambda _: torch.zeros(8).as_strided((2**59, 8), (0, 1)), "claims the shape"),
+    "too large for float32": (lambda table: table.double() * 1e300, "values that are not finite"),
+    "no rows": (lambda table: table[:0], "codebook of 0"),
+    "one row": (lambda table: table[:1], "codebook of 1"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_what_is_no_plain_weight_is_refused_by_name(kind: str, tmp_path: Path) -> None:
+    change, said = UNUSUAL[kind]
+    weights = {name: value.float() for name, value in state_dict("llamagen").items()}
+    torch.save({"model": weights | {TABLE: change(weights[TABLE])}}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError) as caught:
+        load(tmp_path / "a.pt")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert TABLE in str(caught.value) or "codebook" in said
+
+
+def test_float8_is_read_as_its_values(tmp_path: Path) -> None:
+    weights = {name: value.float() for name, value in state_dict("llamagen").items()}
+    weights["quantize.codebook_used"] = torch.zeros(1).expand(65536)
+    small = weights[TABLE].to(torch.float8_e4m3fn)
+    torch.save({"model": weights | {TABLE: small}}, tmp_path / "a.pt")
+    assert load(tmp_path / "a.pt").state_dict()[TABLE].equal(small.float())
