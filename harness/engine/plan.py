@@ -21,6 +21,7 @@ from harness.interfaces import (
     Extractor,
     GenerativeTaskData,
     ImageFiles,
+    LaidOut,
     Metric,
     Model,
     OnProgress,
@@ -326,6 +327,8 @@ def make_plan(
         data = task.open_files(request.data, protocol, cast("ImageFiles", model))
     else:
         data = task.open(request.data, protocol)
+        if offers(model, "ImageFiles") and isinstance(data, LaidOut):
+            data.refuse_other_layout(cast("ImageFiles", model))
     _check_size(card, data, protocol)
     samples = world.broadcast(data.samples(request.limit, on_listing) if world.is_main else None)
     data_digest = dataset_digest(samples)

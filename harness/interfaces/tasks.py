@@ -166,6 +166,15 @@ class ComparesFiles(Protocol):
 
 
 @runtime_checkable
+class LaidOut(Protocol):
+    """Data whose images may be made elsewhere, in a layout of the benchmark's own."""
+
+    def refuse_other_layout(self, images: ImageFiles) -> None:
+        """Raise `UserError` where not one of these images lies in that layout."""
+        ...
+
+
+@runtime_checkable
 class GenerativeTaskData(TaskData, Protocol):
     """A task whose outputs are a set of images, to be compared with a reference set.
 

@@ -70,7 +70,7 @@ class DpgData(TextToImageData[Item]):
 
     def find(self, model: ImageFiles, drawing: Drawing[Item]) -> Code:
         """A quarter of the grid `ITEM.png`, pictures row by row without a gap."""
-        grid = model.read([f"{drawing.name}.png"])[0]
+        grid = model.read(self.file_names(drawing.name, drawing.number))[0]
         if grid.height % 2 or grid.width % 2:
             raise SampleFailure(
                 Status.DECODE_ERROR,
@@ -79,6 +79,11 @@ class DpgData(TextToImageData[Item]):
             )
         payload = grid.payload + f"{_QUARTER}{drawing.number}".encode()
         return Code.of_file(payload, grid.height // 2, grid.width // 2)
+
+    def file_names(self, prompt: str, number: int) -> list[str]:
+        """`ITEM.png`, which holds all pictures of a prompt."""
+        del number
+        return [f"{prompt}.png"]
 
     def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[np.ndarray]:
         """Decode to uint8 (H, W, 3); of a grid's code, cut out its quarter."""

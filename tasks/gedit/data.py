@@ -64,6 +64,10 @@ class GEditData(PictureData):
         self._settings = settings
         self._title = title
 
+    def layout(self) -> list[str]:
+        """Where edits that were made elsewhere may lie."""
+        return [edited_path(name) for name in self._source.edits]
+
     def samples(self, limit: int | None, on_progress: OnProgress | None = None) -> list[Sample]:
         """All edits in the data's order, or a fixed choice of `limit` of them."""
         edits = self._source.edits

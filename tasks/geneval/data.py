@@ -51,15 +51,19 @@ class GenEvalData(TextToImageData[Metadata]):
 
     def find(self, model: ImageFiles, drawing: Drawing[Metadata]) -> Code:
         """The picture `PROMPT/samples/NUMBER.png`; raise `UserError` where there are too many."""
-        code = read_any(model, _names(drawing.name, drawing.number))
+        code = read_any(model, self.file_names(drawing.name, drawing.number))
         if drawing.number == self._each - 1:
             with contextlib.suppress(SampleFailure):
-                read_any(model, _names(drawing.name, self._each))
+                read_any(model, self.file_names(drawing.name, self._each))
                 raise UserError(
                     f"prompt {drawing.name} has more pictures than the protocol's {self._each}: "
                     "take the others away, or give a --protocol with another images_per_prompt"
                 )
         return code
+
+    def file_names(self, prompt: str, number: int) -> list[str]:
+        """`PROMPT/samples/NUMBER.png`, with as many digits as people write."""
+        return [f"{prompt}/samples/{number:0{digits}d}.png" for digits in _DIGITS]
 
     def picture_path(self, sample: Sample) -> str:
         """`00000/samples/0000.png` below the run's images."""
@@ -77,10 +81,6 @@ class GenEvalData(TextToImageData[Metadata]):
 def as_prompt(place: int, metadata: Metadata) -> Prompt[Metadata]:
     """A prompt, called by its place in the file."""
     return Prompt(f"{place:05d}", metadata.prompt, metadata, digest_of(metadata.source))
-
-
-def _names(prompt: str, number: int) -> list[str]:
-    return [f"{prompt}/samples/{number:0{digits}d}.png" for digits in _DIGITS]
 
 
 DETECTIONS = "detections.jsonl"

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.data.images import decoded, to_uint8
 from harness.interfaces import Code, Columns, Extractor, ImageFiles, OnProgress, Picture, offers
-from harness.interfaces.errors import SampleFailure
+from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import Sample, Status, digest_of
 from tasks.gallery import Shot, Verdict, card_of, write_gallery
 from tasks.shared.pictures import labelled_grid
@@ -60,6 +60,19 @@ class PictureData:
     """Stages of tasks whose outputs are pictures of any sizes."""
 
     concurrent = True
+
+    def layout(self) -> list[str]:
+        """Where pictures that were made elsewhere may lie, the first one's usual place first."""
+        raise NotImplementedError
+
+    def refuse_other_layout(self, images: ImageFiles) -> None:
+        """Raise `UserError` where not one image lies in the benchmark's layout."""
+        places, there = self.layout(), images.names()
+        if set(places).isdisjoint(there):
+            raise UserError(
+                f"--images: none of {len(there)} images, the first of them {there[0]!r}, lies in "
+                f"the benchmark's layout, whose first picture is {places[0]!r}"
+            )
 
     def batch_key(self, item: Any) -> Hashable:
         """Any inputs may share a batch."""
@@ -130,7 +143,20 @@ class TextToImageData(PictureData, Generic[T]):
 
     def find(self, model: ImageFiles, drawing: Drawing[T]) -> Code:
         """The picture in the benchmark's layout; raise `SampleFailure` where there is none."""
-        return model.read([f"{drawing.name}/{drawing.number:04d}.png"])[0]
+        return model.read(self.file_names(drawing.name, drawing.number))[0]
+
+    def file_names(self, prompt: str, number: int) -> list[str]:
+        """Where a picture that was made elsewhere may lie, the usual place first."""
+        return [f"{prompt}/{number:04d}.png"]
+
+    def layout(self) -> list[str]:
+        """Where pictures that were made elsewhere may lie."""
+        return [
+            name
+            for prompt in self._prompts
+            for number in range(self._each)
+            for name in self.file_names(prompt, number)
+        ]
 
     def observe(
         self,

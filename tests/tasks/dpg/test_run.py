@@ -108,6 +108,18 @@ def test_grids_that_are_missing_or_odd(
     assert rows.loc["harbour/0000", "error"].startswith("no image harbour.png")
 
 
+def test_single_pictures_are_no_grids(
+    uwt_eval: CommandLine, tmp_path: Path, protocol: Path
+) -> None:
+    (tmp_path / "kitchen").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "kitchen/0000.png")
+    words = ("--protocol", protocol, "--device", "cpu", "--out", tmp_path / "runs")
+    result = uwt_eval("run", "dpg", "--images", tmp_path, *words)
+    assert result.code == 2
+    assert "none of 1 images, the first of them 'kitchen/0000.png'" in result.err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_exchange_with_the_other_environment(
     uwt_eval: CommandLine, tmp_path: Path, painted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -272,6 +272,14 @@ def test_both_languages(bench: Bench, uwt_eval: CommandLine) -> None:
     assert "改变" in rows_of(bench)["instruction"][3]
 
 
+def test_edits_in_another_layout_are_refused(bench: Bench, uwt_eval: CommandLine) -> None:
+    (bench.edits / "fullset").rename(bench.edits / "other")
+    result = uwt_eval(*bench.arguments())
+    assert result.code == 2
+    assert "lies in the benchmark's layout, whose first picture is 'fullset/" in result.err
+    assert not bench.runs.exists()
+
+
 def test_a_model_that_edits_nothing_is_refused(bench: Bench, uwt_eval: CommandLine) -> None:
     arguments = [part for part in bench.arguments() if part not in ("--images", bench.edits)]
     result = uwt_eval(*arguments, "--model", "identity")

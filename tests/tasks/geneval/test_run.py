@@ -112,6 +112,21 @@ def test_folder_of_pictures_made_elsewhere(
     assert "prompt 00004 has more pictures than the protocol's 1" in many.err.replace("\n", " ")
 
 
+def test_a_folder_in_another_layout_is_refused_before_a_run_is_made(
+    uwt_eval: CommandLine, tmp_path: Path, tiny_protocol: Path
+) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number in range(3):
+        Image.new("RGB", (32, 32)).save(flat / f"{number}.png")
+    words = ("--protocol", tiny_protocol, "--device", "cpu", "--out", tmp_path / "runs")
+    result = uwt_eval("run", "geneval", "--images", flat, *words)
+    assert result.code == 2
+    assert "none of 3 images, the first of them '0.png'" in result.err
+    assert "'00000/samples/0000.png'" in result.err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_model_that_fails_on_a_prompt(
     uwt_eval: CommandLine, tmp_path: Path, painted: list[str], tiny_protocol: Path
 ) -> None:
