@@ -11,7 +11,16 @@ from PIL import Image
 from pydantic import Field
 
 from harness.baselines.codecs import StoredAsPng, png
-from harness.baselines.hub import DType, Source, check_weights, named, source, until, versions
+from harness.baselines.hub import (
+    DType,
+    Source,
+    check_weights,
+    named,
+    of_diffusers,
+    source,
+    until,
+    versions,
+)
 from harness.interfaces import Argument, Code, Question
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import ModelCard
@@ -48,8 +57,12 @@ class TransformersVLM:
     def _config(self) -> dict[str, Any]:
         from transformers.models.auto import modeling_auto
 
-        config = self._source.json("config.json")
+        other = of_diffusers(self._source.folder)
+        config = {} if other else self._source.json("config.json")
         kind = config.get("model_type")
+        if kind is None:
+            what = other or "its config.json names no model_type, as those of transformers do"
+            raise UserError(f"{self.repository}: {what}")
         if kind not in modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
             code = "; its repository brings code of its own, which is not run"
             raise UserError(

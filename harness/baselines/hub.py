@@ -137,6 +137,26 @@ class Source:
         return count or None
 
 
+def of_diffusers(folder: Path) -> str:
+    """What of diffusers a folder holds and which plug-in takes it; empty where it is none."""
+    for file in ("model_index.json", "config.json"):
+        try:
+            name = json.loads((folder / file).read_text(encoding="utf-8"))["_class_name"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if file == "model_index.json":
+            return (
+                f"is diffusers' {name}: by what it draws from, diffusers-t2i, diffusers-edit "
+                "or diffusers-class takes it, and diffusers-vae its autoencoder"
+            )
+        if "Autoencoder" in str(name) or name == "VQModel":
+            return f"is diffusers' {name}: --model diffusers-vae:… takes it"
+        return (
+            f"is a model {name}, of which there is no plug-in: give the folder of a whole pipeline"
+        )
+    return ""
+
+
 def licence_in(folder: Path) -> str:
     """The licence that a folder's README names as the hub reads it; empty where it names none."""
     try:

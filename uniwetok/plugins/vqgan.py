@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.baselines.hub import WEIGHTS
+from harness.baselines.hub import WEIGHTS, of_diffusers
 from harness.interfaces import Code
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import IMAGE_SIDE, Codebook, ModelCard
@@ -51,6 +51,8 @@ class VQGANPlugin(Placed):
         found = sorted(path for path in place.iterdir() if path.suffix in WEIGHTS)
         if len(found) == 1:
             return found[0]
+        if not found and (other := of_diffusers(place)):
+            raise UserError(f"model 'vqgan': {place} {other}")
         names = ", ".join(path.name for path in found) or f"none of {', '.join(WEIGHTS)}"
         raise UserError(f"model 'vqgan': {place}: name one of its files by file=…: it has {names}")
 
@@ -58,8 +60,15 @@ class VQGANPlugin(Placed):
     def _described(self) -> tuple[VQGANConfig, int]:
         from uniwetok.vqgan import describe
 
-        with kind_errors(self._name, self._file):
-            return describe(self._file)
+        try:
+            with kind_errors(self._name, self._file):
+                return describe(self._file)
+        except UserError as error:
+            # Show-o's configuration, of a file that is taken, names a class too.
+            folder = self._file.parent
+            if other := of_diffusers(folder):
+                raise UserError(f"model 'vqgan': {folder} {other}") from error
+            raise
 
     @functools.cached_property
     def card(self) -> ModelCard:

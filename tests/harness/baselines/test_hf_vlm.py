@@ -146,7 +146,12 @@ def test_options_are_part_of_the_identity(saved: Path) -> None:
     [
         ({"model_type": "bert"}, "no model of images and text of the type 'bert'"),
         ({"model_type": "mine", "auto_map": {"AutoModel": "m.M"}}, "code of its own, which is not"),
-        ({}, "of the type None"),
+        ({}, "its config.json names no model_type"),
+        (
+            {"_class_name": "AutoencoderKL"},
+            "is diffusers' AutoencoderKL: --model diffusers-vae:",
+        ),
+        ({"_class_name": "UNet2DConditionModel"}, "give the folder of a whole pipeline"),
     ],
 )
 def test_other_models_are_refused_before_loading(
@@ -154,6 +159,13 @@ def test_other_models_are_refused_before_loading(
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=text):
+        _ = TransformersVLM(str(tmp_path)).card
+
+
+def test_a_pipeline_names_the_plugins_that_take_it(tmp_path: Path) -> None:
+    index = {"_class_name": "StableDiffusionPipeline", "vae": ["diffusers", "AutoencoderKL"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match=r"' StableDiffusionPipeline: .*-t2i"):
         _ = TransformersVLM(str(tmp_path)).card
 
 

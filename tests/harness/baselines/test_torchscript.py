@@ -61,7 +61,7 @@ def pair(
     for name, module in (("encoder", encoder), ("decoder", decoder)):
         torch.jit.trace(module, example).save(folder / f"{name}.jit")
         paths.append(str(folder / f"{name}.jit"))
-        example = module(example)[0] if name == "encoder" else None
+        example = module(example)[0].detach() if name == "encoder" else None
     return ",".join(paths)
 
 

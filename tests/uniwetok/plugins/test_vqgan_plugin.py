@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.engine.models import ModelChoice
@@ -143,6 +144,18 @@ def test_a_file_of_another_kind_names_the_plugin_that_takes_it(
     hint = "vqgan" if "vqgan" in own else "wetok"
     assert f"{path} is " in str(caught.value)
     assert str(caught.value).endswith(f": --model {hint}:… takes it")
+
+
+def test_a_folder_of_diffusers_names_the_plugin_that_takes_it(tmp_path: Path) -> None:
+    """An autoencoder with one file of weights, and a pipeline, which has none beside its index."""
+    vae = tmp_path / "vae"
+    vae.mkdir()
+    save_file({"quant_conv.bias": torch.zeros(8)}, vae / "diffusion_pytorch_model.safetensors")
+    (vae / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    for folder, name in ((vae, "AutoencoderKL"), (tmp_path, "StableDiffusionPipeline")):
+        with pytest.raises(UserError, match=rf"is diffusers' {name}: .*diffusers-vae"):
+            _ = ModelChoice.parse(f"vqgan:{folder}").build().card
 
 
 @pytest.mark.parametrize(
