@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from harness.commands.pages import page_template
 from harness.data.store import Store
+from harness.engine.plan import read_run_file
+from harness.interfaces.errors import one_line
 from tasks.gallery.cards import SIDE, Box, Card, Shot, Thumbnail, with_thumbnails
 from tasks.shared.pictures import fitted_line, sheet
 
@@ -107,6 +109,8 @@ PAGE = "gallery.html"
 def write_gallery(root: Path, title: str, cards: Sequence[Card]) -> None:
     """Write `gallery.html` and `gallery/000.png`, `001.png` … of all cards, in their order.
 
+    The page's header names the model that the run directory's `run.json` names.
+
     Args:
         root: The run directory.
         title: Heading of the page.
@@ -128,10 +132,19 @@ def write_gallery(root: Path, title: str, cards: Sequence[Card]) -> None:
     def write(path: Path) -> None:
         template = page_template(Path(__file__).with_name("gallery.html.j2"))
         with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(template.generate(**_summary(title, cards), cards=shown()))
+            file.writelines(
+                template.generate(**_summary(_headed(root, title), cards), cards=shown())
+            )
 
     store.write(PAGE, write)
     sheets.finish()
+
+
+def _headed(root: Path, title: str) -> str:
+    """The title with the run's model; alone where there is no run."""
+    if not (root / "run.json").is_file():
+        return title
+    return f"{one_line(read_run_file(root).model.title)} · {title}"
 
 
 def _state(good: bool | None) -> str:

@@ -80,7 +80,7 @@ def test_a_run_with_a_judge_then_its_grids(
     assert 0 < sum(red.values()) < 8
     cells = record["metrics"]
     assert cells["dpg_overall"]["value"] == pytest.approx(100 * sum(red.values()) / 8)
-    assert (root / "gallery.html").is_file()
+    assert "<h1>painter · DPG-Bench: " in (root / "gallery.html").read_text(encoding="utf-8")
     # The grids, evaluated as pictures made elsewhere, give every number again.
     with Image.open(root / "grids/kitchen.png") as grid:
         assert grid.size == (2 * SIDE, 2 * SIDE)

@@ -7,6 +7,7 @@ from PIL import Image
 
 from tasks.vqa.page import CARDS, RIGHT, chosen, write_page
 from tasks.vqa.suites import SUITES
+from tests.reports.runs import write_run
 
 
 def test_wrong_replies_of_every_category_come_first() -> None:
@@ -37,9 +38,11 @@ def test_page_shows_pictures_beside_questions(tmp_path: Path) -> None:
             "category": ["random", "popular", None],
         }
     )
+    run = write_run(tmp_path / "runs", "<b>llava</b>", task="pope")
+    (run / "run.json").rename(tmp_path / "run.json")
     write_page(tmp_path, SUITES["pope"], rows)
     page = (tmp_path / "gallery.html").read_text(encoding="utf-8")
-    assert "POPE: 3 of 3 replies, 1 of all are right" in page
+    assert "<h1>&lt;b&gt;llava&lt;/b&gt; · POPE: 3 of 3 replies, 1 of all are right" in page
     places = [page.index(text) for text in ("green&lt;/i&gt;", "broken", "Is it red?")]
     assert places == sorted(places)
     assert "<i>green" not in page
