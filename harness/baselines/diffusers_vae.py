@@ -25,13 +25,21 @@ from harness.baselines.hub import (
 from harness.baselines.latents import LatentTokenizer
 from harness.interfaces import Argument
 from harness.interfaces.errors import UserError, first_line
-from harness.interfaces.types import Codebook, Latents, ModelCard
+from harness.interfaces.types import IMAGE_SIDE, Codebook, Latents, ModelCard
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _PARTS = ("vae", "vqvae", "movq", "vqgan")
 """Where pipelines keep their autoencoder."""
+_HALVING = {
+    "AutoencoderKL": "block_out_channels",
+    "AutoencoderKLTemporalDecoder": "block_out_channels",
+    "VQModel": "block_out_channels",
+    "AutoencoderTiny": "encoder_block_out_channels",
+    "AutoencoderDC": "encoder_block_out_channels",
+}
+"""Classes whose sides are halved between the blocks of a list; of others a run tells the factor."""
 
 
 @dataclass(eq=False)
@@ -103,6 +111,7 @@ class DiffusersAutoencoder(LatentTokenizer):
             parameters=self._source.parameters(*parts),
             codebook=Codebook(size=size) if isinstance(size, int) and size > 1 else None,
             latents=self._latents,
+            tokens=self._tokens,
             dtype=self.dtype,
             source=self.repository,
             revision=self._source.revision,
@@ -117,6 +126,14 @@ class DiffusersAutoencoder(LatentTokenizer):
         if "num_vq_embeddings" in self._config or not isinstance(channels, int) or channels < 1:
             return None
         return Latents(channels=channels, dtype=self.store or self.dtype)
+
+    @property
+    def _tokens(self) -> int | None:
+        """Places of latents of a 256x256 image; None where the configuration does not tell."""
+        blocks = self._config.get(_HALVING.get(self._class.__name__, ""))
+        if not isinstance(blocks, list) or not blocks:
+            return None
+        return int(-(-IMAGE_SIDE // 2 ** (len(blocks) - 1))) ** 2
 
     @property
     def _title(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +19,14 @@ from harness.engine.items import RESERVED
 from harness.engine.plan import RunFile, metric
 from harness.interfaces import Observations
 from harness.interfaces.errors import Unavailable, UserError
-from harness.interfaces.types import MetricValue, ResultRecord, RunStatus, Status
+from harness.interfaces.types import (
+    IMAGE_SIDE,
+    MetricValue,
+    ModelCard,
+    ResultRecord,
+    RunStatus,
+    Status,
+)
 
 if TYPE_CHECKING:
     from harness.metrics.features import ReferenceFeatures
@@ -192,10 +200,27 @@ def score(file: RunFile, store: Store, provenance: dict[str, Any]) -> tuple[Resu
             "images_per_second": rate,
             **({"judges": judges} if judges else {}),
             **({"notice": file.notice} if file.notice else {}),
-            **({"codes": stated} if (stated := file.model.stated) else {}),
+            **({"codes": stated} if (stated := _with_tokens(file.model, merged).stated) else {}),
         },
     )
     return record, merged
+
+
+def _with_tokens(card: ModelCard, merged: Merged) -> ModelCard:
+    """The card with the tokens of a 256x256 image, by the rate of those that the run encoded.
+
+    Bits are tokens x log2(codebook size), or tokens x channels x bits of the latents' dtype.
+    """
+    codes = card.codebook or card.latents
+    if card.tokens is not None or codes is None:
+        return card
+    rows = merged.rows[merged.ok]
+    whole = rows[(rows["height"] == IMAGE_SIDE) & (rows["width"] == IMAGE_SIDE)]
+    rates = whole["bits"].unique()
+    tokens = round(rates[0] / codes.bits(1)) if len(rates) == 1 and rates[0] > 0 else 0
+    if tokens == 0 or not math.isclose(codes.bits(tokens), rates[0], rel_tol=1e-9):
+        return card
+    return card.model_copy(update={"tokens": tokens})
 
 
 def absent_cell(key: str, status: str) -> MetricValue:

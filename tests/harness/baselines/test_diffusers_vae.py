@@ -123,6 +123,19 @@ def test_a_codebook_that_is_no_power_of_two(saved: Path) -> None:
     assert model.card.codebook.size == 60
 
 
+@pytest.mark.parametrize("saved", KINDS, indirect=True)
+def test_stated_tokens_are_those_of_the_codes(saved: Path) -> None:
+    card = DiffusersAutoencoder(str(saved)).card
+    if saved.name == "AutoencoderKLQwenImage":
+        assert card.tokens is None, "a run tells"
+        return
+    model = DiffusersAutoencoder(str(saved))
+    model.load("cpu")
+    (code,) = model.encode(images(1, 256, 256))
+    assert card.stated["bits"] == pytest.approx(code.bits)
+    assert card.stated["compression"] == pytest.approx(24 * 256**2 / code.bits)
+
+
 def test_a_sample_is_the_pictures_own(saved: Path) -> None:
     model = DiffusersAutoencoder(str(saved), latents="sample")
     model.load("cpu")
@@ -158,6 +171,9 @@ def test_runs_from_the_command_line(
     )  # fmt: skip
     assert result.code == 0, result.err
     (record,) = result.records
+    codes, rate = record["provenance"]["codes"], record["metrics"]["bpp"]["value"]
+    assert codes["tokens"] in {64**2, 128**2, 256**2}
+    assert codes["compression"] == pytest.approx(24 / rate), "stated, or of the run's codes"
     assert record["metrics"]["psnr"]["value"] > 0
 
 

@@ -89,6 +89,12 @@ def test_symbols_of_a_stated_codebook(
     (record,) = result.records
     rate = 32 * 32 * np.log2(60) / 256**2
     assert record["metrics"]["bpp"]["value"] == pytest.approx(rate)
+    codes = record["provenance"]["codes"]
+    assert (codes["codebook"], codes["tokens"]) == ("60", 32 * 32)
+    assert codes["compression"] == pytest.approx(24 / rate)
+    table = uwt_eval("report", "table8", "--runs", tmp_path / "runs", "--format", "md")
+    (row,) = [line for line in table.out.splitlines() if "(measured" in line]
+    assert "32x32" in row
 
 
 def test_a_pair_of_another_precision_tells_the_cause_and_the_remedy(tmp_path: Path) -> None:
