@@ -24,6 +24,14 @@ def replaced(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def read_json(path: Path) -> Any:
+    """Read JSON; raise `ValueError` where it is none, or nested deeper than anything we write."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON that people can read."""
     with replaced(path) as partial:

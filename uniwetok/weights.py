@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
-import json
 import math
 import pickle
 import pickletools
@@ -22,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from uniwetok.files import replaced
+from uniwetok.files import read_json, replaced
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -241,7 +240,7 @@ def shards(path: Path) -> list[Path]:
     if not path.name.endswith(".index.json"):
         return [path]
     try:
-        names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json(path)["weight_map"].values()))
         if not names or any(Path(name).name != name for name in names):
             raise ValueError("no list of files beside it")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

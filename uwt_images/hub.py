@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import queue
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,10 @@ from pathlib import Path
 
 class HubError(Exception):
     """A repository cannot be had; the one-line message says why."""
+
+
+class AbsentError(HubError):
+    """The hub does not give the repository, or not to us, whose name is one."""
 
 
 def snapshot(
@@ -32,12 +37,13 @@ def snapshot(
         The folder that holds them, named by the commit.
 
     Raises:
-        HubError: there is no such repository, or it cannot be had.
+        AbsentError: there is no such repository, or it cannot be had.
+        HubError: it is no name of one, or the seconds are none.
     """
+    _patience()  # First: the library itself takes no other values, and says so at length.
     import huggingface_hub
-    from huggingface_hub.errors import HFValidationError
 
-    if name.count("/") > 1 or name.startswith((".", "/", "~")):
+    if not _is_repository(name):
         raise HubError(f"{name}: there is no such place, and it is no OWNER/NAME of a repository")
     why = "UWT_EVAL_OFFLINE is set" if _offline() else _unreachable(name)
     try:
@@ -51,11 +57,32 @@ def snapshot(
             )
         )
     except Exception as error:  # By its version the library raises those of requests or httpx.
-        absent = why and not isinstance(error, HFValidationError)
-        reason = f"not in the hub's cache on this machine, and {why}" if absent else _line(error)
-        raise HubError(
+        reason = f"not in the hub's cache on this machine, and {why}" if why else _line(error)
+        raise AbsentError(
             f"{name}: there is no such place, and the repository cannot be had ({reason})"
         ) from error
+
+
+def _is_repository(name: str) -> bool:
+    """Tell whether the hub could have a repository of this name."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    if name.startswith((".", "/", "~")):
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _patience() -> int:
+    """Seconds in which the hub has to answer; raise `HubError` where they cannot be told."""
+    given = os.environ.get("HF_HUB_ETAG_TIMEOUT") or "5"
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", given):
+        raise HubError(f"HF_HUB_ETAG_TIMEOUT={given}: takes whole seconds from 1, such as 5")
+    return int(given)
 
 
 def _offline() -> bool:
@@ -67,15 +94,15 @@ def _offline() -> bool:
 def _unreachable(name: str) -> str:
     """Why the hub does not answer a question about a repository; '' where it does."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError
 
-    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or 5)
+    seconds = _patience()
     answers: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
             HfApi().repo_info(name, timeout=seconds)
-        except (HfHubHTTPError, HFValidationError):
+        except HfHubHTTPError:
             answers.put("")  # It is there, and says no.
         except Exception as error:  # As above.
             answers.put(f"the hub cannot be reached ({_line(error)})")
@@ -87,7 +114,7 @@ def _unreachable(name: str) -> str:
     try:
         return answers.get(timeout=seconds)
     except queue.Empty:
-        return f"the hub has not answered in {seconds:g} seconds"
+        return f"the hub has not answered in {seconds} seconds"
 
 
 def _line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
 from urllib.parse import parse_qsl
@@ -136,7 +137,10 @@ class ModelChoice:
 def _from_text(text: str, read: ValidatorFunctionWrapHandler) -> Any:
     """What a text says of the option's type: as it is, or as the JSON of a list or a table."""
     try:
-        return read(text)
+        found = read(text)
+        if isinstance(found, Path):
+            _check_path(found)
+        return found
     except ValidationError as error:
         try:
             value = None if text == "none" else json.loads(text)
@@ -145,6 +149,14 @@ def _from_text(text: str, read: ValidatorFunctionWrapHandler) -> Any:
         if isinstance(found := read(value), bool) or not isinstance(value, bool):
             return found
         raise  # Where a number is asked for, pydantic takes true for 1.
+
+
+def _check_path(path: Path) -> None:
+    """Raise `ValueError` for what no file system can hold, such as a name of 300 letters."""
+    try:
+        path.exists()
+    except OSError as error:
+        raise ValueError(f"can be no path: {error.strerror}") from error
 
 
 def options_of(name: str, factory: Callable[..., Any]) -> type[BaseModel]:

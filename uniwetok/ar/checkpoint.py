@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 from uniwetok.ar.config import BitDanceConfig
+from uniwetok.files import read_json
 from uniwetok.tokenizer import checkpoint as files
 from uniwetok.weights import (
     CONFIG_FILE,
@@ -58,7 +58,7 @@ def read_config(path: Path) -> BitDanceConfig:
         CheckpointError: the file is unreadable, not JSON, or not a configuration.
     """
     try:
-        return BitDanceConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return BitDanceConfig.from_dict(read_json(path))
     except (OSError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not a BitDance configuration: {first_line(error)}"

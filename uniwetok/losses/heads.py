@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from uniwetok.fields import check_count
-from uniwetok.files import write_json
+from uniwetok.files import read_json, write_json
 from uniwetok.losses.config import DistillationConfig
 from uniwetok.losses.distillation import PrePostDistillation
 from uniwetok.weights import (
@@ -123,7 +122,7 @@ def load_heads(folder: str | Path) -> tuple[PrePostDistillation, HeadsCard]:
 
 def _read_card(path: Path) -> HeadsCard:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if not isinstance(values, dict):
             raise TypeError(f"expected an object, got a {type(values).__name__}")
         return HeadsCard.from_dict(values)

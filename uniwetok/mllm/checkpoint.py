@@ -5,7 +5,6 @@ Nothing in a folder is executed.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from uniwetok.files import write_json
+from uniwetok.files import read_json, write_json
 from uniwetok.mllm.config import MLLMConfig
 from uniwetok.tokenizer import checkpoint as files
 from uniwetok.weights import (
@@ -75,7 +74,7 @@ def read_config(folder: Path) -> MLLMConfig:
     own = folder / CONFIG_FILE
     path = own if own.is_file() else folder / HEAD_CONFIG
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if path == own:
             return MLLMConfig.from_dict(values)
         return MLLMConfig(**_of_released(values), downsample=_downsample(folder))
@@ -116,7 +115,7 @@ def _downsample(folder: Path) -> int:
     path = folder / files.RELEASED_CONFIG_FILE
     if not path.is_file():
         return 32
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = read_json(path)
     if "channel_multipliers" in values:
         return files.read_config(path).downsample
     sizes = values.get("ddconfig", values)
@@ -159,7 +158,7 @@ def load_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         # Where a tokenizer is of no model's own class, the automatic choice goes by the language
         # model and may add tokens that this one never had.
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        settings = read_json(folder / "tokenizer_config.json")
         plain = settings.get("tokenizer_class") in _PLAIN_TOKENIZERS
         kind = PreTrainedTokenizerFast if plain else AutoTokenizer
         tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(

@@ -58,12 +58,17 @@ def weights_at(place: Path, file: str | None, revision: str | None) -> Path:
     """
     if place.is_file():
         return place
+    if file is not None and (not Path(file).name or {"..", "/"} & {*Path(file).parts}):
+        raise UserError(f"{place}: file={file} names no file in it")
     folder = place if place.is_dir() else _fetched(str(place), file, revision)
     if file is None:
         return folder
-    for suffix in _SUFFIXES:
-        if (folder / f"{file}{suffix}").is_file():
-            return folder / f"{file}{suffix}"
+    try:
+        for suffix in _SUFFIXES:
+            if (folder / f"{file}{suffix}").is_file():
+                return folder / f"{file}{suffix}"
+    except OSError as error:
+        raise UserError(f"{place}: file={file} can be no file: {error.strerror}") from error
     *others, last = (f"{file}{suffix}" for suffix in _SUFFIXES)
     raise UserError(f"{place}: holds no {', '.join(others)} or {last}")
 
@@ -72,6 +77,7 @@ def _fetched(name: str, file: str | None, revision: str | None) -> Path:
     from uniwetok.losses import heads
     from uniwetok.tokenizer.checkpoint import FOLDER_LAYOUTS
     from uniwetok.weights import SHARDS
+    from uwt_images.hub import AbsentError
 
     if file is not None:
         config = f"{Path(file).with_suffix('')}_config.json"
@@ -82,7 +88,9 @@ def _fetched(name: str, file: str | None, revision: str | None) -> Path:
     try:
         folder = fetch(name, [*layouts, *more], revision)
     except UserError as error:
-        raise UserError(f"{error}; {hint}") from error
+        if isinstance(error.__cause__, AbsentError):
+            raise UserError(f"{error}; {hint}") from error
+        raise
     if not any((folder / weights).is_file() for weights, _ in FOLDER_LAYOUTS):
         names = ", ".join(weights for weights, _ in FOLDER_LAYOUTS)
         raise UserError(f"{name}: the repository holds none of {names}; {hint}")

@@ -55,7 +55,7 @@ class RARConfig:
         """
         try:
             codes, width = found["lm_head.weight"]
-            return cls(
+            sizes = cls(
                 width=width,
                 layers=numbered(found, "blocks.{}.attn.qkv.weight", least=1),
                 heads=width // found["blocks.0.attn.q_norm.weight"][0],
@@ -69,6 +69,12 @@ class RARConfig:
             raise CheckpointError(
                 f"{path}: holds no RAR: {error} is not among its {len(found)} weights"
             ) from error
+        if sizes.tokens < 1 or sizes.side**2 != sizes.tokens:
+            raise CheckpointError(
+                f"{path}: holds no RAR of square images: its target_aware_pos_embed is of "
+                f"{sizes.tokens} tokens"
+            )
+        return sizes
 
     @property
     def side(self) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from uniwetok.files import read_json
 from uniwetok.tokenizer.config import UniWeTokConfig, default_groups
 from uniwetok.weights import (
     CONFIG_FILE,
@@ -84,7 +84,7 @@ def read_config(path: Path, inferred: UniWeTokConfig | None = None) -> UniWeTokC
         CheckpointError: the file is unreadable, not JSON, or not a configuration.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if not isinstance(values, dict):
             raise TypeError(f"expected an object, got a {type(values).__name__}")
         if "ddconfig" in values or "ch" in values:

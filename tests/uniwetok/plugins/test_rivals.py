@@ -333,3 +333,11 @@ def test_var_whose_layers_share_their_modulation_is_refused(released: Path, tmp_
     text = f"var:{tmp_path / 'var_d36.pth'}?tokenizer={released / 'vae_ch160v4096z32.pth'}"
     with pytest.raises(UserError, match=r"no VAR .*: 'blocks\.0\.ada_lin\.1\.weight' is not among"):
         ModelChoice.parse(text).build().load("cpu")
+
+
+def test_tokens_that_fill_no_square_are_refused(released: Path, tmp_path: Path) -> None:
+    weights = rar()
+    weights["target_aware_pos_embed"] = weights["target_aware_pos_embed"][:, :-1]
+    torch.save(weights, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"no RAR of square images: .* 255 tokens"):
+        _ = ModelChoice.parse(f"rar:{tmp_path / 'a.pt'}?{RAR_OPTIONS}").build().card

@@ -213,3 +213,33 @@ def test_convolutions_between_scales_may_not_be_left_out(missing: int, tmp_path:
         ModelChoice.parse(f"vqgan:{tmp_path / 'vae.pth'}").build().load("cpu")
     assert place in str(caught.value)
     assert "ema_vocab_hit_SV" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("vqgan:owner/name?file=", "file= names no file"),
+        ("vqgan:owner/name?file=..", "file=.. names no file"),
+        (f"vqgan:{'a' * 300}", "can be no path: File name too long"),
+        (f"bitdance-t2i:{'a' * 300}", "can be no path: File name too long"),
+        (f"vqgan:tests?file={'a' * 300}", "can be no file: File name too long"),
+    ],
+)
+def test_names_of_no_file_are_one_line(text: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        _ = ModelChoice.parse(text).build().card
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "hinted"), [("../x", False), ("no such", False), ("a/b", True)])
+def test_what_can_be_no_repository_is_not_said_to_have_files(name: str, hinted: bool) -> None:
+    with pytest.raises(UserError, match="there is no such place") as caught:
+        _ = ModelChoice.parse(f"uniwetok:{name}").build().card
+    assert ("?file=NAME" in str(caught.value)) == hinted
+
+
+def test_a_hub_that_may_not_be_waited_for_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "abc")
+    with pytest.raises(UserError, match=r"^model 'uniwetok': HF_HUB_ETAG_TIMEOUT=abc: .* as 5$"):
+        _ = ModelChoice.parse("uniwetok:owner/name").build().card

@@ -209,7 +209,8 @@ def test_averages_without_names_are_told_of(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "{", '{"weight_map": {}}', '{"weight_map": {"a": "../b.safetensors"}}']
+    "content",
+    ["[" * 100_000, "[]", "{", '{"weight_map": {}}', '{"weight_map": {"a": "../b.safetensors"}}'],
 )
 def test_an_index_that_is_none_is_refused(tmp_path, content):
     path = tmp_path / "model.safetensors.index.json"
