@@ -79,7 +79,7 @@ class TransformersEmu3(TransformersDrawer):
         """What may follow: rows of an image, each with its end, then three tokens that end it."""
         import torch
 
-        mapping, tokenizer = self._network.vocabulary_mapping, self._tokenizer
+        mapping, tokenizer = self._network.model.vocabulary_mapping, self._tokenizer
         image = torch.tensor(mapping.image_tokens, device=self._network.device)
         end_of_row = [mapping.eol_token_id]
         ends = [tokenizer.eof_token_id, tokenizer.eoi_token_id, tokenizer.eos_token_id]

@@ -71,7 +71,8 @@ class PictureData:
         if set(places).isdisjoint(there):
             raise UserError(
                 f"--images: none of {len(there)} images, the first of them {there[0]!r}, lies in "
-                f"the benchmark's layout, whose first picture is {places[0]!r}"
+                f"the benchmark's layout, whose first picture is {places[0]!r}: give a folder in "
+                f"that layout, for images of an .npz file have no names"
             )
 
     def batch_key(self, item: Any) -> Hashable:

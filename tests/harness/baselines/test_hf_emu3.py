@@ -104,7 +104,7 @@ def documented(saved: Path, prompt: str, negative: str, seed: int, area: int) ->
             return [words.eoi_token_id]
         if offset == (width + 1) * height + 3:
             return [words.eos_token_id]
-        return list(network.vocabulary_mapping.image_tokens)
+        return list(network.model.vocabulary_mapping.image_tokens)
 
     torch.manual_seed(seed)
     found = network.generate(

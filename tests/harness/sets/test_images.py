@@ -72,7 +72,7 @@ def test_floats_outside_their_range_are_named(bad: float, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arrays", "text"),
     [
-        ({"other": np.zeros((2, 8, 8, 3), np.uint8)}, "not a readable .npz file of images"),
+        ({"other": np.zeros((2, 8, 8, 3), np.uint8)}, "has other, needs arr_0"),
         ({"arr_0": np.zeros((2, 8, 8), np.uint8)}, r"shape \(2, 8, 8\)"),
         ({"arr_0": np.zeros((2, 8, 8, 3), np.int64)}, "int64, expected uint8 or float"),
         ({"arr_0": np.array([object()])}, "npz"),

@@ -41,8 +41,11 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     registered = {**MODELS._registered, "MODEL": lambda: Painter([])}
     monkeypatch.setattr(MODELS, "_registered", registered)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "FOLDER").mkdir()
-    Image.new("RGB", (2 * SIDE, 2 * SIDE)).save(tmp_path / "FOLDER/kitchen.png")
+    # In the layout of DPG-Bench and in that of GenEval.
+    for name in ("kitchen.png", "00000/samples/0000.png"):
+        path = tmp_path / "FOLDER" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (2 * SIDE, 2 * SIDE)).save(path)
     shutil.copy(SMALL_QUESTIONS, tmp_path / "dpg_bench.csv")
     return tmp_path
 
