@@ -101,7 +101,7 @@ def reproducible(device: str) -> Iterator[int]:
     """
     import torch
 
-    if device != "cpu":
+    if device.startswith("cuda"):
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False

@@ -71,7 +71,7 @@ def test_what_is_missing_is_said(uwt_eval: CommandLine, tmp_path: Path) -> None:
         ),
         (
             ["--preset", "pretrain", "--data", data, "--language-model", str(tmp_path / "none")],
-            "no such folder; give a Hugging Face folder",
+            "there is no such place, and it is no OWNER/NAME of a repository; give the path",
         ),
         (["--preset", "gen", "--data", data, "--device", "tpu"], "use auto or cpu"),
     ]
