@@ -324,13 +324,11 @@ class Worker:
 
     def _stored_outputs(self, index: int, block: Sequence[Sample]) -> list[dict[str, Any]] | None:
         """The rows of a block whose outputs are settled."""
-        if not self._has_outputs(index, block):
-            return None
         key = self.plan.file.output_key(block)
         table = self.store.read_part("outputs", index, key, len(block))
-        assert table is not None
-        rows: list[dict[str, Any]] = table.to_pylist()
-        return rows
+        rows: list[dict[str, Any]] = [] if table is None else table.to_pylist()
+        settled = table is not None and not any(row["status"] in TRIED_AGAIN for row in rows)
+        return rows if settled else None
 
     def _restore(self, rows: Sequence[Mapping[str, Any]], items: Sequence[Item]) -> None:
         for item, row in zip(items, rows, strict=False):

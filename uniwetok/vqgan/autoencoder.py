@@ -143,20 +143,22 @@ class Encoder(nn.Module):
         return out
 
 
-class Decoder(nn.Module):
-    """Latents to images; its levels are run from the last to the first."""
+class LevelsUp(nn.Module):
+    """Latents to images; the levels are run from the last to the first.
 
-    def __init__(self, levels: Levels) -> None:
+    Args:
+        levels: sizes.
+        middle: what comes before the levels.
+        up: the levels.
+    """
+
+    def __init__(self, levels: Levels, middle: nn.Module, up: nn.ModuleList) -> None:
         super().__init__()
-        widths = levels.widths
-        self.conv_in = nn.Conv2d(levels.channels, widths[-1], 3, padding=1)
-        self.mid = Middle(widths[-1], levels.fused)
-        inputs = (*widths[1:], widths[-1])
-        self.up = nn.ModuleList(Level(inputs[i], levels, i) for i in range(len(widths)))
-        for width, level in zip(widths[1:], self.up[1:], strict=True):
-            level.upsample = Upsample(width)
-        self.norm_out = group_norm(widths[0])
-        self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
+        self.conv_in = nn.Conv2d(levels.channels, levels.widths[-1], 3, padding=1)
+        self.mid = middle
+        self.up = up
+        self.norm_out = group_norm(levels.widths[0])
+        self.conv_out = nn.Conv2d(levels.widths[0], 3, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map (batch, channels, rows, columns) to images (batch, 3, H, W), not bounded."""
@@ -165,3 +167,15 @@ class Decoder(nn.Module):
             x = self.up[index](x)
         out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
         return out
+
+
+class Decoder(LevelsUp):
+    """Latents to images."""
+
+    def __init__(self, levels: Levels) -> None:
+        widths = levels.widths
+        inputs = (*widths[1:], widths[-1])
+        up = nn.ModuleList(Level(inputs[i], levels, i) for i in range(len(widths)))
+        for width, level in zip(widths[1:], up[1:], strict=True):
+            level.upsample = Upsample(width)
+        super().__init__(levels, Middle(widths[-1], levels.fused), up)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.tokenizer.layers import ResBlock, group_norm, res_blocks
-from uniwetok.vqgan.autoencoder import Levels
+from uniwetok.vqgan.autoencoder import Levels, LevelsUp
 
 
 class MaskGITBlock(ResBlock):
@@ -66,26 +66,16 @@ class MaskGITEncoder(nn.Module):
         return out
 
 
-class MaskGITDecoder(nn.Module):
+class MaskGITDecoder(LevelsUp):
     """Latents to images in [0, 1], nominally."""
 
     def __init__(self, levels: Levels) -> None:
-        super().__init__()
         widths = levels.widths
-        self.conv_in = nn.Conv2d(levels.channels, widths[-1], 3, padding=1)
-        self.mid = res_blocks(widths[-1], widths[-1], levels.middle, MaskGITBlock)
         inputs = (*widths[1:], widths[-1])
-        self.up = nn.ModuleList(
+        up = nn.ModuleList(
             MaskGITLevel(inputs[i], width, levels.blocks[i], upsample=i > 0)
             for i, width in enumerate(widths)
         )
-        self.norm_out = group_norm(widths[0])
-        self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Map (batch, channels, rows, columns) to images (batch, 3, H, W), not bounded."""
-        x: Tensor = self.mid(self.conv_in(z.contiguous()))
-        for index in reversed(range(len(self.up))):
-            x = self.up[index](x)
-        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
-        return out
+        super().__init__(
+            levels, res_blocks(widths[-1], widths[-1], levels.middle, MaskGITBlock), up
+        )
