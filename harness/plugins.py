@@ -5,6 +5,7 @@ from harness.interfaces.registry import constants
 PLUGINS = {
     "commands": {
         "run": "harness.commands.run:run",
+        "merge": "harness.commands.merge:merge",
         "score": "harness.commands.score:score",
         "metrics": "harness.commands.metrics:metrics",
         "list": "harness.commands.list:list_names",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import typer
@@ -23,12 +22,16 @@ from harness.interfaces.registry import (
 )
 
 if TYPE_CHECKING:
-    from harness.engine.observed import ObservedRun
-    from harness.engine.plan import RunFile
+    from collections.abc import Callable
+
+    from harness.engine.progress import Progress
     from harness.engine.runner import Finished
+    from harness.engine.shards import FinishedShard
     from harness.engine.world import World
     from harness.interfaces import PublishedTable, RunRequest
     from harness.interfaces.types import ReferenceRow, ResultRecord
+
+R = TypeVar("R", "Finished", "FinishedShard")
 
 
 def run(
@@ -89,6 +92,13 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Compute everything again, whatever is stored.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="I/N: do the I-th of N parts of the work, without a result, which `uwt-eval "
+            "merge` makes of all. For machines that share no folder."
+        ),
+    ] = None,
     plugin: Plugins = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
@@ -100,9 +110,12 @@ def run(
 
     Without --model the task's baselines run; without data the embedded sample set is used.
     """
+    from harness.commands.plans import print_plans
     from harness.data.manifest import frozen_data
     from harness.data.settings import read_settings
     from harness.engine.plan import resolve_device
+    from harness.engine.runner import run as run_one
+    from harness.engine.shards import refuse_performed, run_shard
     from harness.engine.world import World
     from harness.interfaces import RunRequest
     from harness.interfaces.types import RunStatus
@@ -112,7 +125,7 @@ def run(
     model = [*(model or []), *_elsewhere(images, label)]
     if checkpoints is not None and (model or metrics):
         raise UserError("--checkpoints names models and metrics: leave --model and --metrics out")
-    world = World.from_environment()
+    world = World.from_environment(shard)
     names = expand_tasks(tasks)
     tables = {name: _table(name) for name in tasks} if checkpoints is not None else {}
     if checkpoints is not None:
@@ -143,23 +156,34 @@ def run(
         )
         for name, choice in choices
     ]
+    if world.shards > 1:
+        for name, _ in choices:
+            refuse_performed(name)
     if dry_run:
-        _print_plans(requests, as_json=as_json)
+        print_plans(requests, world, as_json=as_json)
         return
+    # A published table needs all of its rows, and processes that share a run stop together.
+    alone = checkpoints is None and world.size == 1
+    shown = {"quiet": quiet or as_json, "go_on": alone}
+    finished: list[Finished] = []
+    parts: list[FinishedShard] = []
     world.join(resolve_device(device, world))
     try:
-        # A published table needs all of its rows, and processes that share a run stop together.
-        alone = checkpoints is None and world.size == 1
         with frozen_data():
-            finished, refused = _run_all(requests, world, quiet=quiet or as_json, go_on=alone)
+            if world.shards > 1:
+                parts, refused = _run_all(run_shard, requests, world, **shown)
+            else:
+                finished, refused = _run_all(run_one, requests, world, **shown)
     finally:
         world.leave()
     if not world.is_main:
         return
-    if not finished and len(refused) == 1:
+    if not (finished or parts) and len(refused) == 1:
         raise UserError(*refused)
     records = [result.record for result in finished]
-    if checkpoints is not None:
+    if parts:
+        _print_parts(terminal(), parts, as_json=as_json)
+    elif checkpoints is not None:
         filled = [
             (table, table.filled(checkpoints, dict(zip(choices, records, strict=True))))
             for table in tables.values()
@@ -172,7 +196,8 @@ def run(
     if refused:
         reasons = [f"{', '.join(which)}: {reason}" for reason, which in refused.items()]
         raise UserError(f"not everything could be run: {'; '.join(reasons)}")
-    if any(record.status is RunStatus.INCOMPLETE for record in records):
+    whole = [record.status is RunStatus.COMPLETE for record in records]
+    if not all([*whole, *(part.complete for part in parts)]):
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
@@ -230,11 +255,17 @@ def _protocol_for(task: str, names: str | None) -> str | None:
 
 
 def _run_all(
-    requests: list[RunRequest], world: World, *, quiet: bool, go_on: bool
-) -> tuple[list[Finished], dict[str, list[str]]]:
+    carry_out: Callable[[RunRequest, World, Progress], R | None],
+    requests: list[RunRequest],
+    world: World,
+    *,
+    quiet: bool,
+    go_on: bool,
+) -> tuple[list[R], dict[str, list[str]]]:
     """Carry the requests out one after the other; what they have to say goes to stderr.
 
     Args:
+        carry_out: Does one.
         requests: In order.
         world: The processes.
         quiet: No progress bars.
@@ -244,16 +275,15 @@ def _run_all(
         what came to its end, and by reason the requests that did not.
     """
     from harness.engine.progress import Progress
-    from harness.engine.runner import run as run_one
 
     messages = terminal(stderr=True)
     progress = Progress(messages, quiet=quiet)
-    finished: list[Finished] = []
+    finished: list[R] = []
     notices: set[str] = set()
     refused: dict[str, list[str]] = {}
     for request in requests:
         try:
-            result = run_one(request, world, progress)
+            result = carry_out(request, world, progress)
         except UserError as error:
             if not go_on or len(requests) == 1:
                 raise
@@ -297,6 +327,24 @@ def _print_tables(console: Console, finished: list[Finished]) -> None:
     _print_written(console, finished)
 
 
+def _print_parts(console: Console, parts: list[FinishedShard], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([part.as_json() for part in parts], indent=2))
+        return
+    for part in parts:
+        console.print(
+            f"{part.title} finished: {part.n} of {part.n_run} samples in {part.root}",
+            markup=False,
+            soft_wrap=True,
+            highlight=False,
+        )
+    console.print(
+        "copy the run directories of all shards together and `uwt-eval merge` them",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
 def _print_written(console: Console, finished: list[Finished]) -> None:
     console.print()
     for result in finished:
@@ -307,83 +355,3 @@ def references(task: str) -> list[ReferenceRow]:
     """Published rows for a task, from every reference table installed."""
     published = REFERENCES.ask(lambda rows_of: list(rows_of(task)))
     return [row for rows in published.values() for row in rows]
-
-
-def _as_json(request: RunRequest) -> dict[str, Any]:
-    return {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in dataclasses.asdict(request).items()
-    }
-
-
-def _planned(request: RunRequest) -> dict[str, Any]:
-    """What a run would do; the samples of a task that another program performs are not known."""
-    from harness.data.store import Store
-    from harness.engine.observed import performed_run
-    from harness.engine.plan import make_plan
-    from harness.engine.runner import twins
-    from harness.engine.work import Worker
-    from harness.engine.world import World
-    from harness.interfaces import Performed
-
-    alone = World()
-    run: ObservedRun | RunFile
-    facts: dict[str, Any]
-    if isinstance(TASKS.get(request.task), Performed):
-        run, _, device = performed_run(request)
-        name, root = run.name, request.out / run.name
-        facts = {
-            "dataset": request.data or TASKS.get(run.task).spec.dataset,
-            "n": request.limit,
-            "n_missing": None,
-            "device": device,
-            "batch_size": request.batch_size,
-            "not_computed": {},
-        }
-    else:
-        plan = make_plan(request, alone)
-        # A run that is new takes over what one beside it has in common with it.
-        twin = next((root for root, _ in twins(plan.root, plan.file)), plan.root)
-        missing = Worker(plan, Store(twin), alone).missing()
-        run, name, root = plan.file, plan.file.run_id, plan.root
-        facts = {
-            "dataset": plan.file.dataset,
-            "n": len(plan.file.samples),
-            "n_missing": len(plan.file.samples)
-            if request.fresh
-            else sum(len(block) for _, block in missing),
-            "device": plan.device,
-            "batch_size": plan.batch_size,
-            "not_computed": plan.file.unavailable,
-        }
-    return {
-        "run_id": name,
-        "task": run.task,
-        "model": run.model.title,
-        "protocol": run.protocol.name,
-        "protocol_digest": run.protocol.digest,
-        **facts,
-        "directory": str(root),
-        "request": _as_json(request),
-    }
-
-
-def _print_plans(requests: list[RunRequest], *, as_json: bool) -> None:
-    plans = [_planned(request) for request in requests]
-    if as_json:
-        print(json.dumps(plans, indent=2))
-        return
-    console = terminal(soft_wrap=True, highlight=False)
-    for item in plans:
-        console.print(
-            f"{item['task']} · {item['model']} · protocol {item['protocol']}", style="bold"
-        )
-        counts = "all samples" if item["n"] is None else f"{item['n']} samples"
-        if item["n_missing"] is not None:
-            counts += f", {item['n_missing']} still to do"
-        console.print(
-            f"  {item['dataset']}: {counts}, on {item['device']}\n  into {item['directory']}",
-            markup=False,
-        )
-        for name, reason in item["not_computed"].items():
-            console.print(f"  {name}: {reason}", markup=False, style="dim")

@@ -60,7 +60,7 @@ def score(
                 "--questions, --images, --protocol, --label, --out and --max-failures go with "
                 "--observations FILE; a run directory holds its own"
             )
-        _show([rescore(Path(root)) for root in runs], [], as_json=as_json)
+        show_results([rescore(Path(root)) for root in runs], [], as_json=as_json)
         return
     if len(runs) != 1:
         raise UserError(f"--observations {observations}: name one task, got {', '.join(runs)}")
@@ -74,10 +74,10 @@ def score(
         label=label,
         max_failures=max_failures,
     )
-    _show([(record, merged)], [root], as_json=as_json)
+    show_results([(record, merged)], [root], as_json=as_json)
 
 
-def _show(
+def show_results(
     results: list[tuple[ResultRecord, Merged]], written: list[Path], *, as_json: bool
 ) -> None:
     """Print tables or JSON; exit as incomplete where a result is."""

@@ -130,7 +130,9 @@ class Store:
         """Write a table with its checksum."""
         return self.write(name, lambda path: write_table(table, path))
 
-    def _part(self, stage: str, block: int, key: str) -> str:
+    @staticmethod
+    def part_name(stage: str, block: int, key: str) -> str:
+        """Where a block's rows lie below the run directory."""
         return f"{stage}/{block:06d}-{key[:_KEY_DIGITS]}.parquet"
 
     def has_part(self, stage: str, block: int, key: str, rows: int) -> bool:
@@ -139,7 +141,7 @@ class Store:
 
     def write_part(self, stage: str, block: int, key: str, table: pa.Table) -> None:
         """Write a block's rows."""
-        self.write_table(self._part(stage, block, key), table)
+        self.write_table(self.part_name(stage, block, key), table)
 
     def read_part(
         self, stage: str, block: int, key: str, rows: int, columns: Sequence[str] | None = None
@@ -148,7 +150,7 @@ class Store:
 
         None where the part is missing, is damaged, which is said, or has another number of rows.
         """
-        path = self.root / self._part(stage, block, key)
+        path = self.root / self.part_name(stage, block, key)
         try:
             table = read_table(path, columns)
         except FileNotFoundError:
@@ -165,16 +167,20 @@ class Store:
                 target = self.root / source.relative_to(other)
                 whole = source.is_file() and not source.name.startswith(_TEMPORARY)
                 if whole and not target.exists():
-                    with (
-                        _clear_write_errors(target),
-                        contextlib.suppress(FileNotFoundError),  # The other run has just ended.
-                    ):
-                        target.parent.mkdir(parents=True, exist_ok=True)
-                        link(source, target)
+                    # The other run may have just ended.
+                    with contextlib.suppress(FileNotFoundError):
+                        self.take(other, str(source.relative_to(other)))
+
+    def take(self, other: Path, name: str) -> None:
+        """Link another run's file in place of what there is."""
+        target = self.root / name
+        with _clear_write_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link(other / name, target)
 
     def discard_part(self, stage: str, block: int, key: str) -> None:
         """Forget a block, so that it is computed again."""
-        (self.root / self._part(stage, block, key)).unlink(missing_ok=True)
+        (self.root / self.part_name(stage, block, key)).unlink(missing_ok=True)
 
 
 def link(source: Path, target: Path) -> None:
@@ -218,7 +224,7 @@ def has_images(store: Store, block: int) -> bool:
     if (store.root / SAMPLES_FILE).is_file():
         return True
     try:
-        read_arrays(store.root / _images_of(block))
+        read_arrays(store.root / images_name(block))
     except (Damaged, FileNotFoundError):
         return False
     return True
@@ -239,7 +245,7 @@ def discard_damaged_images(store: Store) -> None:
 def write_images(store: Store, block: int, images: Sequence[np.ndarray]) -> None:
     """Keep a block's images, uint8 (H, W, 3) each."""
     stacked = np.stack(images)
-    store.write(_images_of(block), lambda path: np.savez(path, stacked))
+    store.write(images_name(block), lambda path: np.savez(path, stacked))
 
 
 def join_images(store: Store, blocks: int, classes: Sequence[int] | None = None) -> Path:
@@ -252,13 +258,14 @@ def join_images(store: Store, blocks: int, classes: Sequence[int] | None = None)
     """
     target = store.root / SAMPLES_FILE
     if not target.is_file():
-        parts = [store.root / _images_of(block) for block in range(blocks)]
+        parts = [store.root / images_name(block) for block in range(blocks)]
         store.write(SAMPLES_FILE, lambda path: _write_npz(path, parts, classes))
     shutil.rmtree(store.root / _IMAGES, ignore_errors=True)
     return target
 
 
-def _images_of(block: int) -> str:
+def images_name(block: int) -> str:
+    """Where a block's images lie below the run directory, until they are joined."""
     return f"{_IMAGES}/{block:06d}.npz"
 
 

@@ -315,7 +315,7 @@ def make_plan(
 
     Args:
         request: What was asked for.
-        world: The processes; the main one lists the data for all.
+        world: The processes; the main one says which samples there are.
         on_listing: Progress of reading the data for its digests.
         provenance: Facts about the origin to keep, made for the resolved device.
     """
@@ -330,14 +330,19 @@ def make_plan(
         if offers(model, "ImageFiles") and isinstance(data, LaidOut):
             data.refuse_other_layout(cast("ImageFiles", model))
     _check_size(card, data, protocol)
-    samples = world.broadcast(data.samples(request.limit, on_listing) if world.is_main else None)
+    # A machine may have a copy of its own: the first process of each lists what is there.
+    own = data.samples(request.limit, on_listing) if world.local_rank == 0 else None
+    samples = world.broadcast(own if world.is_main else None)
     data_digest = dataset_digest(samples)
+    if not world.is_main and own is not None and dataset_digest(own) != data_digest:
+        raise UserError(
+            f"the data on the machine of process {world.rank} are not those of process 0's: "
+            f"{len(own)} samples there, {len(samples)} here, and not all alike; copy them anew"
+        )
     name = run_id(spec.name, card, protocol, data_digest, request.seed)
-    earlier = earlier_run(request.out / name)
+    (earlier,) = world.broadcast([earlier_run(request.out / name)] if world.is_main else None)
     keys = with_earlier(keys, earlier)
     ready, unavailable = make_extractors(keys, protocol, device)
-    unavailable = world.broadcast(unavailable if world.is_main else None)
-    ready = {name: extractor for name, extractor in ready.items() if name not in unavailable}
     if request.fresh:
         _forget_features(ready.values())
     identities = {name: _identity(name, extractor) for name, extractor in ready.items()}

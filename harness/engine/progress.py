@@ -67,7 +67,7 @@ class Progress:
         if not world.is_main:
             yield lambda _: None
             return
-        share = f" (1 of {world.size} processes)" if world.size > 1 else ""
+        share = f" ({world.title})" if world.title else ""
         lock, done = threading.Lock(), 0
         with self._followed(f"{name}{share}", total, visible=True) as on_progress:
 

@@ -87,10 +87,15 @@ def machine(device: str) -> dict[str, Any]:
     return facts
 
 
+def command() -> list[str]:
+    """The command line of this process, without the folder of its program."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
 def collect(device: str) -> dict[str, Any]:
     """Everything about the origin of a result that is known before it is computed."""
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": command(),
         "code": code_revision(),
         "packages": package_versions(),
         "machine": machine(device),

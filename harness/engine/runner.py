@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.data.images import whole_picture
 from harness.data.manifest import blocks
 from harness.data.store import SAMPLES_FILE, Store, discard_damaged_images, join_images
 from harness.engine import provenance
+from harness.engine.agreement import agree
 from harness.engine.plan import Plan, RunFile, make_plan, read_run_file
 from harness.engine.progress import Progress
 from harness.engine.score import Merged, score, write_result
@@ -29,11 +31,15 @@ from harness.interfaces import (
     Picture,
     Preflighted,
     RunRequest,
+    TaskData,
 )
 from harness.interfaces.errors import UserError
 from harness.interfaces.observing import on_device
 from harness.interfaces.registry import TASKS
-from harness.interfaces.types import ResultRecord, Stage
+from harness.interfaces.types import ResultRecord, Stage, Status
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WAITING_LANES = 8
 """Least lanes where they mostly wait for answers from elsewhere."""
@@ -54,6 +60,15 @@ class Finished:
     timings: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Work that is done, with the run directory still locked."""
+
+    plan: Plan
+    store: Store
+    facts: dict[str, Any]
+
+
 def run(request: RunRequest, world: World, progress: Progress) -> Finished | None:
     """Carry a request out, or what is still missing of it; only the main process returns a result.
 
@@ -63,15 +78,33 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
     task = TASKS.get(request.task)
     if isinstance(task, Performed):
         return _perform(task, request, world, progress)
+    with carried_out(request, world, progress) as done:
+        if done is None:
+            return None
+        plan, facts = done.plan, done.facts
+        record, merged = conclude(plan.file, done.store, facts, plan.data, joins=plan.keeps_images)
+    return Finished(record, plan.root, plan.file.notice, first_errors(merged), facts["seconds"])
+
+
+@contextmanager
+def carried_out(request: RunRequest, world: World, progress: Progress) -> Iterator[Done | None]:
+    """Do the share of this process; within, all have done theirs; None for all but the main one."""
     started, clock = provenance.now(), time.perf_counter()
+
+    def origin(device: str) -> dict[str, Any]:
+        shard = {"shard": f"{world.shard + 1}/{world.shards}"} if world.shards > 1 else {}
+        return {**provenance.collect(device), **shard}
+
     with progress.listing() as on_listing:
-        plan = make_plan(request, world, on_listing, provenance.collect)
+        plan = make_plan(request, world, on_listing, origin)
+    agree(plan.file, world)
     store = Store(plan.root)
     if not world.is_main:
         world.barrier()
         _work(plan, store, world, progress)
         world.barrier()
-        return None
+        yield None
+        return
     with store.locked():
         if request.fresh:
             store.clear()
@@ -93,21 +126,37 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
             "weights": getattr(plan.model, "loaded", ""),
             "seconds": {**worker.timings.seconds, "total": time.perf_counter() - clock},
         }
-        _keep_reference(plan, store, progress)
-        record, merged = score(plan.file, store, facts)
-        write_result(store, record, merged)
-        if plan.keeps_images and merged.ok.all():
-            samples, data = plan.file.samples, plan.data
-            classes = None
-            if isinstance(data, ClassConditional):
-                classes = [data.class_of(sample) for sample in samples]
-            join_images(store, len(blocks(samples, plan.file.block_size)), classes)
-        pictures = _pictures(plan, store, merged)
-        if pictures:
-            store.write("grid.png", lambda path: plan.data.illustrate(pictures, path))
-        if isinstance(plan.data, Concluding):
-            plan.data.conclude(store.root, merged.rows)
-    return Finished(record, plan.root, plan.file.notice, first_errors(merged), facts["seconds"])
+        if world.shard == 0:
+            _keep_reference(plan, store, progress)
+        yield Done(plan, store, facts)
+
+
+def conclude(
+    file: RunFile, store: Store, facts: dict[str, Any], data: TaskData | None, *, joins: bool
+) -> tuple[ResultRecord, Merged]:
+    """Score a run whose work is done, write the result, then what people look at.
+
+    Args:
+        file: What the run is.
+        store: Where its files lie, locked.
+        facts: The record's provenance.
+        data: The task's; None where they are not at hand: then there is the result alone.
+        joins: Whether the run keeps all images, which become one file.
+    """
+    record, merged = score(file, store, facts)
+    write_result(store, record, merged)
+    if data is None:
+        return record, merged
+    if joins and merged.ok.all():
+        classes = None
+        if isinstance(data, ClassConditional):
+            classes = [data.class_of(sample) for sample in file.samples]
+        join_images(store, len(blocks(file.samples, file.block_size)), classes)
+    if pictures := _pictures(file, store, merged):
+        store.write("grid.png", lambda path: data.illustrate(pictures, path))
+    if isinstance(data, Concluding):
+        data.conclude(store.root, merged.rows)
+    return record, merged
 
 
 def share(store: Store, file: RunFile) -> None:
@@ -209,11 +258,11 @@ def _keep_reference(plan: Plan, store: Store, progress: Progress) -> None:
         store.write(name, data.reference(plan.extractors, plan.device, progress).write)
 
 
-def _pictures(plan: Plan, store: Store, merged: Merged) -> list[Picture]:
+def _pictures(file: RunFile, store: Store, merged: Merged) -> list[Picture]:
     pictures = []
     measured = merged.rows.drop(columns=["height", "width", "bits"]).select_dtypes("number")
     for path in sorted((store.root / "pictures").glob("*.png")):
-        sample = plan.file.samples[int(path.stem)]
+        sample = file.samples[int(path.stem)]
         if merged.ok[sample.index] and whole_picture(path):
             values = {
                 str(name): float(cells.iloc[sample.index]) for name, cells in measured.items()
@@ -224,7 +273,12 @@ def _pictures(plan: Plan, store: Store, merged: Merged) -> list[Picture]:
 
 def first_errors(merged: Merged, most: int = 5) -> tuple[str, ...]:
     """The first failed samples, one line each, for people."""
-    failed = merged.rows[~merged.ok]
+    return lines_of_failures(merged.rows, most)
+
+
+def lines_of_failures(rows: pd.DataFrame, most: int = 5) -> tuple[str, ...]:
+    """The same of some rows."""
+    failed = rows[rows["status"] != Status.OK]
     lines = [f"{row.id}: {row.status}: {row.error}" for row in failed.head(most).itertuples()]
     return (*lines, f"… and {len(failed) - most} more") if len(failed) > most else tuple(lines)
 

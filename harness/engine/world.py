@@ -1,18 +1,19 @@
 """The processes and threads of a run: who works on which blocks; arithmetic that repeats itself.
 
-Processes take blocks in strides, unpadded.
+Shards, then the processes of one, take blocks in strides, unpadded.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, first_line
 
 T = TypeVar("T")
 
@@ -26,22 +27,50 @@ def _whole_number(variable: str, default: str) -> int:
     return int(text)
 
 
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """'2/4' as (1, 4), the whole as (0, 1); raise `UserError` for what is no share."""
+    if text is None:
+        return 0, 1
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    number, count = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise UserError(f"--shard {text}: give I/N with I from 1 to N, as in --shard 1/4")
+    return number - 1, count
+
+
 @dataclass(frozen=True, slots=True)
 class World:
-    """The processes of one run, as torchrun names them."""
+    """The processes of one run as torchrun names them, and the shard of it that is theirs."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    shard: int = 0
+    """From 0."""
+    shards: int = 1
 
     @classmethod
-    def from_environment(cls) -> World:
-        """Read RANK, WORLD_SIZE and LOCAL_RANK; a single process where they are absent."""
+    def from_environment(cls, shard: str | None = None) -> World:
+        """Read RANK, WORLD_SIZE and LOCAL_RANK; a single process where they are absent.
+
+        Args:
+            shard: The part of the run that these processes do, such as '2/4'; all of it if None.
+        """
+        own, shards = parse_shard(shard)
         return cls(
             rank=_whole_number("RANK", "0"),
             size=_whole_number("WORLD_SIZE", "1"),
             local_rank=_whole_number("LOCAL_RANK", "0"),
+            shard=own,
+            shards=shards,
         )
+
+    @property
+    def title(self) -> str:
+        """Which share of a run is this process's, for people; empty where it is all of it."""
+        shard = f"shard {self.shard + 1} of {self.shards}" if self.shards > 1 else ""
+        process = f"{self.rank + 1} of {self.size} processes" if self.size > 1 else ""
+        return ", ".join(filter(None, [shard, process]))
 
     @property
     def is_main(self) -> bool:
@@ -49,11 +78,15 @@ class World:
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """Every size-th item from rank on: the shares are disjoint and cover all."""
-        return items[self.rank :: self.size]
+        """Every size-th item of the shard's from rank on: shares are disjoint and cover all."""
+        return items[self.shard :: self.shards][self.rank :: self.size]
 
     def join(self, device: str) -> None:
-        """Start the process group where there is more than one process (gloo, or nccl on a GPU)."""
+        """Start the process group where there is more than one process.
+
+        It is gloo's on GPUs too: processes tell each other names and numbers, never tensors, and
+        gloo says at once where one on another machine has gone.
+        """
         if self.size == 1:
             return
         import torch
@@ -61,23 +94,25 @@ class World:
 
         if device.startswith("cuda"):
             torch.cuda.set_device(torch.device(device))
-        backend = "nccl" if device.startswith("cuda") else "gloo"
-        distributed.init_process_group(backend, timeout=_BARRIER_TIMEOUT)
+        with _together():
+            distributed.init_process_group("gloo", timeout=_BARRIER_TIMEOUT)
 
     def barrier(self) -> None:
-        """Wait for every process."""
+        """Wait for every process; raise `UserError` where one has gone."""
         if self.size > 1:
             from torch import distributed
 
-            distributed.barrier()
+            with _together():
+                distributed.barrier()
 
     def broadcast(self, value: T | None) -> T:
-        """Hand the main process's value to all; the others pass None."""
+        """Hand the main process's value to all; the others pass None; raises as `barrier`."""
         if self.size > 1:
             from torch import distributed
 
             holder = [value]
-            distributed.broadcast_object_list(holder, src=0)
+            with _together():
+                distributed.broadcast_object_list(holder, src=0)
             value = holder[0]
         assert value is not None
         return value
@@ -89,6 +124,18 @@ class World:
 
             if distributed.is_initialized():
                 distributed.destroy_process_group()
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Say in one line that another process has gone; torchrun of its machine ends those beside."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise UserError(
+            "another process of this run has ended before its time: the log of its machine says "
+            f"why, and the same command goes on from here ({first_line(error)})"
+        ) from error
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from harness.data.manifest import block_size, blocks, step_size
 from harness.engine.world import World
+from harness.interfaces.errors import UserError
 
 
 @given(n=st.integers(0, 300), size=st.integers(1, 70), world=st.integers(1, 17))
@@ -16,6 +17,36 @@ def test_shares_of_blocks_are_disjoint_and_cover_all(n: int, size: int, world: i
     shares = [World(rank, world).share(whole) for rank in range(world)]
     assert sorted(item for share in shares for block in share for item in block) == list(range(n))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@given(n=st.integers(0, 300), shards=st.integers(1, 9), world=st.integers(1, 9))
+def test_processes_of_shards_have_disjoint_shares_that_cover_all(
+    n: int, shards: int, world: int
+) -> None:
+    worlds = [
+        World(rank, world, shard=shard, shards=shards)
+        for shard in range(shards)
+        for rank in range(world)
+    ]
+    shares = [each.share(range(n)) for each in worlds]
+    assert sorted(item for share in shares for item in share) == list(range(n))
+
+
+@pytest.mark.parametrize(
+    "text", ["0/4", "5/4", "a/b", "1/0", "0/0", "1", "", "1/2/3", "-1/4", "1/ 2", "²/4", "1/1e3"]
+)
+def test_what_is_no_shard_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=f"--shard {text}: give I/N with I from 1 to N"):
+        World.from_environment(text)
+
+
+def test_a_shard_and_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    world = World.from_environment("3/4")
+    assert (world.shard, world.shards, world.rank, world.size) == (2, 4, 1, 2)
+    assert world.title == "shard 3 of 4, 2 of 2 processes"
+    assert World.from_environment("1/1").shards == 1
 
 
 @given(n=st.integers(0, 300), size=st.integers(1, 70))

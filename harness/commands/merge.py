@@ -1,0 +1,46 @@
+"""`uwt-eval merge`: one result from the shards of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands.console import Json, Plugins, terminal
+from harness.interfaces.registry import load_plugin
+
+
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories of one run, copied here.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="The run's data, for pictures of them; the task's own place if absent."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the run directory is made (default: runs).")
+    ] = None,
+    plugin: Plugins = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    """Put together what `run --shard` made on several machines, and compute the metrics of all."""
+    from harness.commands.score import show_results
+    from harness.data.settings import read_settings
+    from harness.engine.progress import Progress
+    from harness.engine.shards import merge as merge_runs
+
+    for path in plugin or []:
+        load_plugin(path)
+    messages = terminal(stderr=True)
+    progress = Progress(messages, quiet=quiet or as_json)
+    done = merge_runs(runs, out or read_settings().out, data, progress)
+    if done.left_out:
+        messages.print(
+            f"note: the run's data are not here, so there is no {done.left_out}: give --data, or "
+            "run without --shard where they are, which computes nothing anew",
+            markup=False,
+            style="yellow",
+            soft_wrap=True,
+        )
+    show_results([(done.record, done.merged)], [done.root], as_json=as_json)
