@@ -1,7 +1,7 @@
 """Run the benchmarks that are named, or all; options after a name go to that benchmark.
 
-`train-step`, `ar`, `vqa` and `gpu` run only when they are named: the first two need checkouts of
-the released code, the others lmms-eval and a CUDA device.
+`train-step`, `ar`, `vqa`, `precision` and `gpu` run only when they are named: the first two need
+checkouts of the released code, the next lmms-eval, `precision` minutes, the last a CUDA device.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BENCHMARKS = (
     "scoring",
     "mllm",
 )
-BY_REQUEST = ("train-step", "ar", "vqa", "gpu")
+BY_REQUEST = ("train-step", "ar", "vqa", "precision", "gpu")
 WITH_OPTIONS = ("metrics", "train-step", "ar")
 
 

@@ -6,13 +6,13 @@ fields, as JPEG files.
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
@@ -26,7 +26,7 @@ from benchmarks.pipeline import pictures
 from benchmarks.random_weights import random_inception_state_dict, random_trunk_state_dict
 from harness.engine.progress import Progress
 from harness.engine.runner import run
-from harness.engine.world import World
+from harness.engine.world import World, model_arithmetic
 from harness.interfaces import RunRequest
 from harness.metrics.inception import INPUT_RULES, InceptionFeatures
 from harness.metrics.lpips import Lpips
@@ -34,8 +34,12 @@ from uniwetok.ar import BitDance, Guidance, sample
 from uniwetok.plugins.tokenizer import TokenizerPlugin
 from uniwetok.tokenizer import UniWeTok
 
+if TYPE_CHECKING:
+    from harness.interfaces.protocols import ModelPrecision
+
 BATCH = 32
 FILES = 1024
+PRECISIONS: tuple[ModelPrecision, ...] = ("fp32", "tf32", "bf16")
 TOKEN_STEPS = 20
 """Diffusion steps a token, a fifth of the default: time is linear in them."""
 
@@ -51,17 +55,6 @@ def main() -> None:
     raw = _forward_passes(console)
     _runs(console, raw)
     _sampling(console)
-
-
-@contextlib.contextmanager
-def _precision(name: str) -> Iterator[None]:
-    """Strict float32, TF32, or bfloat16 by autocast."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
-    try:
-        with torch.autocast("cuda", torch.bfloat16, enabled=name == "bfloat16"), torch.no_grad():
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def _milliseconds(work: Callable[[], object], rounds: int = 7, warm: int = 3) -> float:
@@ -86,9 +79,9 @@ def _forward_passes(console: Console) -> dict[str, float]:
     pixels = torch.rand(BATCH, 3, 256, 256, device="cuda") * 2 - 1
     bytes_ = ((pixels + 1) * 127.5).to(torch.uint8)
 
-    def row(name: str, precision: str, work: Callable[[], object]) -> None:
+    def row(name: str, precision: ModelPrecision, work: Callable[[], object]) -> None:
         torch.cuda.reset_peak_memory_stats()
-        with _precision(precision):
+        with torch.no_grad(), model_arithmetic("cuda", precision):
             found[f"{name} {precision}"] = each = _milliseconds(work) / BATCH
         peak = torch.cuda.max_memory_allocated() / 2**30
         table.add_row(name, precision, f"{each:.3f}", f"{1000 / each:.0f}", f"{peak:.1f}")
@@ -100,55 +93,58 @@ def _forward_passes(console: Console) -> dict[str, float]:
         noise = [torch.Generator().manual_seed(number) for number in range(BATCH)]
         return tokenizer.decode(codes, generator=noise)
 
-    for precision in ("float32", "tf32", "bfloat16"):
+    for precision in PRECISIONS:
         row("tokenizer, encode and decode", precision, reconstruct)
     half = UniWeTok().eval().cuda().bfloat16()
     plugin = TokenizerPlugin(half)
     host = pixels.cpu()
     row(
         "tokenizer plug-in, bfloat16 weights, from and to the host",
-        "float32",
+        "fp32",
         lambda: plugin.decode(plugin.encode(host), list(range(BATCH))),
     )
     rule = INPUT_RULES["adm"]
     inception = InceptionFeatures(
         random_inception_state_dict(0), *rule, outputs=("pool3",), device="cuda"
     )
-    row("Inception pool3", "float32", lambda: inception(bytes_))
+    row("Inception pool3", "fp32", lambda: inception(bytes_))
     for net in ("alex", "vgg"):
         lpips = Lpips(net, random_trunk_state_dict(net, 0), "cuda")
-        row(f"LPIPS {net}, a pair", "float32", lambda lpips=lpips: lpips(pixels, -pixels))
+        row(f"LPIPS {net}, a pair", "fp32", lambda lpips=lpips: lpips(pixels, -pixels))
     console.print(table)
     return found
 
 
 def _runs(console: Console, raw: dict[str, float]) -> None:
     """Print images/s of whole runs as a share of the tokenizer's own forward passes."""
-    bound = raw["tokenizer, encode and decode float32"]
     table = Table("run", "images", "images/s", "share of the forward passes", *_STAGES)
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "data"
         pictures(data, FILES)
-        for count in (64, FILES):  # The first one warms up.
+        for number, precision in enumerate((PRECISIONS[0], *PRECISIONS)):  # The first warms up.
             request = RunRequest(
                 task="imagenet-recon",
                 model="uniwetok-untrained",
+                model_precision=precision,
                 data=str(data),
-                limit=count,
+                limit=FILES if number else 64,
                 device="cuda",
                 batch_size=BATCH,
                 fresh=True,
-                out=Path(scratch) / str(count),
+                out=Path(scratch) / str(number),
             )
             finished = run(request, World(), Progress(Console(stderr=True)))
             assert finished is not None
-        seconds = finished.timings
-        each = 1000 * (seconds["total"] - seconds["model"]) / FILES
-        stages = [f"{1000 * seconds.get(stage, 0) / FILES:.2f}" for stage in _STAGES]
-        table.add_row(
-            "imagenet-recon, PSNR, SSIM", str(FILES), f"{1000 / each:.0f}", f"{bound / each:.0%}",
-            *stages,
-        )  # fmt: skip
+            if number == 0:
+                continue
+            seconds = finished.timings
+            each = 1000 * (seconds["total"] - seconds["model"]) / FILES
+            share = raw[f"tokenizer, encode and decode {precision}"] / each
+            stages = [f"{1000 * seconds.get(stage, 0) / FILES:.2f}" for stage in _STAGES]
+            table.add_row(
+                f"imagenet-recon, PSNR, SSIM, {precision}", str(FILES), f"{1000 / each:.0f}",
+                f"{share:.0%}", *stages,
+            )  # fmt: skip
     console.print(table, f"stages in ms an image, all threads together; {Untrained.__doc__}")
 
 

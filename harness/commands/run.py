@@ -75,6 +75,13 @@ def run(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    model_precision: Annotated[
+        str | None,
+        typer.Option(
+            help="What the model computes in, fp32, tf32, bf16 or fp16, instead of "
+            "what the protocol says."
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(help="Images a forward pass on a GPU; a CPU takes one at a time."),
@@ -143,6 +150,7 @@ def run(
             task=name,
             model=choice,
             protocol=_protocol_for(name, protocol),
+            model_precision=model_precision,
             data=data,
             limit=limit,
             metrics=tuple(metrics.split(",")) if metrics else None,

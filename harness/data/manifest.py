@@ -26,7 +26,7 @@ T = TypeVar("T")
 CPU_BLOCK = 4
 """Samples that a CPU works on together, and least in a block: seconds of work."""
 GPU_BLOCK = 64
-"""The same on a GPU: the largest batch one forward pass may get."""
+"""The same on a GPU, unless a larger batch is asked for: what a metric's network takes at once."""
 _BLOCKS = (CPU_BLOCK, 16, GPU_BLOCK, 2 * GPU_BLOCK, 6 * GPU_BLOCK)
 _MOST_BLOCKS = 400
 """Blocks above which they are made larger, for each leaves a file a stage: 50,000 samples and four
@@ -169,16 +169,16 @@ def dataset_digest(samples: Sequence[Sample]) -> str:
     return digest_of([[sample.id, sample.sha256] for sample in samples])
 
 
-def step_size(device: str) -> int:
-    """Samples that are in memory, and come to a network, together; blocks are whole multiples."""
-    return CPU_BLOCK if device == "cpu" else GPU_BLOCK
+def step_size(device: str, batch: int = 1) -> int:
+    """Samples that are in memory together, for a model that takes so many; blocks are multiples."""
+    return CPU_BLOCK if device == "cpu" else -(-batch // GPU_BLOCK) * GPU_BLOCK
 
 
-def block_size(device: str, samples: int) -> int:
-    """Samples a block on `device`, of so many in all."""
-    usable = [size for size in _BLOCKS if size >= step_size(device)]
-    few = (size for size in usable if samples <= size * _MOST_BLOCKS)
-    return next(few, usable[-1])
+def block_size(device: str, samples: int, batch: int = 1) -> int:
+    """Samples a block on `device`, of so many in all: some whole batches."""
+    step = step_size(device, batch)
+    sizes = sorted({-(-size // step) * step for size in _BLOCKS})
+    return next((size for size in sizes if samples <= size * _MOST_BLOCKS), sizes[-1])
 
 
 def blocks(items: Sequence[T], size: int) -> list[Sequence[T]]:

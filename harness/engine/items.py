@@ -61,6 +61,7 @@ class Batches:
     Args:
         size: Items a batch.
         turns: Held while the model works, the data's and its own.
+        arithmetic: What the model computes in.
         stopping: Set once nothing more shall begin.
     """
 
@@ -68,11 +69,13 @@ class Batches:
         self,
         size: int,
         turns: tuple[AbstractContextManager[Any], AbstractContextManager[Any]],
+        arithmetic: Callable[[], AbstractContextManager[Any]],
         stopping: threading.Event,
     ) -> None:
         self.size = size
         """Items a batch; less than was asked for once memory has ended."""
         self._turns = turns
+        self._arithmetic = arithmetic
         self._stopping = stopping
         self._lock = threading.Lock()
 
@@ -87,7 +90,7 @@ class Batches:
             start = 0
             while start < len(group):
                 batch = group[start : start + self.size]
-                with self._turns[0], self._turns[1]:
+                with self._turns[0], self._turns[1], self._arithmetic():
                     self._try(batch, step)
                 start += len(batch)
 

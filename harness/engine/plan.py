@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from harness.data.digests import Damaged, unsealed
 from harness.data.manifest import block_size, dataset_digest, step_size
 from harness.engine.models import ModelChoice, require
+from harness.engine.protocols import in_precision
 from harness.engine.world import World
 from harness.interfaces import (
     ComparesFiles,
@@ -32,6 +33,8 @@ from harness.interfaces import (
     offers,
 )
 from harness.interfaces.errors import Unavailable, UserError, first_line
+from harness.interfaces.observing import on_device
+from harness.interfaces.protocols import ModelPrecision
 from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS, warn
 from harness.interfaces.types import ModelCard, Protocol, Record, Sample, Stage, digest_of
 
@@ -138,6 +141,14 @@ class Plan:
     root: Path
 
     @property
+    def model_precision(self) -> ModelPrecision:
+        """What the model computes in; where it works elsewhere the protocol has no say."""
+        if not on_device(self.model):
+            return "fp32"
+        stated: ModelPrecision = self.file.protocol.settings.get("model_precision", "fp32")
+        return stated
+
+    @property
     def keeps_images(self) -> bool:
         """Whether the run stores all images that come out of the model; files it leaves alone."""
         made_here = not offers(self.model, "ImageFiles")
@@ -229,7 +240,10 @@ def resolve(request: RunRequest) -> tuple[Task, Model, ModelCard, Protocol, Sequ
     protocol = request.protocol
     if protocol is None:
         protocol = _own_protocol(model, choice.name, task)
-    return task, model, choice.card(model), task.protocol(protocol), keys
+    found = task.protocol(protocol)
+    if request.model_precision is not None:
+        found = in_precision(found, request.model_precision, task.spec)
+    return task, model, choice.card(model), found, keys
 
 
 def earlier_run(root: Path) -> RunFile | None:
@@ -252,12 +266,13 @@ def with_earlier(metrics: Sequence[str], earlier: RunFile | None) -> list[str]:
     return list(dict.fromkeys([*(key for key in earlier.metrics if key in METRICS), *metrics]))
 
 
-def _block_size(device: str, samples: int, waits: bool, earlier: RunFile | None) -> int:
+def _block_size(device: str, samples: int, batch: int, waits: bool, earlier: RunFile | None) -> int:
     """Samples a block: those of the run that is resumed, where its networks saw the same batches.
 
     Args:
         device: Where the networks are.
         samples: How many there are.
+        batch: How many the model is to take at once.
         waits: Whether something elsewhere observes: blocks are small, for outputs are kept before
             it is paid for.
         earlier: What the run directory holds.
@@ -267,7 +282,7 @@ def _block_size(device: str, samples: int, waits: bool, earlier: RunFile | None)
         machine = earlier.provenance.get("machine", {})
         if str(machine.get("device", "")).partition(":")[0] == kind:
             return earlier.block_size
-    return step_size(device) if waits else block_size(device, samples)
+    return step_size(device, batch) if waits else block_size(device, samples, batch)
 
 
 def _own_protocol(model: Model, name: str, task: Task) -> str:
@@ -348,6 +363,11 @@ def make_plan(
     identities = {name: _identity(name, extractor) for name, extractor in ready.items()}
     codes = {name: facts["code"] for name, facts in identities.items() if "code" in facts}
     waits = any(isinstance(each, Preflighted) for each in ready.values())
+    batch = best_batch(model, device, step_size(device))
+    # On a CPU a batch brings no speed at these sizes, and one image at a time is what makes every
+    # sample's bits independent of --batch-size.
+    if device != "cpu":
+        batch = request.batch_size or batch
     # Another reference is another result of the same run: nothing is generated anew.
     reference = data.reference_digest if isinstance(data, GenerativeTaskData) else ""
     file = RunFile(
@@ -360,7 +380,7 @@ def make_plan(
         dataset_digest=digest_of([data_digest, reference]) if reference else data_digest,
         notice=data.notice,
         seed=request.seed,
-        block_size=_block_size(device, len(samples), waits, earlier),
+        block_size=_block_size(device, len(samples), batch, waits, earlier),
         max_failures=request.max_failures,
         small_sets=request.small_sets,
         metrics=tuple(keys),
@@ -374,9 +394,10 @@ def make_plan(
         reference=digest_of([reference, codes]) if reference and codes else reference,
         task_code=TASKS.code(spec.name),
     )
-    usual = best_batch(model, device, step_size(device))
-    # On a CPU a batch brings no speed at these sizes, and one image at a time is what makes every
-    # sample's bits independent of --batch-size.
-    asked = usual if device == "cpu" else request.batch_size or usual
-    batch_size = min(asked, step_size(device))
-    return Plan(file, model, data, ready, device, batch_size, request.out / name)
+    if world.is_main and device != "cpu" and batch > file.block_size:
+        warn(
+            f"{name} was begun in blocks of {file.block_size}: batches are no larger; "
+            "--fresh begins anew"
+        )
+    batch = min(batch, step_size(device, batch), file.block_size)
+    return Plan(file, model, data, ready, device, batch, request.out / name)

@@ -164,6 +164,28 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def in_precision(protocol: Protocol, precision: str, spec: TaskSpec) -> Protocol:
+    """The protocol with another precision of the model, which its name tells too.
+
+    Raises:
+        UserError: No precision that there is, or a task that leaves it to the model.
+    """
+    settings = {**protocol.settings, "model_precision": precision}
+    if isinstance(found := check(FAMILIES.get(spec.kind), settings), list):
+        unknown = "unknown" in found[0].text
+        why = f"task {spec.name!r} leaves it to the model" if unknown else found[0].text
+        raise UserError(f"--model-precision {precision}: {why}")
+    if settings == {"model_precision": "fp32", **protocol.settings}:
+        return protocol
+    return Protocol(
+        name=f"{protocol.name}-{precision}",
+        title=f"{protocol.title}; the model in {precision}",
+        description=protocol.description,
+        settings=settings,
+        stages=protocol.stages,
+    )
+
+
 class FiledTask:
     """A task whose named protocols are files.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from harness.data.manifest import blocks, step_size
 from harness.data.store import Store, has_images, write_images
 from harness.engine.items import Batches, Item, Stopped, observation_rows, output_rows
 from harness.engine.plan import Plan
-from harness.engine.world import World
+from harness.engine.world import World, model_arithmetic
 from harness.interfaces import Code, Columns, PictureFiles, Preflighted
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.observing import Turns, turn_of
+from harness.interfaces.registry import warn
 from harness.interfaces.types import TRIED_AGAIN, Sample, Status
 
 KEPT_PICTURES = 8
@@ -71,16 +73,21 @@ class Worker:
         self._stopping = threading.Event()
         self._cause: BaseException | None = None
         self._data_turn = turn_of(plan.data)
+        if (plan.device, plan.model_precision) == ("cpu", "fp16"):
+            warn("a processor imitates float16, about a hundred times slower than float32")
         turns = Turns(plan.device)
         self.batches = Batches(
-            plan.batch_size, (self._data_turn, turns.of_model(plan.model)), self._stopping
+            plan.batch_size,
+            (self._data_turn, turns.of_model(plan.model)),
+            partial(model_arithmetic, plan.device, plan.model_precision),
+            self._stopping,
         )
         self._extractors = {
             name: turns.taking(extractor) for name, extractor in plan.extractors.items()
         }
         # A block is worked on by one lane, a step at a time, and written whole: a network sees the
         # same batches, and gives the same bits, however the work is shared out.
-        self._step = step_size(plan.device)
+        self._step = step_size(plan.device, plan.batch_size)
         numbered = list(enumerate(blocks(plan.file.samples, plan.file.block_size)))
         self.share = world.share(numbered)
         n = len(plan.file.samples)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.interfaces.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from harness.interfaces.protocols import ModelPrecision
 
 T = TypeVar("T")
 
@@ -144,13 +147,12 @@ def reproducible(device: str) -> Iterator[int]:
 
     On a processor every operation runs on one thread, because another thread count gives other last
     bits; the cores are used by working on several blocks at a time, one lane each. On a GPU TF32 is
-    off: it moves features by as much as a wrong protocol does.
+    off, but for a model whose protocol lets it: features move by as much as by a wrong protocol.
     """
     import torch
 
     if device.startswith("cuda"):
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        _allow_tf32(False)
         torch.backends.cudnn.benchmark = False
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -158,6 +160,34 @@ def reproducible(device: str) -> Iterator[int]:
         yield max(threads, _share_of_cores()) if _launcher_chose_one_thread() else threads
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def model_arithmetic(device: str, precision: ModelPrecision) -> Iterator[None]:
+    """Let a model compute in a protocol's precision, and leave all else in strict float32.
+
+    TF32 is a switch of the whole process: whoever lets a model work on a GPU has its turn there.
+    """
+    import torch
+
+    kind = device.partition(":")[0]
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    loose = kind == "cuda" and precision != "fp32"
+    if loose:
+        _allow_tf32(True)
+    try:
+        with nullcontext() if half is None else torch.autocast(kind, half):
+            yield
+    finally:
+        if loose:
+            _allow_tf32(False)
+
+
+def _allow_tf32(allowed: bool) -> None:
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def _launcher_chose_one_thread() -> bool:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time
-from typing import Annotated, Any, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -45,6 +45,20 @@ class ProtocolSettings(Record):
     def stages(self) -> dict[str, Stage]:
         """The stage of every setting, by its dotted name."""
         return dict(_stages(self, "", Stage.GENERATE))
+
+
+ModelPrecision = Literal["fp32", "tf32", "bf16", "fp16"]
+"""What a model computes in; networks of metrics are in strict float32 whatever it is.
+
+`fp32` is strict. `tf32` lets a GPU round the inputs of float32 products to 10 bits. `bf16` and
+`fp16` are autocast's mixed precision, with TF32 for the rest. A model whose weights have a dtype of
+their own keeps it."""
+
+
+class ModelSettings(ProtocolSettings):
+    """Of tasks in which a model computes on the run's device."""
+
+    model_precision: Annotated[ModelPrecision, Stage.GENERATE] = "fp32"
 
 
 T = TypeVar("T", bound=ProtocolSettings)

@@ -27,6 +27,8 @@ class RunRequest:
     task: str
     model: str
     protocol: str | None = None
+    model_precision: str | None = None
+    """What the model computes in, where it is not what the protocol says."""
     data: str | None = None
     limit: int | None = None
     metrics: tuple[str, ...] | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.interfaces.protocols import Count, ProtocolSettings
+from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Record, Stage
 from tasks.dpg.questions import Quirks
 
@@ -46,7 +46,7 @@ class PluginVqa(Record):
 Vqa = ElsewhereVqa | TransformersVqa | PluginVqa
 
 
-class DpgSettings(ProtocolSettings):
+class DpgSettings(ModelSettings):
     """What DPG-Bench reads of a protocol."""
 
     images_per_prompt: Annotated[Literal[4], Stage.GENERATE]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.data.images import DecodeRule
-from harness.interfaces.protocols import Count, ProtocolSettings
+from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Record, Stage
 from harness.judges import JudgeSettings
 
@@ -46,7 +46,7 @@ class PromptDigests(Record):
     quality: str
 
 
-class GEditSettings(ProtocolSettings):
+class GEditSettings(ModelSettings):
     """What a GEdit-Bench task reads of a protocol."""
 
     decode: Annotated[DecodeRule, Stage.GENERATE]

@@ -21,7 +21,7 @@ from harness.interfaces import (
     Picture,
 )
 from harness.interfaces.errors import UserError
-from harness.interfaces.protocols import Count
+from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Sample, Stage, digest_of
 from harness.metrics.settings import SetMeasures, TappedInception
 from tasks.shared.pictures import labelled_grid
@@ -54,7 +54,7 @@ def names_of(model: ClassToImage) -> tuple[str, ...]:
     return names or (imagenet_names() if model.classes == len(imagenet_names()) else ())
 
 
-class GenSettings(SetMeasures):
+class GenSettings(SetMeasures, ModelSettings):
     """What a class-to-image task reads of a protocol."""
 
     decode: Annotated[DecodeRule, Stage.OBSERVE]

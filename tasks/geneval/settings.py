@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.interfaces.protocols import Count, ProtocolSettings
+from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Record, Stage
 
 
@@ -61,7 +61,7 @@ class Rules(Record):
     """Share of both objects' sizes by which an offset is shortened."""
 
 
-class GenEvalSettings(ProtocolSettings):
+class GenEvalSettings(ModelSettings):
     """What GenEval reads of a protocol."""
 
     images_per_prompt: Annotated[Count, Stage.GENERATE]

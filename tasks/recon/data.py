@@ -24,7 +24,7 @@ from harness.interfaces import (
     VisualTokenizer,
 )
 from harness.interfaces.errors import DecodeError, UserError
-from harness.interfaces.protocols import Count
+from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Record, Sample, Stage
 from harness.metrics.settings import PairMeasures, SetMeasures, TappedInception
 from tasks.shared.pictures import reconstruction_grid
@@ -111,7 +111,7 @@ class ReconInception(TappedInception):
     reference: Annotated[Literal["same-images"], Stage.OBSERVE] = "same-images"
 
 
-class ReconSettings(PairMeasures, SetMeasures):
+class ReconSettings(PairMeasures, SetMeasures, ModelSettings):
     """What the reconstruction tasks read of a protocol."""
 
     decode: Annotated[DecodeRule, Stage.GENERATE]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from harness.engine.protocols import FiledTask
 from harness.interfaces.errors import UserError
-from harness.interfaces.protocols import Count, ProtocolSettings
+from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Protocol, Stage, TaskSpec, digest_of
 from tasks import PROTOCOLS
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tasks.shared.text_to_image import Prompt, TextToImageData
 
 
-class PromptSettings(ProtocolSettings):
+class PromptSettings(ModelSettings):
     """What such a benchmark reads of a protocol."""
 
     images_per_prompt: Annotated[Count, Stage.GENERATE]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.data.images import DecodeRule
-from harness.interfaces.protocols import ProtocolSettings
+from harness.interfaces.protocols import ModelSettings
 from harness.interfaces.types import Record, Stage
 from tasks.recon.data import Geometry
 
@@ -59,7 +59,7 @@ class FileClassifier(Record):
 Classifier = OpenClipClassifier | LiteClassifier | FileClassifier
 
 
-class ZeroShotSettings(ProtocolSettings):
+class ZeroShotSettings(ModelSettings):
     """What a zero-shot task reads of a protocol."""
 
     decode: Annotated[DecodeRule, Stage.GENERATE]

@@ -191,7 +191,7 @@ class UniWeTokPlugin(Placed, TokenizerPlugin):
         sides = {"pre": (heads.pre, latents), "post": (heads.post, quantize(latents))}
         with torch.no_grad():
             return {
-                name: head(tokens).cpu().numpy()
+                name: head(tokens).float().cpu().numpy()
                 for name, (head, tokens) in sides.items()
                 if head is not None
             }

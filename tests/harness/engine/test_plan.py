@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from harness.data.manifest import CPU_BLOCK, blocks
+from harness.data.store import Store
 from harness.engine.plan import Plan, make_plan, resolve_device, run_id
 from harness.engine.world import World
 from harness.interfaces.errors import UserError
@@ -170,6 +171,24 @@ def test_each_process_takes_its_own_cuda_device(monkeypatch: pytest.MonkeyPatch)
     assert resolve_device("cuda", second) == "cuda:1"
     assert resolve_device("cuda:3", second) == "cuda:3"
     assert resolve_device("cpu", second) == "cpu"
+
+
+def test_a_gpu_takes_batches_as_large_as_asked_for(
+    tiles: Path,
+    control: Control,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run that was begun in smaller blocks goes on with them, and says so."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    made = plan(tiles, device="cuda", batch_size=256)
+    assert (made.batch_size, made.file.block_size) == (256, 256)
+    begun = plan(tiles, device="cuda")
+    assert (begun.batch_size, begun.file.block_size) == (64, 64)
+    facts = {"machine": {"device": "cuda:0"}}
+    Store(begun.root).write_record("run.json", begun.file.model_copy(update={"provenance": facts}))
+    assert plan(tiles, device="cuda", batch_size=256).batch_size == 64
+    assert "was begun in blocks of 64: batches are no larger" in capsys.readouterr().err
 
 
 def test_small_images_go_one_at_a_time_on_a_cpu(tiles: Path, control: Control) -> None:

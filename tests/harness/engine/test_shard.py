@@ -76,6 +76,16 @@ def test_blocks_grow_with_the_work(device: str, samples: int, size: int) -> None
     assert size % step_size(device) == 0
 
 
+@pytest.mark.parametrize(
+    ("samples", "batch", "size"),
+    [(100, 65, 128), (100, 256, 256), (50_000, 100, 128), (200_000, 256, 512), (10**6, 1000, 1024)],
+)
+def test_blocks_hold_whole_batches_of_any_size(samples: int, batch: int, size: int) -> None:
+    assert block_size("cuda", samples, batch) == size
+    assert size % step_size("cuda", batch) == 0
+    assert step_size("cuda", batch) >= batch
+
+
 @pytest.mark.parametrize(("samples", "files"), [(50_000, 2000), (1_281_167, 20_000)])
 def test_runs_leave_no_more_files_than_a_file_system_likes(samples: int, files: int) -> None:
     stages = 5  # Outputs, and what the four extractors of the main task see.

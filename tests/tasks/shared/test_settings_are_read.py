@@ -24,6 +24,7 @@ from tests.conftest import REPOSITORY
 READERS = {
     "harness.metrics.settings": ("harness/metrics", "harness/sets", "tasks/gen"),
     "harness.data.images": ("harness/data/images.py",),
+    "harness.interfaces.protocols": ("harness/engine",),
     "harness.judges.exchange": ("harness/judges", "tasks/gedit"),
 }
 """Where the settings of shared schemas are read; a task's own are read in its folder."""
