@@ -13,7 +13,8 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn
 
-from harness.interfaces.errors import ExitCode
+from harness.engine.world import LOST, World
+from harness.interfaces.errors import ExitCode, UserError
 
 GRACE = 1.0
 """Seconds that the work under way has to come to an end."""
@@ -70,6 +71,31 @@ def interruptible() -> Iterator[threading.Event]:
         signal.set_wakeup_fd(before)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         waker.close()
+
+
+@contextlib.contextmanager
+def stopped_with(world: World) -> Iterator[None]:
+    """Within, the SIGTERM that torchrun sends to the rest where a process is lost gets a word.
+
+    One of the processes says it. All that is kept is written whole or not at all, as for SIGINT.
+    """
+    if world.size == 1:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        if world.speaks():
+            _say(f"error: {LOST}\n")
+        _end()
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except UserError:
+        # It ends with a word of its own, which a process that ended sooner must not cut off.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise
+    signal.signal(signal.SIGTERM, before)
 
 
 def _forget(main_process: int, waker: socket.socket) -> None:

@@ -38,7 +38,7 @@ def _planned(request: RunRequest, world: World) -> dict[str, Any]:
     run: ObservedRun | RunFile
     facts: dict[str, Any]
     if isinstance(TASKS.get(request.task), Performed):
-        run, _, device = performed_run(request)
+        run, _, device = performed_run(request, alone)
         name, root = run.name, request.out / run.name
         facts = {
             "dataset": request.data or TASKS.get(run.task).spec.dataset,

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from harness.commands.console import Json, Plugins, terminal
+from harness.commands.interrupts import stopped_with
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import (
     REFERENCES,
@@ -175,13 +176,17 @@ def run(
     shown = {"quiet": quiet or as_json, "go_on": alone}
     finished: list[Finished] = []
     parts: list[FinishedShard] = []
-    world.join(resolve_device(device, world))
     try:
-        with frozen_data():
+        world.join(resolve_device(device, world))
+        with frozen_data(), stopped_with(world):
             if world.shards > 1:
                 parts, refused = _run_all(run_shard, requests, world, **shown)
             else:
                 finished, refused = _run_all(run_one, requests, world, **shown)
+    except UserError as error:
+        if world.speaks():
+            raise
+        raise typer.Exit(error.exit_code) from error
     finally:
         world.leave()
     if not world.is_main:
@@ -285,7 +290,7 @@ def _run_all(
     from harness.engine.progress import Progress
 
     messages = terminal(stderr=True)
-    progress = Progress(messages, quiet=quiet)
+    progress = Progress(messages, quiet=quiet or not world.is_main)
     finished: list[R] = []
     notices: set[str] = set()
     refused: dict[str, list[str]] = {}

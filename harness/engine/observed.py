@@ -56,7 +56,7 @@ class ObservedRun:
     """Failed samples up to which the result counts as complete."""
 
 
-def performed_run(request: RunRequest) -> tuple[ObservedRun, Model, str]:
+def performed_run(request: RunRequest, world: World) -> tuple[ObservedRun, Model, str]:
     """The run that a task performs itself, its model, and the device; nothing is loaded yet."""
     task, model, card, protocol, metrics = resolve(request)
     asked = digest_of([request.data, request.limit])
@@ -70,7 +70,7 @@ def performed_run(request: RunRequest) -> tuple[ObservedRun, Model, str]:
         seed=request.seed,
         max_failures=request.max_failures,
     )
-    return run, model, resolve_device(request.device, World())
+    return run, model, resolve_device(request.device, world)
 
 
 def settle(

@@ -190,23 +190,35 @@ def twins(root: Path, file: RunFile) -> Iterator[tuple[Path, RunFile]]:
             yield found.parent, twin
 
 
-def _perform(task: Performed, request: RunRequest, world: World, progress: Progress) -> Finished:
+def _perform(
+    task: Performed, request: RunRequest, world: World, progress: Progress
+) -> Finished | None:
     """Let another program do the work, then score its observations like imported ones."""
-    if world.size > 1:
-        raise UserError(f"task {request.task!r} starts its own processes: run it without torchrun")
     from harness.engine.observed import performed_run, settle
 
     started, clock = provenance.now(), time.perf_counter()
-    run, model, device = performed_run(request)
+    run, model, device = performed_run(request, world)
+    if run.name != (theirs := world.broadcast(run.name if world.is_main else None)):
+        raise UserError(
+            f"the machine of process {world.rank} would do {run.name}, that of process 0 {theirs}"
+        )
     store = Store(request.out / run.name)
+    given = (request, run.protocol, model, device, store.root, progress, world)
+    if not world.is_main:
+        world.barrier()
+        task.perform(*given)
+        return None
     with store.locked():
         if request.fresh:
             store.clear()
-        rows = task.perform(request, run.protocol, model, device, store.root, progress)
+        world.barrier()
+        rows = task.perform(*given)
+        assert rows is not None
         facts = {
             **provenance.collect(device),
             "started": started,
             "finished": provenance.now(),
+            "world_size": world.size,
             "seconds": {"total": time.perf_counter() - clock},
         }
         record, merged = settle(store, rows, run, facts)

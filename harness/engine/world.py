@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.interfaces.errors import UserError, first_line
 
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LOST = (
+    "another process of this run has ended before its time: the log of its machine says why, and "
+    "the same command goes on from here, with any number of processes"
+)
+"""What one of the others says."""
 _BARRIER_TIMEOUT = timedelta(days=14)
+_LAUNCHERS = ("TORCHELASTIC_", "ACCELERATE_", "MASTER_", "ROLE_", "GROUP_")
+"""How the names begin that torchrun and accelerate give to what a process is among others."""
 
 
 def _whole_number(variable: str, default: str) -> int:
@@ -120,6 +127,28 @@ class World:
         assert value is not None
         return value
 
+    def total(self, name: str, done: int) -> int:
+        """Tell how much is done here; in the main process, how much all have told so far.
+
+        Nobody is waited for.
+        """
+        if self.size == 1:
+            return done
+        store = _store()
+        store.set(f"done/{name}/{self.rank}", str(done))
+        if not self.is_main:
+            return done
+        return sum(int(store.add(f"done/{name}/{rank}", 0)) for rank in range(self.size))
+
+    def speaks(self) -> bool:
+        """Whether this process says for all why the run ends: the first one that is asked does."""
+        if self.size == 1:
+            return True
+        try:
+            return int(_store().add("said", 1)) == 1
+        except (RuntimeError, ValueError):  # It is gone with a process, or was never there.
+            return self.is_main
+
     def leave(self) -> None:
         """End the process group, if one was started."""
         if self.size > 1:
@@ -129,16 +158,37 @@ class World:
                 distributed.destroy_process_group()
 
 
+def _store() -> Any:
+    """What the processes of the group all reach; torchrun's own, which outlives any of them."""
+    from torch.distributed import distributed_c10d
+
+    return distributed_c10d._get_default_store()
+
+
+def environment_alone(*, keep_threads: bool) -> dict[str, str]:
+    """The environment for a process of our own that takes no part in what a launcher began.
+
+    Args:
+        keep_threads: Whether it works on the one thread that torchrun chooses for each of several
+            processes. Another number gives other last bits where a network works on a processor.
+    """
+    ours = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"}
+    if not keep_threads and _launcher_chose_one_thread():
+        ours.add("OMP_NUM_THREADS")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ours and not name.startswith(_LAUNCHERS)
+    }
+
+
 @contextmanager
 def _together() -> Iterator[None]:
     """Say in one line that another process has gone; torchrun of its machine ends those beside."""
     try:
         yield
     except RuntimeError as error:
-        raise UserError(
-            "another process of this run has ended before its time: the log of its machine says "
-            f"why, and the same command goes on from here ({first_line(error)})"
-        ) from error
+        raise UserError(f"{LOST} ({first_line(error)})") from error
 
 
 @contextmanager

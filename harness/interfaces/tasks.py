@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from harness.interfaces.models import Code, ImageFiles, Model
 from harness.interfaces.observing import Columns, Extractor, ReferenceSet
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from harness.interfaces.types import Protocol as EvalProtocol
     from harness.interfaces.types import ResultRecord, Sample, Status, TaskSpec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,37 @@ class Progress(Protocol):
 
     def bar(self, name: str) -> AbstractContextManager[OnProgress]:
         """Progress of one piece of work, told as (done, total)."""
+        ...
+
+
+class Processes(Protocol):
+    """The processes of one run; on one machine or several, with one folder for its files."""
+
+    @property
+    def rank(self) -> int:
+        """This one's number, from 0."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process merges, scores and talks."""
+        ...
+
+    def barrier(self) -> None:
+        """Wait for every process; raise `UserError` where one is gone."""
+        ...
+
+    def broadcast(self, value: T | None) -> T:
+        """Hand the main process's value to all; the others pass None."""
+        ...
+
+    def total(self, name: str, done: int) -> int:
+        """Tell how much is done here; in the main process, how much all have told so far."""
         ...
 
 
@@ -254,8 +287,13 @@ class Performed(Protocol):
         device: str,
         root: Path,
         progress: Progress,
-    ) -> ObservedRows:
-        """Do or resume the work in the run directory; raise `UserError` where it cannot."""
+        world: Processes,
+    ) -> ObservedRows | None:
+        """Do or resume the work in the run directory; raise `UserError` where it cannot.
+
+        Every process calls this, with a device of its own; the main one holds the directory and is
+        given the rows of all, the others None.
+        """
         ...
 
 

@@ -103,7 +103,7 @@ def ask(folder: Path) -> None:
         data=find_copy(folder, ("pope",), "", "test"),
         root=str(folder / "run"),
     )
-    carry_out(job, lambda _, **__: None)
+    carry_out(job, lambda _, **__: None, lambda: None)
     (answer,) = read_rows(job.result)
     if answer.status is not Status.OK or answer.lmms_score != 1:
         raise UserError(f"the right reply has score {answer.lmms_score}: {answer.error}")

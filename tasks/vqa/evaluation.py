@@ -25,12 +25,13 @@ from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
 from tasks.shared.networks import LazyModel
 from tasks.vqa.answers import Row, write_rows
+from tasks.vqa.asking import Asked, Asker
 from tasks.vqa.job import Job
 from tasks.vqa.lmms_model import HarnessModel
 from tasks.vqa.page import keep_pictures
 from tasks.vqa.pictures import PendingPicture, PicturesById, pending
 from tasks.vqa.protocol import first_cause, import_failure
-from tasks.vqa.replies import Asker, Journal
+from tasks.vqa.replies import Answered, Journal, hand_over, handed_over
 from tasks.vqa.suites import SUITES, Suite, sample_score
 
 if TYPE_CHECKING:
@@ -40,8 +41,17 @@ GQA_IMAGES = "testdev_balanced_images"
 """The hub's subset with GQA's pictures, which lie apart from its questions."""
 
 
-def evaluate(job: Job, tell: Callable[..., None]) -> None:
-    """Ask, score and write the rows; `tell` is sent 'loaded' and 'progress'.
+class _ShareDone(Exception):
+    """This process has answered its questions; the main one scores those of all."""
+
+
+def evaluate(job: Job, tell: Callable[..., None], meet: Callable[[], None]) -> None:
+    """Ask, score and write the rows; of several processes the main one scores.
+
+    Args:
+        job: What is to be done.
+        tell: Is sent 'progress'.
+        meet: Returns once every process has answered its share.
 
     Raises:
         UserError: The model, the data or a package that lmms-eval needs cannot be used.
@@ -51,9 +61,11 @@ def evaluate(job: Job, tell: Callable[..., None]) -> None:
         _model(job.model, job.device, job.plugins),
         batch_size=job.batch_size,
         reply_limit=job.settings.reply_limit,
-        journal=Journal(job.journal),
+        journal=Journal(job.own_journal, job.journal),
+        rank=job.rank,
+        size=job.size,
     )
-    model = _RecordedModel(job, asker, tell)
+    model = _RecordedModel(job, asker, tell, meet)
     stock = _task_file(name)
     manager = TaskManager("WARNING", include_path=str(stock.parent), include_defaults=False)
     config = _overrides(job, suite, stock)
@@ -76,6 +88,8 @@ def evaluate(job: Job, tell: Callable[..., None]) -> None:
                 output_path=str(job.facts.parent), process_with_media=False
             ),
         )
+    except _ShareDone:
+        return
     except UserError:
         raise
     except Exception as error:
@@ -97,22 +111,40 @@ def evaluate(job: Job, tell: Callable[..., None]) -> None:
 class _RecordedModel(HarnessModel):
     """Remembers what was asked, with the data set's rows, before anything can go wrong."""
 
-    def __init__(self, job: Job, asker: Asker, tell: Callable[..., None]) -> None:
+    def __init__(
+        self, job: Job, asker: Asker, tell: Callable[..., None], meet: Callable[[], None]
+    ) -> None:
         super().__init__(asker=asker, max_new_tokens=job.settings.max_new_tokens)
         self._job = job
         self._tell = tell
+        self._meet = meet
         self._suite = SUITES[job.suite]
         self.asked: dict[int, Instance] = {}
         self._documents: dict[int, dict[str, Any]] = {}
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         self.asked = {request.args[3]: request for request in requests}
-        self._job.asked.parent.mkdir(parents=True, exist_ok=True)
-        write_rows(self._job.asked, [self.row(place, {}) for place in self.asked])
+        if self._job.rank == 0:
+            write_rows(self._job.asked, [self.row(place, {}) for place in self.asked])
         total = len(requests)
         self._tell("progress", done=0, total=total)
         self.on_done = lambda done: self._tell("progress", done=done, total=total)
         return super().generate_until(requests)
+
+    def _answers(self, questions: Sequence[Asked]) -> Sequence[Answered]:
+        job, answers = self._job, self._asker.ask(questions, self.on_done)
+        if job.rank:
+            hand_over(job.answers(job.rank), answers)
+        self._meet()
+        if job.rank:
+            raise _ShareDone
+        for rank in range(1, job.size):
+            answers |= handed_over(job.answers(rank))
+            job.answers(rank).unlink()
+        all_answers = [answers[place] for place in range(len(questions))]
+        if job.size > 1:
+            self._asker.refuse_failing(all_answers)
+        return all_answers
 
     def row(self, place: int, logged: Mapping[str, Any]) -> Row:
         """A question with its reply, or as missing while it has none."""

@@ -11,6 +11,7 @@ from harness.interfaces.types import Record, Stage, Status, digest_of
 from tasks.vqa.answers import Row, read_rows
 from tasks.vqa.local_data import LocalCopy
 from tasks.vqa.protocol import VqaSettings
+from tasks.vqa.replies import Journal
 
 
 class Job(Record):
@@ -27,6 +28,10 @@ class Job(Record):
     limit: int | None
     data: LocalCopy | None
     root: str
+    rank: int = 0
+    """Which of the processes this one is that share the questions out."""
+    size: int = 1
+    """How many they are."""
 
     @property
     def folder(self) -> Path:
@@ -45,13 +50,24 @@ class Job(Record):
 
     @property
     def journal(self) -> Path:
-        """Replies so far."""
+        """Replies so far, of finished attempts and of one process that works alone."""
         return self.folder / "lmms-eval" / "journal.jsonl"
+
+    @property
+    def own_journal(self) -> Path:
+        """Where this process keeps replies: a file that no other one writes to."""
+        several = self.size > 1
+        return self.journal.with_name(f"journal-{self.rank}.jsonl") if several else self.journal
+
+    def answers(self, rank: int) -> Path:
+        """What a process hands to the main one: all that came of its share."""
+        return self.folder / "lmms-eval" / f"answers-{rank}.jsonl"
 
     @property
     def log(self) -> Path:
         """What lmms-eval printed."""
-        return self.folder / "lmms-eval" / "log.txt"
+        number = f"-{self.rank}" if self.rank else ""
+        return self.folder / "lmms-eval" / f"log{number}.txt"
 
     @property
     def facts(self) -> Path:
@@ -67,7 +83,7 @@ class Job(Record):
     def digest(self) -> str:
         """SHA-256 of all that the rows depend on but the pictures' content on the hub."""
         scoring = {name for name, at in self.settings.stages().items() if at is Stage.SCORE}
-        elsewhere = {"root", "device", "batch_size", "plugins", "model", "settings"}
+        elsewhere = {"root", "device", "batch_size", "plugins", "model", "settings", "rank", "size"}
         content = self.model_dump(exclude=elsewhere)
         return digest_of(content | {"settings": self.settings.model_dump(exclude=scoring)})
 
@@ -82,6 +98,11 @@ class Job(Record):
         if not mark.is_file():
             return False
         return bool(json.loads(mark.read_text(encoding="utf-8"))["job"] == self.digest)
+
+    def join_journals(self) -> None:
+        """Move what several processes have kept into the one journal; none of them is at work."""
+        if others := sorted(self.journal.parent.glob("journal-*.jsonl")):
+            Journal(self.journal).take_in(others)
 
     def start_anew(self, *, share: bool = True) -> None:
         """Forget rows of another job, then link those of a run beside this one, if it has them.

@@ -21,7 +21,8 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
 from tasks.shared.networks import LazyModel
-from tasks.vqa.replies import Answered, Asked, Asker
+from tasks.vqa.asking import Asked, Asker
+from tasks.vqa.replies import Answered
 
 MAX_NEW_TOKENS = 128
 """Where a task file sets none."""
@@ -78,7 +79,7 @@ class HarnessModel(lmms):  # type: ignore[misc]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Answer every request; one without a reply gives an empty text and a warning."""
-        answers = self._asker.ask([self._asked(request) for request in requests], self.on_done)
+        answers = self._answers([self._asked(request) for request in requests])
         self.answered = {
             request.args[3]: answer for request, answer in zip(requests, answers, strict=True)
         }
@@ -91,6 +92,10 @@ class HarnessModel(lmms):  # type: ignore[misc]
                 failed[0].error,
             )
         return [answer.reply for answer in answers]
+
+    def _answers(self, questions: Sequence[Asked]) -> Sequence[Answered]:
+        """What comes of each question, in order."""
+        return list(self._asker.ask(questions, self.on_done).values())
 
     def _asked(self, request: Instance) -> Asked:
         text, arguments, to_visual, place, task, split = request.args
@@ -149,4 +154,4 @@ def _device(name: str | None) -> str:
     from harness.engine.plan import resolve_device
     from harness.engine.world import World
 
-    return resolve_device(name or "auto", World())
+    return resolve_device(name or "auto", World.from_environment())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from harness.data.settings import read_settings
+from harness.engine.world import environment_alone
 from harness.interfaces import OnProgress
 from harness.interfaces.errors import UserError
 from tasks.vqa.job import Job
@@ -31,8 +32,13 @@ class Evaluator:
         self._process: subprocess.Popen[str] | None = None
         self._serves: tuple[Any, ...] = ()
 
-    def carry_out(self, job: Job, on_progress: OnProgress) -> None:
-        """Have a job done.
+    def carry_out(self, job: Job, on_progress: OnProgress, meet: Callable[[], None]) -> None:
+        """Have a job done, or this process's share of it.
+
+        Args:
+            job: The job.
+            on_progress: Is told how many of the questions are done here.
+            meet: Is called once they are; what needs all replies is done after it returns.
 
         Raises:
             UserError: The model or the data cannot be used.
@@ -51,6 +57,11 @@ class Evaluator:
             for message in map(json.loads, process.stdout):
                 if message["event"] == "done":
                     return
+                if message["event"] == "answered":
+                    meet()
+                    process.stdin.write("\n")
+                    process.stdin.flush()
+                    continue
                 if message["event"] == "refused":
                     raise UserError(message["message"])
                 if message["event"] == "crashed":
@@ -89,13 +100,13 @@ class Evaluator:
                 stderr=subprocess.DEVNULL,
                 text=True,
                 encoding="utf-8",
-                env=_environment(),
+                env=_environment(self._serves[1]),
             )
         return self._process
 
 
-def _environment() -> dict[str, str]:
-    environment = dict(os.environ)
+def _environment(device: str) -> dict[str, str]:
+    environment = environment_alone(keep_threads=device != "cpu")
     if read_settings().offline:
         environment |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     return environment

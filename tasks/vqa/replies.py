@@ -1,4 +1,4 @@
-"""Asking a model: batches, failures one by one, replies made safe, and what is already answered."""
+"""What came of questions: replies made safe, and the journal of what is already answered."""
 
 from __future__ import annotations
 
@@ -6,38 +6,20 @@ import json
 import logging
 import os
 import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
-from harness.interfaces import Question
-from harness.interfaces.errors import SampleFailure, UserError
+from harness.data.store import Store
+from harness.interfaces.errors import SampleFailure
 from harness.interfaces.types import Status, digest_of
-from tasks.shared.networks import LazyModel
 
-FIRST = 8
-"""Questions that must not all fail in the model: it would fail on the others too."""
 _LOG = logging.getLogger(__name__)
 _SEAL = "sha256"
 """Key of a line's digest."""
 _KEPT_CONTROLS = "\t\n\r"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question whose pictures are not opened yet."""
-
-    text: str
-    load: Callable[[], Sequence[np.ndarray]]
-    """Opens the pictures, uint8 RGB (H, W, 3); may raise anything."""
-    max_new_tokens: int
-    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,21 +78,16 @@ class Journal:
     Args:
         path: The file; a last line that was cut short is left behind, and damaged ones are
             missing, with a warning. Lines from before there were digests have none.
+        earlier: A journal whose replies are known too; it is only read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, earlier: Path | None = None) -> None:
         self._path = path
-        self._known: dict[str, Answered] = {}
-        if path.is_file():
-            content = path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                os.truncate(path, whole)
-            lines = content[:whole].splitlines()
-            found = [entry for entry in map(_entry, lines) if entry is not None]
-            self._known = dict(found)
-            if damaged := len(lines) - len(found):
-                _LOG.warning("%s: %d damaged replies are asked for again", path, damaged)
+        self._known = {} if earlier is None else _read(earlier)[0]
+        known, whole = _read(path)
+        self._known |= known
+        if path.is_file() and whole < path.stat().st_size:
+            os.truncate(path, whole)
 
     def get(self, key: str) -> Answered | None:
         """The reply that was kept under that key."""
@@ -125,6 +102,24 @@ class Journal:
             file.writelines(lines)
         self._known.update(kept)
 
+    def take_in(self, others: Sequence[Path]) -> None:
+        """Move the replies of other journals, to which nobody writes any more, into this one."""
+        for path in others:
+            known, _ = _read(path)
+            self.add({key: each for key, each in known.items() if key not in self._known})
+            path.unlink()
+
+
+def _read(path: Path) -> tuple[dict[str, Answered], int]:
+    """A journal's replies by their keys, and how many of its bytes are whole lines."""
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content.rfind(b"\n") + 1
+    lines = content[:whole].splitlines()
+    found = [entry for entry in map(_entry, lines) if entry is not None]
+    if damaged := len(lines) - len(found):
+        _LOG.warning("%s: %d damaged replies are asked for again", path, damaged)
+    return dict(found), whole
+
 
 def _entry(line: bytes) -> tuple[str, Answered] | None:
     """The key and the reply of a journal's line; None where it is not as it was written."""
@@ -138,119 +133,13 @@ def _entry(line: bytes) -> tuple[str, Answered] | None:
         return None
 
 
-_Open = tuple[int, Asked, Question, tuple[str, ...], str]
-"""A question's place, itself twice, the digests of its pictures, and its key in the journal."""
+def hand_over(path: Path, answers: Mapping[int, Answered]) -> None:
+    """Write what came of the questions at these places, the whole file or none."""
+    lines = [json.dumps({"place": place, **vars(answer)}) for place, answer in answers.items()]
+    Store(path.parent).write_text(path.name, "".join(f"{line}\n" for line in lines))
 
 
-@dataclass(frozen=True)
-class Asker:
-    """Asks a model's questions in batches."""
-
-    model: LazyModel
-    """Whom to ask."""
-    batch_size: int
-    """Most questions of a batch."""
-    reply_limit: int
-    """Characters at which a reply is cut."""
-    journal: Journal | None = None
-    """Where replies are kept; None for nowhere."""
-
-    def ask(
-        self, questions: Sequence[Asked], on_done: Callable[[int], None] = lambda _: None
-    ) -> list[Answered]:
-        """Answer every question, in order; `on_done` is told how many are done.
-
-        Raises:
-            UserError: The model fails on each of the first questions, or cannot be loaded.
-        """
-        answers: list[Answered] = []
-        sound = False
-        remaining = iter(questions)
-        while batch := list(islice(remaining, self.batch_size)):
-            answers += self._batch(batch)
-            sound = sound or self._sound(answers, min(FIRST, len(questions)))
-            on_done(len(answers))
-        return answers
-
-    def _sound(self, answers: Sequence[Answered], least: int) -> bool:
-        """Whether the model has answered any of its first questions, of which `least` are many."""
-        tried = [answer for answer in answers if answer.status is not Status.DECODE_ERROR]
-        if any(answer.status is not Status.MODEL_ERROR for answer in tried):
-            return True
-        if tried and len(tried) >= least:
-            raise UserError(
-                f"model {self.model.card.name!r} failed on each of the first {len(tried)} "
-                f"questions: {tried[0].error}"
-            )
-        return False
-
-    def _batch(self, batch: Sequence[Asked]) -> list[Answered]:
-        answers: dict[int, Answered] = {}
-        # Questions that share the limits of their replies are asked together.
-        alike: dict[tuple[int, tuple[str, ...]], list[_Open]] = defaultdict(list)
-        for place, asked in enumerate(batch):
-            try:
-                images = list(asked.load())
-            except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                answers[place] = Answered.failed(SampleFailure(Status.DECODE_ERROR, reason))
-                continue
-            digests = tuple(_pixel_digest(image) for image in images) if self.journal else ()
-            key = self._key(asked, digests)
-            known = self.journal.get(key) if self.journal else None
-            if known is not None:
-                answers[place] = known
-            else:
-                open_ = (place, asked, Question(asked.text, images), digests, key)
-                alike[asked.max_new_tokens, asked.stop].append(open_)
-        fresh: dict[str, Answered] = {}
-        for group in alike.values():
-            replies = self._replies([item[2] for item in group], group[0][1])
-            for (place, asked, _, digests, key), reply in zip(group, replies, strict=True):
-                answers[place] = fresh[key] = self._checked(reply, asked, digests)
-        if self.journal and fresh:
-            self.journal.add(fresh)
-        return [answers[place] for place in range(len(batch))]
-
-    def _key(self, asked: Asked, digests: Sequence[str]) -> str:
-        limits = [asked.max_new_tokens, list(asked.stop), self.reply_limit]
-        return digest_of([self.model.card.digest, asked.text, list(digests), *limits])
-
-    def _replies(self, questions: list[Question], asked: Asked) -> list[Any]:
-        """One reply, or the exception in its place, for each question."""
-        try:
-            replies = self.model.reply(
-                questions, max_new_tokens=asked.max_new_tokens, stop=asked.stop
-            )
-            if not isinstance(replies, Sequence) or isinstance(replies, str):
-                raise TypeError(f"reply gave {type(replies).__name__} and not a list of texts")
-            if len(replies) != len(questions):
-                raise ValueError(f"{len(replies)} replies to {len(questions)} questions")
-        except UserError:
-            raise
-        except Exception as error:
-            if len(questions) == 1:
-                return [error]
-            return [reply for one in questions for reply in self._replies([one], asked)]
-        return list(replies)
-
-    def _checked(self, reply: Any, asked: Asked, digests: tuple[str, ...]) -> Answered:
-        if isinstance(reply, Exception):
-            return Answered.failed(reply, digests)
-        if not isinstance(reply, str):
-            reason = f"the reply is {type(reply).__name__} and not a text"
-            return Answered.failed(SampleFailure(Status.MODEL_ERROR, reason), digests)
-        text, controls = safe(until(reply, asked.stop))
-        return Answered(
-            reply=text[: self.reply_limit],
-            images=digests,
-            cut=len(text) > self.reply_limit,
-            controls=controls,
-        )
-
-
-def _pixel_digest(image: np.ndarray) -> str:
-    import xxhash
-
-    pixels = np.ascontiguousarray(image)
-    return f"{'x'.join(map(str, pixels.shape))}-{xxhash.xxh3_128_hexdigest(pixels.data)}"
+def handed_over(path: Path) -> dict[int, Answered]:
+    """Read what `hand_over` wrote."""
+    entries = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {entry.pop("place"): Answered.of(entry) for entry in entries}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.engine.plan import best_batch
 from harness.engine.protocols import FiledTask
+from harness.interfaces.errors import UserError
 from harness.interfaces.types import Protocol, Status, TaskSpec
 from tasks import PROTOCOLS
 from tasks.vqa.protocol import VqaSettings, check_installed, installed_version, same_series
@@ -15,8 +16,7 @@ from tasks.vqa.suites import SUITES
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.engine.progress import Progress
-    from harness.interfaces import Model, ObservedRows, RunRequest
+    from harness.interfaces import Model, ObservedRows, Processes, Progress, RunRequest
     from tasks.vqa.job import Job
 
 _GPU_BATCH = 8
@@ -72,28 +72,28 @@ class VqaTask(FiledTask):
         device: str,
         root: Path,
         progress: Progress,
-    ) -> ObservedRows:
+        world: Processes,
+    ) -> ObservedRows | None:
         """Ask and score through lmms-eval; replies that are there already are not asked for again.
 
-        Where lmms-eval or the model breaks down, all questions without a score have failed.
+        Where lmms-eval or the model breaks down, all questions without a score have failed. Of
+        several processes each answers a share of the questions; the main one scores them.
 
         Raises:
-            UserError: lmms-eval, the model or the data cannot be used.
+            UserError: lmms-eval, the model or the data cannot be used, or it broke down while
+                several processes were asking.
         """
         from tasks.vqa.answers import observed, read_rows
-        from tasks.vqa.process import EVALUATOR, Crashed
 
-        job = self._job(request, VqaSettings.of(protocol.settings), model, device, root)
-        crash = ""
-        if not job.finished:
+        job = self._job(request, VqaSettings.of(protocol.settings), model, device, root, world)
+        if world.is_main and not job.finished:
             job.start_anew(share=not request.fresh)
-        if not job.finished:
-            try:
-                with progress.bar(self.spec.name) as on_progress:
-                    EVALUATOR.carry_out(job, on_progress)
-                job.finish()
-            except Crashed as error:
-                crash = f"lmms-eval broke down: {error}"
+            job.join_journals()
+        crash = ""
+        if not world.broadcast(job.finished if world.is_main else None):
+            crash = self._ask(job, progress, world)
+        if not world.is_main:
+            return None
         rows = job.lost(crash) if crash else read_rows(job.result)
         where = Path(request.data).name if request.data else self._suite.data
         identity = {"lmms_eval": job.settings.lmms_eval, "scores": "lmms-eval"}
@@ -128,8 +128,44 @@ class VqaTask(FiledTask):
             if len(replied) and replied["score"].isna().all():
                 _write_submission(root, replied)
 
+    def _ask(self, job: Job, progress: Progress, world: Processes) -> str:
+        """Ask this process's share, and score in the main one; why that broke down, if it did."""
+        from tasks.vqa.process import EVALUATOR, Crashed
+
+        answered = False
+
+        def meet() -> None:
+            nonlocal answered
+            world.barrier()
+            answered = True
+
+        with progress.bar(self.spec.name) as on_progress:
+
+            def advance(done: int, total: int) -> None:
+                on_progress(world.total(job.root, done), total)
+
+            try:
+                EVALUATOR.carry_out(job, advance, meet)
+            except Crashed as error:
+                crash = f"lmms-eval broke down: {error}"
+                if job.size > 1 and not answered:
+                    # The others would wait for this share.
+                    where = f"process {job.rank + 1} of {job.size}"
+                    raise UserError(f"{self.spec.name}: {where}: {crash}") from error
+                return crash
+        if world.is_main:
+            job.join_journals()
+            job.finish()
+        return ""
+
     def _job(
-        self, request: RunRequest, settings: VqaSettings, model: Model, device: str, root: Path
+        self,
+        request: RunRequest,
+        settings: VqaSettings,
+        model: Model,
+        device: str,
+        root: Path,
+        world: Processes,
     ) -> Job:
         from harness.engine.models import ModelChoice
         from harness.interfaces.registry import loaded_plugins
@@ -158,6 +194,8 @@ class VqaTask(FiledTask):
             limit=limit,
             data=data,
             root=str(root.absolute()),
+            rank=world.rank,
+            size=world.size,
         )
 
 

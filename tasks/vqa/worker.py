@@ -1,6 +1,7 @@
 """The process that runs lmms-eval: `python -m tasks.vqa.worker`, a job a line on its input.
 
-It answers on its output with a JSON object a line; everything that lmms-eval prints goes to the
+It answers on its output with a JSON object a line, and waits for an empty line once it has said
+`answered`; everything that lmms-eval prints goes to the
 job's log. It ends when its input does, so that it never outlives the run.
 """
 
@@ -35,11 +36,17 @@ def main() -> None:
 
     jobs: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+
+    def meet() -> None:
+        """Wait until the run says that every process has answered its share."""
+        tell("answered")
+        jobs.get()
+
     while True:
         job = Job.model_validate_json(jobs.get())
         _print_into(job.log)
         try:
-            carry_out(job, tell)
+            carry_out(job, tell, meet)
         except UserError as error:
             tell("refused", message=str(error))
         except Exception as error:
@@ -63,8 +70,8 @@ def _print_into(log: Path) -> None:
     os.close(target)
 
 
-def carry_out(job: Job, tell: Tell) -> None:
-    """Do one job.
+def carry_out(job: Job, tell: Tell, meet: Callable[[], None]) -> None:
+    """Do one job, or this process's share of it.
 
     Raises:
         UserError: The model, the data or a package that lmms-eval needs cannot be used.
@@ -73,7 +80,7 @@ def carry_out(job: Job, tell: Tell) -> None:
         from tasks.vqa.evaluation import evaluate
     except ImportError as error:
         raise UserError(f"{job.suite}: {import_failure(error)}") from error
-    evaluate(job, tell)
+    evaluate(job, tell, meet)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from harness.engine.progress import Progress
-from harness.interfaces import Code, Extractor, Model, ObservedRows, OnProgress, Picture, RunRequest
+from harness.interfaces import (
+    Code,
+    Extractor,
+    Model,
+    ObservedRows,
+    OnProgress,
+    Picture,
+    Processes,
+    RunRequest,
+)
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import ModelCard, Protocol, Sample, Status, TaskSpec, digest_of
 from harness.metrics.scores import SampleMean
@@ -185,6 +194,7 @@ class PerformedColours:
         device: str,
         root: Path,
         progress: Progress,
+        world: Processes,
     ) -> ObservedRows:
         self._performed.append(device)
         names = COLOURS[: request.limit]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -206,6 +207,18 @@ def test_bad_requests_to_score(
     assert message in " ".join(result.err.split())
 
 
+class Beside(World):
+    """One of several processes, whose others are as far as it is, at work on `theirs`."""
+
+    theirs = ""
+
+    def barrier(self) -> None:
+        pass
+
+    def broadcast(self, value: Any) -> Any:
+        return value or self.theirs
+
+
 def test_a_task_that_another_program_performs(
     judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uwt_eval: CommandLine
 ) -> None:
@@ -220,12 +233,15 @@ def test_a_task_that_another_program_performs(
     with pytest.raises(UserError, match="unknown metric 'rihgt'"):
         run(tmp_path, task="performed-colours", metrics=("rihgt",))
     assert not performed, "what cannot be scored is not performed either"
-    with pytest.raises(UserError, match="run it without torchrun"):
-        runner.run(
-            RunRequest(task="performed-colours", model="painter"),
-            World(rank=0, size=2),
-            Progress(Console(quiet=True)),
-        )
+    request = RunRequest(task="performed-colours", model="painter", limit=3, out=tmp_path / "more")
+    second = Beside(rank=1, size=2)
+    with pytest.raises(UserError, match="process 1 would do performed-colours-painter-"):
+        runner.run(request, second, Progress(Console(quiet=True)))
+    assert not performed
+    Beside.theirs = finished.root.name
+    assert runner.run(request, second, Progress(Console(quiet=True))) is None
+    assert performed.pop() == "cpu"
+    assert not request.out.exists(), "the main process writes for all"
     given = ("performed-colours", "--model", "painter", "--limit", 3, "--out", tmp_path / "runs")
     plan = uwt_eval("run", *given, "--dry-run", "--json")
     assert json.loads(plan.out)[0]["directory"] == str(finished.root)

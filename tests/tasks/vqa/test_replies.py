@@ -1,156 +1,18 @@
+"""Replies made safe, and the journals that keep them."""
+
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from harness.interfaces import Question
-from harness.interfaces.errors import UserError
-from harness.interfaces.types import ModelCard, Status
-from tasks.shared.networks import LazyModel
-from tasks.vqa.replies import Answered, Asked, Asker, Journal, safe, until
-
-PIXELS = np.zeros((4, 5, 3), np.uint8)
+from harness.interfaces.types import Status
+from tasks.vqa.replies import Answered, Journal, hand_over, handed_over, safe
 
 
-class Parrot:
-    """Says what the question says; a question in `table` gets what stands there."""
-
-    def __init__(self, table: dict[str, Any] | None = None, name: str = "parrot") -> None:
-        self.card = ModelCard(name=name)
-        self.table = table or {}
-        self.batches: list[list[str]] = []
-        self.loads = 0
-
-    def load(self, device: str) -> None:
-        self.loads += 1
-
-    def reply(
-        self, questions: Sequence[Question], *, max_new_tokens: int, stop: Sequence[str] = ()
-    ) -> list[Any]:
-        self.batches.append([question.text for question in questions])
-        replies = [self.table.get(question.text, question.text) for question in questions]
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
-
-
-def asked(text: str, load: Callable[[], Any] = lambda: [PIXELS], **settings: Any) -> Asked:
-    return Asked(text=text, load=load, **{"max_new_tokens": 8, **settings})
-
-
-def ask(model: Any, *questions: Asked, batch: int = 4, limit: int = 100, **keep: Any) -> Any:
-    asker = Asker(LazyModel(model, "cpu", model.card), batch_size=batch, reply_limit=limit, **keep)
-    return asker.ask(questions)
-
-
-def test_batches_keep_order_and_limits_of_tokens_apart() -> None:
-    model = Parrot()
-    questions = [asked(str(n), max_new_tokens=8 if n % 2 else 16) for n in range(5)]
-    assert [answer.reply for answer in ask(model, *questions)] == list("01234")
-    assert model.batches == [["0", "2"], ["1", "3"], ["4"]]
-    assert model.loads == 1
-
-
-@pytest.mark.parametrize(
-    ("reply", "reason"),
-    [
-        (None, "the reply is NoneType and not a text"),
-        (b"yes", "the reply is bytes and not a text"),
-        (RuntimeError("broken\nhere"), "RuntimeError: broken"),
-    ],
-)
-def test_a_question_without_a_reply_fails_alone(reply: Any, reason: str) -> None:
-    answers = ask(Parrot({"b": reply}), asked("a"), asked("b"), asked("c"))
-    assert [answer.status for answer in answers] == [
-        Status.OK,
-        Status.MODEL_ERROR,
-        Status.OK,
-    ]
-    assert answers[1].error == reason
-
-
-@pytest.mark.parametrize("replies", [["one"], "text", None], ids=["too few", "a text", "None"])
-def test_a_reply_that_is_no_list_of_texts(replies: Any) -> None:
-    class Odd(Parrot):
-        def reply(self, questions: Sequence[Question], **settings: Any) -> Any:
-            return [q.text for q in questions] if len(questions) == 1 else replies
-
-    answers = ask(Odd(), asked("a"), asked("b"))
-    assert [answer.reply for answer in answers] == ["a", "b"]
-
-
-def test_model_that_always_fails_is_given_up() -> None:
-    model = Parrot({str(n): None for n in range(40)})
-    with pytest.raises(
-        UserError, match="failed on each of the first 8 questions: the reply is NoneType"
-    ):
-        ask(model, *(asked(str(n)) for n in range(40)))
-    assert len(model.batches) == 2
-
-
-def test_pictures_that_do_not_open() -> None:
-    def broken() -> list[np.ndarray]:
-        raise OSError("cannot identify image file")
-
-    answers = ask(Parrot(), asked("a", broken), asked("b"))
-    assert answers[0].status is Status.DECODE_ERROR
-    assert answers[0].error == "OSError: cannot identify image file"
-    assert answers[1].reply == "b"
-
-
-def test_long_replies_are_cut_and_marked() -> None:
-    (answer,) = ask(Parrot({"a": "x" * 101}), asked("a"))
-    assert (answer.reply, answer.cut) == ("x" * 100, True)
-
-
-def test_control_characters_are_replaced_and_counted() -> None:
-    (answer,) = ask(Parrot({"a": "y\x00e\x1bs\ud800\n\tno"}), asked("a"))
-    assert (answer.reply, answer.controls) == ("y\ufffde\ufffds\ufffd\n\tno", 3)
+def test_what_is_safe_stays() -> None:
     assert safe("déjà vu\n") == ("déjà vu\n", 0)
-
-
-def test_stops_are_honoured_where_the_model_does_not() -> None:
-    assert until("yes\n\nno", ("\n\n", "e")) == "y"
-    (answer,) = ask(Parrot({"a": "yes\n\nno"}), asked("a", stop=("\n\n",)))
-    assert answer.reply == "yes"
-
-
-def test_kept_replies_are_not_asked_for_again(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    first = Parrot({"b": None})
-    questions = [asked("a"), asked("b"), asked("c")]
-    ask(first, *questions, batch=1, journal=Journal(path))
-    with path.open("ab") as file:
-        file.write(b'{"key": "cut in a letter \xc3')
-    second = Parrot()
-    answers = ask(second, *questions, batch=1, journal=Journal(path))
-    assert second.batches == [["b"]]
-    assert [answer.reply for answer in answers] == ["a", "b", "c"]
-    third = Parrot()
-    ask(third, *questions, journal=Journal(path))
-    assert third.loads == 0
-
-
-def test_kept_replies_depend_on_everything(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    ask(Parrot(), asked("a"), journal=Journal(path))
-    changed = [
-        (Parrot(), asked("a", lambda: [PIXELS + 1]), 100),
-        (Parrot(), asked("a", lambda: [PIXELS.reshape(5, 4, 3)]), 100),
-        (Parrot(), asked("a", max_new_tokens=9), 100),
-        (Parrot(), asked("a", stop=("\n",)), 100),
-        (Parrot(name="other"), asked("a"), 100),
-        (Parrot(), asked("a"), 99),
-    ]
-    for model, question, limit in changed:
-        ask(model, question, limit=limit, journal=Journal(path))
-        assert model.batches == [["a"]]
 
 
 def test_journal_is_lines_of_json(tmp_path: Path) -> None:
@@ -186,3 +48,43 @@ def test_lines_that_are_no_replies_are_missing(tmp_path: Path, line: str) -> Non
     old = json.dumps({"key": "k", **vars(Answered(reply="a"))})
     path.write_bytes(f"{line}\n{old}\n".encode("utf-8", "surrogateescape"))
     assert Journal(path).get("k") == Answered(reply="a")
+
+
+def test_one_journal_takes_in_those_of_several_processes(tmp_path: Path) -> None:
+    one = tmp_path / "journal.jsonl"
+    old = json.dumps({"key": "a", **vars(Answered(reply="of an older version"))})
+    one.write_text(f'{old}\n{{"key": "cut sho')
+    paths = [tmp_path / f"journal-{rank}.jsonl" for rank in range(2)]
+    for path, key in zip(paths, "bc", strict=True):
+        Journal(path, one).add({key: Answered(reply=key), "a": Answered(reply="again")})
+    with paths[1].open("a") as file:
+        file.write('{"key": "d", "reply": "cut sho')
+    Journal(one).take_in(paths)
+    assert sorted(tmp_path.iterdir()) == [one]
+    kept = Journal(one)
+    assert [kept.get(key) for key in "abcd"] == [
+        *(Answered(reply=text) for text in ("of an older version", "b", "c")),
+        None,
+    ]
+
+
+def test_a_journal_that_is_only_read_stays_as_it_is(tmp_path: Path) -> None:
+    earlier = tmp_path / "journal.jsonl"
+    Journal(earlier).add({"a": Answered(reply="yes")})
+    with earlier.open("a") as file:
+        file.write("another process is writing th")
+    before = earlier.read_bytes()
+    own = Journal(tmp_path / "journal-1.jsonl", earlier)
+    own.add({"b": Answered(reply="no")})
+    assert own.get("a") == Answered(reply="yes")
+    assert earlier.read_bytes() == before
+    assert Journal(tmp_path / "journal-1.jsonl").get("a") is None
+
+
+def test_answers_are_handed_over_with_their_failures(tmp_path: Path) -> None:
+    answers = {
+        3: Answered(reply="naïve\n", images=("1x1x3-0",), cut=True, controls=1),
+        0: Answered(status=Status.DECODE_ERROR, error="no picture"),
+    }
+    hand_over(tmp_path / "answers-1.jsonl", answers)
+    assert handed_over(tmp_path / "answers-1.jsonl") == answers

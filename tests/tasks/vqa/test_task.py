@@ -104,7 +104,7 @@ def test_a_suite_that_breaks_before_any_question_leaves_the_others(
 
     asked: list[str] = []
 
-    def broken(job: Any, on_progress: Any) -> None:
+    def broken(job: Any, on_progress: Any, meet: Any) -> None:
         asked.append(job.suite)
         raise process.Crashed("killed by signal 9")
 
@@ -126,7 +126,7 @@ def test_another_headline_scores_the_same_replies(
 
     asked: list[str] = []
 
-    def answer(job: Any, on_progress: Any) -> None:
+    def answer(job: Any, on_progress: Any, meet: Any) -> None:
         asked.append(job.suite)
         rows = [
             Row(

@@ -1,11 +1,14 @@
 """A `--plugin` file: a model that answers from a table, or breaks down as the table says."""
 
+import contextlib
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Annotated
 
 from harness.interfaces import Argument
+from harness.interfaces.errors import UserError
 from harness.interfaces.registry import MODELS
 from harness.interfaces.types import ModelCard
 
@@ -16,7 +19,8 @@ class ToyChat:
 
     Args:
         table: A JSON file of replies by parts of questions. The reply '<exit once>' ends
-            the process the first time, '<raise>' raises, null is None.
+            the process the first time, '<hang once>' keeps it waiting, with the number of the
+            process that started it in a file, '<refuse>' and '<raise>' raise, null is None.
     """
 
     def __init__(self, table: Annotated[Path, Argument]) -> None:
@@ -24,6 +28,7 @@ class ToyChat:
         self.card = ModelCard(name="toy-chat", config={"replies": self._replies})
         self._log = table.with_suffix(".log")
         self._broken = table.with_suffix(".broken")
+        self._hanging = table.with_suffix(".hanging")
 
     def load(self, device: str) -> None:
         self._note("load")
@@ -38,6 +43,13 @@ class ToyChat:
         if "<exit once>" in found and not self._broken.exists():
             self._broken.touch()
             os._exit(7)
+        if "<hang once>" in found:
+            with contextlib.suppress(FileExistsError), self._hanging.open("x") as file:
+                file.write(f"{os.getppid()}\n")
+                file.flush()
+                threading.Event().wait()
+        if "<refuse>" in found:
+            raise UserError("the weights are no weights")
         if "<raise>" in found:
             raise RuntimeError("the table says so")
         return found
