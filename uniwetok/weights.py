@@ -14,19 +14,23 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from uniwetok.files import read_json, replaced
+
+if TYPE_CHECKING:  # Cards are read off headers, without torch, whose import takes seconds.
+    from torch import Tensor, nn
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 """Beside shards: which tensor lies in which, as transformers and diffusers write it."""
+HEADS_FILE = "distillation.safetensors"
+HEADS_CARD_FILE = "distillation.json"
+"""Beside a tokenizer: its distillation heads, and what they were trained for."""
+"""Beside a tokenizer: its distillation heads, and what they were trained for."""
 SHARDS = "model-*-of-*.safetensors"
 """What they call the shards."""
 AVERAGED = {
@@ -43,10 +47,7 @@ _BUFFERS = {
 }
 """Last parts of the names of what no image depends on: how often codes were used and their running
 averages, masks, rotary tables, which networks make themselves."""
-_FLOATS = {
-    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
-    *(torch.float8_e4m3fn, torch.float8_e5m2),
-}
+_FLOATS = {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"}
 """Kinds of numbers that weights may have, each read as the float32 of its value."""
 _LISTED = 8
 _NAMED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
@@ -156,6 +157,8 @@ class Weights:
             CheckpointError: a weight is not finite.
         """
         chosen, averages, ignored = self._chosen(model.state_dict(), ema=ema)
+        import torch
+
         check_finite(self.path, chosen)
         model.load_state_dict(
             # Copied: a mapped tensor may begin at any byte, where kernels round otherwise.
@@ -225,7 +228,7 @@ def read_shapes(path: Path) -> Shapes:
     for shard in shards(path):
         if shard.suffix != ".safetensors":
             return shapes(read_tensors(shard))  # Mapped into memory: no weights are read.
-        with _readable(shard), safe_open(shard, framework="pt") as file:
+        with _readable(shard), safe_open(shard, framework="numpy") as file:
             names = file.keys()
             found |= {name: tuple(file.get_slice(name).get_shape()) for name in names}
     return found
@@ -290,6 +293,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for shard in shards(path):
         if shard.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
             with _readable(shard):
                 found |= load_file(shard)
         else:
@@ -304,6 +309,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _check_plain(path: Path, name: str, value: Tensor) -> None:
     """Raise `CheckpointError` for a tensor that does not hold a number for each place."""
+    import torch
+
     if value.layout is not torch.strided or value.is_nested:
         kind = "is sparse or nested"
     elif value.is_quantized:
@@ -326,9 +333,11 @@ def _dtype(value: Tensor) -> str:
 
 
 def _named(content: object, prefix: str = "") -> dict[str, Tensor]:
+    import torch
+
     found: dict[str, Tensor] = {}
     for name, value in content.items() if isinstance(content, Mapping) else ():
-        if isinstance(value, Tensor):
+        if torch.is_tensor(value):
             found[f"{prefix}{name}"] = value
         elif name in WRAPPERS:
             # Lightning's own entry is no part of a weight's name.
@@ -341,6 +350,8 @@ def _named(content: object, prefix: str = "") -> dict[str, Tensor]:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a ``.safetensors`` file, whole or not at all."""
+    from safetensors.torch import save_file
+
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
     # Renamed into place, since the tensors may be mapped from the very file to be replaced.
     with replaced(path) as partial:
@@ -364,6 +375,8 @@ def read_torch(path: Path) -> object:
     Raises:
         CheckpointError: it holds anything else, or is damaged.
     """
+    import torch
+
     # Only zip archives, torch's format since 1.6, can be mapped into memory.
     is_zip = zipfile.is_zipfile(path)
     try:
@@ -405,8 +418,10 @@ def check_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
 
     Other floating-point numbers are converted; whole and complex ones are none of a weight.
     """
+    import torch
+
     for name, value in weights.items():
-        if value.dtype not in _FLOATS:
+        if _dtype(value) not in _FLOATS:
             raise CheckpointError(
                 f"{path}: {name} is of {_dtype(value)}, where floating-point weights are needed: "
                 "save it as float32"

@@ -76,8 +76,8 @@ class DiffusersPipeline(StoredAsPng):
 
     @functools.cached_property
     def _class(self) -> type:
+        name = self._index.get("_class_name")  # Looked for before pipelines are imported.
         diffusers = library("diffusers", "diffusers")
-        name = self._index.get("_class_name")
         kind = getattr(diffusers, name, None) if isinstance(name, str) else None
         if not (isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)):
             raise UserError(

@@ -27,7 +27,7 @@ def calibrate(
     from harness.commands.console import NOTHING, label
     from harness.data.images import DecodeRule
     from harness.engine import protocols
-    from harness.engine.plan import resolve_device
+    from harness.engine.devices import resolve_device
     from harness.engine.progress import Progress
     from harness.engine.world import World
     from harness.sets import FILES

@@ -59,7 +59,7 @@ def metrics(
     from harness.data.images import DecodeRule
     from harness.data.settings import read_settings
     from harness.engine import protocols
-    from harness.engine.plan import resolve_device
+    from harness.engine.devices import resolve_device
     from harness.engine.progress import Progress
     from harness.engine.world import World
     from harness.interfaces.types import RunStatus

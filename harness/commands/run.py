@@ -121,9 +121,8 @@ def run(
     from harness.commands.plans import print_plans
     from harness.data.manifest import frozen_data
     from harness.data.settings import read_settings
-    from harness.engine.plan import resolve_device
+    from harness.engine.devices import resolve_device
     from harness.engine.runner import run as run_one
-    from harness.engine.shards import refuse_performed, run_shard
     from harness.engine.world import World
     from harness.interfaces import RunRequest
     from harness.interfaces.types import RunStatus
@@ -166,6 +165,8 @@ def run(
         for name, choice in choices
     ]
     if world.shards > 1:
+        from harness.engine.shards import refuse_performed, run_shard
+
         for name, _ in choices:
             refuse_performed(name)
     if dry_run:
@@ -177,7 +178,8 @@ def run(
     finished: list[Finished] = []
     parts: list[FinishedShard] = []
     try:
-        world.join(resolve_device(device, world))
+        if world.size > 1:
+            world.join(resolve_device(device, world))
         with frozen_data(), stopped_with(world):
             if world.shards > 1:
                 parts, refused = _run_all(run_shard, requests, world, **shown)

@@ -95,7 +95,7 @@ def show_results(
             mine = [record for record in records if record.task == task]
             print_results(console, mine, references(task))
         for _, merged in results:
-            for line in first_errors(merged):
+            for line in first_errors(merged.failed):
                 console.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
         for notice in dict.fromkeys(merged.file.notice for _, merged in results):
             if notice:

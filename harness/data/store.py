@@ -47,6 +47,8 @@ _WORK = ("*.parquet", "*.jsonl")
 SAMPLES_FILE = "samples.npz"
 """`arr_0`, uint8 (N, H, W, 3) in the order of the samples, as ADM's evaluation reads it, and where
 images are of classes `arr_1`, int64 (N,), as ADM's sampler writes it."""
+ROWS_FILE = "samples.parquet"
+"""What was stored and observed of every sample, in one table."""
 _IMAGES = "images"
 
 
@@ -86,6 +88,15 @@ class Store:
             raise
         finally:
             lock.release()
+
+    def check_place(self) -> None:
+        """Raise `UserError` where the directory can certainly not be made, before any work."""
+        found = next(each for each in (self.root, *self.root.absolute().parents) if each.exists())
+        with _clear_write_errors(self.root):
+            if not found.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(found, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def clear(self) -> None:
         """Remove everything that the run has made; with the directory locked."""

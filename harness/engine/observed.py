@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data.manifest import dataset_digest
+from harness.engine.devices import resolve_device
 from harness.engine.plan import (
     RunFile,
     earlier_run,
     metric,
     resolve,
-    resolve_device,
     run_id,
     with_earlier,
 )

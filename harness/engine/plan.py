@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from harness.data.digests import Damaged, unsealed
 from harness.data.manifest import block_size, dataset_digest, step_size
+from harness.engine.devices import likely_device
 from harness.engine.models import ModelChoice, require
 from harness.engine.protocols import in_precision
 from harness.engine.world import World
@@ -153,23 +154,6 @@ class Plan:
         """Whether the run stores all images that come out of the model; files it leaves alone."""
         made_here = not offers(self.model, "ImageFiles")
         return made_here and isinstance(self.data, GenerativeTaskData)
-
-
-def resolve_device(name: str, world: World) -> str:
-    """Turn 'auto' or 'cuda' into this process's device; raise `UserError` where there is none."""
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(name).type
-    except RuntimeError as error:
-        raise UserError(f"--device {name}: use auto, cpu, cuda or cuda:N") from error
-    if kind not in {"cpu", "cuda"}:
-        raise UserError(f"--device {name}: only cpu and cuda are supported")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: torch sees no CUDA device here; use --device cpu")
-    return f"cuda:{world.local_rank}" if name == "cuda" else name
 
 
 def metric(key: str) -> Metric:
@@ -324,7 +308,7 @@ def make_plan(
     request: RunRequest,
     world: World,
     on_listing: OnProgress | None = None,
-    provenance: Callable[[str], dict[str, Any]] = lambda _: {},
+    device: str | None = None,
 ) -> Plan:
     """Resolve every name, find the data and digest it; raise `UserError` for what cannot be.
 
@@ -332,11 +316,11 @@ def make_plan(
         request: What was asked for.
         world: The processes; the main one says which samples there are.
         on_listing: Progress of reading the data for its digests.
-        provenance: Facts about the origin to keep, made for the resolved device.
+        device: Where it is worked on; the likely one, of which torch was not asked, where absent.
     """
     task, model, card, protocol, keys = resolve(request)
     spec = task.spec
-    device = resolve_device(request.device, world)
+    device = device or likely_device(request.device, world)
     data: TaskData
     if offers(model, "ImageFiles") and isinstance(task, ComparesFiles):
         data = task.open_files(request.data, protocol, cast("ImageFiles", model))
@@ -387,10 +371,7 @@ def make_plan(
         extractors=identities,
         unavailable=unavailable,
         samples=tuple(samples),
-        provenance={
-            **provenance(device),
-            **({"images": "made elsewhere"} if offers(model, "ImageFiles") else {}),
-        },
+        provenance={"images": "made elsewhere"} if offers(model, "ImageFiles") else {},
         reference=digest_of([reference, codes]) if reference and codes else reference,
         task_code=TASKS.code(spec.name),
     )

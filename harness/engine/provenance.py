@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from harness.interfaces.errors import PACKAGES as OURS
+
 PACKAGES = (
     "uwt-eval",
     "torch",
@@ -62,11 +64,14 @@ def _git(*arguments: str) -> str | None:
 
 
 def code_revision() -> dict[str, Any]:
-    """Git commit of this code and whether it was changed; empty when installed from a package."""
+    """Git commit of this code and whether it was changed; empty when installed from a package.
+
+    What else lies in the checkout, such as runs, changes no code.
+    """
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {}
-    return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--", *OURS))}
 
 
 def machine(device: str) -> dict[str, Any]:

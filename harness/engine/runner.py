@@ -7,9 +7,9 @@ only its scoring or observing differs, is linked from the run beside it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,9 @@ from harness.data.manifest import blocks
 from harness.data.store import SAMPLES_FILE, Store, discard_damaged_images, join_images
 from harness.engine import provenance
 from harness.engine.agreement import agree
+from harness.engine.devices import resolve_device
 from harness.engine.plan import Plan, RunFile, make_plan, read_run_file
 from harness.engine.progress import Progress
-from harness.engine.score import Merged, score, write_result
 from harness.engine.work import Worker
 from harness.engine.world import World, reproducible
 from harness.interfaces import (
@@ -36,10 +36,10 @@ from harness.interfaces import (
 from harness.interfaces.errors import UserError
 from harness.interfaces.observing import on_device
 from harness.interfaces.registry import TASKS
-from harness.interfaces.types import ResultRecord, Stage, Status
+from harness.interfaces.types import ResultRecord, Stage
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from harness.engine.score import Failed, Merged
 
 _WAITING_LANES = 8
 """Least lanes where they mostly wait for answers from elsewhere."""
@@ -61,6 +61,15 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A run whose plan is made."""
+
+    plan: Plan
+    started: str
+    clock: float
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """Work that is done, with the run directory still locked."""
 
@@ -75,28 +84,52 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
     Raises:
         UserError: Bad input, a directory in use, a full disk.
     """
+    Store(request.out).check_place()
     task = TASKS.get(request.task)
     if isinstance(task, Performed):
         return _perform(task, request, world, progress)
-    with carried_out(request, world, progress) as done:
+    begun = begin(request, world, progress)
+    if not request.fresh and world.size == 1 and (stored := _stored(begun.plan)):
+        return stored
+    with carried_out(begun, request, world, progress) as done:
         if done is None:
             return None
         plan, facts = done.plan, done.facts
         record, merged = conclude(plan.file, done.store, facts, plan.data, joins=plan.keeps_images)
-    return Finished(record, plan.root, plan.file.notice, first_errors(merged), facts["seconds"])
+    return Finished(
+        record, plan.root, plan.file.notice, first_errors(merged.failed), facts["seconds"]
+    )
+
+
+def begin(request: RunRequest, world: World, progress: Progress) -> Begun:
+    """Plan a request for the device that is likely its: without torch, which may not be needed."""
+    started, clock = provenance.now(), time.perf_counter()
+    with progress.listing() as on_listing:
+        return Begun(make_plan(request, world, on_listing), started, clock)
+
+
+def _stored(plan: Plan) -> Finished | None:
+    """The result of a run that is finished already, where it is known what it is."""
+    from harness.engine.stored import stored_result
+
+    if not (plan.root / "record.json").is_file():
+        return None
+    store = Store(plan.root)
+    with store.locked():
+        found = stored_result(plan, store)
+    if found is None:
+        return None
+    record, failed = found
+    seconds = record.provenance.get("seconds", {})
+    return Finished(record, plan.root, plan.file.notice, first_errors(failed), seconds)
 
 
 @contextmanager
-def carried_out(request: RunRequest, world: World, progress: Progress) -> Iterator[Done | None]:
+def carried_out(
+    begun: Begun, request: RunRequest, world: World, progress: Progress
+) -> Iterator[Done | None]:
     """Do the share of this process; within, all have done theirs; None for all but the main one."""
-    started, clock = provenance.now(), time.perf_counter()
-
-    def origin(device: str) -> dict[str, Any]:
-        shard = {"shard": f"{world.shard + 1}/{world.shards}"} if world.shards > 1 else {}
-        return {**provenance.collect(device), **shard}
-
-    with progress.listing() as on_listing:
-        plan = make_plan(request, world, on_listing, origin)
+    plan = _with_origin(_on_device(begun.plan, request, world), world)
     agree(plan.file, world)
     store = Store(plan.root)
     if not world.is_main:
@@ -118,13 +151,13 @@ def carried_out(request: RunRequest, world: World, progress: Progress) -> Iterat
         world.barrier()
         facts = {
             **plan.file.provenance,
-            "started": started,
+            "started": begun.started,
             "finished": provenance.now(),
             "world_size": world.size,
             "batch_size": worker.batches.size,
             **_memory(plan, worker),
             "weights": getattr(plan.model, "loaded", ""),
-            "seconds": {**worker.timings.seconds, "total": time.perf_counter() - clock},
+            "seconds": {**worker.timings.seconds, "total": time.perf_counter() - begun.clock},
         }
         if world.shard == 0:
             _keep_reference(plan, store, progress)
@@ -143,6 +176,8 @@ def conclude(
         data: The task's; None where they are not at hand: then there is the result alone.
         joins: Whether the run keeps all images, which become one file.
     """
+    from harness.engine.score import score, write_result
+
     record, merged = score(file, store, facts)
     write_result(store, record, merged)
     if data is None:
@@ -157,6 +192,19 @@ def conclude(
     if isinstance(data, Concluding):
         data.conclude(store.root, merged.rows)
     return record, merged
+
+
+def _on_device(plan: Plan, request: RunRequest, world: World) -> Plan:
+    """The plan for the device that torch finds; where it is another, nothing is read again."""
+    device = resolve_device(request.device, world)
+    return plan if device == plan.device else make_plan(request, world, device=device)
+
+
+def _with_origin(plan: Plan, world: World) -> Plan:
+    """The plan whose file says where results come from: this command, code, machine and shard."""
+    shard = {"shard": f"{world.shard + 1}/{world.shards}"} if world.shards > 1 else {}
+    facts = {**provenance.collect(plan.device), **shard, **plan.file.provenance}
+    return replace(plan, file=plan.file.model_copy(update={"provenance": facts}))
 
 
 def share(store: Store, file: RunFile) -> None:
@@ -222,7 +270,7 @@ def _perform(
             "seconds": {"total": time.perf_counter() - clock},
         }
         record, merged = settle(store, rows, run, facts)
-    return Finished(record, store.root, rows.notice, first_errors(merged), facts["seconds"])
+    return Finished(record, store.root, rows.notice, first_errors(merged.failed), facts["seconds"])
 
 
 def _memory(plan: Plan, worker: Worker) -> dict[str, str]:
@@ -283,20 +331,16 @@ def _pictures(file: RunFile, store: Store, merged: Merged) -> list[Picture]:
     return pictures
 
 
-def first_errors(merged: Merged, most: int = 5) -> tuple[str, ...]:
+def first_errors(failed: Sequence[Failed], most: int = 5) -> tuple[str, ...]:
     """The first failed samples, one line each, for people."""
-    return lines_of_failures(merged.rows, most)
-
-
-def lines_of_failures(rows: pd.DataFrame, most: int = 5) -> tuple[str, ...]:
-    """The same of some rows."""
-    failed = rows[rows["status"] != Status.OK]
-    lines = [f"{row.id}: {row.status}: {row.error}" for row in failed.head(most).itertuples()]
+    lines = [f"{sample}: {status}: {error}" for sample, status, error in failed[:most]]
     return (*lines, f"… and {len(failed) - most} more") if len(failed) > most else tuple(lines)
 
 
 def rescore(root: Path) -> tuple[ResultRecord, Merged]:
     """Compute a run's result again from its files, without model or data, and write it."""
+    from harness.engine.score import score, write_result
+
     file = read_run_file(root)
     store = Store(root)
     with store.locked():

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.data.manifest import blocks
-from harness.data.store import Store
+from harness.data.store import ROWS_FILE, Store
 from harness.engine.items import RESERVED
 from harness.engine.plan import RunFile, metric
 from harness.interfaces import Observations
@@ -31,6 +31,8 @@ from harness.interfaces.types import (
 if TYPE_CHECKING:
     from harness.metrics.features import ReferenceFeatures
 
+Failed = tuple[str, str, str]
+"""A failed sample's id, its status and its error."""
 WITHHOLD_ABOVE = 0.05
 """Share of failed samples above which metrics are withheld, unless --max-failures allows them."""
 
@@ -109,6 +111,11 @@ class Merged:
         for column, cells in seen.items():
             self.rows.loc[lost, column] = cells[lost]
 
+    @property
+    def failed(self) -> list[Failed]:
+        """The samples that failed, in order."""
+        return failed_in(self.rows)
+
     def observations(self) -> Observations:
         """What metrics may look at."""
         samples = self.rows[self.ok].reset_index(drop=True)
@@ -135,6 +142,12 @@ class Merged:
         from harness.metrics.features import ReferenceFeatures
 
         return ReferenceFeatures.read(path)
+
+
+def failed_in(rows: pd.DataFrame) -> list[Failed]:
+    """Those of some rows."""
+    failed = rows.loc[rows["status"] != Status.OK, ["id", "status", "error"]]
+    return list(failed.itertuples(index=False, name=None))
 
 
 def _bits(outputs: pa.Table) -> pd.Series:
@@ -250,5 +263,5 @@ def cell_of(
 
 def write_result(store: Store, record: ResultRecord, merged: Merged) -> None:
     """Write `samples.parquet`, then `record.json`, each whole or not at all."""
-    store.write_table("samples.parquet", pa.Table.from_pandas(merged.rows, preserve_index=False))
+    store.write_table(ROWS_FILE, pa.Table.from_pandas(merged.rows, preserve_index=False))
     store.write_record("record.json", record)

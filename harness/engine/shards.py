@@ -29,8 +29,8 @@ from harness.engine import provenance
 from harness.engine.agreement import differences, facts_of
 from harness.engine.plan import RunFile, read_run_file
 from harness.engine.progress import Progress
-from harness.engine.runner import carried_out, conclude, lines_of_failures
-from harness.engine.score import Merged
+from harness.engine.runner import begin, carried_out, conclude, first_errors
+from harness.engine.score import Merged, failed_in
 from harness.engine.world import World, parse_shard
 from harness.interfaces import Performed, RunRequest, TaskData
 from harness.interfaces.errors import UserError
@@ -77,7 +77,8 @@ def run_shard(request: RunRequest, world: World, progress: Progress) -> Finished
         UserError: As of a run; also for a task whose work another program does.
     """
     refuse_performed(request.task)
-    with carried_out(request, world, progress) as done:
+    begun = begin(request, world, progress)
+    with carried_out(begun, request, world, progress) as done:
         if done is None:
             return None
         file = done.plan.file
@@ -93,7 +94,7 @@ def run_shard(request: RunRequest, world: World, progress: Progress) -> Finished
         n_run=len(file.samples),
         complete=bool((rows["status"] != Status.OK).sum() <= file.max_failures),
         notice=file.notice,
-        first_errors=lines_of_failures(rows),
+        first_errors=first_errors(failed_in(rows)),
     )
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from harness.data.digests import Damaged, read_arrays
@@ -116,6 +115,8 @@ class FeatureCache:
 
 def _levels(images: Tensor) -> Tensor:
     """8-bit levels where they say the same as the floats, which are four times as much to hash."""
+    import torch
+
     if images.dtype == torch.uint8:
         return images
     levels = ((images.double() + 1) * 127.5).round().clamp(0, 255)
@@ -221,6 +222,8 @@ class SharedNetwork:
 
 def _machine(device: str) -> dict[str, str]:
     """What the last bits of features depend on beside network and images."""
+    import torch
+
     return {
         "device": device.partition(":")[0],
         "processor": (
@@ -238,4 +241,6 @@ def _unit(images: Tensor) -> Tensor:
 
 
 def _channels_first(pixels: NDArray[np.uint8]) -> Tensor:
+    import torch
+
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)

@@ -151,7 +151,7 @@ class UniWeTokChat(HarnessModel):
 
 
 def _device(name: str | None) -> str:
-    from harness.engine.plan import resolve_device
+    from harness.engine.devices import resolve_device
     from harness.engine.world import World
 
     return resolve_device(name or "auto", World.from_environment())

@@ -89,12 +89,13 @@ def test_a_run_goes_on_with_the_blocks_that_it_has(
     tiles: Path, control: Control, expected: Any
 ) -> None:
     machine = {"machine": {"device": "cpu"}}
-    first = make_plan(request(tiles), World(), provenance=lambda _: machine)
-    older = dataclasses.replace(first, file=first.file.model_copy(update={"block_size": 3}))
+    first = make_plan(request(tiles), World())
+    changes = {"block_size": 3, "provenance": machine}
+    older = dataclasses.replace(first, file=first.file.model_copy(update=changes))
     Store(older.root).write_record("run.json", older.file)
     Worker(older, Store(older.root), World()).run(lambda _: None)
     control.forget()
-    again = make_plan(request(tiles), World(), provenance=lambda _: machine)
+    again = make_plan(request(tiles), World())
     assert again.file.block_size == 3
     assert_same(again, carry_out(again), expected)
     assert control.encoded == 0

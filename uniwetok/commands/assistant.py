@@ -32,7 +32,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 def load(model: Path, tokenizer: Path | None, dtype: str, device: str) -> Assistant:
     """Load the model on a device; raise `UserError` where that cannot be."""
-    from harness.engine.plan import resolve_device
+    from harness.engine.devices import resolve_device
     from harness.engine.world import World
     from uniwetok.plugins.mllm import load_assistant
 
@@ -40,6 +40,12 @@ def load(model: Path, tokenizer: Path | None, dtype: str, device: str) -> Assist
         raise UserError(f"--dtype {dtype}: use float32 or bfloat16")
     place = resolve_device(device, World())
     return load_assistant("--model", model, tokenizer, dtype).to(place)
+
+
+def check_folder(model: Path) -> None:
+    """Raise `UserError` where there is no such folder, before what loads one is imported."""
+    if not model.is_dir():
+        raise UserError(f"--model: {model}: no such folder")
 
 
 def read_pictures(paths: Sequence[Path]) -> list[np.ndarray]:

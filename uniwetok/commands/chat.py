@@ -49,6 +49,7 @@ def chat(
     if text is None and as_json:
         raise UserError("--json answers one question: give it as text")
     pictures = common.read_pictures(images or [])
+    common.check_folder(model)
     with user_errors():
         from uniwetok.mllm import Sampling
 

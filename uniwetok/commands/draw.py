@@ -52,6 +52,7 @@ def generate(
     _check(steps, count, out)
     if not all(prompt.strip() for prompt in prompts):
         raise UserError("an empty prompt: say what to draw")
+    common.check_folder(model)
     with user_errors():
         from uniwetok.mllm import Drawing
 
@@ -100,6 +101,7 @@ def edit(
     if (height is None) != (width is None):
         raise UserError("give --height and --width both, or neither")
     sources = common.read_pictures(images)
+    common.check_folder(model)
     with user_errors():
         from uniwetok.mllm import Drawing
 

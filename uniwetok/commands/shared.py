@@ -94,6 +94,16 @@ class Validation:
     protocol: str | None = None
 
 
+def check_places(**options: str | Path | None) -> None:
+    """Raise `UserError` where a path that an option names is absent, before networks are imported.
+
+    Shards may be named by a brace pattern, which their reader expands.
+    """
+    for option, place in options.items():
+        if place is not None and "{" not in str(place) and not Path(place).expanduser().exists():
+            raise UserError(f"--{option.replace('_', '-')}: {place} does not exist")
+
+
 def carry_out(
     recipe: str,
     preset: str,

@@ -15,6 +15,7 @@ from uniwetok.commands.shared import (
     RunOptions,
     Validation,
     carry_out,
+    check_places,
     user_errors,
     with_run_options,
 )
@@ -50,6 +51,7 @@ def tokenizer(
         from uniwetok.presets import get
         from uniwetok.train.engine.overrides import override
 
+        check_places(data=data, heldout=heldout)
         chosen = get(preset)
         config = override(chosen.config, run.settings or [])
         given = {item.partition("=")[0].strip() for item in run.settings or []}
@@ -121,6 +123,7 @@ def ar(
         from uniwetok.presets import get_ar
         from uniwetok.train.engine.overrides import override
 
+        check_places(data=data, tokenizer=tokenizer)
         config = override(get_ar(preset).config, run.settings or [])
         if on_the_fly:
             config = dataclasses.replace(config, data=dataclasses.replace(config.data, views=0))
@@ -187,6 +190,7 @@ def mllm(
         from uniwetok.presets import get_mllm
         from uniwetok.train.engine.overrides import override
 
+        check_places(data=data, tokenizer=tokenizer, images=images)
         chosen = get_mllm(preset)
         config = override(chosen.config, run.settings or [])
         if language_model is not None:

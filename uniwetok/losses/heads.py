@@ -14,6 +14,8 @@ from uniwetok.files import read_json, write_json
 from uniwetok.losses.config import DistillationConfig
 from uniwetok.losses.distillation import PrePostDistillation
 from uniwetok.weights import (
+    HEADS_CARD_FILE,
+    HEADS_FILE,
     CheckpointError,
     check_finite,
     faults,
@@ -23,9 +25,6 @@ from uniwetok.weights import (
     shapes,
     write_tensors,
 )
-
-WEIGHTS_FILE = "distillation.safetensors"
-CARD_FILE = "distillation.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +78,8 @@ def save_heads(
     card = HeadsCard(
         teacher=teacher, tag=tag, width=heads.width, channels=heads.channels, config=heads.config
     )
-    write_tensors(folder / WEIGHTS_FILE, heads.state_dict())
-    write_json(folder / CARD_FILE, asdict(card))
+    write_tensors(folder / HEADS_FILE, heads.state_dict())
+    write_json(folder / HEADS_CARD_FILE, asdict(card))
 
 
 def load_heads(folder: str | Path) -> tuple[PrePostDistillation, HeadsCard]:
@@ -93,7 +92,7 @@ def load_heads(folder: str | Path) -> tuple[PrePostDistillation, HeadsCard]:
         ValueError: a file is missing or damaged, or the weights do not fit the card. It is a
             `CheckpointError`, whose one line names the file.
     """
-    weights_path, card_path = Path(folder) / WEIGHTS_FILE, Path(folder) / CARD_FILE
+    weights_path, card_path = Path(folder) / HEADS_FILE, Path(folder) / HEADS_CARD_FILE
     for path in (card_path, weights_path):
         if not path.is_file():
             raise CheckpointError(
@@ -111,8 +110,8 @@ def load_heads(folder: str | Path) -> tuple[PrePostDistillation, HeadsCard]:
     unfit += [f"{name} (not of these heads)" for name in tensors if name not in expected]
     if unfit:
         raise CheckpointError(
-            f"{weights_path}: {listing(unfit)}. It does not belong to {CARD_FILE} beside it; fetch "
-            f"both again from one place"
+            f"{weights_path}: {listing(unfit)}. It does not belong to {HEADS_CARD_FILE} beside it; "
+            f"fetch both again from one place"
         )
     check_finite(weights_path, tensors)
     weights = {name: value.to(torch.float32) for name, value in tensors.items()}

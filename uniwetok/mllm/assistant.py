@@ -22,7 +22,7 @@ from uniwetok.mllm.model import MLLM
 from uniwetok.mllm.segments import Turn
 from uniwetok.tokenizer import UniWeTok
 from uniwetok.tokenizer import checkpoint as files
-from uniwetok.weights import CheckpointError, write_tensors
+from uniwetok.weights import write_tensors
 
 
 @dataclass(eq=False)
@@ -83,7 +83,7 @@ class Assistant:
         folder = Path(folder)
         model = MLLM.from_pretrained(folder, dtype=dtype)
         text = checkpoint.load_text_tokenizer(folder)
-        path = image_tokenizer_path(folder, image_tokenizer)
+        path = checkpoint.image_tokenizer_path(folder, image_tokenizer)
         return cls(model, text, UniWeTok.from_checkpoint(path).to(dtype=dtype))
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -185,20 +185,3 @@ class Assistant:
         for _ in replies:
             pass
         return replies.replies
-
-
-def image_tokenizer_path(folder: Path, elsewhere: str | Path | None) -> Path:
-    """Find the image tokenizer's weights, in the folder or elsewhere.
-
-    Raises:
-        CheckpointError: they are in neither.
-    """
-    if elsewhere is not None:
-        return Path(elsewhere)
-    path = folder / files.RELEASED_WEIGHTS_FILE
-    if not path.is_file():
-        raise CheckpointError(
-            f"{folder}: {files.RELEASED_WEIGHTS_FILE}, the image tokenizer, is missing: give the "
-            f"path of the one the model was trained with"
-        )
-    return path

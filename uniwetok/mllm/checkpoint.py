@@ -9,9 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
 from uniwetok.files import read_json, write_json
 from uniwetok.mllm.config import MLLMConfig
 from uniwetok.tokenizer import checkpoint as files
@@ -32,6 +29,8 @@ from uniwetok.weights import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import torch
+    from torch import Tensor, nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 HEAD_WEIGHTS, HEAD_CONFIG = "vision_head.safetensors", "vision_head_config.json"
@@ -120,6 +119,23 @@ def _downsample(folder: Path) -> int:
         return files.read_config(path).downsample
     sizes = values.get("ddconfig", values)
     return int(2 ** (len(sizes["ch_mult"]) - 1))
+
+
+def image_tokenizer_path(folder: Path, elsewhere: str | Path | None) -> Path:
+    """Find the image tokenizer's weights, in the folder or elsewhere.
+
+    Raises:
+        CheckpointError: they are in neither.
+    """
+    if elsewhere is not None:
+        return Path(elsewhere)
+    path = folder / files.RELEASED_WEIGHTS_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder}: {files.RELEASED_WEIGHTS_FILE}, the image tokenizer, is missing: give the "
+            f"path of the one the model was trained with"
+        )
+    return path
 
 
 def load_language_model(folder: Path, dtype: torch.dtype, attention: str) -> PreTrainedModel:

@@ -55,14 +55,13 @@ class _Multimodal(DecoderPlugin):
     def card(self) -> ModelCard:
         """Identity from all parts' files, their sizes, and what is asked of the model."""
         from uniwetok.mllm import checkpoint
-        from uniwetok.mllm.assistant import image_tokenizer_path
         from uniwetok.tokenizer import checkpoint as tokenizer_files
         from uniwetok.weights import files_of
 
         folder = self._files
         with user_errors(self._name):
             config, parameters = checkpoint.describe(folder)
-            path = image_tokenizer_path(folder, self.tokenizer)
+            path = checkpoint.image_tokenizer_path(folder, self.tokenizer)
             sizes, _ = tokenizer_files.describe(path)
             files = checkpoint.parts(folder) + files_of(*tokenizer_files.locate(path))
         return model_card(
@@ -128,10 +127,12 @@ class UniWeTokGen(_Multimodal):
     _name, _drawn_by = "uniwetok-gen", ("cfg", "steps", "height", "width")
 
     def __post_init__(self) -> None:
-        from uniwetok.mllm import checkpoint, pictures
+        from uniwetok.mllm import checkpoint
 
         with user_errors(f"model {self._name!r}"):
             config = checkpoint.read_config(self.folder)
+        from uniwetok.mllm import pictures
+
         with user_errors(self._name):
             pictures.check_size(self.height, self.width, config)
 

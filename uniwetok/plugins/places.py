@@ -74,16 +74,15 @@ def weights_at(place: Path, file: str | None, revision: str | None) -> Path:
 
 
 def _fetched(name: str, file: str | None, revision: str | None) -> Path:
-    from uniwetok.losses import heads
     from uniwetok.tokenizer.checkpoint import FOLDER_LAYOUTS
-    from uniwetok.weights import SHARDS
+    from uniwetok.weights import HEADS_CARD_FILE, HEADS_FILE, SHARDS
     from uwt_images.hub import AbsentError
 
     if file is not None:
         config = f"{Path(file).with_suffix('')}_config.json"
         return fetch(name, [*(file + suffix for suffix in _SUFFIXES), config], revision)
     layouts = [each for layout in FOLDER_LAYOUTS for each in layout]
-    more = [SHARDS, heads.WEIGHTS_FILE, heads.CARD_FILE]
+    more = [SHARDS, HEADS_FILE, HEADS_CARD_FILE]
     hint = f"of a repository with other files, say which file: {name}?file=NAME"
     try:
         folder = fetch(name, [*layouts, *more], revision)

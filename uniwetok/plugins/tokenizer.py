@@ -143,9 +143,9 @@ class UniWeTokPlugin(Placed, TokenizerPlugin):
 
     @property
     def _head_files(self) -> list[Path]:
-        from uniwetok.losses.heads import CARD_FILE, WEIGHTS_FILE
+        from uniwetok.weights import HEADS_CARD_FILE, HEADS_FILE
 
-        files = [self._folder / name for name in (WEIGHTS_FILE, CARD_FILE)]
+        files = [self._folder / name for name in (HEADS_FILE, HEADS_CARD_FILE)]
         return files if all(path.is_file() for path in files) else []
 
     @functools.cached_property

@@ -58,11 +58,12 @@ class VQGANPlugin(Placed):
 
     @functools.cached_property
     def _described(self) -> tuple[VQGANConfig, int]:
+        file = self._file  # Looked for before its networks are imported.
         from uniwetok.vqgan import describe
 
         try:
-            with kind_errors(self._name, self._file):
-                return describe(self._file)
+            with kind_errors(self._name, file):
+                return describe(file)
         except UserError as error:
             # Show-o's configuration, of a file that is taken, names a class too.
             folder = self._file.parent

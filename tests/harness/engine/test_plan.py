@@ -10,7 +10,8 @@ from PIL import Image
 
 from harness.data.manifest import CPU_BLOCK, blocks
 from harness.data.store import Store
-from harness.engine.plan import Plan, make_plan, resolve_device, run_id
+from harness.engine.devices import resolve_device
+from harness.engine.plan import Plan, make_plan, run_id
 from harness.engine.world import World
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ModelCard
@@ -116,7 +117,7 @@ def test_metrics_are_named_in_any_case(tiles: Path, control: Control) -> None:
         ({"limit": -3}, "--limit -3: must be at least 1"),
         ({"batch_size": 0}, "--batch-size 0: must be at least 1"),
         ({"device": "tpu"}, "--device tpu"),
-        ({"device": "meta"}, "--device meta: only cpu and cuda"),
+        ({"device": "meta"}, "--device meta: use auto, cpu, cuda or cuda:N"),
         ({"data": "/nowhere"}, "'/nowhere' does not exist: expected a folder with val/"),
     ],
     ids=str,

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import uniwetok.weights as checkpoint_module
 from uniwetok.losses import DistillationConfig
 from uniwetok.losses.distillation import PrePostDistillation
 from uniwetok.losses.heads import HeadsCard, load_heads, save_heads
@@ -64,7 +63,7 @@ def test_a_write_that_fails_leaves_the_old_files(heads, folder, monkeypatch):
         path.write_bytes(b"half a file")
         raise OSError("no space left")
 
-    monkeypatch.setattr(checkpoint_module, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OSError, match="no space"):
         save_heads(folder, heads, teacher="another", tag=None)
     loaded, card = load_heads(folder)

@@ -17,7 +17,6 @@ from harness.interfaces.types import ModelCard
 from tests.uniwetok.ar.toys import tiny
 from tests.uniwetok.mllm import toys
 from tests.uniwetok.train.ar.tiny import tiny_tokenizer
-from uniwetok import weights as weight_files
 from uniwetok.ar import BitDance
 from uniwetok.mllm import Assistant
 from uniwetok.nano import AR_WEIGHTS, WEIGHTS
@@ -42,7 +41,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModelCard]:
     def read(text: str) -> ModelCard:
         with monkeypatch.context() as patch:
             patch.setattr(nn.Module, "__init__", refuse)
-            patch.setattr(weight_files, "load_file", refuse)
+            patch.setattr("safetensors.torch.load_file", refuse)
             return ModelChoice.parse(text).build().card
 
     return read

@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from uniwetok.mllm import checkpoint
-from uniwetok.mllm.assistant import Assistant, image_tokenizer_path
+from uniwetok.mllm.assistant import Assistant
+from uniwetok.mllm.checkpoint import image_tokenizer_path
 from uniwetok.mllm.config import MLLMConfig, MLLMError
 from uniwetok.mllm.model import MLLM
 from uniwetok.randomness import stream_seed
