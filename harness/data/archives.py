@@ -75,10 +75,10 @@ class ZipSource:
         except (zipfile.BadZipFile, OSError, *_DAMAGE) as error:
             raise DecodeError(f"cannot be read from the archive ({error})") from error
 
-    def container(self, image_id: str) -> tuple[Path, str]:
+    def container(self, image_id: str) -> tuple[str, str]:
         """The archive and the member's name."""
         member = self._members[image_id]
-        return self.path, member.filename if member else image_id
+        return str(self.path), member.filename if member else image_id
 
 
 _DAMAGE = (zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError)
@@ -146,10 +146,10 @@ class TarSource:
             raise DecodeError("cannot be read from the archive (it ends early)")
         return data
 
-    def container(self, image_id: str) -> tuple[Path, str]:
+    def container(self, image_id: str) -> tuple[str, str]:
         """The archive and where in it the member lies."""
         place = self._places[image_id]
-        return self.path, image_id if place is None else f"{place[0]}+{place[1]}"
+        return str(self.path), image_id if place is None else f"{place[0]}+{place[1]}"
 
 
 def _normal(name: str) -> str:

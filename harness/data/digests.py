@@ -94,15 +94,17 @@ class DigestCache:
     """Digests by (path, part) and the file's stamp; a lost cache costs time.
 
     Args:
+        kind: Name of the table, where another fact than the digest is kept.
         path: The SQLite file; by default in the settings' cache folder. Where it cannot be
             written, digests are remembered in memory only.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, kind: str = "stamped") -> None:
         if path is None:
             from harness.data.settings import read_settings
 
             path = read_settings().cache / "digests.sqlite"
+        self._kind = kind
         self._stamps: dict[str, str] = {}
         """Of the files that were asked for, from before they were read."""
         self._folders: dict[str, str] = {}
@@ -112,13 +114,12 @@ class DigestCache:
         except (OSError, sqlite3.Error):
             self._connection = self._connect(":memory:")
 
-    @staticmethod
-    def _connect(target: str) -> sqlite3.Connection:
+    def _connect(self, target: str) -> sqlite3.Connection:
         connection = sqlite3.connect(target, timeout=30, check_same_thread=False)
         # Another name than that of the table by size and time alone, which is believed no more.
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS stamped (path TEXT, part TEXT, stamp TEXT, sha256 TEXT, "
-            "PRIMARY KEY (path, part))"
+            f"CREATE TABLE IF NOT EXISTS {self._kind} (path TEXT, part TEXT, stamp TEXT, "
+            "sha256 TEXT, PRIMARY KEY (path, part))"
         )
         return connection
 
@@ -148,7 +149,7 @@ class DigestCache:
     def _rows(self, keys: Sequence[str]) -> list[tuple[str, str, str, str]]:
         try:
             return self._connection.execute(
-                "SELECT path, part, stamp, sha256 FROM stamped WHERE path IN "
+                f"SELECT path, part, stamp, sha256 FROM {self._kind} WHERE path IN "
                 f"({','.join('?' * len(keys))})",
                 keys,
             ).fetchall()
@@ -189,7 +190,7 @@ class DigestCache:
         try:
             with self._connection:
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO stamped VALUES (?, ?, ?, ?)", rows
+                    f"INSERT OR REPLACE INTO {self._kind} VALUES (?, ?, ?, ?)", rows
                 )
         except sqlite3.Error:
             self._connection = self._connect(":memory:")

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
+
+from PIL import Image
 
 from harness.data.digests import DigestCache
 from harness.interfaces.errors import DecodeError, UserError
 from harness.interfaces.types import Sample, digest_of
+from uwt_images.decoding import RASTER_FORMATS
 
 T = TypeVar("T")
 
@@ -50,8 +53,8 @@ class ImageSource(Protocol):
         """The encoded bytes; raise `DecodeError` where they cannot be read."""
         ...
 
-    def container(self, image_id: str) -> tuple[Path, str]:
-        """The file that holds the image, and the image's part in it ('' where it is the file)."""
+    def container(self, image_id: str) -> tuple[str, str]:
+        """The path of the image's file, and its part there ('' where it is the whole file)."""
         ...
 
 
@@ -107,60 +110,76 @@ def list_samples(
         except UnicodeEncodeError as error:
             raise UserError(f"{name}: this file's name is not UTF-8, rename it") from error
     ids = choose(source.ids(), limit)
-    digests = _content_digests(source, ids, on_progress)
+    digests = _facts(source, ids, "stamped", _digest, on_progress)
     return [
         Sample(id=image_id, index=index, sha256=digests[image_id])
         for index, image_id in enumerate(ids)
     ]
 
 
-_DIGESTS: WeakKeyDictionary[ImageSource, dict[str, str]] = WeakKeyDictionary()
-"""Digests by source: while one is open its images stay those that were read first."""
+_FACTS: WeakKeyDictionary[ImageSource, dict[str, dict[str, str]]] = WeakKeyDictionary()
+"""Facts by source and kind: while one is open its images stay those that were read first."""
 
 
-def _content_digests(
-    source: ImageSource, ids: Sequence[str], on_progress: Callable[[int, int], None] | None
+def _facts(
+    source: ImageSource,
+    ids: Sequence[str],
+    kind: str,
+    read: Callable[[ImageSource, str], str],
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, str]:
-    digests = _DIGESTS.setdefault(source, {})
-    cache = DigestCache()
-    places = {}
-    for image_id in ids:
-        if image_id not in digests:
-            path, part = source.container(image_id)
-            places[image_id] = str(path), part
+    """What `read` finds in each image, from the cache of its kind where files are unchanged."""
+    facts = _FACTS.setdefault(source, {}).setdefault(kind, {})
+    cache = DigestCache(kind=kind)
+    places = {image_id: source.container(image_id) for image_id in ids if image_id not in facts}
     known = cache.known_of({path for path, _ in places.values()})
     missing = []
     for image_id, (place, part) in places.items():
         if part in known[place]:
-            digests[image_id] = known[place][part]
+            facts[image_id] = known[place][part]
         else:
             missing.append(image_id)
+
+    def read_all(some: Sequence[str]) -> list[str]:
+        return [read(source, image_id) for image_id in some]
+
     done = 0
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         # A part at a time, so that what was read is kept where the rest is not.
         for some in blocks(missing, _AT_ONCE):
-            found = pool.map(lambda part: _digests_of(source, part), blocks(some, _A_THREAD))
-            for image_id, digest in zip(some, itertools.chain.from_iterable(found), strict=True):
-                digests[image_id] = digest
+            found = pool.map(read_all, blocks(some, _A_THREAD))
+            for image_id, fact in zip(some, itertools.chain.from_iterable(found), strict=True):
+                facts[image_id] = fact
                 done += 1
                 if on_progress is not None:
                     on_progress(done, len(missing))
             cache.remember(
-                (*places[image_id], digests[image_id])
+                (*places[image_id], facts[image_id])
                 for image_id in some
-                if digests[image_id] != UNREADABLE
+                if facts[image_id] != UNREADABLE
             )
-    return digests
-
-
-def _digests_of(source: ImageSource, ids: Sequence[str]) -> list[str]:
-    return [_digest(source, image_id) for image_id in ids]
+    return facts
 
 
 def _digest(source: ImageSource, image_id: str) -> str:
     try:
         return hashlib.sha256(source.read(image_id)).hexdigest()
     except DecodeError:
+        return UNREADABLE
+
+
+def image_sizes(source: ImageSource, ids: Sequence[str]) -> list[tuple[int, int] | None]:
+    """Width and height of each image, read off its header once; None of one without."""
+    sizes = _facts(source, ids, "sizes", _size)
+    found = (sizes[image_id].split("x") for image_id in ids)
+    return [(int(size[0]), int(size[1])) if len(size) == 2 else None for size in found]
+
+
+def _size(source: ImageSource, image_id: str) -> str:
+    try:
+        with Image.open(io.BytesIO(source.read(image_id)), formats=RASTER_FORMATS) as image:
+            return f"{image.width}x{image.height}"
+    except Exception:  # Damaged bytes make Pillow raise nearly any exception.
         return UNREADABLE
 
 

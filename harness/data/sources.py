@@ -35,6 +35,7 @@ class FolderSource:
 
     def __init__(self, root: Path, ids: Sequence[str] | None = None, note: str = "") -> None:
         self.root = root
+        self._place = str(root)  # A Path for each of a million files takes seconds.
         self.note = note
         self._ids = list_files(root) if ids is None else ids
 
@@ -46,9 +47,9 @@ class FolderSource:
         """The file's bytes."""
         return read_image(self.root / image_id)
 
-    def container(self, image_id: str) -> tuple[Path, str]:
+    def container(self, image_id: str) -> tuple[str, str]:
         """The file itself."""
-        return self.root / image_id, ""
+        return f"{self._place}/{image_id}", ""
 
 
 def open_source(data: str, layout: str, split: str | None = None) -> DataSource:

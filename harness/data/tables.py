@@ -141,6 +141,6 @@ class HuggingFaceSource:
             return bytes(cell["bytes"])
         return read_image(Path(cell["path"]))
 
-    def container(self, image_id: str) -> tuple[Path, str]:
+    def container(self, image_id: str) -> tuple[str, str]:
         """The newest data file and the row."""
-        return self._marker, image_id
+        return str(self._marker), image_id

@@ -64,10 +64,11 @@ class GEditSource:
         """Both images of every edit, as 'COLUMN:ID'."""
         return [f"{column}:{name}" for name in self.edits for column in (JUDGED, GIVEN)]
 
-    def container(self, image_id: str) -> tuple[Path, str]:
+    def container(self, image_id: str) -> tuple[str, str]:
         """The file that holds the image, and the image's part in it."""
         column, _, name = image_id.partition(":")
-        return self._table.place(self.edits[name].row, column)
+        path, part = self._table.place(self.edits[name].row, column)
+        return str(path), part
 
     def read(self, image_id: str) -> bytes:
         """The encoded bytes; raise `DecodeError` where they cannot be read."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 from pydantic import model_validator
 
 from harness.data.images import DecodeRule, decode_image, decoded, to_float, to_uint8
-from harness.data.manifest import list_samples
+from harness.data.manifest import image_sizes, list_samples
 from harness.interfaces import (
     Code,
     Columns,
@@ -28,7 +27,6 @@ from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Record, Sample, Stage
 from harness.metrics.settings import PairMeasures, SetMeasures, TappedInception
 from tasks.shared.pictures import reconstruction_grid
-from uwt_images.decoding import RASTER_FORMATS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,23 +146,22 @@ class ReconData:
     def samples(self, limit: int | None, on_progress: OnProgress | None = None) -> list[Sample]:
         """All images in the order of their names, or a fixed choice of `limit` of them."""
         samples = list_samples(self._source, limit, on_progress)
-        if self._settings.geometry.max_padded_side is None:
+        geometry = self._settings.geometry
+        if geometry.max_padded_side is None:
             return samples
-        kept = [sample for sample in samples if self._takes(sample)]
+        sizes = image_sizes(self._source, [sample.id for sample in samples])
+        kept = [
+            sample
+            for sample, size in zip(samples, sizes, strict=True)
+            # An unreadable image is counted as a failure, not left out.
+            if size is None or geometry.takes(*size)
+        ]
         if not kept:
             raise UserError(
                 f"none of the {len(samples)} images is part of the evaluation: the protocol leaves "
-                f"out sides above {self._settings.geometry.max_padded_side}"
+                f"out sides above {geometry.max_padded_side}"
             )
         return [sample.model_copy(update={"index": index}) for index, sample in enumerate(kept)]
-
-    def _takes(self, sample: Sample) -> bool:
-        try:
-            data = io.BytesIO(self._source.read(sample.id))
-            with Image.open(data, formats=RASTER_FORMATS) as image:
-                return self._settings.geometry.takes(*image.size)
-        except Exception:
-            return True  # An unreadable image is counted as a failure, not left out.
 
     def load(self, sample: Sample) -> Any:
         """Decode and crop one image: uint8 (H, W, 3)."""

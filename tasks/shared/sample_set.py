@@ -45,9 +45,9 @@ class SampleSet:
             )
         return data
 
-    def container(self, image_id: str) -> tuple[Path, str]:
+    def container(self, image_id: str) -> tuple[str, str]:
         """The photo and the crop's name."""
-        return self._folder / self._crops[image_id]["file"], image_id
+        return str(self._folder / self._crops[image_id]["file"]), image_id
 
 
 @functools.lru_cache(maxsize=4)

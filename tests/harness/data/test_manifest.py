@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from harness.data.manifest import UNREADABLE, choose, dataset_digest, list_samples
+from harness.data.manifest import UNREADABLE, choose, dataset_digest, image_sizes, list_samples
 from harness.data.sources import FolderSource, ZipSource
 from harness.interfaces.errors import UserError
 
@@ -88,6 +89,23 @@ def test_unchanged_images_are_read_once(folder: Path) -> None:
     once_more = CountingFolder(folder)
     assert list_samples(once_more, None) == first
     assert once_more.reads == 0
+
+
+@pytest.mark.usefixtures("settled")
+def test_sizes_are_read_off_headers_once(folder: Path) -> None:
+    ids = [path.name for path in sorted(folder.iterdir())][:3]
+    Image.new("RGB", (30, 20)).save(folder / ids[0])
+    Image.new("L", (7, 5)).save(folder / ids[1])
+    expected = [(30, 20), (7, 5), None]  # The third is no image, and looked at again.
+    assert image_sizes(CountingFolder(folder), ids) == expected
+    again = CountingFolder(folder)
+    assert image_sizes(again, ids) == expected
+    assert again.reads == 1
+    Image.new("RGB", (31, 20)).save(folder / ids[0])
+    assert image_sizes(CountingFolder(folder), ids) == [(31, 20), (7, 5), None]
+    assert [sample.sha256 for sample in list_samples(FolderSource(folder), None)][:2] == [
+        hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ids[:2]
+    ]
 
 
 def test_changed_content_of_the_same_size_changes_the_digest(folder: Path) -> None:

@@ -69,7 +69,7 @@ def test_folder_holds_images_at_any_depth_in_any_case(tmp_path: Path) -> None:
     source = open_source(str(make_folder(tmp_path / "data", FILES)), LAYOUT)
     assert isinstance(source, FolderSource)
     assert contents(source) == {name: FILES[name] for name in FOUND}
-    assert source.container("n01/a.jpg") == (tmp_path / "data" / "n01" / "a.jpg", "")
+    assert source.container("n01/a.jpg") == (str(tmp_path / "data" / "n01" / "a.jpg"), "")
 
 
 def test_zip_holds_the_same_images_as_the_folder(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_zip_holds_the_same_images_as_the_folder(tmp_path: Path) -> None:
     assert isinstance(source, ZipSource)
     assert list(source.ids()) == FOUND
     assert contents(source) == {name: FILES[name] for name in FOUND}
-    assert source.container("top.webp") == (tmp_path / "data.ZIP", "top.webp")
+    assert source.container("top.webp") == (str(tmp_path / "data.ZIP"), "top.webp")
 
 
 @pytest.mark.parametrize("prefix", ["", "./"])
@@ -368,7 +368,7 @@ def test_dataset_saved_to_disk_keeps_its_row_order(tmp_path: Path) -> None:
     assert list(source.ids()) == ["00000000", "00000001", "00000002"]
     assert levels_of(source) == [30, 10, 20]
     path, part = source.container("00000001")
-    assert path.is_file()
+    assert Path(path).is_file()
     assert part == "00000001"
 
 

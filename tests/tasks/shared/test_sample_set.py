@@ -70,7 +70,8 @@ def test_every_photo_has_a_credit_a_licence_and_its_file_digest() -> None:
     files = {crop["id"]: crop["file"] for crop in content["crops"]}
     source = SampleSet()
     for crop, file in files.items():
-        path, part = source.container(crop)
+        place, part = source.container(crop)
+        path = Path(place)
         assert (path.name, part) == (file, crop)
         assert hashlib.sha256(path.read_bytes()).hexdigest() == content["files"][file]["sha256"]
 
