@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -15,12 +15,18 @@ from rich.markup import escape
 from harness.commands.console import terminal
 from harness.commands.interrupts import interruptible
 from harness.interfaces.errors import ExitCode, UserError, one_line, unforeseen
+from harness.interfaces.own import remembered
 from harness.interfaces.registry import COMMANDS, DISTRIBUTION
 from harness.plugins import PLUGINS
 
 
-def build_app() -> typer.Typer:
-    """Put the commands together; none of them imports torch before it runs."""
+def build_app(asked: str | None = None) -> typer.Typer:
+    """Put the commands together; none of them imports torch before it runs.
+
+    Args:
+        asked: The one that is to run, which is all that is imported; where it is none, the help
+            of each stands for it. All of them where None.
+    """
     app = typer.Typer(
         name="uwt-eval",
         help="Benchmark image tokenizers, autoregressive image models and unified multimodal LLMs.",
@@ -31,7 +37,11 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for name in dict.fromkeys([*PLUGINS["commands"], *COMMANDS.names()]):
+    if asked is not None and asked not in COMMANDS:
+        for name, text in remembered("help", _helps).items():
+            app.command(name, help=text)(lambda: None)
+        return app
+    for name in [asked] if asked else dict.fromkeys([*PLUGINS["commands"], *COMMANDS.names()]):
         owner = COMMANDS.owner(name)
         if owner:
             # A stranger's module is not imported for `--help`, nor for another command.
@@ -44,6 +54,12 @@ def build_app() -> typer.Typer:
         else:
             _add(app, name)
     return app
+
+
+def _helps() -> dict[str, str]:
+    """What each command says of itself, in the order of the help."""
+    commands: Any = typer.main.get_command(build_app())
+    return {name: command.help or "" for name, command in commands.commands.items()}
 
 
 def _tell_version(asked: bool) -> None:
@@ -101,7 +117,7 @@ def main() -> None:
         os.environ["UWT_EVAL_OFFLINE"] = "1"
     with interruptible() as interrupted:
         try:
-            build_app()(arguments)
+            build_app(_asked(arguments))(arguments)
         except KeyboardInterrupt:
             sys.exit(ExitCode.INTERRUPTED)
         except SystemExit as stop:
@@ -127,9 +143,14 @@ def _say(text: str) -> None:
     )
 
 
+def _asked(arguments: list[str]) -> str:
+    """The command's name; '' where none is given."""
+    return next((word for word in arguments if not word.startswith("-")), "")
+
+
 def _without(option: str, arguments: list[str]) -> tuple[bool, list[str]]:
     """Whether an option is given, before or after the command's name, and the other arguments."""
-    command = next((word for word in arguments if not word.startswith("-")), "")
+    command = _asked(arguments)
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if COMMANDS.owner(command):  # What follows a stranger's command is the stranger's.
         own = own[: own.index(command)]

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -20,7 +20,10 @@ from rich.text import Text
 from harness.interfaces import Label, Labelled
 from harness.interfaces.errors import UserError, terminal_text
 from harness.interfaces.registry import METRICS
-from harness.interfaces.types import COMPUTED, MetricValue, ReferenceRow, ResultRecord, RunStatus
+from harness.interfaces.words import COMPUTED, RunStatus
+
+if TYPE_CHECKING:
+    from harness.interfaces.types import MetricValue, ReferenceRow, ResultRecord
 
 Plugins = Annotated[
     list[Path] | None,

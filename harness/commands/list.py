@@ -13,6 +13,7 @@ from rich.table import Table
 
 from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.errors import UserError
+from harness.interfaces.own import remembered
 from harness.interfaces.registry import EXTRACTORS, METRICS, MODELS, TASKS, load_plugin
 
 
@@ -128,7 +129,7 @@ def list_names(
     for path in plugin or []:
         load_plugin(path)
     kinds = [kind] if kind else list(_CHOOSABLE if task else Kind)
-    listing = {item.value: _LISTS[item]() for item in kinds}
+    listing = {item.value: remembered(f"list {item.value}", _LISTS[item]) for item in kinds}
     if task is not None:
         for item in kinds:
             chosen = _of_task(item, task)

@@ -15,9 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.commands.console import Json, Plugins, terminal
-from harness.engine import protocols
-from harness.engine.presets import all_presets, describe
 from harness.interfaces.errors import UserError, json_text
+from harness.interfaces.own import remembered
 from harness.interfaces.registry import (
     METRICS,
     MODELS,
@@ -27,15 +26,16 @@ from harness.interfaces.registry import (
     load_plugin,
     task_groups,
 )
-from harness.interfaces.types import TaskSpec
 
 if TYPE_CHECKING:
     from harness.data.assets import Asset
     from harness.engine.models import ModelChoice
+    from harness.interfaces.types import TaskSpec
 
 
 def _protocols() -> dict[str, list[TaskSpec]]:
     """Protocols by name, each with the tasks that name it."""
+    from harness.interfaces.types import TaskSpec
     from harness.sets import FILES
 
     found: dict[str, list[TaskSpec]] = {}
@@ -46,6 +46,8 @@ def _protocols() -> dict[str, list[TaskSpec]]:
 
 
 def _protocol(name: str, specs: list[TaskSpec]) -> dict[str, Any]:
+    from harness.engine import protocols
+
     found = {spec.name: protocols.find(name, spec) for spec in specs}
     first = next(iter(found.values()))
     tasks = {
@@ -60,15 +62,25 @@ def _protocol(name: str, specs: list[TaskSpec]) -> dict[str, Any]:
     }
 
 
-def _describe(name: str) -> dict[str, dict[str, Any]]:
+def _found(name: str) -> dict[str, dict[str, Any]]:
     """What is called so, by kind: a name may be a protocol's and a model's."""
-    from harness.data.assets import ASSETS
-    from harness.engine.models import ModelChoice
-
     if (Path(name) / "record.json").is_file():
         return {"run": json.loads((Path(name) / "record.json").read_text(encoding="utf-8"))}
-    if (":" in name or "?" in name) and (choice := ModelChoice.parse(name)).name in MODELS:
-        return {"card": _card(choice)}
+    if ":" in name or "?" in name:
+        from harness.engine.models import ModelChoice
+
+        if (choice := ModelChoice.parse(name)).name in MODELS:
+            return {"card": _card(choice)}
+    if name in MODELS:  # Libraries are part of what is told of a codec.
+        return _described(name)
+    found: dict[str, dict[str, Any]] = remembered(f"show {name}", lambda: _described(name))
+    return found
+
+
+def _described(name: str) -> dict[str, dict[str, Any]]:
+    from harness.data.assets import ASSETS
+    from harness.engine.presets import all_presets, describe
+
     groups, by_protocol, presets = task_groups(), _protocols(), all_presets()
     kinds: dict[str, tuple[Collection[str], Callable[[], dict[str, Any]]]] = {
         "task": (
@@ -213,7 +225,7 @@ def show(
         return
     if name is None:
         raise UserError("give a name, see `uwt-eval list`, or --schema")
-    found = _describe(name)
+    found = _found(name)
     several = len(found) > 1
     if as_json:
         print(json_text(found if several else next(iter(found.values()))))

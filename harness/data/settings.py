@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from platformdirs import user_cache_path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from harness.interfaces.errors import UserError
+from harness.interfaces.own import cache_folder
 
 
 class Settings(BaseSettings):
@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     )
     coco: str | None = Field(default=None, description="MS-COCO val2017 images.")
     cache: Path = Field(
-        default_factory=lambda: user_cache_path("uwt-eval", appauthor=False),
+        default_factory=cache_folder,
         description="Downloaded weights, digests of data and tables made of parquet files.",
     )
     out: Path = Field(default=Path("runs"), description="Where runs are written.")

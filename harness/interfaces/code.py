@@ -12,7 +12,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from harness.interfaces.errors import PACKAGES
-from harness.interfaces.types import digest_of
+from harness.interfaces.words import digest_of
 
 _INSTALLED = {"site-packages", "dist-packages"}
 

@@ -14,7 +14,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from harness.interfaces.types import Status
+from harness.interfaces.words import Status
 
 _HOSTILE = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f"  # Control characters: ESC and CSI steer terminals.

@@ -1,13 +1,21 @@
-"""The files of our own packages: what answers depend on that nothing else decides."""
+"""The files of our own packages, and answers that they alone decide."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from platformdirs import user_cache_path
 
 from harness.interfaces.errors import PACKAGES
+from harness.interfaces.registry import others
+from harness.interfaces.words import digest_of
 
 HOME = Path(__file__).resolve().parents[2]
 """The folder that holds them side by side, in a checkout as when installed."""
@@ -38,3 +46,40 @@ def _below(folder: str) -> Iterator[OwnFile]:
             elif entry.name.endswith(_CODE):
                 stat = entry.stat()
                 yield OwnFile(entry.path, stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns))
+
+
+def cache_folder() -> Path:
+    """Where files are kept that can be made again, as `Settings.cache` says; without pydantic."""
+    stated = os.environ.get("UWT_EVAL_CACHE")
+    return Path(stated) if stated else user_cache_path("uwt-eval", appauthor=False)
+
+
+@functools.cache
+def _kept(path: Path) -> tuple[str, dict[str, Any]]:
+    """What tells this state of our files apart, and the answers that are kept of it."""
+    state = digest_of([sys.version, *own_files()])
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        found = json.loads(path.read_bytes())
+        if found["state"] == state:
+            return state, dict(found["answers"])
+    return state, {}
+
+
+def remembered(name: str, compute: Callable[[], Any]) -> Any:
+    """A JSON value that our code alone decides: kept until any of our files is another.
+
+    Listing what is installed imports every module of ours. Where others offer something too, it is
+    computed each time: what theirs depends on is not known.
+    """
+    if others():
+        return json.loads(json.dumps(compute()))
+    path = cache_folder() / "answers.json"
+    state, kept = _kept(path)
+    if name not in kept:
+        kept[name] = json.loads(json.dumps(compute()))
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.{os.getpid()}")
+            partial.write_text(json.dumps({"state": state, "answers": kept}), encoding="utf-8")
+            partial.replace(path)
+    return kept[name]

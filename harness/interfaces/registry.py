@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from harness.interfaces.code import code_digest, module_digest
 from harness.interfaces.errors import UserError, first_line, one_line
-from harness.interfaces.types import digest_of
+from harness.interfaces.words import digest_of
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -158,6 +158,11 @@ class Registry(Generic[T]):
 
         return keep
 
+    @property
+    def has_registered(self) -> bool:
+        """Whether `register` was called."""
+        return bool(self._registered)
+
     def names(self) -> list[str]:
         """All names, sorted."""
         return sorted({*self._registered, *self._entry_points()})
@@ -265,6 +270,11 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     *(TASKS, MODELS, METRICS, EXTRACTORS, JUDGES, CHECKS, COMMANDS, PROTOCOLS, FAMILIES),
     *(REFERENCES, REFERENCE_SETTINGS, TABLES, PRESETS),
 )
+
+
+def others() -> bool:
+    """Whether anything is offered that is not ours: by a distribution or by a `--plugin` file."""
+    return set(_offers()) != {DISTRIBUTION} or any(each.has_registered for each in REGISTRIES)
 
 
 _LOADED: list[Path] = []

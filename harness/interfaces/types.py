@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from harness.interfaces.words import (
+    COMPUTED as COMPUTED,
+)
+from harness.interfaces.words import (
+    TRIED_AGAIN as TRIED_AGAIN,
+)
+from harness.interfaces.words import (
+    RunStatus as RunStatus,
+)
+from harness.interfaces.words import (
+    Stage as Stage,
+)
+from harness.interfaces.words import (
+    Status as Status,
+)
+from harness.interfaces.words import (
+    canonical_json as canonical_json,
+)
+from harness.interfaces.words import (
+    digest_of as digest_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,55 +37,12 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = "1.0"
 """Version of `ResultRecord`'s JSON; the major part grows when a reader would break."""
 
-COMPUTED = "ok"
-"""`MetricValue.status` of a metric that has a value."""
-
-
-class Status(StrEnum):
-    """What became of one sample in one stage. A failure is never a 0 and never a guess."""
-
-    OK = "ok"
-    MODEL_ERROR = "model_error"
-    DECODE_ERROR = "decode_error"
-    PARSE_ERROR = "parse_error"
-    JUDGE_ERROR = "judge_error"
-    MISSING = "missing"
-
-
-TRIED_AGAIN = (Status.MODEL_ERROR, Status.JUDGE_ERROR)
-"""Failures that may pass: the next run works on these samples again."""
-
-
-class RunStatus(StrEnum):
-    """Whether a result may be compared: every sample counted, or not."""
-
-    COMPLETE = "complete"
-    INCOMPLETE = "incomplete"
-
 
 class Record(BaseModel):
     """Base of all records: immutable, and a misspelt field is an error."""
 
     # Validators are built on first use: listing and help never pay for them.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-
-def canonical_json(value: Any) -> str:
-    """Serialise to the one JSON text that digests are taken of: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def digest_of(value: Any) -> str:
-    """SHA-256 (64 hex digits) of a JSON value's canonical text."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-class Stage(StrEnum):
-    """The stages of a run, in order; a setting belongs to the first that it can change."""
-
-    GENERATE = "generate"
-    OBSERVE = "observe"
-    SCORE = "score"
 
 
 class Protocol(Record):
