@@ -218,7 +218,8 @@ def write_table(table: pa.Table, path: Path) -> None:
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
+    # Features hardly repeat: a dictionary of them takes six times as long and makes files larger.
+    pq.write_table(table, sink, use_dictionary=False)
     data = memoryview(sink.getvalue())
     footer = _footer(data)
     seal = _MARK + hashlib.sha256(data).digest()

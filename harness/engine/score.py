@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,10 @@ from harness.interfaces.types import (
     ModelCard,
     ResultRecord,
     RunStatus,
+    Sample,
     Status,
 )
+from harness.metrics.cores import over_cores
 
 if TYPE_CHECKING:
     from harness.metrics.features import ReferenceFeatures
@@ -66,19 +68,21 @@ class Merged:
 
     def _read(self, stage: str, key_of: Any) -> pa.Table:
         """Rows of every block in order; a block that is missing or not whole gives null rows."""
-        tables = []
-        for index, block in self._blocks:
-            key = key_of(block)
-            table = self._store.read_part(stage, index, key, len(block))
+
+        def read(numbered: tuple[int, Sequence[Sample]]) -> pa.Table:
+            index, block = numbered
+            table = self._store.read_part(stage, index, key_of(block), len(block))
             ids = [sample.id for sample in block]
             if table is None:
-                table = pa.table({"id": ids})
-            elif table["id"].to_pylist() != ids:
+                return pa.table({"id": ids})
+            if table["id"].to_pylist() != ids:
                 raise UserError(
                     f"{self._store.root}/{stage}: block {index} holds other samples than it "
                     "should; remove the folder and run again"
                 )
-            tables.append(table)
+            return table
+
+        tables = over_cores(read, self._blocks)
         merged = pa.concat_tables(tables, promote_options="default")
         for column in ("status", "error"):
             if stage == "outputs" and column not in merged.column_names:

@@ -70,6 +70,21 @@ class FeatureSums:
         np.fill_diagonal(outer, lower.diagonal())
         return cls(len(features), total, outer)
 
+    @classmethod
+    def of_part(cls, features: Rows) -> FeatureSums:
+        """Sums of a part that is to be taken from the whole, such as a jackknife's group.
+
+        While numpy multiplies other threads go on, so that parts are summed on all cores; scipy's
+        dsyrk lets none, and gives other last bits, which those of figures of the whole set are.
+        """
+        width = features.shape[1]
+        total, outer = np.zeros(width), np.zeros((width, width))
+        for start in range(0, len(features), _BLOCK):
+            rows = features[start : start + _BLOCK].astype(np.float64)
+            total += rows.sum(axis=0)
+            outer += rows.T @ rows
+        return cls(len(features), total, outer)
+
     def __sub__(self, part: FeatureSums) -> FeatureSums:
         return FeatureSums(
             self.count - part.count, self.total - part.total, self.outer - part.outer

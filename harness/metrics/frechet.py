@@ -16,6 +16,7 @@ from scipy.linalg import lapack
 from harness.interfaces.types import MetricValue
 from harness.metrics import stats
 from harness.metrics.checks import Rows, check_rows, check_same_width
+from harness.metrics.cores import one_thread_each, over_cores
 from harness.metrics.features import (
     FeatureSet,
     FeatureStatistics,
@@ -188,11 +189,13 @@ def frechet_value(
     for name, side in (("reference", reference), ("samples", samples)):
         if side.features is not None:
             check_rows(side.features, name)
-    pair = _FrechetPair(reference, samples, seed)
-    value = pair.distance()
-    notes = [note, pair.at_infinity(value) if extrapolate else ""]
+    with one_thread_each():
+        pair = _FrechetPair(reference, samples, seed)
+        value = pair.distance()
+        notes = [note, pair.at_infinity(value) if extrapolate else ""]
+        interval = pair.interval(value)
     # Rounding may leave the value itself a little below 0.
-    return pair.interval(value).around(
+    return interval.around(
         value, len(samples.rows), least=min(value, 0.0), note="; ".join(filter(None, notes))
     )
 
@@ -216,7 +219,7 @@ class _FrechetPair:
             found = [] if self._stored is None else [self._stored]
             for place, sums in enumerate(self._sums):
                 if without:
-                    sums -= FeatureSums.from_features(self._known[place][without[place]])
+                    sums -= FeatureSums.of_part(self._known[place][without[place]])
                 found.append(sums.statistics())
             return frechet_distance(*found)
         kept = self._known
@@ -236,7 +239,9 @@ class _FrechetPair:
             # Computed, these would take four times as long as others: rounding decides them.
             left_out = [0.0] * groups
         else:
-            left_out = [self.distance([labels == g for labels in dealt]) for g in range(groups)]
+            left_out = over_cores(
+                lambda group: self.distance([labels == group for labels in dealt]), range(groups)
+            )
         sizes = np.sum([np.bincount(labels, minlength=groups) for labels in dealt], axis=0)
         return stats.jackknife_interval(value, left_out, list(sizes / sizes.sum()))
 
@@ -246,9 +251,9 @@ class _FrechetPair:
         if n * _LADDER[0] <= self._width:
             return f"FID∞ needs more than {int(self._width / _LADDER[0])} images"
         ranks = [np.random.default_rng(self._seed).permutation(rows) for rows in self._rows]
-        distances = [
-            self.distance([rank >= share * len(rank) for rank in ranks]) for share in _LADDER
-        ]
+        distances = over_cores(
+            lambda share: self.distance([rank >= share * len(rank) for rank in ranks]), _LADDER
+        )
         sizes = [round(share * n) for share in _LADDER]
         limit = frechet_distance_at_infinity([*sizes, n], [*distances, value])
         return f"FID∞ {limit:.4g} from {sizes[0]} to {n} images"

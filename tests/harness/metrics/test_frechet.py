@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 
-from harness.metrics.features import FeatureStatistics, FeatureSums
+from harness.metrics import cores
+from harness.metrics.features import FeatureSet, FeatureStatistics, FeatureSums
 from harness.metrics.frechet import (
     frechet_distance,
     frechet_distance_at_infinity,
     frechet_distance_from_features,
     frechet_distance_to_statistics,
+    frechet_value,
 )
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -171,3 +174,30 @@ def test_distance_to_statistics_refuses_other_widths():
     known = FeatureSums.from_features(np.random.default_rng(0).normal(size=(9, 4))).statistics()
     with pytest.raises(ValueError, match="first has 4 columns and second has 3"):
         frechet_distance_to_statistics(known, np.zeros((5, 3), np.float32))
+
+
+@pytest.mark.parametrize("rows", [200, 900])
+def test_neither_value_nor_interval_depends_on_the_cores(rows, monkeypatch):
+    """BLAS gives other last bits on other numbers of threads; pools may be of any size."""
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(600, 600)).astype(np.float32)
+    sets = [FeatureSet(rng.normal(size=(rows, 600)).astype(np.float32) @ mix) for _ in range(2)]
+    chosen = {"seed": 0, "min_samples": 2, "small_sets": True, "paired": True}
+    cells = []
+    for blas_threads, pool in ((1, 1), (2, 2), (3, 8)):
+        monkeypatch.setattr(cores, "_MOST", pool)
+        with threadpool_limits(blas_threads, user_api="blas"):
+            cells.append(frechet_value(*sets, **chosen, extrapolate=True))
+    assert cells[0] == cells[1] == cells[2]
+
+
+def test_the_jackknife_leaves_out_what_it_says():
+    """Sums less a group's are those of the other rows, by another way of summing."""
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(700, 50)).astype(np.float32)
+    out = rng.random(700) < 0.1
+    rest = FeatureSums.from_features(features) - FeatureSums.of_part(features[out])
+    truth = FeatureSums.from_features(features[~out])
+    assert rest.count == truth.count
+    np.testing.assert_allclose(rest.total, truth.total, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(rest.outer, truth.outer, rtol=0, atol=1e-10)
