@@ -18,6 +18,7 @@ BENCHMARKS = (
     "journey",
     "overhead",
     "pipeline",
+    "codecs",
     "listing",
     "metrics",
     "losses",

@@ -1,20 +1,22 @@
 """WebP, JPEG and AVIF at a byte budget, rivals of a tokenizer at its own rate; and the identity.
 
-For every image the highest quality that fits into the budget is found; where even the lowest does
-not fit, the image is scaled down before coding as far as needed, and scaled up after decoding.
+For every image the highest quality that fits into the budget is found (`fitting` says how surely);
+where even the lowest does not fit, the image is scaled down before coding as far as needed, and
+scaled up after decoding.
 """
 
 from __future__ import annotations
 
-import bisect
+import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import PIL
 from PIL import Image, features
 from pydantic import Field
 
+from harness.baselines.fitting import Rise, highest_that_fits
 from harness.data.images import to_images, to_tensor
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError
@@ -30,6 +32,13 @@ _TOKEN_SIDE = 32
 _TOKENS = (256 // _TOKEN_SIDE) ** 2
 _SCALE_STEPS = 64
 """The downscale is searched among sides of k/64 of the original."""
+_OF_SCALES = Rise(0.03, ahead=5, far=1 / 16)
+"""Files of scaled images grow in steps, by whole blocks of pixels."""
+_SEARCH = 2
+"""Version of the search; a card names it, for another may find other qualities."""
+
+Rung = tuple[tuple[int, int], int]
+"""Width and height that an image is scaled to, and the quality it is coded with."""
 
 
 class Codec:
@@ -46,6 +55,13 @@ class Codec:
     """Lowest and highest quality."""
     settings: ClassVar[dict[str, Any]]
     """Encoder settings beside the quality, chosen for the smallest file."""
+    sketch: ClassVar[dict[str, Any]] = {}
+    """Settings that are quicker; sizes of such files say where the search begins."""
+    sketch_ratio: ClassVar[float] = 1.0
+    """About what a file takes of the bytes of its sketch."""
+    rise: ClassVar[Rise]
+    """How sizes rise with quality. Further above, none fitted of any photograph of the sample set,
+    at any budget."""
 
     def __init__(
         self,
@@ -63,7 +79,12 @@ class Codec:
     def card(self) -> ModelCard:
         """Codec, budget and the Pillow whose encoder it is."""
         label = "" if self.bytes == DEFAULT_BYTES else f"{self.name}:{self.bytes}"
-        config = {"bytes": self.bytes, "pillow": PIL.__version__, **self.settings}
+        config = {
+            "bytes": self.bytes,
+            "pillow": PIL.__version__,
+            "search": _SEARCH,
+            **self.settings,
+        }
         return ModelCard(name=self.name, label=label, config=config)
 
     def load(self, device: str) -> None:
@@ -87,61 +108,78 @@ class Codec:
         decoded = []
         for code in codes:
             with Image.open(io.BytesIO(code.payload), formats=RASTER_FORMATS) as image:
-                decoded.append(_resized(image.convert("RGB"), code.width, code.height))
+                decoded.append(
+                    _resized(
+                        image.convert("RGB"), (code.width, code.height), Image.Resampling.BICUBIC
+                    )
+                )
         return to_tensor(decoded)
 
+    @classmethod
+    def levels(cls) -> Sequence[int]:
+        """The qualities that give different files, rising."""
+        low, high = cls.qualities
+        return range(low, high + 1)
+
+    @classmethod
+    def file(cls, image: Image.Image, quality: int, **quicker: Any) -> bytes:
+        """An image in one quality."""
+        buffer = io.BytesIO()
+        image.save(buffer, format=cls.name, quality=quality, **cls.settings | quicker)
+        return buffer.getvalue()
+
     def _fit(self, image: Image.Image) -> bytes:
-        budget = self.budget(*image.size)
-        best = self._best_quality(image, budget)
-        if best is not None:
-            return best
-        step = _largest(
-            range(1, _SCALE_STEPS),
-            lambda step: len(self._bytes(_scaled(image, step), self.qualities[0])) <= budget,
-        )
-        best = self._best_quality(_scaled(image, step), budget) if step else None
+        budget, levels = self.budget(*image.size), self.levels()
+        made: dict[Rung, bytes] = {}
+
+        @functools.cache
+        def scaled(size: tuple[int, int]) -> Image.Image:
+            return _resized(image, size, Image.Resampling.LANCZOS)
+
+        def highest(rungs: Sequence[Rung], start: int) -> int | None:
+            def file(place: int, **quicker: Any) -> bytes:
+                size, quality = rungs[place]
+                return self.file(scaled(size), quality, **quicker)
+
+            def size(place: int) -> float:
+                if rungs[place] not in made:
+                    made[rungs[place]] = file(place)
+                return len(made[rungs[place]])
+
+            def sketch(place: int) -> float:
+                if rungs[place] in made or not self.sketch:
+                    return size(place)
+                return len(file(place, **self.sketch)) * self.sketch_ratio
+
+            def rise(place: int) -> Rise:
+                return self.rise if rungs[max(place, 0)][0] == rungs[-1][0] else _OF_SCALES
+
+            return highest_that_fits(len(rungs), budget, size, sketch, rise, start)
+
+        small = [(size, levels[0]) for size in _smaller(*image.size)]
+        rungs = small + [(image.size, quality) for quality in levels]
+        best = highest(rungs, len(small))
+        if best is not None and best < len(small):
+            rungs = [(rungs[best][0], quality) for quality in levels]
+            best = highest(rungs, 0)
         if best is None:
             raise ValueError(
                 f"{self.name} cannot code {image.width}x{image.height} pixels in {budget} bytes"
             )
-        return best
-
-    def _best_quality(self, image: Image.Image, budget: int) -> bytes | None:
-        """The largest quality whose file fits, by bisection; None where the lowest does not."""
-        low, high = self.qualities
-        files = {low: self._bytes(image, low)}
-        if len(files[low]) > budget:
-            return None
-
-        def fits(quality: int) -> bool:
-            files[quality] = self._bytes(image, quality)
-            return len(files[quality]) <= budget
-
-        return files[_largest(range(low + 1, high + 1), fits) or low]
-
-    def _bytes(self, image: Image.Image, quality: int) -> bytes:
-        buffer = io.BytesIO()
-        image.save(buffer, format=self.name, quality=quality, **self.settings)
-        return buffer.getvalue()
+        return made[rungs[best]]
 
 
-def _largest(numbers: range, fits: Callable[[int], bool]) -> int | None:
-    """The largest number that fits, by bisection; None where none does."""
-    falling = numbers[::-1]
-    place = bisect.bisect_left(falling, True, key=fits)
-    return falling[place] if place < len(falling) else None
+def _smaller(width: int, height: int) -> list[tuple[int, int]]:
+    """The sizes that an image may be scaled down to, rising."""
+    sizes = {
+        (max(1, width * step // _SCALE_STEPS), max(1, height * step // _SCALE_STEPS)): None
+        for step in range(1, _SCALE_STEPS)
+    }
+    return [size for size in sizes if size != (width, height)]
 
 
-def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
-    if image.size == (width, height):
-        return image
-    return image.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def _scaled(image: Image.Image, step: int) -> Image.Image:
-    width = max(1, image.width * step // _SCALE_STEPS)
-    height = max(1, image.height * step // _SCALE_STEPS)
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+def _resized(image: Image.Image, size: tuple[int, int], kernel: Image.Resampling) -> Image.Image:
+    return image if image.size == size else image.resize(size, kernel)
 
 
 class WebP(Codec):
@@ -151,6 +189,9 @@ class WebP(Codec):
     feature = "webp"
     qualities = (0, 100)
     settings = {"method": 6}  # noqa: RUF012
+    sketch = {"method": 2}  # noqa: RUF012
+    sketch_ratio = 0.87
+    rise = Rise(0.03, ahead=3, far=1 / 25)
 
 
 class Jpeg(Codec):
@@ -160,6 +201,7 @@ class Jpeg(Codec):
     feature = "jpg"
     qualities = (1, 95)
     settings = {"optimize": True, "subsampling": "4:2:0"}  # noqa: RUF012
+    rise = Rise(0.04, ahead=5, far=1 / 25)
 
 
 class Avif(Codec):
@@ -169,6 +211,20 @@ class Avif(Codec):
     feature = "avif"
     qualities = (0, 100)
     settings = {"speed": 6, "subsampling": "4:2:0", "max_threads": 1}  # noqa: RUF012
+    sketch = {"speed": 9}  # noqa: RUF012
+    sketch_ratio = 0.9
+    rise = Rise(0.055, ahead=1, far=0)
+
+    @classmethod
+    @functools.cache
+    def levels(cls) -> Sequence[int]:
+        """The highest quality of each quantiser, which the smallest file tells: its header has it.
+
+        AV1 has fewer quantisers here than there are qualities.
+        """
+        pixel = Image.new("RGB", (1, 1))
+        every = super().levels()
+        return list({cls.file(pixel, level, **cls.sketch): level for level in every}.values())
 
 
 class StoredAsPng:

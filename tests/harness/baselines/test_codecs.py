@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from harness.baselines.codecs import DEFAULT_BYTES, Avif, Codec, Jpeg, WebP
+from harness.baselines.fitting import highest_that_fits
 from harness.data.images import to_images, to_tensor
 from harness.engine.models import ModelChoice
 from harness.interfaces.errors import UserError
@@ -76,24 +77,62 @@ def test_a_larger_budget_gives_a_better_picture(
     assert means[2] - means[0] > 3
 
 
-@CODECS
-def test_search_finds_the_highest_quality_that_fits(
-    kind: type[Codec], crops: list[Image.Image]
+def check_against_all_qualities(kind: type[Codec], image: Image.Image) -> None:
+    """At any budget, the search finds what trying every quality finds; levels stand for all."""
+    levels = kind.levels()
+    files = [kind.file(image, quality) for quality in levels]
+    sizes = [len(file) for file in files]
+    sketches = [
+        len(kind.file(image, quality, **kind.sketch)) * kind.sketch_ratio for quality in levels
+    ]
+    budgets = {size + extra for size in sizes for extra in (-1, 0, 1)}
+    for budget in sorted(budgets):
+        found = highest_that_fits(
+            len(levels), budget, sizes.__getitem__, sketches.__getitem__, lambda place: kind.rise, 0
+        )
+        fitting = [place for place, size in enumerate(sizes) if size <= budget]
+        assert found == max(fitting, default=None), f"budget of {budget}"
+    for size in np.quantile(sizes, [0.2, 0.6]):
+        codec = kind(int(size))  # The budget of a picture of 256x256 pixels.
+        (code,) = codec.encode(tensor_of(image))
+        assert code.payload == [file for file in files if len(file) <= codec.bytes][-1]
+
+
+def every_quality(kind: type[Codec]) -> range:
+    low, high = kind.qualities
+    return range(low, high + 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"), [(WebP, 20), (Jpeg, 10), (Avif, 48)], ids=["webp", "jpeg", "avif"]
+)
+def test_search_finds_the_highest_of_all_qualities_that_fits(
+    kind: type[Codec], step: int, crops: list[Image.Image]
 ) -> None:
-    image = crops[10].crop((64, 64, 128, 128))
-    codec = kind()
-    low, high = codec.qualities
-    files = [codec._bytes(image, quality) for quality in range(low, high + 1)]
-    sizes = np.array([len(file) for file in files])
-    assert (np.diff(sizes) >= 0).mean() > 0.8
-    for budget in np.quantile(sizes, [0.05, 0.5, 0.8, 1.0]).astype(int):
-        best = codec._best_quality(image, int(budget))
-        assert best is not None
-        assert len(best) <= budget
-        quality = max(index for index, file in enumerate(files) if file == best)
-        assert quality == len(files) - 1 or sizes[quality + 1] > budget
-        if (np.diff(sizes) >= 0).all():
-            assert quality == np.flatnonzero(sizes <= budget).max()
+    for crop in crops[5::step]:
+        check_against_all_qualities(kind, crop)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "step"), [(WebP, 1), (Jpeg, 1), (Avif, 3)], ids=["webp", "jpeg", "avif"]
+)
+def test_search_finds_the_highest_quality_for_the_shipped_photographs(
+    kind: type[Codec], step: int, crops: list[Image.Image]
+) -> None:
+    for crop in crops[::step]:
+        check_against_all_qualities(kind, crop)
+
+
+@CODECS
+def test_qualities_between_two_levels_give_the_file_of_the_higher(kind: type[Codec]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    files = {level: kind.file(image, level) for level in kind.levels()}
+    assert list(files) == sorted(files)
+    for quality in every_quality(kind):
+        level = min(level for level in files if level >= quality)
+        assert kind.file(image, quality) == files[level]
 
 
 @CODECS
@@ -103,7 +142,7 @@ def test_lowest_quality_that_does_not_fit_is_scaled_down(
     codec = kind(500)
     blocks = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     noise = blocks.repeat(8, 0).repeat(8, 1)  # Finer noise is plain grey to an AVIF of quality 0.
-    assert codec._best_quality(Image.fromarray(noise), 500) is None
+    assert len(codec.file(Image.fromarray(noise), codec.qualities[0])) > 500
     (code,) = codec.encode(tensor_of(Image.fromarray(noise)))
     assert len(code.payload) <= 500
     assert max(Image.open(io.BytesIO(code.payload)).size) < 256
