@@ -33,7 +33,7 @@ def facts_of(file: RunFile) -> dict[str, str]:
         "protocol": f"{file.protocol.name} ({file.protocol.digest[:12]})",
         "data": f"{len(file.samples)} samples ({file.dataset_digest[:12]})",
         "seed": str(file.seed),
-        "block size": str(file.block_size),
+        "block size (--batch-size)": str(file.block_size),
         "metrics": ",".join(file.metrics),
         **{f"extractor {name}": digest_of(file.extractors[name])[:12] for name in file.extractors},
         **{f"extractor {name}": "unavailable" for name in file.unavailable},

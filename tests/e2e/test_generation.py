@@ -93,3 +93,30 @@ def test_pictures_without_any_data_or_weights(uwt_eval: CommandLine, tmp_path: P
     assert images.std((1, 2)).min() > 8, "there is something in each picture"
     with Image.open(root / "grid.png") as grid:
         assert grid.width > 2 * 256
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("provide_weights")
+def test_shards_of_generation_are_the_run_itself(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (4, 256, 256, 3), np.uint8)
+    np.savez(tmp_path / "reference.npz", noise)
+    command = (
+        "run", "imagenet-gen", "-m", "uniwetok-ar-nano?steps=1", "--limit", "6", "--data",
+        tmp_path / "reference.npz", "--device", "cpu", "--small-sets", "--json",
+    )  # fmt: skip
+    (whole,) = uwt_eval(*command, "--out", tmp_path / "whole").records
+    for number in (1, 2):
+        part = uwt_eval(*command, "--out", tmp_path / f"{number}", "--shard", f"{number}/2")
+        assert part.code == 0, part.err
+        assert part.records[0]["n"] == {1: 4, 2: 2}[number]
+    roots = [tmp_path / f"{number}" / whole["run_id"] for number in (2, 1)]
+    refused = uwt_eval("merge", roots[0], "--out", tmp_path / "refused")
+    assert "--shard 1/2` makes them" in refused.err
+    result = uwt_eval("merge", *roots, "--out", tmp_path / "merged", "--json")
+    assert result.code == 0, result.err
+    (merged,) = result.records
+    assert merged["metrics"] == whole["metrics"]
+    assert all(cell["value"] is not None for cell in merged["metrics"].values())
+    for name in ("samples.npz", "grid.png"):
+        files = [tmp_path / out / whole["run_id"] / name for out in ("whole", "merged")]
+        assert files[0].read_bytes() == files[1].read_bytes()

@@ -168,3 +168,25 @@ def test_bad_commands(
     result = uwt_eval("run", "geneval", *words, "--device", "cpu", "--out", tmp_path)
     assert result.code == 2
     assert message in result.err.replace("\n", " ")
+
+
+@pytest.mark.slow
+def test_shards_have_all_pictures_and_judgements_of_the_run(
+    uwt_eval: CommandLine, tmp_path: Path, painted: list[str], tiny_protocol: Path
+) -> None:
+    given = ("--model", "painter", "--protocol", tiny_protocol)
+    whole, root, _ = run(uwt_eval, tmp_path / "whole", *given)
+    parts = []
+    for number in ("1", "2"):
+        command = ("run", "geneval", "--device", "cpu", "--quiet", *given)
+        part = uwt_eval(*command, "--shard", f"{number}/2", "--out", tmp_path / number)
+        assert part.code == 0, part.err
+        parts.append(tmp_path / number / whole["run_id"])
+    (merged,) = uwt_eval("merge", *parts, "--out", tmp_path / "merged", "--json").records
+    assert merged["metrics"] == whole["metrics"]
+
+    def files(place: Path) -> dict[str, bytes]:
+        found = [*place.rglob("images/**/*"), place / "gallery.html", place / "grid.png"]
+        return {str(p.relative_to(place)): p.read_bytes() for p in found if p.is_file()}
+
+    assert files(tmp_path / "merged" / whole["run_id"]) == files(root)
