@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness.interfaces.errors import UserError, first_line
 
 if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
+
     from harness.interfaces.protocols import ModelPrecision
 
 T = TypeVar("T")
@@ -26,6 +30,8 @@ LOST = (
 )
 """What one of the others says."""
 _BARRIER_TIMEOUT = timedelta(days=14)
+_LOOK_EVERY = 0.02
+"""Seconds between looks at who has come."""
 _LAUNCHERS = ("TORCHELASTIC_", "ACCELERATE_", "MASTER_", "ROLE_", "GROUP_")
 """How the names begin that torchrun and accelerate give to what a process is among others."""
 
@@ -101,11 +107,18 @@ class World:
             return
         import torch
         from torch import distributed
+        from torch.distributed.distributed_c10d import PrefixStore
+        from torch.distributed.rendezvous import rendezvous
 
         if device.startswith("cuda"):
             torch.cuda.set_device(torch.device(device))
         with _together():
-            distributed.init_process_group("gloo", timeout=_BARRIER_TIMEOUT)
+            shared, _, _ = next(rendezvous("env://", timeout=_BARRIER_TIMEOUT))
+            round_ = met_in(shared, self.rank, self.size)
+            store = PrefixStore(round_, shared)
+            distributed.init_process_group(
+                "gloo", store=store, rank=self.rank, world_size=self.size, timeout=_BARRIER_TIMEOUT
+            )
 
     def barrier(self) -> None:
         """Wait for every process; raise `UserError` where one has gone."""
@@ -156,6 +169,30 @@ class World:
 
             if distributed.is_initialized():
                 distributed.destroy_process_group()
+
+
+def met_in(store: Store, rank: int, size: int) -> str:
+    """A name that the processes that are here now agree on, and none that were here before know.
+
+    torchrun's store outlives the processes that it starts again: under the names that torch itself
+    would use there are addresses of the dead, which are waited for in vain. Everyone else tells the
+    main process a word that was never used, and waits for the answer to it.
+    """
+    word = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"met/{rank}", word)
+        name: str = store.get(f"met/{word}").decode()
+        store.add(f"met/{name}", 1)
+        return name
+    answered: set[str] = set()
+    while store.add(f"met/{word}", 0) < size - 1:
+        there = [f"met/{other}" for other in range(1, size) if store.check([f"met/{other}"])]
+        # A word may be from before: its place is looked at until all have their answer.
+        for heard in {store.get(place).decode() for place in there} - answered:
+            store.set(f"met/{heard}", word)
+            answered.add(heard)
+        time.sleep(_LOOK_EVERY)
+    return word
 
 
 def _store() -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributed import HashStore
 
 from harness.data.manifest import block_size, blocks, step_size
-from harness.engine.world import World
+from harness.engine.world import World, met_in
 from harness.interfaces.errors import UserError
 
 
@@ -117,3 +120,15 @@ def test_a_single_process_needs_no_process_group() -> None:
     assert world.broadcast("value") == "value"
     assert world.broadcast([]) == []
     world.leave()
+
+
+def test_processes_meet_those_that_are_here_and_no_dead_ones() -> None:
+    store = HashStore()
+    seen: set[str] = set()
+    for size in (2, 4, 3, 2):  # As torchrun starts them again, in the store of those before.
+        store.set("met/1", "from the dead")
+        with ThreadPoolExecutor(size) as pool:
+            names = set(pool.map(lambda rank, size=size: met_in(store, rank, size), range(size)))
+        assert len(names) == 1
+        assert not names & seen
+        seen |= names

@@ -257,6 +257,19 @@ def test_without_the_data_there_is_the_result_alone(
     other = uwt_eval("merge", *roots, *out, "--data", hidden)
     assert other.code == 2
     assert "not the data of this run" in other.err
+    shutil.copyfile(hidden / "tile_05.png", hidden / "more.png")
+    assert "not the data of this run" in uwt_eval("merge", *roots, *out, "--data", hidden).err
+
+
+def test_where_the_data_are_the_run_writes_the_rest(
+    tiles: Path, control: Control, uwt_eval: CommandLine
+) -> None:
+    roots = [shard(tiles, 1), shard(tiles, 2)]
+    uwt_eval("merge", *roots, "--out", tiles.parent / "merged")
+    control.forget()
+    finished = run(request(tiles, out=tiles.parent / "merged"))
+    assert (finished.root / "grid.png").is_file()
+    assert control.encoded == 0
 
 
 def test_a_dry_run_says_the_share(tiles: Path, control: Control, uwt_eval: CommandLine) -> None:
