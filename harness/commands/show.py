@@ -167,9 +167,21 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _print_preset(console: Console, facts: dict[str, Any]) -> None:
+def _results(published: dict[str, Any] | None) -> list[str]:
+    """Published results as they are printed, a row a line."""
     from harness.commands.console import label
 
+    lines = []
+    for row in published["results"] if published else ():
+        numbers = ", ".join(
+            f"{label(metric).title} {label(metric).text(value)}"
+            for metric, value in row["values"].items()
+        )
+        lines.append(f"{row['label']}, {row['source']}: {numbers}")
+    return lines
+
+
+def _print_preset(console: Console, facts: dict[str, Any]) -> None:
     console.print(f"{facts['preset']}: {facts['title']}", style="bold", markup=False)
     console.print(facts["source"], style="dim", markup=False)
     published = facts["published"]
@@ -188,12 +200,9 @@ def _print_preset(console: Console, facts: dict[str, Any]) -> None:
         console.print(f"needs --set {name}=…", style="bold", markup=False)
     for note in facts["notes"]:
         console.print(f"- {note}", markup=False)
-    for row in published["results"] if published else ():
-        numbers = ", ".join(
-            f"{label(metric).title} {label(metric).text(value)}"
-            for metric, value in row["values"].items()
-        )
-        console.print(f"{row['label']}, {row['source']}: {numbers}", style="dim", markup=False)
+    # Metrics, which say how they are headed, are imported where that is not known yet.
+    for line in remembered(f"results of {facts['preset']}", lambda: _results(published)):
+        console.print(line, style="dim", markup=False)
     console.print("All settings, with those no publication names: --json", style="dim")
 
 
