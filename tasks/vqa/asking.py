@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from tasks.vqa.replies import Answered, Journal, safe, until
 
 FIRST = 8
 """Questions that must not all fail in the model: it would fail on the others too."""
+_WINDOW = 4
+"""Batches whose questions are sorted by length together, with their pictures in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,27 @@ class Asked:
     stop: tuple[str, ...] = ()
 
 
-_Open = tuple[int, Asked, Question, tuple[str, ...], str]
-"""A question's place, itself twice, the digests of its pictures, and its key in the journal."""
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A question to be asked, with its pictures."""
+
+    place: int
+    asked: Asked
+    question: Question
+    digests: tuple[str, ...]
+    key: str
+    """In the journal."""
+
+    @property
+    def limits(self) -> tuple[int, tuple[str, ...]]:
+        """What questions of a batch have in common."""
+        return self.asked.max_new_tokens, self.asked.stop
+
+    @property
+    def length(self) -> tuple[int, int]:
+        """What a model reads: pixels, of which its tokens are a share, and letters."""
+        pixels = sum(image.shape[0] * image.shape[1] for image in self.question.images)
+        return pixels, len(self.question.text)
 
 
 @dataclass(frozen=True)
@@ -52,14 +74,19 @@ class Asker:
     size: int = 1
     """How many they are."""
 
-    def share(self, count: int, rank: int) -> list[int]:
-        """Places of the questions that an asker answers, of so many.
+    @property
+    def _window(self) -> int:
+        """Questions that are looked at together, for batches of like lengths."""
+        return self.batch_size * _WINDOW if self.batch_size > 1 else 1
 
-        They go out by whole batches: a model sees the same ones, and gives the same bits, however
-        many ask it.
+    def share(self, count: int) -> list[int]:
+        """Places of the questions that are this asker's, of so many.
+
+        They go out by whole windows: a model sees the same batches, and gives the same bits,
+        however many ask it.
         """
-        size = self.batch_size
-        return [place for place in range(count) if place // size % self.size == rank]
+        window = self._window
+        return [place for place in range(count) if place // window % self.size == self.rank]
 
     def ask(
         self, questions: Sequence[Asked], on_done: Callable[[int], None] = lambda _: None
@@ -71,18 +98,19 @@ class Asker:
         """
         answers: dict[int, Answered] = {}
         sound = False
-        remaining = iter(self.share(len(questions), self.rank))
-        while batch := list(islice(remaining, self.batch_size)):
-            replies = self._batch([questions[place] for place in batch])
-            answers.update(zip(batch, replies, strict=True))
-            sound = sound or self._sound(list(answers.values()), min(FIRST, len(questions)))
-            on_done(len(answers))
+        remaining = iter(self.share(len(questions)))
+        while window := list(islice(remaining, self._window)):
+            for some in self._answered({place: questions[place] for place in window}):
+                answers |= some
+                sound = sound or self._sound(list(answers.values()), min(FIRST, len(questions)))
+                on_done(len(answers))
         return answers
 
-    def refuse_failing(self, answers: Sequence[Answered]) -> None:
+    def refuse_failing(self, answers: Mapping[int, Answered]) -> None:
         """Raise `UserError` where one asker alone would have given up on these, by all of them."""
-        for end in range(self.batch_size, len(answers) + self.batch_size, self.batch_size):
-            if self._sound(answers[:end], min(FIRST, len(answers))):
+        asked = sorted(answers, key=lambda place: place // self._window)
+        for end in range(self.batch_size, len(asked) + self.batch_size, self.batch_size):
+            if self._sound([answers[place] for place in asked[:end]], min(FIRST, len(asked))):
                 return
 
     def _sound(self, answers: Sequence[Answered], least: int) -> bool:
@@ -97,33 +125,48 @@ class Asker:
             )
         return False
 
-    def _batch(self, batch: Sequence[Asked]) -> list[Answered]:
-        answers: dict[int, Answered] = {}
-        # Questions that share the limits of their replies are asked together.
+    def _answered(self, window: Mapping[int, Asked]) -> Iterator[dict[int, Answered]]:
+        """What comes of questions: first of those that are not asked, then batch by batch.
+
+        Questions that share the limits of their replies are asked together, the short ones first:
+        a batch costs as much as its longest question would that often.
+        """
+        settled: dict[int, Answered] = {}
         alike: dict[tuple[int, tuple[str, ...]], list[_Open]] = defaultdict(list)
-        for place, asked in enumerate(batch):
-            try:
-                images = list(asked.load())
-            except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                answers[place] = Answered.failed(SampleFailure(Status.DECODE_ERROR, reason))
-                continue
-            digests = tuple(_pixel_digest(image) for image in images) if self.journal else ()
-            key = self._key(asked, digests)
-            known = self.journal.get(key) if self.journal else None
-            if known is not None:
-                answers[place] = known
+        for place, asked in window.items():
+            found = self._opened(place, asked)
+            if isinstance(found, Answered):
+                settled[place] = found
             else:
-                open_ = (place, asked, Question(asked.text, images), digests, key)
-                alike[asked.max_new_tokens, asked.stop].append(open_)
-        fresh: dict[str, Answered] = {}
+                alike[found.limits].append(found)
+        if settled:
+            yield settled
         for group in alike.values():
-            replies = self._replies([item[2] for item in group], group[0][1])
-            for (place, asked, _, digests, key), reply in zip(group, replies, strict=True):
-                answers[place] = fresh[key] = self._checked(reply, asked, digests)
-        if self.journal and fresh:
-            self.journal.add(fresh)
-        return [answers[place] for place in range(len(batch))]
+            group.sort(key=attrgetter("length"))
+            for start in range(0, len(group), self.batch_size):
+                yield self._batch(group[start : start + self.batch_size])
+
+    def _opened(self, place: int, asked: Asked) -> _Open | Answered:
+        """The question with its pictures, or what came of it already."""
+        try:
+            images = list(asked.load())
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            return Answered.failed(SampleFailure(Status.DECODE_ERROR, reason))
+        digests = tuple(_pixel_digest(image) for image in images) if self.journal else ()
+        key = self._key(asked, digests)
+        known = self.journal.get(key) if self.journal else None
+        return known or _Open(place, asked, Question(asked.text, images), digests, key)
+
+    def _batch(self, batch: Sequence[_Open]) -> dict[int, Answered]:
+        replies = self._replies([each.question for each in batch], batch[0].asked)
+        answers = {
+            each.place: self._checked(reply, each.asked, each.digests)
+            for each, reply in zip(batch, replies, strict=True)
+        }
+        if self.journal:
+            self.journal.add({each.key: answers[each.place] for each in batch})
+        return answers
 
     def _key(self, asked: Asked, digests: Sequence[str]) -> str:
         limits = [asked.max_new_tokens, list(asked.stop), self.reply_limit]

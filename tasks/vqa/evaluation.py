@@ -141,10 +141,9 @@ class _RecordedModel(HarnessModel):
         for rank in range(1, job.size):
             answers |= handed_over(job.answers(rank))
             job.answers(rank).unlink()
-        all_answers = [answers[place] for place in range(len(questions))]
         if job.size > 1:
-            self._asker.refuse_failing(all_answers)
-        return all_answers
+            self._asker.refuse_failing(answers)
+        return [answers[place] for place in range(len(questions))]
 
     def row(self, place: int, logged: Mapping[str, Any]) -> Row:
         """A question with its reply, or as missing while it has none."""

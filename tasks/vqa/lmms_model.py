@@ -77,6 +77,15 @@ class HarnessModel(lmms):  # type: ignore[misc]
         self.answered: dict[int, Answered] = {}
         """What came of each question of the last call, by its place in the data set."""
 
+    @property
+    def device(self) -> Any:
+        """Where lmms-eval counts the questions of all its processes: nccl reads GPUs alone."""
+        import torch
+        from torch import distributed
+
+        nccl = distributed.is_initialized() and distributed.get_backend() == "nccl"
+        return torch.device("cuda" if nccl else "cpu")
+
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Answer every request; one without a reply gives an empty text and a warning."""
         answers = self._answers([self._asked(request) for request in requests])
@@ -95,7 +104,8 @@ class HarnessModel(lmms):  # type: ignore[misc]
 
     def _answers(self, questions: Sequence[Asked]) -> Sequence[Answered]:
         """What comes of each question, in order."""
-        return list(self._asker.ask(questions, self.on_done).values())
+        answers = self._asker.ask(questions, self.on_done)
+        return [answers[place] for place in range(len(questions))]
 
     def _asked(self, request: Instance) -> Asked:
         text, arguments, to_visual, place, task, split = request.args

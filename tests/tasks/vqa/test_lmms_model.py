@@ -59,6 +59,29 @@ def test_replies_failures_and_stops(model: Any) -> None:
     ]
 
 
+def test_each_process_of_lmms_eval_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from tasks.vqa.lmms_model import _device
+
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert _device(None) == _device("cuda") == "cuda:3"
+    assert _device("cuda:1") == "cuda:1"
+
+
+def test_processes_count_their_questions_where_they_can(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch import distributed
+
+    assert model.device.type == "cpu"
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    for backend, kind in {"gloo": "cpu", "nccl": "cuda"}.items():
+        monkeypatch.setattr(distributed, "get_backend", lambda backend=backend: backend)
+        assert model.device.type == kind
+
+
 def test_tasks_that_sample_are_refused(model: Any) -> None:
     grey = Image.fromarray(np.zeros((4, 4), np.uint8))
     for arguments in ({"do_sample": True}, {"temperature": 0.7}):
