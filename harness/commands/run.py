@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -23,7 +25,7 @@ from harness.interfaces.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from harness.engine.progress import Progress
     from harness.engine.runner import Finished
@@ -296,7 +298,7 @@ def _run_all(
     finished: list[R] = []
     notices: set[str] = set()
     refused: dict[str, list[str]] = {}
-    for request in requests:
+    for request in _by_task(requests):
         try:
             result = carry_out(request, world, progress)
         except UserError as error:
@@ -313,6 +315,16 @@ def _run_all(
         for line in result.first_errors:
             messages.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
     return finished, refused
+
+
+def _by_task(requests: list[RunRequest]) -> Iterator[RunRequest]:
+    """The requests in order; metric networks stay while models of one task follow one another."""
+    from harness.metrics.extractors import networks_kept
+
+    for _, same in itertools.groupby(requests, key=lambda request: request.task):
+        several = list(same)
+        with networks_kept() if len(several) > 1 else nullcontext():
+            yield from several
 
 
 def _print_filled(

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -24,9 +26,16 @@ from harness.interfaces.types import canonical_json
 from harness.metrics.feature_scores import output_column, reference_column, tap
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.metrics.feature_cache import SharedNetwork
     from harness.metrics.lpips import Lpips, Net
     from harness.metrics.networks import FeatureNetwork
+
+T = TypeVar("T")
+
+MOST_FOR_ORIGINALS = 2 << 30
+"""Bytes of features of originals that LPIPS keeps: of VGG's trunk those of 64 images of 256x256."""
 
 
 class Pixels:
@@ -70,26 +79,42 @@ class LpipsDistance:
         if "lpips" not in settings:
             raise Unavailable("the protocol has no LPIPS", kind="not applicable")
         self._net = net
-        self._path = assets.locate(asset)
-        self._device = device
         self._asset = asset
-        self._network = Once(self._build)
+        path = assets.locate(asset)
+        self._network = _shared(
+            [f"lpips-{net}", self.identity, device],
+            lambda: Once(functools.partial(_lpips, net, path, device, keep=bool(_HELD))),
+        )
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """Digest of the trunk's weights; the heads' version is the protocol's."""
         return {"version": 1, "weights": assets.find(self._asset).sha256}
 
-    def _build(self) -> Lpips:
-        from harness.metrics.lpips import Lpips
-        from harness.metrics.networks import at_a_time
-
-        return Lpips(self._net, self._path, self._device, micro_batch=at_a_time(self._device))
-
     def observe(self, pairs: ImagePairs) -> Columns:
         """Column `lpips_alex` or `lpips_vgg`, (B,)."""
         distances = self._network()(pairs.reference, pairs.reconstruction)
         return {f"lpips_{self._net}": distances.cpu().numpy().astype(np.float64)}
+
+
+def _lpips(net: Net, path: Path, device: str, *, keep: bool) -> Lpips:
+    from harness.metrics.lpips import Lpips
+    from harness.metrics.networks import at_a_time
+
+    room = _room_for_originals(device) if keep else 0
+    return Lpips(net, path, device, micro_batch=at_a_time(device), keep=room)
+
+
+def _room_for_originals(device: str) -> int:
+    """Bytes for features of originals: a quarter of the memory that is free, within bounds."""
+    free = MOST_FOR_ORIGINALS
+    if device.startswith("cuda"):
+        import torch
+
+        free = torch.cuda.mem_get_info(torch.device(device))[0] // 4
+    elif "SC_AVPHYS_PAGES" in os.sysconf_names:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+    return min(MOST_FOR_ORIGINALS, free)
 
 
 lpips_alex = functools.partial(LpipsDistance, "alex", "alexnet")
@@ -146,8 +171,34 @@ class FeatureExtractor(ABC):
         )
 
 
-_SHARED: WeakValueDictionary[str, SharedNetwork] = WeakValueDictionary()
+_SHARED: WeakValueDictionary[str, Any] = WeakValueDictionary()
 """Networks that extractors share; each lives as long as one of its extractors."""
+_HELD: list[list[object]] = []
+"""Networks that outlive their extractors, by `networks_kept` that is under way."""
+
+
+@contextmanager
+def networks_kept() -> Iterator[None]:
+    """Keep networks from one model to the next: those of the same images, one after the other.
+
+    They are built once, and what LPIPS's trunks see of the first originals is kept in memory.
+    """
+    held: list[object] = []
+    _HELD.append(held)
+    try:
+        yield
+    finally:
+        _HELD.remove(held)
+
+
+def _shared(what: object, make: Callable[[], T]) -> T:
+    key = canonical_json(what)
+    found: T | None = _SHARED.get(key)
+    if found is None:
+        found = _SHARED[key] = make()
+    for held in _HELD:
+        held.append(found)
+    return found
 
 
 def _share(extractor: FeatureExtractor) -> SharedNetwork:
@@ -155,14 +206,13 @@ def _share(extractor: FeatureExtractor) -> SharedNetwork:
 
     folder = read_settings().cache / "features"
     identity = extractor.network_identity
-    key = canonical_json([identity, extractor.device, str(folder)])
-    shared = _SHARED.get(key)
-    if shared is None:
-        # Built by a twin: with the extractor itself, which holds the network, it would be a circle
-        # that keeps the network's memory until Python looks for circles.
-        build = copy.copy(extractor).build
-        shared = _SHARED[key] = SharedNetwork(build, identity, extractor.device, folder)
-    return shared
+    # Built by a twin: with the extractor itself, which holds the network, it would be a circle
+    # that keeps the network's memory until Python looks for circles.
+    build, device = copy.copy(extractor).build, extractor.device
+    return _shared(
+        [identity, device, str(folder)],
+        lambda: SharedNetwork(build, identity, device, folder),
+    )
 
 
 class Inception(FeatureExtractor):

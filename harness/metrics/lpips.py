@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -36,6 +37,38 @@ _SCALE = (0.458, 0.448, 0.450)
 _EPSILON = 1e-10
 
 
+class _Kept:
+    """Features of the references that were seen first, as many as there is room for.
+
+    A run passes over the same references for each model. Were the oldest to make room, nothing
+    would be left of what comes next.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._entries: dict[tuple[object, ...], tuple[torch.Tensor, list[torch.Tensor]]] = {}
+        self._lock = threading.Lock()
+
+    def of(
+        self, images: torch.Tensor, compute: Callable[[torch.Tensor], Iterable[torch.Tensor]]
+    ) -> list[torch.Tensor]:
+        """Features of images that pass the trunk together, computed unless they are known."""
+        if self._room <= 0 and not self._entries:
+            return list(compute(images))
+        # Only finds the images that may be the same; a sum is quick where they are, on a GPU too.
+        key = images.dtype, images.shape, images.sum(dtype=torch.float64).item()
+        entry = self._entries.get(key)
+        if entry is not None and torch.equal(entry[0], images):
+            return entry[1]
+        features = list(compute(images))
+        size = sum(each.nbytes for each in (images, *features))
+        with self._lock:
+            if key not in self._entries and size <= self._room:
+                self._entries[key] = images.clone(), features
+                self._room -= size
+        return features
+
+
 class Lpips:
     """Learned perceptual distance (Zhang et al. 2018), heads v0.1 of the lpips package 0.1.4.
 
@@ -50,6 +83,7 @@ class Lpips:
         device: torch.device | str = "cpu",
         *,
         micro_batch: int = 1,
+        keep: int = 0,
     ) -> None:
         """Load the trunk and the package's heads.
 
@@ -59,6 +93,8 @@ class Lpips:
                 (``alexnet-owt-7be5be79.pth``) or VGG16 (``vgg16-397923af.pth``).
             device: where the network runs.
             micro_batch: most images in a run of the trunk; a GPU wants more than one.
+            keep: bytes of features that are kept of the first references seen, for whoever
+                compares with the same references again.
 
         Raises:
             ValueError: an unknown net, or weights that do not fit.
@@ -77,6 +113,7 @@ class Lpips:
         )
         self._layers = layers.eval().to(self.device).to(memory_format=torch.channels_last)
         self._heads = [head.to(self.device) for head in _heads(net, layers)]
+        self._kept = _Kept(keep)
         self._shift = torch.tensor(_SHIFT, device=self.device).view(1, 3, 1, 1)
         self._scale = torch.tensor(_SCALE, device=self.device).view(1, 3, 1, 1)
 
@@ -125,7 +162,7 @@ class Lpips:
         with exact_float32():
             batches = [torch.split(images, self.micro_batch) for images in (reference, *candidates)]
             for own, *others in zip(*batches, strict=True):
-                known = list(self._normalised_features(own))
+                known = self._kept.of(own, self._normalised_features)
                 pieces.append(torch.stack([self._distance(known, other) for other in others]))
             return torch.cat(pieces, dim=1)
 

@@ -14,9 +14,11 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from harness.metrics.lpips import Lpips
 from tests.conftest import CommandLine
 from tests.strangers import hostile
 
@@ -261,3 +263,34 @@ def test_a_photo_whose_tail_is_missing_is_named(uwt_eval: CommandLine, tmp_path:
     for name in ("cut", "zeros"):
         assert f"failed: {name}.jpg: decode_error: truncated or damaged image" in result.err
     assert result_of(tmp_path / "runs")["n_failed"] == 2
+
+
+@pytest.mark.usefixtures("provide_weights")
+def test_models_of_one_command_share_originals_and_give_the_records_of_their_own_commands(
+    uwt_eval: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[int] = []
+    see = Lpips._normalised_features
+    monkeypatch.setattr(
+        Lpips, "_normalised_features", lambda self, x: passed.append(len(x)) or see(self, x)
+    )
+    models = ["jpeg:1500", "jpeg:2000", "jpeg:3000"]
+    common = ("run", "imagenet-recon", "--limit", "2", "--metrics", "psnr,lpips_alex,rfid")
+
+    def records(out: str, *given: str) -> list[dict[str, Any]]:
+        result = uwt_eval(*common, *(f"--model={name}" for name in given), "--out", tmp_path / out)
+        assert result.code == 0, result.err
+        return [
+            json.loads(path.read_bytes()) for path in sorted((tmp_path / out).glob("*/r*d.json"))
+        ]
+
+    together = records("together", *models)
+    assert sum(passed) == 2 + 3 * 2
+    alone = [record for name in models for record in records(name, name)]
+    assert sum(passed) == 2 + 3 * 2 + 3 * 4
+    for record, other in zip(together, sorted(alone, key=lambda one: one["run_id"]), strict=True):
+        assert record["metrics"] == other["metrics"]
+        assert record["metrics"]["lpips_alex"]["value"] > 0
+        for path in (tmp_path / "together" / record["run_id"] / "observations").rglob("*.parquet"):
+            theirs = tmp_path / other["model"] / path.relative_to(tmp_path / "together")
+            assert pq.read_table(path).equals(pq.read_table(theirs))

@@ -100,3 +100,11 @@ def test_a_network_goes_with_its_last_extractor() -> None:
     finally:
         gc.enable()
     assert len(extractors._SHARED) == 0
+
+
+def test_networks_outlive_their_extractors_while_models_follow_one_another() -> None:
+    with extractors.networks_kept():
+        first = weakref.ref(MeanFeatures({}, "cpu").shared)
+        assert MeanFeatures({}, "cpu").shared is first()
+    assert first() is None
+    assert len(extractors._SHARED) == 0

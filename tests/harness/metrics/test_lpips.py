@@ -72,6 +72,41 @@ def test_distances_do_not_depend_on_the_batch_size(metric, photos, degraded):
         assert torch.equal(torch.cat(parts), expected)
 
 
+def test_references_that_are_kept_pass_the_trunk_once_and_change_no_bit(
+    net, trunk, photos, degraded
+):
+    x, others = _signed(photos[:4], 64), [_signed(degraded[:4], 64), _signed(photos[1:5], 64)]
+    plain = Lpips(net, trunk)
+    keeping = Lpips(net, trunk, keep=1 << 30)
+    passes = []
+    keeping._layers[0].register_forward_hook(lambda *_: passes.append(1))
+    for y in (*others, others[0]):
+        assert torch.equal(keeping(x, y), plain(x, y))
+    assert len(passes) == 4 + 3 * 4
+    assert torch.equal(keeping(x.flip(0), others[0]), plain(x.flip(0), others[0]))
+    assert torch.equal(keeping(-x, others[0]), plain(-x, others[0]))
+    assert len(passes) == 4 + 4 * 4 + 8
+
+
+def test_no_more_references_are_kept_than_there_is_room_for(net, trunk, photos, degraded):
+    x, y = _signed(photos[:3], 64), _signed(degraded[:3], 64)
+    measuring = Lpips(net, trunk, keep=1 << 30)
+    measuring(x[:1], y[:1])
+    one = (1 << 30) - measuring._kept._room
+    keeping = Lpips(net, trunk, keep=2 * one + one // 2)
+    for _ in range(2):
+        assert torch.equal(keeping(x, y), measuring(x, y))
+    assert keeping._kept._room == one // 2
+    assert len(keeping._kept._entries) == 2
+
+
+def test_a_reference_of_the_same_sum_is_not_taken_for_another(net, trunk, photos, degraded):
+    x, y = _signed(photos[:1], 64), _signed(degraded[:1], 64)
+    keeping = Lpips(net, trunk, keep=1 << 30)
+    for images in (x, x.flip(3), x):
+        assert torch.equal(keeping(images, y), Lpips(net, trunk)(images, y))
+
+
 def test_distance_is_symmetric_and_grows_with_noise(metric, photos):
     x = _signed(photos[:2], 64)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
