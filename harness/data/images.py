@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -72,6 +73,11 @@ def to_rgb(image: Image.Image, rule: DecodeRule) -> Image.Image:
     return image.convert("RGB")
 
 
+Rounding = Literal["round", "truncate", "half-up"]
+"""Rounds to the nearest level with ties to even; to the one below; to the integer part of
+127.5 x + 128."""
+
+
 def to_float(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """uint8 (B, H, W, 3) to float32 (B, 3, H, W) in [-1, 1]: v / 127.5 - 1, rounded once.
 
@@ -79,15 +85,39 @@ def to_float(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """
     import torch
 
-    levels = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))
-    levels = levels.to(device).float()
+    planes = images.transpose(0, 3, 1, 2)
+    if torch.device(device).type == "cpu":
+        # Looked up it is twice as fast; an image at a time stays in the processor's cache.
+        values = np.empty(planes.shape, np.float32)
+        for image, target in zip(planes, values, strict=True):
+            np.take(_levels(), image, out=target, mode="clip")
+        return torch.from_numpy(values)
+    return _scaled(torch.from_numpy(np.array(planes, order="C")).to(device))
+
+
+def _scaled(levels: Tensor) -> Tensor:
+    import torch
+
     # By a tensor: a GPU would multiply by the rounded inverse of a number.
-    return levels.mul_(2).sub_(255).div_(torch.tensor(255.0, device=device))
+    whole = torch.tensor(255.0, device=levels.device)
+    return levels.float().mul_(2).sub_(whole).div_(whole)
 
 
-Rounding = Literal["round", "truncate", "half-up"]
-"""Rounds to the nearest level with ties to even; to the one below; to the integer part of
-127.5 x + 128."""
+@functools.cache
+def _levels() -> np.ndarray:
+    """What each of the 256 levels is as float32."""
+    import torch
+
+    levels: np.ndarray = _scaled(torch.arange(256)).numpy()
+    return levels
+
+
+def through_float(images: np.ndarray, rule: Rounding) -> np.ndarray:
+    """uint8 images after `to_float` and `to_uint8`: under `truncate` 95 levels fall by one."""
+    import torch
+
+    table = to_uint8(torch.from_numpy(_levels()).expand(3, 1, 256), rule)[0, :, 0]
+    return np.stack([np.take(table, image, mode="clip") for image in images])
 
 
 def to_uint8(images: Tensor, rule: Rounding = "round") -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from pydantic import model_validator
 
-from harness.data.images import DecodeRule, decode_image, decoded, to_float, to_uint8
+from harness.data.images import DecodeRule, decode_image, decoded, through_float, to_float, to_uint8
 from harness.data.manifest import image_sizes, list_samples
 from harness.interfaces import (
     Code,
@@ -222,7 +222,7 @@ class ReconData:
             reference_uint8=(
                 originals
                 if settings.reference_uint8 == "as-decoded"
-                else to_uint8(reference, settings.uint8)
+                else through_float(originals, settings.uint8)
             ),
             reconstruction_uint8=reconstruction_uint8,
         )
