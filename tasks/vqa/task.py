@@ -142,7 +142,8 @@ class VqaTask(FiledTask):
         with progress.bar(self.spec.name) as on_progress:
 
             def advance(done: int, total: int) -> None:
-                on_progress(world.total(job.root, done), total)
+                # The folder's name is the same on machines that reach it by another path.
+                on_progress(world.total(job.folder.name, done), total)
 
             try:
                 EVALUATOR.carry_out(job, advance, meet)

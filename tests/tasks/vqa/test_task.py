@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.engine.world import World
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS, TASKS, expand_tasks
 from reports.paper import reference_rows
@@ -157,3 +160,81 @@ def test_another_headline_scores_the_same_replies(
     assert images["run_id"] != every["run_id"]
     uwt_eval(*command, tmp_path / "cut.toml")
     assert asked == ["seedbench", "seedbench"], "another limit of replies is another run"
+
+
+class Beside(World):
+    """The main one of two processes, of which the other has two questions done."""
+
+    def barrier(self) -> None:
+        pass
+
+    def broadcast(self, value: Any) -> Any:
+        return value
+
+    def total(self, name: str, done: int) -> int:
+        return done + 2
+
+
+class Shown:
+    """Progress that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int]] = []
+
+    @contextmanager
+    def bar(self, name: str) -> Iterator[Any]:
+        yield lambda *counts: self.told.append(counts)
+
+
+@pytest.mark.parametrize("breaks", ["", "asking", "scoring"])
+def test_progress_and_crashes_of_several_processes(
+    breaks: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tasks.vqa import process
+    from tasks.vqa.job import Job
+    from tasks.vqa.protocol import VqaSettings
+    from tasks.vqa.replies import Answered, Journal
+
+    def answer(job: Any, on_progress: Any, meet: Any) -> None:
+        Journal(job.own_journal, job.journal).add({"b": Answered(reply="here")})
+        on_progress(3, 6)
+        if breaks == "asking":
+            raise process.Crashed("signal 9")
+        meet()
+        if breaks == "scoring":
+            raise process.Crashed("signal 9")
+
+    monkeypatch.setattr(process.EVALUATOR, "carry_out", answer)
+    shown, world = Shown(), Beside(rank=0, size=2)
+    job = Job(
+        suite="pope",
+        settings=VqaSettings.of(POPE.protocol("lmms").settings),
+        model="toy",
+        model_digest="0",
+        plugins=(),
+        device="cpu",
+        batch_size=1,
+        limit=None,
+        data=None,
+        root=str(tmp_path),
+        rank=0,
+        size=2,
+    )
+    assert job.digest == job.model_copy(update={"rank": 1, "size": 1}).digest
+    job.journal.parent.mkdir()
+    Journal(job.journal.with_name("journal-1.jsonl")).add({"a": Answered(reply="there")})
+    if breaks == "asking":
+        # The others would wait for the rest of this share.
+        with pytest.raises(UserError, match="pope: process 1 of 2: lmms-eval broke down: signal 9"):
+            POPE._ask(job, shown, world)
+    else:
+        crash = POPE._ask(job, shown, world)
+        assert crash == ("lmms-eval broke down: signal 9" if breaks else "")
+    assert shown.told == [(5, 6)]
+    kept = [path.name for path in sorted(job.journal.parent.glob("journal*"))]
+    assert kept == (["journal-0.jsonl", "journal-1.jsonl"] if breaks else ["journal.jsonl"])
+    job.join_journals()
+    assert [Journal(job.journal).get(key) for key in "ab"] == [
+        Answered(reply="there"),
+        Answered(reply="here"),
+    ]
