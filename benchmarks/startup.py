@@ -54,7 +54,7 @@ app()
 def cpu_seconds(command: list[str]) -> float:
     """CPU time of one process."""
     before = os.times()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=False, capture_output=True)  # What is absent is refused.
     after = os.times()
     return (
         after.children_user + after.children_system - before.children_user - before.children_system
@@ -67,12 +67,18 @@ def measure() -> dict[str, float]:
         bare = Path(folder) / "bare.py"
         bare.write_text(BARE, encoding="utf-8")
         ours = [sys.executable, "-m", "uwt_eval"]
+        run = [*ours, "run", "imagenet-recon", "--device", "cpu", "--limit", "4"]
+        run += ["-m", "webp", "-m", "uniwetok-nano", "--out", f"{folder}/runs", "-q"]
+        subprocess.run(run, check=True, capture_output=True)
         commands = {
             "bare typer --help": [sys.executable, str(bare), "--help"],
             "bare typer show": [sys.executable, str(bare), "show"],
             "uwt-eval --help": [*ours, "--help"],
             "uwt-eval list": [*ours, "list"],
             "uwt-eval show imagenet-recon": [*ours, "show", "imagenet-recon"],
+            "uwt-eval run, all finished": run,
+            "uwt-eval run --data ABSENT": [*run, "--data", f"{folder}/absent"],
+            "uwt-eval metrics ABSENT ABSENT": [*ours, "metrics", f"{folder}/a", f"{folder}/b"],
         }
         times: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(ROUNDS):

@@ -131,13 +131,11 @@ class Worker:
         return None if table is None else table["status"].to_pylist()
 
     def _missing_extractors(self, index: int, block: Sequence[Sample]) -> list[str]:
-        file = self.plan.file
+        keys = self.plan.file.observation_keys(block, self.plan.file.extractors)
         return [
             name
-            for name in file.extractors
-            if not self._settled(
-                f"observations/{name}", index, file.observation_key(block, name), len(block)
-            )
+            for name, key in keys.items()
+            if not self._settled(f"observations/{name}", index, key, len(block))
         ]
 
     def run(self, on_samples: Callable[[int], None]) -> None:

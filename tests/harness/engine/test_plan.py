@@ -14,7 +14,7 @@ from harness.engine.devices import resolve_device
 from harness.engine.plan import Plan, make_plan, run_id
 from harness.engine.world import World
 from harness.interfaces.errors import UserError
-from harness.interfaces.types import ModelCard
+from harness.interfaces.types import ModelCard, Sample, Stage, digest_of
 from tests.harness.toys import Control, ToyTokenizer, request
 
 
@@ -202,3 +202,30 @@ def test_shipped_defaults_are_resolved(tiles: Path, control: Control) -> None:
     assert made.file.metrics[:3] == ("bpp", "psnr", "ssim")
     assert list(made.file.extractors) == ["pixels"]
     assert set(made.file.unavailable) >= {"inception"}
+
+
+@pytest.mark.parametrize("code", ["", "c" * 64])
+def test_keys_are_digests_of_what_outputs_depend_on(
+    tiles: Path, control: Control, code: str
+) -> None:
+    """As they have been since the first run directories, whose files are found by them."""
+    file = plan(tiles).file.model_copy(update={"task_code": code})
+    names = ['a "b".png', "ü/\\ \u2028\t.png", "🎈.png", "\x7f"]
+    block = [Sample(id=name, index=i, sha256=f"{i}" * 64) for i, name in enumerate(names)]
+    keys = {
+        stage: [
+            digest_of(
+                [
+                    *(file.task, file.task_version, file.protocol.digests[stage], each.id),
+                    *(each.sha256, file.model.digest, file.seed, *([code] if code else [])),
+                ]
+            )
+            for each in block
+        ]
+        for stage in (Stage.GENERATE, Stage.OBSERVE)
+    }
+    assert [file.sample_key(each) for each in block] == keys[Stage.GENERATE]
+    assert file.output_key(block) == digest_of(keys[Stage.GENERATE])
+    seen = digest_of(keys[Stage.OBSERVE])
+    expected = digest_of([seen, "pixels", file.extractors["pixels"]])
+    assert file.observation_key(block, "pixels") == expected
