@@ -19,6 +19,7 @@ from harness.data.store import SAMPLES_FILE, Store, discard_damaged_images, join
 from harness.engine import provenance
 from harness.engine.agreement import agree
 from harness.engine.devices import resolve_device
+from harness.engine.lanes import lanes_for
 from harness.engine.plan import Plan, RunFile, make_plan, read_run_file
 from harness.engine.progress import Progress
 from harness.engine.work import Worker
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 _WAITING_LANES = 8
 """Least lanes where they mostly wait for answers from elsewhere."""
-_GPU_LANES = 4, 8
-"""Least and most lanes where a GPU computes: one has it, others read, measure and write."""
 _OUTPUTS = ("outputs", "images", "pictures", SAMPLES_FILE)
 """What `generate` leaves, with the pictures that are made of it."""
 
@@ -292,10 +291,7 @@ def _work(plan: Plan, store: Store, world: World, progress: Progress) -> Worker:
 
 def lanes_of(plan: Plan, cores: int) -> int:
     """Blocks worked on at a time, each by a thread of its own."""
-    lanes = cores
-    if plan.device != "cpu" and on_device(plan.model):
-        least, most = _GPU_LANES
-        lanes = min(max(cores, least), most)
+    lanes = lanes_for(plan.device if on_device(plan.model) else "cpu", cores)
     waits = any(isinstance(extractor, Preflighted) for extractor in plan.extractors.values())
     return max(lanes, _WAITING_LANES) if waits else lanes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ from harness.data.images import whole_picture
 from harness.data.manifest import blocks, step_size
 from harness.data.store import Store, has_images, write_images
 from harness.engine.items import Batches, Item, Stopped, observation_rows, output_rows
+from harness.engine.lanes import in_order
 from harness.engine.plan import Plan
 from harness.engine.world import World, model_arithmetic
 from harness.interfaces import Code, Columns, PictureFiles, Preflighted
@@ -29,8 +30,6 @@ from harness.interfaces.types import TRIED_AGAIN, Sample, Status
 KEPT_PICTURES = 8
 """Outputs kept as pictures, evenly spaced over the samples."""
 _LOADERS = 4
-_READ_AHEAD = 2
-"""Blocks that are loaded before a lane is free for them."""
 
 Step = tuple[Sequence[Item], list[Future[Any]]]
 """Samples that are in memory together, and what loads their inputs."""
@@ -150,16 +149,13 @@ class Worker:
         with self.timings.stage("model"):
             self.plan.model.load(self.plan.device)
         with ThreadPoolExecutor(_LOADERS) as loaders, ThreadPoolExecutor(self.lanes) as lanes:
-            under_way: deque[Future[None]] = deque()
+            jobs = (
+                partial(self._in_lane, index, block, self._steps(block, loaders), on_samples)
+                for index, block in todo
+            )
             try:
-                for index, block in todo:
-                    steps = self._steps(block, loaders)
-                    work = lanes.submit(self._in_lane, index, block, steps, on_samples)
-                    under_way.append(work)
-                    if len(under_way) >= self.lanes + _READ_AHEAD:
-                        under_way.popleft().result()
-                while under_way:
-                    under_way.popleft().result()
+                for _ in in_order(lanes, self.lanes, jobs):
+                    pass
             except BaseException as error:
                 self._stopping.set()
                 loaders.shutdown(wait=False, cancel_futures=True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from harness.data.images import to_float
-from harness.data.manifest import blocks
+from harness.engine.lanes import in_order, lanes_for
 from harness.engine.world import reproducible
 from harness.interfaces import Columns, Extractor, ImagePairs, OnProgress
 from harness.interfaces.errors import DecodeError, UserError
@@ -22,6 +24,9 @@ from harness.metrics.feature_cache import Rows, SharedNetwork
 from harness.metrics.features import ReferenceFeatures
 from harness.sets.images import ImageSet, Reference
 from uwt_images.listing import IMAGE_SUFFIXES, suffix_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Result = TypeVar("Result")
 
@@ -117,21 +122,19 @@ def _features(
     import torch
 
     def compute() -> Rows:
-        network = shared.network()
-        prepared = []
+        loaded = []
         for index in block:
             try:
-                pixels = torch.from_numpy(np.array(images.load(index))).permute(2, 0, 1)[None]
+                loaded.append(images.load(index))
             except DecodeError as error:
                 failures[images.ids[index]] = str(error)
-                continue
-            unit = network.scaling == "unit"
-            prepared.append(network.prepare(pixels.float() / 255 if unit else pixels))
-        if not prepared:
+        if not loaded:
             return {output: np.full((len(block), 1), np.nan, np.float32) for output in outputs}
         readable = [images.ids[index] not in failures for index in block]
         kept: Rows = {}
         with turn:
+            network = shared.network()
+            prepared = [network.prepare(_input(pixels, network.scaling)) for pixels in loaded]
             features = shared.run(torch.cat(prepared), outputs)
         for output, rows in features.items():
             broken = ~np.isfinite(rows).all(axis=1)
@@ -152,6 +155,14 @@ def _features(
         if name not in failures:
             failures[name] = _why_unreadable(images, block[int(index)])
     return {output: rows[~lost] for output, rows in found.items()}
+
+
+def _input(pixels: np.ndarray, scaling: str) -> Tensor:
+    """What a network prepares: one image (1, 3, H, W), in [0, 1] where it takes floats."""
+    import torch
+
+    image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+    return image.float() / 255 if scaling == "unit" else image
 
 
 def _why_unreadable(images: ImageSet, index: int) -> str:
@@ -254,9 +265,13 @@ def _in_lanes(
 ) -> list[Result]:
     """Work on blocks of `count` places, several at a time; results in order."""
     results = []
-    with reproducible(device) as lanes, ThreadPoolExecutor(lanes) as pool:
-        for result in pool.map(work, blocks(range(count), size)):
-            results.append(result)
-            if on_progress is not None:
-                on_progress(min(len(results) * size, count), count)
+    places = range(count)
+    jobs = (partial(work, places[start : start + size]) for start in places[::size])
+    with reproducible(device) as cores:
+        lanes = lanes_for(device, cores)
+        with ThreadPoolExecutor(lanes) as pool, closing(in_order(pool, lanes, jobs)) as found:
+            for result in found:
+                results.append(result)
+                if on_progress is not None:
+                    on_progress(min(len(results) * size, count), count)
     return results
