@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -102,6 +103,16 @@ class GenSettings(SetMeasures, ModelSettings):
         return label, number
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A drawn image as networks see it, and as it is stored: off a GPU once, with its batch."""
+
+    image: Tensor
+    """float32 (3, H, W) in [-1, 1], where the model works."""
+    pixels: np.ndarray
+    """uint8 (H, W, 3) by the protocol's rule."""
+
+
 class GenData:
     """Samples known by class and number, and what they are compared with.
 
@@ -167,39 +178,40 @@ class GenData:
                 f"with its classes, as tasks/protocols/nano.toml has uniwetok-ar-nano's"
             )
 
-    def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[Tensor]:
-        """Decode to float32 (3, H, W), clamped to [-1, 1].
+    def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[Drawn]:
+        """Decode to float32 clamped to [-1, 1], and to 8 bits.
 
         Raises:
             UserError: Images are not of the protocol's size.
         """
-        images = list(decoded(model.decode(codes, seeds)))
-        side = self._settings.size
-        for height, width in {tuple(image.shape[1:]) for image in images}:
-            if side is not None and (height, width) != (side, side):
-                raise UserError(
-                    f"model {model.card.title!r} draws {width}x{height}, this protocol compares "
-                    f"{side}x{side}: give --protocol a copy with its size"
-                )
-        return images
+        images = decoded(model.decode(codes, seeds))
+        side, (height, width) = self._settings.size, images.shape[2:]
+        if side is not None and (height, width) != (side, side):
+            raise UserError(
+                f"model {model.card.title!r} draws {width}x{height}, this protocol compares "
+                f"{side}x{side}: give --protocol a copy with its size"
+            )
+        return list(map(Drawn, images, to_uint8(images, self._settings.uint8)))
 
     def observe(
         self,
         extractors: Mapping[str, Extractor],
         inputs: Sequence[Any],
-        rendered: Sequence[Tensor],
+        rendered: Sequence[Drawn],
     ) -> dict[str, Columns]:
         """Observe the images; they have no originals."""
         del inputs
         import torch
 
-        pixels = np.stack([self.picture(image) for image in rendered])
-        images = GeneratedImages(torch.stack(list(rendered)), pixels)
+        images = GeneratedImages(
+            torch.stack([drawn.image for drawn in rendered]),
+            np.stack([drawn.pixels for drawn in rendered]),
+        )
         return {name: extractor.observe(images) for name, extractor in extractors.items()}
 
-    def picture(self, rendered: Tensor) -> np.ndarray:
+    def picture(self, rendered: Drawn) -> np.ndarray:
         """An image by the protocol's rule, as `samples.npz` holds it."""
-        return to_uint8(rendered, self._settings.uint8)
+        return rendered.pixels
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Write images beside the names of their classes."""

@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState
 
 from tests.uniwetok.train.ar.tiny import TINY_AR
 from uniwetok.ar import BitDance, Guidance, sample
-from uniwetok.ar.solver import CapturedSolver, Solver
+from uniwetok.ar.solver import CapturedSolver, Solver, solver_of
 from uniwetok.train.ar.trainer import ARTrainer
 from uniwetok.train.codes.stream import CodeBatch
 
@@ -55,15 +55,18 @@ def test_a_step_trains_and_resumes_exactly(precision: str, compiled: bool) -> No
 def test_compiled_and_captured_samples_are_the_eager_ones(guidance: Guidance) -> None:
     torch.manual_seed(0)
     model = BitDance(TINY_AR.model).eval().to("cuda")
+    net = model.head.net
+    kept = solver_of(net, 20, compiled=True)
     drawn = []
-    for compiled in (False, True, True):
+    for solver in (Solver(net, 20), solver_of(net, 20), kept, kept):
         noise = [torch.Generator().manual_seed(seed) for seed in range(3)]
         codes = sample(
-            model, torch.tensor([1, 2, 3]), noise, guidance=guidance, steps=20, compiled=compiled
+            model, torch.tensor([1, 2, 3]), noise, guidance=guidance, steps=20, solver=solver
         )
         drawn.append(codes)
-    assert (drawn[0] == drawn[1]).float().mean() > 0.99
-    assert torch.equal(drawn[1], drawn[2])
+    for codes in drawn[1:]:
+        assert (codes == drawn[0]).float().mean() > 0.99
+    assert torch.equal(drawn[2], drawn[3])
 
 
 @torch.no_grad()
@@ -75,8 +78,9 @@ def test_a_captured_solver_is_the_eager_one() -> None:
     eager = Solver(net, 5)
     captured = CapturedSolver(eager)
     bits, width = TINY_AR.model.latent_channels, TINY_AR.model.width
-    for weights in ([3.0] * 6, [2.0] * 6, [1.0, 2.0, 2.0, 2.0, 1.0, 1.0]):
-        condition = torch.randn(4, 1, width, device="cuda")
+    for weights in ([3.0] * 6, [2.0] * 6, [1.0, 2.0, 2.0, 2.0, 1.0, 1.0], [(3.0, 1.5)] * 6):
+        rows = 6 if isinstance(weights[0], tuple) else 4
+        condition = torch.randn(rows, 1, width, device="cuda")
         noise = torch.randn(6, 2, 1, bits, device="cuda")
         torch.testing.assert_close(
             captured.solve(condition, noise, weights),
@@ -84,6 +88,22 @@ def test_a_captured_solver_is_the_eager_one() -> None:
             rtol=1e-5,
             atol=1e-5,
         )
+
+
+def test_a_model_in_mixed_precision_is_not_captured() -> None:
+    """Autocast's copies of the weights would be gone when the graph reads them."""
+    torch.manual_seed(0)
+    model = BitDance(TINY_AR.model).eval().to("cuda")
+    solver = solver_of(model.head.net, 5)
+    for _ in range(2):
+        noise = [torch.Generator().manual_seed(seed) for seed in range(3)]
+        with torch.autocast("cuda", torch.bfloat16):
+            kept = sample(model, torch.tensor([1, 2, 3]), noise, steps=5, solver=solver)
+        noise = [torch.Generator().manual_seed(seed) for seed in range(3)]
+        with torch.autocast("cuda", torch.bfloat16):
+            eager = Solver(model.head.net, 5)
+            plain = sample(model, torch.tensor([1, 2, 3]), noise, steps=5, solver=eager)
+        assert torch.equal(kept, plain)
 
 
 def test_samples_are_those_of_the_cpu() -> None:

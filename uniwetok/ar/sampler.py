@@ -11,7 +11,7 @@ from torch import Tensor
 from uniwetok.ar import inputs
 from uniwetok.ar.guidance import Guidance
 from uniwetok.ar.model import BitDance
-from uniwetok.ar.solver import CapturedSolver, Solver
+from uniwetok.ar.solver import AnySolver, solver_of
 from uniwetok.ar.transformer import KeyValueCache, to_codes
 from uniwetok.fields import check_count
 from uniwetok.tokenizer.quantizer import check_finite, finite_rows, quantize
@@ -28,7 +28,7 @@ def sample(
     guidance: Guidance | None = None,
     steps: int = 100,
     streams: Streams = "per-sample",
-    compiled: bool = False,
+    solver: AnySolver | None = None,
 ) -> Tensor:
     """Draw one image's codes for each label.
 
@@ -48,8 +48,8 @@ def sample(
         streams: ``per-sample`` draws for each step of the image (steps + 1, tokens, bits) from
             each sample's generator. ``released`` draws in the order of the released sampler,
             the whole batch at a time.
-        compiled: compile the head's network and, on a GPU, replay the diffusion of each token as
-            one CUDA graph. The first image waits for the compiler; codes differ by rounding.
+        solver: of the head's network with so many steps, where it is kept from one batch to the
+            next, as ``solver_of`` makes it.
 
     Returns:
         (batch, latent_channels, grid, grid) +1 or -1, as the tokenizer decodes them, in the dtype
@@ -77,9 +77,9 @@ def sample(
     null = torch.full_like(labels, config.classes)
     rows = torch.cat([labels, null]) if guided else labels
     table = model.rotary_table()
-    solver = Solver(model.head.net, steps, compiled=compiled)
-    captured = compiled and model.device.type == "cuda"
-    solve = CapturedSolver(solver).solve if captured else solver.solve
+    solver = solver or solver_of(model.head.net, steps)
+    if len(solver.times) != steps + 1:
+        raise ValueError(f"the solver takes {len(solver.times) - 1} steps, not {steps}")
     condition, cache = _start(model, rows, table)
     drawn: list[Tensor] = []
     # Looked at once, at the end: a GPU would have to be waited for at every step.
@@ -91,7 +91,7 @@ def sample(
         apart = guided and not step and set(weights) == {1} and guidance.first_token == "released"
         shape = (2 * batch if apart else batch, config.parallel_tokens, config.latent_channels)
         noise = _draw_noise(generators, steps + 1, shape, batch).to(model.device)
-        solved = solve(condition, noise, weights)
+        solved = solver.solve(condition, noise, weights)
         finite &= finite_rows(solved[:batch])
         bits = quantize(solved).to(model.dtype)
         drawn.append(bits[:batch])

@@ -11,6 +11,8 @@ from torch import Tensor
 from uniwetok.ar.diffusion_head import LAST_STEP, Denoiser
 
 _CHUNK = 16
+Weight = float | Tensor | tuple[float | Tensor, ...]
+"""Of guidance at one time: one branch over the next, or each of several over the next."""
 
 
 class Solver:
@@ -64,7 +66,7 @@ class Solver:
         self,
         condition: Tensor,
         noise: Tensor,
-        weights: Sequence[float | tuple[float, ...] | Tensor],
+        weights: Sequence[Weight],
         unguided: Sequence[bool],
     ) -> Tensor:
         """Do as ``solve``, without looking at the weights, which may be tensors ().
@@ -109,13 +111,18 @@ class Solver:
         return z + drift * self.step_size + noise_scale * noise
 
 
-def _guide(branches: Sequence[Tensor], weight: float | tuple[float, ...] | Tensor) -> Tensor:
+def _guide(branches: Sequence[Tensor], weight: Weight) -> Tensor:
     """Go from the branch that knows least by each weight towards the one that knows more."""
     weights = weight if isinstance(weight, tuple) else (weight,)
     out = branches[-1]
     for scale, more, less in zip(weights, branches[:-1], branches[1:], strict=True):
         out = out + scale * (more - less)
     return out
+
+
+def as_tensors(weights: Tensor) -> list[Weight]:
+    """Weights (times,) or (times, branches - 1) in memory that a graph reads, by time."""
+    return [row if row.ndim == 0 else tuple(row.unbind()) for row in weights]
 
 
 _WARM_UP = 2
@@ -133,9 +140,15 @@ class CapturedSolver:
     def __init__(self, solver: Solver) -> None:
         self._solver = solver
         self._captured: dict[object, _Capture] = {}
+        self.times = solver.times
 
-    def solve(self, condition: Tensor, noise: Tensor, weights: Sequence[float]) -> Tensor:
+    def solve(
+        self, condition: Tensor, noise: Tensor, weights: Sequence[float | tuple[float, ...]]
+    ) -> Tensor:
         """Draw bits, before the sign; see ``Solver.solve``."""
+        if torch.is_autocast_enabled("cuda"):
+            # Autocast keeps its copies of weights for as long as it is entered, a graph for longer.
+            return self._solver.solve(condition, noise, weights)
         unguided = tuple(weight == 1 for weight in weights)
         key = (condition.shape, noise.shape, unguided)
         values = torch.tensor(weights, device=condition.device)
@@ -160,7 +173,7 @@ class _Capture:
 
         def run() -> Tensor:
             held_condition, held_noise, held_weights = self._inputs
-            return solver.run(held_condition, held_noise, held_weights.unbind(), unguided)
+            return solver.run(held_condition, held_noise, as_tensors(held_weights), unguided)
 
         current, beside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(current)
@@ -169,7 +182,8 @@ class _Capture:
                 run()
         current.wait_stream(beside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # Other threads may allocate meanwhile: lanes stack and copy images of other blocks.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._output = run()
 
     def replay(self, *inputs: Tensor) -> Tensor:
@@ -178,3 +192,19 @@ class _Capture:
             held.copy_(given)
         self._graph.replay()
         return self._output.clone()
+
+
+AnySolver = Solver | CapturedSolver
+
+
+def solver_of(net: Denoiser, steps: int, *, compiled: bool = False) -> AnySolver:
+    """The fastest solver where the network is: on a GPU each token is one CUDA graph.
+
+    Args:
+        net: network of the diffusion head; where the solver is kept, its weights must not change.
+        steps: as for ``Solver``.
+        compiled: as for ``Solver``; the first image waits for the compiler.
+    """
+    solver = Solver(net, steps, compiled=compiled)
+    on_gpu = net.cond_embed.weight.device.type == "cuda"
+    return CapturedSolver(solver) if on_gpu else solver

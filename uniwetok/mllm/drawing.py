@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from uniwetok.ar.solver import Solver
+from uniwetok.ar.solver import solver_of
 from uniwetok.ar.transformer import patch_order
 from uniwetok.fields import check_count
 from uniwetok.mllm import pictures
@@ -180,7 +180,7 @@ def _draw(
     # padding, and its own tokens, which are predicted together.
     seen = (batch.samples >= 0)[:, None, None]
     position = batch.positions[:, -1:] + 1
-    solver = Solver(model.vision_head.net, drawing.steps)
+    solver = solver_of(model.vision_head.net, drawing.steps)
     weight = weights if len(weights) > 1 else (*weights, 1.0)[0]
     patch, bits = model.config.parallel_tokens, model.config.latent_channels
     offsets = torch.arange(patch, device=model.device)

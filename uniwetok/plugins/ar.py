@@ -77,9 +77,7 @@ class UniWeTokAR(DecoderPlugin):
     ] = "released"
     dtype: DType = "float32"
     ema: Averaged = True
-    compile: Annotated[
-        bool, "Compile the diffusion head, and replay it as a CUDA graph on a GPU."
-    ] = False
+    compile: Annotated[bool, "Compile the diffusion head; the first image waits for it."] = False
 
     _name: ClassVar[str] = "uniwetok-ar"
     _preset: ClassVar[str | None] = None
@@ -235,6 +233,7 @@ class UniWeTokAR(DecoderPlugin):
         import torch
 
         from uniwetok.ar import BitDance
+        from uniwetok.ar.solver import solver_of
         from uniwetok.tokenizer import UniWeTok
 
         dtype = getattr(torch, self.dtype)
@@ -245,6 +244,8 @@ class UniWeTokAR(DecoderPlugin):
             model = BitDance.from_checkpoint(self._weights, ema=self.ema)
         tell(self.card.title, model.report)
         self._model = model.to(device, dtype)
+        # Kept for all batches, and with it what was compiled and captured.
+        self._solver = solver_of(self._model.head.net, self.steps, compiled=self.compile)
         self._network = tokenizer.to(device, dtype)
 
     def _check_codes(self, tokenizer: UniWeTok) -> None:
@@ -281,7 +282,7 @@ class UniWeTokAR(DecoderPlugin):
             [stream(seed, "tokens") for seed in seeds],
             guidance=self._guidance,
             steps=self.steps,
-            compiled=self.compile,
+            solver=self._solver,
         )
         return packed(codes, self._side, self._side)
 

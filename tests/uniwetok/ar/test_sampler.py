@@ -9,7 +9,7 @@ import torch
 
 from tests.uniwetok.ar.toys import fill_by_formula, tiny
 from uniwetok.ar import BitDance, Guidance, sample
-from uniwetok.ar.solver import Solver
+from uniwetok.ar.solver import Solver, as_tensors, solver_of
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 
 
@@ -160,7 +160,8 @@ def test_a_trained_model_draws_what_it_learned():
 def test_compiled_sampling(serial, guidance):
     """On a CPU, without CUDA graphs."""
     labels, noise = torch.tensor([1, 5, 9]), streams(1, 2, 3)
-    compiled = sample(serial, labels, noise, guidance=Guidance(**guidance), steps=3, compiled=True)
+    solver = solver_of(serial.head.net, 3, compiled=True)
+    compiled = sample(serial, labels, noise, guidance=Guidance(**guidance), steps=3, solver=solver)
     assert (compiled == draw(serial, **guidance)).float().mean() > 0.99
 
 
@@ -178,17 +179,33 @@ def test_a_compiled_solver_is_the_eager_one(serial):
 
 
 @torch.no_grad()
-def test_weights_of_guidance_as_tensors(serial):
+@pytest.mark.parametrize(
+    ("weights", "rows"),
+    [([3.0, 1.0, 2.0, 3.0], 4), ([(3.0, 1.5)] * 4, 6)],
+    ids=["two branches", "three branches"],
+)
+def test_weights_of_guidance_as_tensors(serial, weights, rows):
     """As a CUDA graph reads them."""
-    condition = torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(1))
+    condition = torch.randn(rows, 1, 32, generator=torch.Generator().manual_seed(1))
     noise = torch.randn(4, 2, 1, 16, generator=torch.Generator().manual_seed(0))
-    weights = [3.0, 1.0, 2.0, 3.0]
     solver = Solver(serial.head.net, 3)
     unguided = [weight == 1 for weight in weights]
-    by_tensors = solver.run(condition, noise, torch.tensor(weights).unbind(), unguided)
+    by_tensors = solver.run(condition, noise, as_tensors(torch.tensor(weights)), unguided)
     torch.testing.assert_close(
         by_tensors, solver.solve(condition, noise, weights), rtol=0, atol=1e-6
     )
+
+
+def test_a_solver_is_kept_between_batches(serial):
+    solver = solver_of(serial.head.net, 3)
+    kept = [
+        sample(serial, torch.tensor([1, 5]), streams(1, 2), steps=3, solver=solver)
+        for _ in range(2)
+    ]
+    assert torch.equal(kept[0], kept[1])
+    assert torch.equal(kept[0], sample(serial, torch.tensor([1, 5]), streams(1, 2), steps=3))
+    with pytest.raises(ValueError, match="the solver takes 3 steps, not 4"):
+        sample(serial, torch.tensor([1, 5]), streams(1, 2), steps=4, solver=solver)
 
 
 def test_bfloat16(serial):
