@@ -115,6 +115,8 @@ def _stored(plan: Plan) -> Finished | None:
         return None
     store = Store(plan.root)
     with store.locked():
+        if plan.keeps_images:
+            discard_damaged_images(store)
         found = stored_result(plan, store)
     if found is None:
         return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.data.digests import Damaged, read_table, unsealed
+from harness.data.images import whole_picture
 from harness.data.store import ROWS_FILE, SAMPLES_FILE, Store
 from harness.engine import provenance
 from harness.engine.plan import Plan, RunFile, read_run_file
@@ -38,10 +39,12 @@ def stored_result(plan: Plan, store: Store) -> tuple[ResultRecord, list[Failed]]
     if record is None or not _same_code(record, store) or Worker(plan, store, World()).missing():
         return None
     whole = plan.keeps_images and not record.n_failed
-    products = [*(["grid.png"] if _has_pictures(store) else []), *([SAMPLES_FILE] if whole else [])]
+    products = [SAMPLES_FILE] if whole else []
     if plan.file.reference:
         products.append(plan.file.reference_file)
     if not all((store.root / name).is_file() for name in products):
+        return None
+    if _has_pictures(store) and not whole_picture(store.root / "grid.png"):
         return None
     try:
         rows = read_table(store.root / ROWS_FILE, ["id", "status", "error"]).to_pylist()
