@@ -18,8 +18,7 @@ from harness.data.manifest import blocks
 from harness.data.store import SAMPLES_FILE, Store, discard_damaged_images, join_images
 from harness.engine import provenance
 from harness.engine.agreement import agree
-from harness.engine.devices import resolve_device
-from harness.engine.lanes import lanes_for
+from harness.engine.devices import lanes_for, resolve_device
 from harness.engine.plan import Plan, RunFile, make_plan, read_run_file
 from harness.engine.progress import Progress
 from harness.engine.work import Worker
