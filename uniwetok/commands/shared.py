@@ -41,7 +41,13 @@ class RunOptions:
         list[str] | None, typer.Option("--set", help="KEY=VALUE over the preset; repeat.")
     ] = None
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto"
-    world: Annotated[int, typer.Option("--world", help="GPUs that --dry-run plans for.")] = 8
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="GPUs that --dry-run plans for (default: those here).")
+    ] = None
+    gpu: Annotated[
+        str | None,
+        typer.Option(help="Kind of them, such as h100 (default: the one here, else h100)."),
+    ] = None
     seconds_per_step: Annotated[
         float | None,
         typer.Option(help="Measured seconds, for the hours that --dry-run gives."),
@@ -128,18 +134,28 @@ def carry_out(
     Raises:
         UserError: an option is impossible.
     """
+    if run.device not in {"auto", "cpu"}:
+        raise UserError(f"--device {run.device}: use auto or cpu")
     if run.dry_run:
+        from uniwetok.train.engine.machine import decide, planned_for
         from uniwetok.train.engine.plan import make_plan
 
+        processor, world = planned_for(run.gpu, run.gpus, run.device)
+        config, reason = decide(config, processor)
         footprint = importlib.import_module(f"uniwetok.train.{recipe}.plan").measure(config)
-        plan = make_plan(config, footprint, run.world, seconds_per_step=run.seconds_per_step)
+        plan = make_plan(
+            config,
+            footprint,
+            world,
+            seconds_per_step=run.seconds_per_step,
+            processor=processor,
+            precision_reason=reason,
+        )
         if run.as_json:
             print(json.dumps({"preset": preset, **plan.to_dict()}, indent=2))
         else:
             terminal().print(plan.table(preset))
         return
-    if run.device not in {"auto", "cpu"}:
-        raise UserError(f"--device {run.device}: use auto or cpu")
     from accelerate import PartialState
 
     out = run.out or Path("runs") / "train" / preset

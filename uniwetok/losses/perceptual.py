@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from uniwetok.losses.config import MissingWeights
 from uniwetok.losses.numerics import full_precision
 from uniwetok.weights import read_tensors
 
-_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Widths of VGG16's convolutions; the last ReLU of each stage is compared."""
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
@@ -37,12 +37,15 @@ class Lpips(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, trunk: Mapping[str, Tensor] | str | Path) -> None:
-        """Load the trunk and, from the installed lpips package, the heads.
+    def __init__(
+        self, trunk: Mapping[str, Tensor] | str | Path, heads: Sequence[Tensor] | None = None
+    ) -> None:
+        """Load the trunk and, from the installed lpips package unless they are given, the heads.
 
         Args:
             trunk: state dict of torchvision's ImageNet VGG16, or the path of its file
                 ``vgg16-397923af.pth``; only ``features.*`` is used.
+            heads: channel weights (channels, 1, 1) of each stage of `STAGES`.
 
         Raises:
             MissingWeights: the file does not exist, or the lpips package is not installed.
@@ -54,7 +57,7 @@ class Lpips(nn.Module):
             weight = weights[f"{name}.weight"].contiguous(memory_format=torch.channels_last)
             self.register_buffer(f"weight{index}", weight, persistent=False)
             self.register_buffer(f"bias{index}", weights[f"{name}.bias"], persistent=False)
-        for index, head in enumerate(_read_heads()):
+        for index, head in enumerate(_read_heads() if heads is None else heads):
             self.register_buffer(f"head{index}", head, persistent=False)
         self.register_buffer("shift", torch.tensor(_SHIFT).view(3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor(_SCALE).view(3, 1, 1), persistent=False)
@@ -100,7 +103,7 @@ class Lpips(nn.Module):
         x = (images - self.shift) / self.scale
         features = []
         index = 0
-        for stage, widths in enumerate(_STAGES):
+        for stage, widths in enumerate(STAGES):
             if stage:
                 x = F.max_pool2d(x, 2)
             for _ in widths:
@@ -118,7 +121,7 @@ def convolutions() -> dict[str, tuple[int, int]]:
     """Torchvision's names of the convolutions, with their input and output channels."""
     layers = {}
     index, channels = 0, 3
-    for widths in _STAGES:
+    for widths in STAGES:
         for width in widths:
             layers[f"features.{index}"] = (channels, width)
             index, channels = index + 2, width
@@ -154,4 +157,4 @@ def _read_heads() -> list[Tensor]:
     if package is None or package.origin is None:
         raise MissingWeights("LPIPS's heads come with the lpips package; install lpips==0.1.4")
     heads = read_tensors(Path(package.origin).parent / "weights" / "v0.1" / "vgg.pth")
-    return [heads[f"lin{index}.model.1.weight"].view(-1, 1, 1) for index in range(len(_STAGES))]
+    return [heads[f"lin{index}.model.1.weight"].view(-1, 1, 1) for index in range(len(STAGES))]

@@ -119,6 +119,7 @@ def run_job(job: Job, images: Tensor, embeddings: Tensor, crops: Crops) -> Measu
             if number == config.steps:
                 break
             trainer.step(as_batch(train.images[rows]), number)
+        trainer.check()
     except TrainingError as error:
         raise TrainingError(f"{job.arm.name}, seed {job.seed}: {error}") from error
     metrics = measure(

@@ -32,7 +32,7 @@ from uniwetok.train.codes.stream import CachedCodes, CodeBatch, EncodedCodes
 from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.data.source import ImageSource
-from uniwetok.train.engine.checkpoints import check_same_run
+from uniwetok.train.engine.checkpoints import settle
 from uniwetok.train.engine.logs import write_grid
 from uniwetok.train.engine.loop import Finished, Hooks, Loop, MakePicture, Stream
 
@@ -69,7 +69,7 @@ def train_ar(
         TrainingError: tokenizer, codes, images and model do not fit each other, a part is missing,
             ``out`` holds another run, the disk is full, or the loss is not finite.
     """
-    check_same_run(config, out)
+    config, chosen = settle(config, out, device)
     if tokenizer is not None:
         check_sizes(config, tokenizer)
         tokenizer = tokenizer.eval().to(PartialState(cpu=device == "cpu").device)
@@ -122,7 +122,7 @@ def train_ar(
         out,
         picture=None if tokenizer is None else _picturer(trainer, tokenizer),
         hooks=hooks,
-        notices=() if source is None else source.notices,
+        notices=[*chosen, *(() if source is None else source.notices)],
     )
     return loop.finish()
 

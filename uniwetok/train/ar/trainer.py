@@ -62,9 +62,6 @@ class ARTrainer(Trainer[ARTraining, CodeBatch]):
         Args:
             batch: codes of the model's size, and their classes.
             number: of the step, from 0.
-
-        Raises:
-            TrainingError: the loss or a gradient is not finite; weights are as before the step.
         """
         config, device = self.config, self.accelerator.device
         count = min(config.accumulation, len(batch))
@@ -76,11 +73,11 @@ class ARTrainer(Trainer[ARTraining, CodeBatch]):
             # Numbered over all processes: two that pass once draw what one that passes twice does.
             address = (config.seed, "step", number, self.accelerator.process_index * count + index)
             grid = (config.model.grid, config.model.grid)
-            codes = unpack_bytes(packed.to(device), grid, config.model.latent_channels)
+            codes = unpack_bytes(
+                packed.to(device, non_blocking=True), grid, config.model.latent_channels
+            )
             with self.no_sync(self._wrapped, index + 1 < count):
-                part: Tensor = self._wrapped(
-                    codes, labels.to(device), stream(*address, device=device)
-                )
+                part: Tensor = self._wrapped(codes, labels, stream(*address, device=device))
                 self.accelerator.backward(share * part)
             loss = loss + share * part.detach()
         norm = self.update("model", number, loss)

@@ -13,15 +13,20 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import torch
 
 from uniwetok.fields import flatten
 from uniwetok.files import replaced
 from uniwetok.train import TrainingError
+from uniwetok.train.engine.machine import decide, here
 from uniwetok.train.engine.overrides import to_dict
+from uniwetok.train.engine.settings import Precision, RunSettings
+
+C = TypeVar("C", bound=RunSettings)
 
 CONFIG_FILE = "config.json"
 _KEPT = 2
@@ -141,23 +146,44 @@ def _check(path: Path) -> None:
             raise ValueError(f"the checksum of {damaged} differs")
 
 
-def check_same_run(config: Any, out: Path) -> None:
-    """Compare a run's settings with those in its folder, if it has been started.
+def settle(config: C, out: Path, device: str) -> tuple[C, list[str]]:
+    """Compare a run's settings with those in its folder, and choose what they leave to the machine.
+
+    Args:
+        config: the run, as asked for.
+        out: its folder, where it may have been started.
+        device: "cpu" or "auto".
+
+    Returns:
+        The run with a precision of its own, and what the user must know of it.
 
     Raises:
         TrainingError: a setting that changes steps differs; the message names it.
     """
-    path = out / CONFIG_FILE
-    if not path.is_file():
-        return
-    try:
-        begun = flatten(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise TrainingError(f"{path}: not a configuration ({error}); give another --out") from error
+    begun = _begun(out)
+    notices = []
+    if config.precision == "auto":
+        if begun.get("precision") in get_args(Precision):
+            config, reason = replace(config, precision=begun["precision"]), "as the run began"
+        else:
+            config, reason = decide(config, here(device))
+        notices.append(f"precision {config.precision}: {reason}")
     asked = flatten(to_dict(config))
-    for name in sorted(begun.keys() | asked.keys()):
+    for name in sorted(begun.keys() | asked.keys()) if begun else ():
         if name not in _MAY_CHANGE and begun.get(name) != asked.get(name):
             raise TrainingError(
                 f"{out} holds a run with {name}={begun.get(name)}, asked for is "
                 f"{name}={asked.get(name)}; give another --out, or --set {name}={begun.get(name)}"
             )
+    return config, notices
+
+
+def _begun(out: Path) -> dict[str, Any]:
+    """Read the settings of the run in a folder, by name; none where there is no run."""
+    path = out / CONFIG_FILE
+    if not path.is_file():
+        return {}
+    try:
+        return flatten(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise TrainingError(f"{path}: not a configuration ({error}); give another --out") from error

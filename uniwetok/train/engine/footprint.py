@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from uniwetok.train import TrainingError
 
-_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def kept_bytes(modules: Sequence[nn.Module], precision: str, run: Callable[[], o
 
     Args:
         modules: whose weights are not counted; on the fake device "cuda".
-        precision: of the pass.
+        precision: of the pass, decided.
         run: makes the pass.
     """
     own = {
@@ -117,7 +117,7 @@ def kept_bytes(modules: Sequence[nn.Module], precision: str, run: Callable[[], o
 
     with (
         _FusedAttention(),
-        _autocast(_HALF.get(precision)),
+        _autocast(_AUTOCAST[precision]),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
         run()

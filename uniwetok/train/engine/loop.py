@@ -69,7 +69,7 @@ class Loop(Generic[B]):
     """Steps of one run, and what is written along the way."""
 
     trainer: Trainer[Any, B]
-    """The recipe's; its settings agree with those in ``out``, see `check_same_run`."""
+    """The recipe's; its settings agree with those in ``out``, see `settle`."""
     open_stream: OpenStream[B]
     """Opens the batches of this process."""
     out: Path
@@ -137,15 +137,19 @@ class Loop(Generic[B]):
             asked = time.perf_counter()
             batch = next(batches)
             pace.waited += time.perf_counter() - asked
+            done = step + 1
+            due = self._due(done)
             try:
                 self.trainer.step(batch, step)
+                if due:
+                    # Reading the device stops it: only where it has to be read in any case.
+                    self.trainer.check()
             except TrainingError as error:
-                raise TrainingError(f"step {step + 1}: {error}; {self._last_good()}") from error
+                raise TrainingError(f"{error}; {self._last_good()}") from error
             self._unreadable += batch.unreadable
             pace.images += len(batch) * self._accelerator.num_processes
-            done, last = step + 1, step + 1 == config.steps
             logged: dict[str, float] = {}
-            if done % config.log_every == 0 or last:
+            if "log" in due:
                 values = logged = {
                     **self.trainer.averages(),
                     **pace.read(),
@@ -158,13 +162,23 @@ class Loop(Generic[B]):
                     logs.write(done, logged)
             if self._is_main:
                 self._hooks.on_step(done, logged)
-            if self.picture and config.grid_every and (done % config.grid_every == 0 or last):
+            if "grid" in due and self.picture:
                 self.picture(self.out / "pictures" / f"step-{done:08d}.png")
-            if config.validate_every and (done % config.validate_every == 0 or last):
+            if "validate" in due:
                 self._validate(done, logs)
-            if done % config.checkpoint_every == 0 or last:
+            if "checkpoint" in due:
                 self._checkpoint(done)
         return values
+
+    def _due(self, done: int) -> set[str]:
+        """Say what is to be done after so many steps, as the settings' intervals have it."""
+        config = self._config
+        return {
+            name
+            for name in ("log", "grid", "validate", "checkpoint")
+            if (every := getattr(config, f"{name}_every"))
+            and (done % every == 0 or done == config.steps)
+        }
 
     def _checkpoint(self, done: int) -> None:
         # Nothing of the data or the random streams: both follow from the step's number alone.

@@ -9,13 +9,14 @@ from typing import Any
 from rich.table import Table
 
 from uniwetok.train.engine.footprint import Footprint
+from uniwetok.train.engine.machine import H100, Processor, product_flops
 from uniwetok.train.engine.settings import RunSettings, check_parts
 from uniwetok.train.engine.trainer import checkpoint_bytes
 
 DATASETS = {"ImageNet": 1_281_167, "DataComp-1B": 1_400_000_000}
 """Training images, to count epochs by."""
 UTILISATION = 0.3
-"""Share of a GPU's peak that hours assume where no step was measured."""
+"""Share of a processor's peak that hours assume where no step was measured."""
 _FLOAT = 4
 _HOUR = 3600
 _GIB = 2**30
@@ -25,27 +26,11 @@ Row = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """A GPU's peak as its maker states it, without sparsity."""
-
-    name: str
-    half_flops: float
-    """FLOP a second in bfloat16 or float16."""
-    single_flops: float
-    """FLOP a second in float32."""
-    memory: int
-    """Bytes."""
-
-
-H100 = Gpu(name="H100 SXM", half_flops=989e12, single_flops=67e12, memory=80 * 10**9)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A run's cost; what is an estimate is named so."""
 
     world: int
-    """Processes, one a GPU."""
+    """Processes, each with a GPU of its own; 1 on a CPU."""
     sharded: bool
     """Whether weights, gradients and optimiser state are shared out (FSDP)."""
     examples: str
@@ -55,7 +40,7 @@ class Plan:
     batch_size: int
     """Examples of one step."""
     examples_per_pass: int
-    """Examples that one GPU holds at a time."""
+    """Examples that one process holds at a time."""
     tokens_per_step: int
     """Tokens of one step; at most so many, where rows are packed."""
     tokens: int
@@ -65,17 +50,19 @@ class Plan:
     epochs: dict[str, float]
     """Passes over each data set that ``examples_seen`` amounts to, by its name."""
     memory: dict[str, int]
-    """Bytes on one GPU from step to step, exact."""
+    """Bytes of one process from step to step, exact."""
     activations: dict[str, int]
-    """Bytes on one GPU, estimated: what autograd keeps, without what kernels use meanwhile."""
+    """Bytes of one process, estimated: what autograd keeps, without what kernels use meanwhile."""
     checkpoint: int
     """Bytes of a checkpoint on disk."""
-    gpu: str
-    """Name of the GPU that is planned for."""
-    gpu_memory: int
-    """Memory of that GPU in bytes."""
+    processor: Processor
+    """What is planned for."""
+    precision: str
+    """Of the passes."""
+    precision_reason: str
+    """Why that; empty where the settings say so."""
     flops: dict[str, int]
-    """Floating-point operations of one step over all GPUs, by network."""
+    """Floating-point operations of one step over all processes, by network."""
     assumed: str
     """What memory and FLOPs assume beside the settings."""
     seconds_per_step: float
@@ -88,15 +75,17 @@ class Plan:
         """Return the fields, and their totals, ready for JSON."""
         return {
             **vars(self),
+            "processor": self.processor.name,
+            "processor_memory": self.processor.memory,
             "memory_total_estimate": self.memory_total,
-            "fits_estimate": self.memory_total <= self.gpu_memory,
+            "fits_estimate": self.memory_total <= self.processor.memory,
             "flops_per_step": sum(self.flops.values()),
             "gpu_hours": self.hours * self.world,
         }
 
     @property
     def memory_total(self) -> int:
-        """Bytes on one GPU, activations included."""
+        """Bytes of one process, activations included."""
         return sum(self.memory.values()) + sum(self.activations.values())
 
     def table(self, title: str) -> Table:
@@ -105,7 +94,7 @@ class Plan:
         from rich.table import Table
 
         spread = ", sharded (FSDP)" if self.sharded else ""
-        heading = f"plan of {title} on {self.world} GPUs{spread}"
+        heading = f"plan of {title} on {self._place}{spread}"
         table = Table(title=heading, box=box.SIMPLE_HEAD)
         table.add_column("")
         table.add_column("", justify="right")
@@ -117,38 +106,52 @@ class Plan:
             table.add_section()
         return table
 
+    @property
+    def _place(self) -> str:
+        """The processors, as a reader counts them."""
+        name = self.processor.name
+        return name if self.processor.kind == "cpu" else f"{self.world} x {name}"
+
     def _sections(self) -> dict[str, list[Row]]:
-        fits = self.memory_total <= self.gpu_memory
-        much = f"more than {self.gpu} has: raise world or accumulation"
+        fits = self.memory_total <= self.processor.memory
+        name = self.processor.name
+        more = "lower batch_size" if self.processor.kind == "cpu" else "more GPUs"
+        much = f"more than {name} has: {more}, or raise accumulation"
         remark = "estimate; kernels need some more" if fits else f"estimate; {much}"
         if not fits and self.examples == "rows":
-            remark = f"estimate; more than {self.gpu} has: raise world, or lower data.row_tokens"
+            remark = f"estimate; more than {name} has: {more}, or lower data.row_tokens"
         return {
             "parameters": [(name, f"{n / 1e6:,.3f} M", "") for name, n in self.parameters.items()],
             "data": [
                 (f"{self.examples} a step", f"{self.batch_size:,}", ""),
-                (f"{self.examples} a pass and GPU", f"{self.examples_per_pass:,}", ""),
+                (f"{self.examples} a pass and process", f"{self.examples_per_pass:,}", ""),
                 ("tokens a step", f"{self.tokens_per_step:,}", ""),
                 ("tokens", f"{self.tokens / 1e9:,.2f} B", ""),
                 (self.examples, f"{self.examples_seen / 1e6:,.2f} M", ""),
                 *((f"epochs of {name}", f"{n:,.3g}", "") for name, n in self.epochs.items()),
             ],
-            "memory a GPU": [
+            "memory a process": [
                 *((name, _gib(size), "") for name, size in self.memory.items()),
                 *((name, _gib(size), "estimate") for name, size in self.activations.items()),
                 ("together", _gib(self.memory_total), remark),
             ],
             "disk": [("a checkpoint", _gib(self.checkpoint), "two are kept")],
-            "work a step, all GPUs": [
+            "work a step, all processes": [
                 *((name, _teraflop(flops), "") for name, flops in self.flops.items()),
                 ("together", _teraflop(sum(self.flops.values())), self.assumed or "counted"),
             ],
             "time": [
+                ("precision", self.precision, self.precision_reason),
                 ("a step", f"{self.seconds_per_step:,.3g} s", self.basis),
                 ("the run", f"{self.hours:,.1f} h", "steps alone"),
-                ("GPU hours", f"{self.hours * self.world:,.0f}", ""),
+                *self._gpu_hours(),
             ],
         }
+
+    def _gpu_hours(self) -> list[Row]:
+        if self.processor.kind == "cpu":
+            return []
+        return [("GPU hours", f"{self.hours * self.world:,.0f}", "")]
 
 
 def make_plan(
@@ -157,17 +160,19 @@ def make_plan(
     world: int = 1,
     *,
     seconds_per_step: float | None = None,
-    gpu: Gpu = H100,
+    processor: Processor = H100,
+    precision_reason: str = "",
     utilisation: float = UTILISATION,
 ) -> Plan:
     """Plan a run of any of the models.
 
     Args:
-        config: the run.
+        config: the run, its precision chosen.
         footprint: what the recipe's ``measure`` found of its networks.
-        world: processes, one a GPU.
-        seconds_per_step: as measured with this many GPUs; None estimates it from the FLOPs.
-        gpu: the GPU that is planned for.
+        world: processes, each with a GPU of its own; 1 on a CPU.
+        seconds_per_step: as measured with this many; None estimates it from the FLOPs.
+        processor: what is planned for; where its peak is unknown it is this machine's and measured.
+        precision_reason: why the run has its precision.
         utilisation: share of its peak that is reached.
 
     Raises:
@@ -180,9 +185,12 @@ def make_plan(
     flops = {name: each * batch for name, each in footprint.flops.items()}
     basis = "as measured"
     if seconds_per_step is None:
-        peak = gpu.single_flops if config.precision == "float32" else gpu.half_flops
+        single = config.precision == "float32"
+        peak, source = processor.single_flops if single else processor.half_flops, "its maker's"
+        if peak is None:
+            peak, source = product_flops(config.precision), "matrix products' measured"
         seconds_per_step = sum(flops.values()) / (peak * utilisation * world)
-        basis = f"assumes {utilisation:.0%} of {gpu.name}'s {peak / 1e12:g} TFLOP/s; not measured"
+        basis = f"assumes {utilisation:.0%} of {source} {peak / 1e12:.3g} TFLOP/s; not measured"
     activations = {name: size * per_pass for name, size in footprint.activations.items()}
     if footprint.copy_bytes:
         activations["weights in half precision"] = footprint.copy_bytes
@@ -201,8 +209,9 @@ def make_plan(
         memory=_memory(config, footprint, world),
         activations=activations,
         checkpoint=checkpoint_bytes(config, sum(footprint.held.values())),
-        gpu=gpu.name,
-        gpu_memory=gpu.memory,
+        processor=processor,
+        precision=config.precision,
+        precision_reason=precision_reason,
         flops=flops,
         assumed=footprint.assumed,
         seconds_per_step=seconds_per_step,

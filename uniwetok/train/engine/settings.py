@@ -8,7 +8,7 @@ from typing import Literal
 from uniwetok.fields import Settings, check_count
 from uniwetok.train import TrainingError
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Schedule = Literal["constant", "cosine"]
 
 
@@ -68,9 +68,10 @@ class RunSettings(Settings):
     ema_decay: float = 0.0
     """Decay of the EMA of the weights, which is evaluated and exported; it is updated every step. 0
     keeps no EMA: the weights themselves are exported."""
-    precision: Precision = "bfloat16"
-    """Precision of the forward and backward passes; weights and optimisers stay in float32. Paper:
-    silent. Released: bfloat16."""
+    precision: Precision = "auto"
+    """Precision of the forward and backward passes; weights and optimisers stay in float32. "auto"
+    is bfloat16 on a processor that has units for it, else float32; a run that is resumed keeps what
+    it began with. Paper: silent. Released: bfloat16, on such GPUs."""
     shard: bool = False
     """Shard weights, gradients and optimiser state over the processes (FSDP) instead of copying
     them (DDP)."""

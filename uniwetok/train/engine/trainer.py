@@ -12,11 +12,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from uniwetok.train import TrainingError
 from uniwetok.train.data.schedule import Place
+from uniwetok.train.engine.machine import decide, here
 from uniwetok.train.engine.optimizers import Ema, learning_rate
 from uniwetok.train.engine.settings import RunSettings
 from uniwetok.train.engine.state import copy_into, full, network_state, restore_network, shard
+from uniwetok.train.engine.tallies import FirstBadStep, RunningMeans
 
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 """A configuration's precision as Accelerate names it."""
@@ -60,13 +61,14 @@ class Trainer(ABC, Generic[C, B]):
         self._trained: dict[str, tuple[nn.Module, Any]] = {}
         self._evaluated: Mapping[str, Tensor] = {}
         self._means = RunningMeans(accelerator)
+        self._bad = FirstBadStep(accelerator)
 
     @abstractmethod
     def step(self, batch: B, number: int) -> None:
         """Train on a batch of this process; steps are numbered from 0.
 
-        Raises:
-            TrainingError: a loss or a gradient is not finite; weights are as before the step.
+        A step whose loss or gradient is not finite leaves the weights as they were, and so does
+        every later one; `check` says so.
         """
 
     @abstractmethod
@@ -132,9 +134,6 @@ class Trainer(ABC, Generic[C, B]):
 
         Returns:
             The norm of the gradients before clipping, ().
-
-        Raises:
-            TrainingError: loss or gradients are not finite on any process; nothing was changed.
         """
         network, optimizer = self._trained[name]
         settings, accelerator = self.config.optimizer, self.accelerator
@@ -143,13 +142,13 @@ class Trainer(ABC, Generic[C, B]):
         weights = list(network.parameters())
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         norm = full(torch.nn.utils.get_total_norm(gradients))
-        # In float16 the scaler skips steps whose gradients overflow: part of how it works.
-        checked = loss if accelerator.mixed_precision == "fp16" else loss + norm
-        # All processes stop together: one that stopped alone would leave the others waiting.
-        bad = (~torch.isfinite(checked)).float()
-        if accelerator.reduce(bad, "sum").item():
-            optimizer.zero_grad()
-            raise TrainingError("the loss or its gradient is not finite")
+        if accelerator.scaler is None:
+            optimizer.optimizer.found_inf = self._bad.judge(number, loss + norm)
+        else:
+            # In float16 the scaler skips steps whose gradients overflow, which is part of how it
+            # works, and waits for the device to do so: a bad loss may as well be read at once.
+            self._bad.judge(number, loss)
+            self.check()
         if settings.max_gradient_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(weights, settings.max_gradient_norm, norm)
         for group in optimizer.param_groups:
@@ -157,6 +156,14 @@ class Trainer(ABC, Generic[C, B]):
         optimizer.step()
         optimizer.zero_grad()
         return norm
+
+    def check(self) -> None:
+        """Make sure that all steps were good; every process must call this, which waits for it.
+
+        Raises:
+            TrainingError: a loss or a gradient was not finite; weights are as before that step.
+        """
+        self._bad.check()
 
     def average(self) -> None:
         """Move the EMA, where one is kept, towards the weights that a step ended with."""
@@ -219,9 +226,10 @@ def make_accelerator(config: RunSettings, device: str, *handlers: Any) -> Accele
         device: "cpu", or "auto" for this process's GPU where there is one.
         handlers: Accelerate's further settings.
     """
+    decided, _ = decide(config, here(device))
     return Accelerator(
         cpu=device == "cpu",
-        mixed_precision=_MIXED_PRECISION[config.precision],
+        mixed_precision=_MIXED_PRECISION[decided.precision],
         kwargs_handlers=list(handlers),
     )
 
@@ -229,29 +237,3 @@ def make_accelerator(config: RunSettings, device: str, *handlers: Any) -> Accele
 def checkpoint_bytes(config: RunSettings, weights: int) -> int:
     """Size of a checkpoint: of each weight itself, Adam's two moments and perhaps its average."""
     return _FLOAT * (3 + bool(config.ema_decay)) * weights
-
-
-class RunningMeans:
-    """Means of named terms over steps and processes."""
-
-    def __init__(self, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
-        self._sums: dict[str, Tensor] = {}
-        self._counted = 0
-
-    def add(self, terms: Mapping[str, Tensor]) -> None:
-        """Count a step's terms, () each, without gradient."""
-        # Sums stay on the device: reading them every step would wait for the GPU every step.
-        for name, value in terms.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._counted += 1
-
-    def read(self) -> dict[str, float]:
-        """Give the means since the last reading; every process must call this."""
-        if not self._counted:
-            return {}
-        stacked = torch.stack([value.float() for value in self._sums.values()]) / self._counted
-        means = self._accelerator.reduce(stacked, "mean").tolist()
-        names = list(self._sums)
-        self._sums, self._counted = {}, 0
-        return dict(zip(names, means, strict=True))

@@ -15,7 +15,7 @@ from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
 from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.schedule import Place
-from uniwetok.train.engine.checkpoints import check_same_run
+from uniwetok.train.engine.checkpoints import settle
 from uniwetok.train.engine.loop import Finished, Hooks, Loop, Stream
 from uniwetok.train.engine.trainer import make_accelerator
 from uniwetok.train.mllm.config import MLLMTraining
@@ -57,7 +57,7 @@ def train_mllm(
         TrainingError: parts do not fit each other or are missing, a record is malformed, ``out``
             holds another run, the disk is full, or the loss is not finite.
     """
-    check_same_run(config, out)
+    config, chosen = settle(config, out, device)
     accelerator = make_accelerator(config, device)
     parts = load_parts(config, tokenizer, on_gpu=accelerator.device.type == "cuda")
     parts.images.to(accelerator.device)
@@ -78,6 +78,7 @@ def train_mllm(
             on_block,
         )
     notices += [
+        *chosen,
         *source.notices,
         *source.damage,
         f"{len(usable):,} of {len(index):,} samples are trained on",

@@ -82,7 +82,9 @@ class TokenMeans:
             kinds: (tokens,) places in `KINDS`.
         """
         values = torch.stack([losses.detach().double(), torch.ones_like(losses).double()], dim=1)
-        self._sums[_TERMS.index(term)].index_add_(0, kinds.to(losses.device), values)
+        self._sums[_TERMS.index(term)].index_add_(
+            0, kinds.to(losses.device, non_blocking=True), values
+        )
 
     def read(self) -> dict[str, float]:
         """Give the means since the last reading, of all and by kind; every process calls this."""
@@ -141,13 +143,10 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
         Args:
             batch: the rows.
             number: of the step, from 0.
-
-        Raises:
-            TrainingError: the loss or a gradient is not finite; weights are as before the step.
         """
         config, device = self.config, self.accelerator.device
         own = torch.stack([count_predicted(row.batch) for row in batch.rows]).sum(0)
-        totals: Tensor = self.accelerator.reduce(own.to(device), "sum")
+        totals: Tensor = self.accelerator.reduce(own.to(device, non_blocking=True), "sum")
         world = self.accelerator.num_processes
         loss = torch.zeros((), device=device)
         for place, row in enumerate(batch.rows):
@@ -162,7 +161,7 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
         norm = self.update("model", number, loss)
         self.average()
         tokens = torch.tensor([row.batch.tokens for row in batch.rows], dtype=torch.float32)
-        filled = tokens.mean().to(device) / config.data.row_tokens
+        filled = tokens.mean().to(device, non_blocking=True) / config.data.row_tokens
         self._means.add({"loss": loss, "gradient_norm": norm, "row_filled": filled})
 
     def _log(self, row: Row, values: dict[str, Tensor]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uniwetok.losses.perceptual import Lpips, convolutions
+from uniwetok.losses.perceptual import STAGES, Lpips, convolutions
 from uniwetok.losses.teachers import EfficientNetLiteTeacher
 from uniwetok.train import TrainingError
 from uniwetok.train.engine.footprint import (
@@ -78,10 +78,7 @@ def _networks(
             for name, (inputs, outputs) in convolutions().items():
                 trunk[f"{name}.weight"] = torch.empty(outputs, inputs, 3, 3)
                 trunk[f"{name}.bias"] = torch.empty(outputs)
-            lpips = Lpips(trunk)
-            # Those it reads from a file lie on a device of their own.
-            for name, buffer in list(lpips.named_buffers()):
-                lpips.register_buffer(name, torch.empty(buffer.shape), persistent=False)
+            lpips = Lpips(trunk, [torch.empty(widths[-1], 1, 1) for widths in STAGES])
         generator = Generator(config, lpips, width)
         return generator, Discriminator(config) if config.loss.adversarial else None
 

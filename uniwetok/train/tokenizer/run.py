@@ -11,7 +11,7 @@ from uniwetok.randomness import stream
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.data.source import ImageSource
 from uniwetok.train.data.stream import TrainingImages
-from uniwetok.train.engine.checkpoints import check_same_run
+from uniwetok.train.engine.checkpoints import settle
 from uniwetok.train.engine.logs import write_pairs
 from uniwetok.train.engine.loop import Finished, Hooks, Loop
 from uniwetok.train.tokenizer.config import TokenizerTraining
@@ -45,7 +45,7 @@ def train(
         TrainingError: a part is missing, ``out`` holds another run, images cannot be read, the
             disk is full, or the loss is not finite; the last good checkpoint is kept.
     """
-    check_same_run(config, out)
+    config, chosen = settle(config, out, device)
     trainer = TokenizerTrainer(config, device=device, vgg16=vgg16)
 
     def open_stream(place: Place) -> TrainingImages:
@@ -54,8 +54,8 @@ def train(
     def picture(path: Path) -> None:
         _write_picture(trainer, heldout or source, path)
 
-    loop = Loop(trainer, open_stream, out, picture=picture, hooks=hooks, notices=source.notices)
-    return loop.finish()
+    notices = [*chosen, *source.notices]
+    return Loop(trainer, open_stream, out, picture=picture, hooks=hooks, notices=notices).finish()
 
 
 def _write_picture(trainer: TokenizerTrainer, shown: ImageSource, path: Path) -> None:

@@ -80,9 +80,6 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
         Args:
             batch: images; labels are ignored.
             number: of the step, from 0.
-
-        Raises:
-            TrainingError: a loss or a gradient is not finite; weights are as before the step.
         """
         config, images = self.config, batch.images
         parts = [
@@ -127,7 +124,7 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
         noise = torch.randn(
             (len(images), config.model.latent_channels, rows, columns),
             generator=stream(*address, "noise"),
-        ).to(images.device)
+        ).to(images.device, non_blocking=True)
         teacher, discriminator = self.networks.teacher, self.networks.discriminator
         return self._generator(
             images,

@@ -148,7 +148,7 @@ def test_lists_can_be_emptied() -> None:
         ("batch_size=", r"expected a whole number"),
         ("ema_decay=high", r"ema_decay=high: expected a number"),
         ("compile=1", r"expected true or false"),
-        ("precision=fp8", r"expected one of float32, bfloat16, float16"),
+        ("precision=fp8", r"expected one of auto, float32, bfloat16, float16"),
         ("optimizer.max_gradient_norm=x", r"expected a number or none"),
         ("optimizer.betas=0.9", r"expected 2 values separated by commas, each a number"),
         ("model.channel_multipliers=1,b", r"expected values .* each a whole number"),

@@ -21,7 +21,8 @@ from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.train import TrainingError
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.engine.footprint import Footprint, count_flops
-from uniwetok.train.engine.plan import H100, Plan, make_plan
+from uniwetok.train.engine.machine import H100
+from uniwetok.train.engine.plan import Plan, make_plan
 from uniwetok.train.tokenizer.config import LITE_TEACHER, TokenizerTraining
 from uniwetok.train.tokenizer.networks import Generator
 from uniwetok.train.tokenizer.plan import measure
@@ -35,6 +36,7 @@ TINY = TokenizerTraining(
     data=DataConfig(resolution=64),
     batch_size=64,
     steps=1000,
+    precision="bfloat16",
 )
 
 
@@ -87,7 +89,9 @@ def test_work_does_not_depend_on_the_processor(footprint: Footprint, capability:
 
 def test_the_papers_size_and_work() -> None:
     """Against the released autoencoder: 168.5 and 226.0 GFLOP but for the attention's products."""
-    footprint = measure(replace(presets.get("table16").config, loss=ALONE, prior=None))
+    footprint = measure(
+        replace(presets.get("table16").config, loss=ALONE, prior=None, precision="bfloat16")
+    )
     assert footprint.parameters == {"encoder": 265_729_664, "decoder": 355_896_451}
     assert footprint.averaged == footprint.trained["generator"] == 621_626_115
     forward = footprint.flops["tokenizer and losses, forward"]
@@ -101,7 +105,7 @@ def test_the_papers_size_and_work() -> None:
 
 @pytest.mark.slow
 def test_every_network_of_the_full_method_is_counted() -> None:
-    config = presets.get("table16").config
+    config = replace(presets.get("table16").config, precision="bfloat16")
     plan = make_plan(config, measure(config), 8)
     assert plan.parameters["discriminator"] == 2_765_633
     assert plan.parameters["prior"] == pytest.approx(8.607e6, rel=1e-4)
@@ -189,7 +193,7 @@ def test_time_is_measured_or_says_what_it_assumes(tiny: Plan, footprint: Footpri
     measured = make_plan(TINY, footprint, 4, seconds_per_step=1.8)
     assert measured.hours == 0.5
     assert measured.basis == "as measured"
-    assert "30% of H100 SXM's 989 TFLOP/s; not measured" in tiny.basis
+    assert "30% of its maker's 989 TFLOP/s; not measured" in tiny.basis
     work = sum(tiny.flops.values())
     assert tiny.seconds_per_step == pytest.approx(work / (H100.half_flops * 0.3 * 4))
     full = replace(TINY, precision="float32")
@@ -221,7 +225,7 @@ def test_table_and_json_say_the_same(tiny: Plan) -> None:
     console = Console(width=120, record=True)
     console.print(tiny.table("tiny"))
     text = console.export_text()
-    assert "plan of tiny on 4 GPUs" in text
+    assert "plan of tiny on 4 x H100 SXM" in text
     assert f"{tiny.memory_total / 2**30:.2f} GiB" in text
     assert "not measured" in text
     assert "estimate" in text
@@ -229,10 +233,10 @@ def test_table_and_json_say_the_same(tiny: Plan) -> None:
 
 def test_too_much_for_the_gpu_is_said(tiny: Plan, footprint: Footprint) -> None:
     small = replace(H100, name="toy GPU", memory=tiny.memory_total - 1)
-    for plan, said in ((tiny, False), (make_plan(TINY, footprint, 4, gpu=small), True)):
+    for plan, said in ((tiny, False), (make_plan(TINY, footprint, 4, processor=small), True)):
         console = Console(width=160, record=True)
         console.print(plan.table("tiny"))
-        assert ("more than toy GPU has: raise world" in console.export_text()) is said
+        assert ("more than toy GPU has: more GPUs" in console.export_text()) is said
 
 
 def test_planning_leaves_autocast_as_it_was(tiny: Plan) -> None:

@@ -13,6 +13,7 @@ from tests.uniwetok.train.mllm.tiny import tiny_run, write_language_model
 from tests.uniwetok.train.tiny import needs_measuring
 from uniwetok.presets import get_mllm
 from uniwetok.train import TrainingError
+from uniwetok.train.engine.machine import H100, decide
 from uniwetok.train.engine.plan import Plan, make_plan
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.plan import measure
@@ -23,11 +24,12 @@ LAYERS = 8_190_735_360 - 2 * 151_936 * 4096
 
 
 def planned(config: MLLMTraining, world: int = 1, seconds_per_step: float | None = None) -> Plan:
+    config, _ = decide(config, H100)
     return make_plan(config, measure(config), world, seconds_per_step=seconds_per_step)
 
 
 def test_the_papers_size(uwt_eval: CommandLine) -> None:
-    result = uwt_eval("train", "mllm", "--preset", "gen", "--dry-run", "--world", "8", "--json")
+    result = uwt_eval("train", "mllm", "--preset", "gen", "--dry-run", "--gpus", "8", "--json")
     assert result.code == 0, result.err
     plan = json.loads(result.out)
     counts = plan["parameters"]
@@ -40,7 +42,7 @@ def test_the_papers_size(uwt_eval: CommandLine) -> None:
     assert plan["memory"]["Adam"] == 8 * total // 8
     assert plan["checkpoint"] == 12 * total
     assert plan["tokens"] == 37_376 * 8 * 20_000
-    assert plan["fits_estimate"] == (plan["memory_total_estimate"] <= plan["gpu_memory"])
+    assert plan["fits_estimate"] == (plan["memory_total_estimate"] <= plan["processor_memory"])
     assert "not measured" in plan["basis"]
     # Two a weight and token forward, twice that backward, and the layers once more; attention
     # within samples of 1,024 tokens and the head's own products come on top.

@@ -1,0 +1,100 @@
+"""What a machine has, and what is chosen by it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import CommandLine
+from tests.uniwetok.train.tiny import TINY, needs_measuring
+from uniwetok.train import TrainingError
+from uniwetok.train.engine import machine, plan
+from uniwetok.train.engine.checkpoints import CONFIG_FILE, settle
+from uniwetok.train.engine.machine import GPUS, H100, decide, here, planned_for
+from uniwetok.train.engine.overrides import to_dict
+from uniwetok.train.engine.settings import RunSettings
+
+CPU = replace(here("cpu"), bfloat16=False)
+AUTO = replace(TINY, precision="auto")
+
+
+def test_bfloat16_is_chosen_where_there_are_units_for_it() -> None:
+    assert RunSettings().precision == "auto"
+    for processor, expected in (
+        (H100, "bfloat16"),
+        (GPUS["v100"], "float32"),
+        (CPU, "float32"),
+        (replace(CPU, bfloat16=True), "bfloat16"),
+    ):
+        config, reason = decide(RunSettings(), processor)
+        assert config.precision == expected
+        assert processor.name in reason
+    assert decide(RunSettings(precision="float16"), H100)[0].precision == "float16"
+
+
+def test_this_cpu_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    for tiles in (False, True):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda tiles=tiles: tiles)
+        assert here("cpu").bfloat16 is tiles
+    assert here("cpu").memory > 10**8
+
+
+def test_a_resumed_run_keeps_the_precision_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    config, notices = settle(AUTO, tmp_path, "cpu")
+    assert config.precision == "float32"
+    assert "no units for bfloat16" in notices[0]
+    begun = to_dict(AUTO) | {"precision": "bfloat16"}
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(begun))
+    with pytest.raises(TrainingError, match="precision=bfloat16, asked for is precision=float32"):
+        settle(replace(AUTO, precision="float32"), tmp_path, "cpu")
+    config, notices = settle(AUTO, tmp_path, "cpu")
+    assert (config.precision, notices) == ("bfloat16", ["precision bfloat16: as the run began"])
+
+
+def test_the_machine_that_is_there_is_planned_for_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "here", lambda device: CPU)
+    assert planned_for(None, None, "auto") == (CPU, 1)
+    assert planned_for(None, 8, "auto") == (H100, 8)
+    assert planned_for("A100", None, "auto") == (GPUS["a100"], 1)
+    assert planned_for("t4", 2, "auto") == (GPUS["t4"], 2)
+    card = replace(H100, name="NVIDIA L4", half_flops=None, single_flops=None)
+    monkeypatch.setattr(machine, "here", lambda device: card)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert planned_for(None, None, "auto") == (card, 3)
+    assert planned_for(None, 8, "auto") == (card, 8)
+    with pytest.raises(TrainingError, match="--gpu h10: did you mean 'h100'"):
+        planned_for("h10", None, "auto")
+
+
+@needs_measuring
+def test_the_dry_run_says_what_is_chosen_and_why(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(plan, "product_flops", lambda precision: 1e11)
+    monkeypatch.setenv("COLUMNS", "160")
+    given = ("train", "tokenizer", "--preset", "nano", "--dry-run")
+    shown = uwt_eval(*given)
+    assert shown.code == 0, shown.err
+    for words in ("plan of nano on this CPU", "float32", "no units for bfloat16", "measured 0.1"):
+        assert words in shown.out
+    assert "GPU" not in shown.out
+    facts = json.loads(uwt_eval(*given, "--json").out)
+    assert (facts["precision"], facts["world"]) == ("float32", 1)
+    other = json.loads(uwt_eval(*given, "--gpus", "8", "--gpu", "h100", "--json").out)
+    assert (other["precision"], other["world"]) == ("bfloat16", 8)
+    assert other["processor"] == "H100 SXM"
+
+
+def test_products_are_measured() -> None:
+    assert machine.product_flops("float32") > 1e6

@@ -1,0 +1,143 @@
+"""The machine that a run is planned for or trained on, and the precision that suits it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+import torch
+
+from uniwetok.fields import did_you_mean
+from uniwetok.train import TrainingError
+from uniwetok.train.engine.settings import RunSettings
+
+C = TypeVar("C", bound=RunSettings)
+Kind = Literal["cuda", "cpu", "other"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processor:
+    """A GPU, or all cores of a CPU."""
+
+    name: str
+    kind: Kind
+    memory: int
+    """Bytes."""
+    bfloat16: bool
+    """Whether it has units that multiply matrices in bfloat16."""
+    half_flops: float | None = None
+    """FLOP a second in bfloat16 or float16, as its maker states them without sparsity; None for
+    the machine's own, where it can be measured."""
+    single_flops: float | None = None
+    """FLOP a second in float32, likewise."""
+
+
+def _gpu(name: str, half: float, single: float, memory: int, *, bfloat16: bool = True) -> Processor:
+    """Build one from its maker's TFLOP/s and GB."""
+    return Processor(
+        name=name,
+        kind="cuda",
+        memory=memory * 10**9,
+        bfloat16=bfloat16,
+        half_flops=half * 1e12,
+        single_flops=single * 1e12,
+    )
+
+
+H100 = _gpu("H100 SXM", 989, 67, 80)
+GPUS = {
+    "h100": H100,
+    "h200": _gpu("H200 SXM", 989, 67, 141),
+    "b200": _gpu("B200", 2250, 75, 180),
+    "a100": _gpu("A100 SXM", 312, 19.5, 80),
+    "a100-40": _gpu("A100 SXM 40 GB", 312, 19.5, 40),
+    "l40s": _gpu("L40S", 362, 91.6, 48),
+    "a6000": _gpu("RTX A6000", 155, 38.7, 48),
+    "rtx4090": _gpu("RTX 4090", 165, 82.6, 24),
+    "rtx3090": _gpu("RTX 3090", 71, 35.6, 24),
+    "v100": _gpu("V100 SXM", 125, 15.7, 32, bfloat16=False),
+    "t4": _gpu("T4", 65, 8.1, 16, bfloat16=False),
+}
+"""GPUs that can be planned for elsewhere, by name; figures of their data sheets."""
+
+
+def named(name: str) -> Processor:
+    """Give a GPU of `GPUS`.
+
+    Raises:
+        TrainingError: there is none of this name; the message names the nearest.
+    """
+    key = name.lower().replace(" ", "").replace("_", "-")
+    if key not in GPUS:
+        raise TrainingError(f"--gpu {name}: {did_you_mean(key, GPUS)}")
+    return GPUS[key]
+
+
+def here(device: str = "auto") -> Processor:
+    """Look at what this process trains on.
+
+    Args:
+        device: "cpu", or "auto" for its GPU where there is one.
+    """
+    if device != "cpu" and torch.cuda.is_available():
+        facts = torch.cuda.get_device_properties(torch.cuda.current_device())
+        return Processor(
+            name=facts.name,
+            kind="cuda",
+            memory=facts.total_memory,
+            bfloat16=torch.cuda.is_bf16_supported(including_emulation=False),
+        )
+    if device != "cpu" and torch.backends.mps.is_available():
+        return Processor(name="Apple GPU", kind="other", memory=_main_memory(), bfloat16=False)
+    return Processor(
+        name=f"this CPU, {torch.get_num_threads()} threads",
+        kind="cpu",
+        memory=_main_memory(),
+        # AVX-512's bfloat16 instructions are no such unit: on an EPYC that has them, steps of nano
+        # took 1.7 times as long as in float32, most of it in casts; without them, four times.
+        bfloat16=torch.cpu._is_amx_tile_supported(),
+    )
+
+
+def planned_for(gpu: str | None, gpus: int | None, device: str) -> tuple[Processor, int]:
+    """Give the processor that is planned for, and how many of it: those here unless told otherwise.
+
+    Raises:
+        TrainingError: there is no GPU of this name.
+    """
+    if gpu is not None:
+        return named(gpu), gpus or 1
+    own = here(device)
+    if gpus is not None:
+        return (own if own.kind == "cuda" else H100), gpus
+    return own, torch.cuda.device_count() if own.kind == "cuda" else 1
+
+
+def decide(config: C, processor: Processor) -> tuple[C, str]:
+    """Choose the precision of a run that leaves it to the machine, and say why; "" else."""
+    if config.precision != "auto":
+        return config, ""
+    if processor.bfloat16:
+        return replace(config, precision="bfloat16"), f"{processor.name} has units for bfloat16"
+    reason = f"{processor.name} has no units for bfloat16, which would take longer there"
+    return replace(config, precision="float32"), reason
+
+
+def product_flops(precision: str) -> float:
+    """Measure the FLOP a second that matrix products reach on this machine, in about a second."""
+    dtype = torch.float32 if precision == "float32" else torch.bfloat16
+    device, side = ("cuda", 8192) if torch.cuda.is_available() else ("cpu", 1024)
+    matrix = torch.ones(side, side, dtype=dtype, device=device)
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        # Summed and read, so that the device has done it; the first one warms up.
+        (matrix @ matrix).sum().item()
+        seconds.append(time.perf_counter() - start)
+    return 2 * side**3 / min(seconds[1:])
+
+
+def _main_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
