@@ -31,13 +31,13 @@ def degraded(photos: Images) -> Images:
     return np.clip(photos + noise, 0, 255).astype(np.uint8)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def inception_state() -> dict[str, torch.Tensor]:
     """Random Inception weights, the same in every test."""
     return random_inception_state_dict(0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def inception_file(
     inception_state: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

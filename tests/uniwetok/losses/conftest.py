@@ -10,7 +10,7 @@ from uniwetok.losses import Lpips
 from uniwetok.losses.perceptual import convolutions
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trunk() -> dict[str, Tensor]:
     """Random VGG16 convolutions under torchvision's names, whose activations keep their size."""
     generator = torch.Generator().manual_seed(0)
@@ -22,6 +22,6 @@ def trunk() -> dict[str, Tensor]:
     return state
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lpips_loss(trunk: dict[str, Tensor]) -> Lpips:
     return Lpips(trunk)
