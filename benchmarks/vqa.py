@@ -36,8 +36,7 @@ def main() -> None:
 
 
 def _write_copy(folder: Path) -> Path:
-    from datasets import Dataset, DatasetDict, Features, Value
-    from datasets import Image as Pictures
+    from datasets import Dataset, DatasetDict, Features, Image as Pictures, Value
 
     rng = np.random.default_rng(0)
     smooth = rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)

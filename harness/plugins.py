@@ -18,7 +18,7 @@ PLUGINS = {
         "webp": "harness.baselines.codecs:WebP",
         "jpeg": "harness.baselines.codecs:Jpeg",
         "avif": "harness.baselines.codecs:Avif",
-        "identity": "harness.baselines.codecs:Identity",
+        "identity": "harness.baselines.lossless:Identity",
         "diffusers-vae": "harness.baselines.diffusers_vae:DiffusersAutoencoder",
         "torchscript": "harness.baselines.torchscript:TorchScriptPair",
         "diffusers-t2i": "harness.baselines.diffusers_pipelines:DiffusersTextToImage",

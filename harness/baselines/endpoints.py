@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from harness.baselines.codecs import StoredAsPng, png
 from harness.baselines.hub import named, until
+from harness.baselines.lossless import StoredAsPng, png
 from harness.data.settings import read_settings
 from harness.interfaces import Argument, Code, Question
 from harness.interfaces.errors import SampleFailure

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from PIL import Image
 from pydantic import Field
 
-from harness.baselines.codecs import StoredAsPng, png
 from harness.baselines.hub import (
     DType,
     Source,
@@ -21,6 +20,7 @@ from harness.baselines.hub import (
     until,
     versions,
 )
+from harness.baselines.lossless import StoredAsPng, png
 from harness.interfaces import Argument, Code, Question
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import ModelCard

@@ -58,8 +58,7 @@ def fetch(
     names: Annotated[list[str], typer.Argument(help="Assets, or 'all'.")],
 ) -> None:
     """Download and verify weight files; files already downloaded are only verified."""
-    from harness.data.assets import ASSETS
-    from harness.data.assets import fetch as fetch_one
+    from harness.data.assets import ASSETS, fetch as fetch_one
 
     for name in ASSETS if names == ["all"] else names:
         print(f"{name}: {fetch_one(name, progress=True)}")

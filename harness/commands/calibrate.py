@@ -27,9 +27,8 @@ def calibrate(
     from harness.commands.console import NOTHING, label
     from harness.data.images import DecodeRule
     from harness.engine import protocols
-    from harness.engine.devices import resolve_device
     from harness.engine.progress import Progress
-    from harness.engine.world import World
+    from harness.engine.world import World, resolve_device
     from harness.sets import FILES
     from harness.sets.calibration import calibrate as measure
     from harness.sets.images import open_images

@@ -18,9 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.interfaces import Label, Labelled
-from harness.interfaces.errors import UserError, terminal_text
+from harness.interfaces.errors import COMPUTED, RunStatus, UserError, terminal_text
 from harness.interfaces.registry import METRICS
-from harness.interfaces.words import COMPUTED, RunStatus
 
 if TYPE_CHECKING:
     from harness.interfaces.types import MetricValue, ReferenceRow, ResultRecord

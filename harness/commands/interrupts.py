@@ -13,7 +13,8 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn
 
-from harness.engine.world import LOST, World
+from harness.engine.processes import LOST
+from harness.engine.world import World
 from harness.interfaces.errors import ExitCode, UserError
 
 GRACE = 1.0
@@ -79,9 +80,6 @@ def stopped_with(world: World) -> Iterator[None]:
 
     One of the processes says it. All that is kept is written whole or not at all, as for SIGINT.
     """
-    if world.size == 1:
-        yield
-        return
 
     def stop(*_: object) -> None:
         if world.speaks():

@@ -59,9 +59,8 @@ def metrics(
     from harness.data.images import DecodeRule
     from harness.data.settings import read_settings
     from harness.engine import protocols
-    from harness.engine.devices import resolve_device
     from harness.engine.progress import Progress
-    from harness.engine.world import World
+    from harness.engine.world import World, resolve_device
     from harness.interfaces.types import RunStatus
     from harness.sets import FILES
     from harness.sets.compare import Comparison, expand_metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -13,7 +13,6 @@ import typer
 from rich.console import Console
 
 from harness.commands.console import Json, Plugins, terminal
-from harness.commands.interrupts import stopped_with
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import (
     REFERENCES,
@@ -120,12 +119,10 @@ def run(
 
     Without --model the task's baselines run; without data the embedded sample set is used.
     """
-    from harness.commands.plans import print_plans
     from harness.data.manifest import frozen_data
     from harness.data.settings import read_settings
-    from harness.engine.devices import resolve_device
     from harness.engine.runner import run as run_one
-    from harness.engine.world import World
+    from harness.engine.world import World, resolve_device
     from harness.interfaces import RunRequest
     from harness.interfaces.types import RunStatus
 
@@ -172,6 +169,8 @@ def run(
         for name, _ in choices:
             refuse_performed(name)
     if dry_run:
+        from harness.commands.plans import print_plans
+
         print_plans(requests, world, as_json=as_json)
         return
     # A published table needs all of its rows, and processes that share a run stop together.
@@ -182,7 +181,7 @@ def run(
     try:
         if world.size > 1:
             world.join(resolve_device(device, world))
-        with frozen_data(), stopped_with(world):
+        with frozen_data(), _stopped_with(world):
             if world.shards > 1:
                 parts, refused = _run_all(run_shard, requests, world, **shown)
             else:
@@ -216,6 +215,14 @@ def run(
     whole = [record.status is RunStatus.COMPLETE for record in records]
     if not all([*whole, *(part.complete for part in parts)]):
         raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def _stopped_with(world: World) -> AbstractContextManager[None]:
+    if world.size == 1:
+        return nullcontext()
+    from harness.commands.interrupts import stopped_with
+
+    return stopped_with(world)
 
 
 def _elsewhere(images: Path | None, label: str | None) -> list[str]:

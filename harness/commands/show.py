@@ -116,8 +116,7 @@ def _plugin(registry: Registry[Any], name: str) -> dict[str, Any]:
 
 
 def _model(name: str) -> dict[str, Any]:
-    from harness.engine.models import ModelChoice
-    from harness.engine.models import describe as describe_model
+    from harness.engine.models import ModelChoice, describe as describe_model
 
     described = _plugin(MODELS, name) | describe_model(name)
     if all("default" in option for option in described["options"].values()):

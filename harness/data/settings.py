@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from harness.interfaces.errors import UserError
-from harness.interfaces.own import cache_folder
+from harness.interfaces.own import usual_cache
 
 
 class Settings(BaseSettings):
@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     )
     coco: str | None = Field(default=None, description="MS-COCO val2017 images.")
     cache: Path = Field(
-        default_factory=cache_folder,
+        default_factory=usual_cache,
         description="Downloaded weights, digests of data and tables made of parquet files.",
     )
     out: Path = Field(default=Path("runs"), description="Where runs are written.")

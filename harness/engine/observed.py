@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data.manifest import dataset_digest
-from harness.engine.devices import resolve_device
 from harness.engine.plan import (
     RunFile,
     earlier_run,
@@ -18,7 +17,7 @@ from harness.engine.plan import (
     run_id,
     with_earlier,
 )
-from harness.engine.world import World
+from harness.engine.world import World, resolve_device
 from harness.interfaces import (
     Code,
     Concluding,

@@ -14,10 +14,9 @@ from pydantic import Field, ValidationError
 
 from harness.data.digests import Damaged, unsealed
 from harness.data.manifest import block_size, dataset_digest, step_size
-from harness.engine.devices import likely_device
 from harness.engine.models import ModelChoice, require
 from harness.engine.protocols import in_precision
-from harness.engine.world import World
+from harness.engine.world import World, likely_device
 from harness.interfaces import (
     ComparesFiles,
     Extractor,
@@ -35,7 +34,7 @@ from harness.interfaces import (
 )
 from harness.interfaces.errors import Unavailable, UserError, first_line
 from harness.interfaces.observing import on_device
-from harness.interfaces.protocols import ModelPrecision
+from harness.interfaces.protocols import MODEL_PRECISION, ModelPrecision
 from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS, warn
 from harness.interfaces.types import (
     ModelCard,
@@ -169,7 +168,8 @@ class Plan:
         """What the model computes in; where it works elsewhere the protocol has no say."""
         if not on_device(self.model):
             return "fp32"
-        stated: ModelPrecision = self.file.protocol.settings.get("model_precision", "fp32")
+        settings = self.file.protocol.settings
+        stated: ModelPrecision = settings.get("model_precision", MODEL_PRECISION)
         return stated
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.interfaces.errors import UserError
-from harness.interfaces.protocols import Problem, ProtocolSettings, check
+from harness.interfaces.protocols import MODEL_PRECISION, Problem, ProtocolSettings, check
 from harness.interfaces.registry import FAMILIES, PROTOCOLS, TASKS, did_you_mean, warn
 from harness.interfaces.types import Protocol, TaskSpec
 
@@ -175,7 +175,7 @@ def in_precision(protocol: Protocol, precision: str, spec: TaskSpec) -> Protocol
         unknown = "unknown" in found[0].text
         why = f"task {spec.name!r} leaves it to the model" if unknown else found[0].text
         raise UserError(f"--model-precision {precision}: {why}")
-    if settings == {"model_precision": "fp32", **protocol.settings}:
+    if settings == {"model_precision": MODEL_PRECISION, **protocol.settings}:
         return protocol
     return Protocol(
         name=f"{protocol.name}-{precision}",

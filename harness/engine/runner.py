@@ -17,12 +17,10 @@ from harness.data.images import whole_picture
 from harness.data.manifest import blocks
 from harness.data.store import SAMPLES_FILE, Store, discard_damaged_images, join_images
 from harness.engine import provenance
-from harness.engine.agreement import agree
-from harness.engine.devices import lanes_for, resolve_device
 from harness.engine.plan import Plan, RunFile, make_plan, read_run_file
 from harness.engine.progress import Progress
 from harness.engine.work import Worker
-from harness.engine.world import World, reproducible
+from harness.engine.world import World, lanes_for, reproducible, resolve_device
 from harness.interfaces import (
     ClassConditional,
     Concluding,
@@ -108,10 +106,10 @@ def begin(request: RunRequest, world: World, progress: Progress) -> Begun:
 
 def _stored(plan: Plan) -> Finished | None:
     """The result of a run that is finished already, where it is known what it is."""
-    from harness.engine.stored import stored_result
-
     if not (plan.root / "record.json").is_file():
         return None
+    from harness.engine.stored import stored_result
+
     store = Store(plan.root)
     with store.locked():
         if plan.keeps_images:
@@ -130,7 +128,10 @@ def carried_out(
 ) -> Iterator[Done | None]:
     """Do the share of this process; within, all have done theirs; None for all but the main one."""
     plan = _with_origin(_on_device(begun.plan, request, world), world)
-    agree(plan.file, world)
+    if world.size > 1:
+        from harness.engine.agreement import agree
+
+        agree(plan.file, world)
     store = Store(plan.root)
     if not world.is_main:
         world.barrier()
@@ -155,6 +156,7 @@ def carried_out(
             "finished": provenance.now(),
             "world_size": world.size,
             "batch_size": worker.batches.size,
+            **({"model_precision": plan.model_precision} if plan.device != "cpu" else {}),
             **_memory(plan, worker),
             "weights": getattr(plan.model, "loaded", ""),
             "seconds": {**worker.timings.seconds, "total": time.perf_counter() - begun.clock},

@@ -28,7 +28,7 @@ from harness.interfaces.types import (
     Sample,
     Status,
 )
-from harness.metrics.cores import over_cores
+from harness.metrics.stats import over_cores
 
 if TYPE_CHECKING:
     from harness.metrics.features import ReferenceFeatures

@@ -1,37 +1,35 @@
-"""The processes and threads of a run: who works on which blocks; arithmetic that repeats itself.
+"""The processes, device and threads of a run: who works on which blocks, and on how many lanes.
 
-Shards, then the processes of one, take blocks in strides, unpadded.
+Shards, then the processes of one, take blocks in strides, unpadded. Arithmetic repeats itself to
+the bit. Torch is asked only where it has to be.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import time
-import uuid
-from collections.abc import Iterator, Sequence
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from harness.interfaces.errors import UserError, first_line
+from harness.interfaces.errors import UserError
 
 if TYPE_CHECKING:
-    from torch.distributed.distributed_c10d import Store
-
     from harness.interfaces.protocols import ModelPrecision
 
 T = TypeVar("T")
 
-LOST = (
-    "another process of this run has ended before its time: the log of its machine says why, and "
-    "the same command goes on from here, with any number of processes"
-)
-"""What one of the others says."""
-_BARRIER_TIMEOUT = timedelta(days=14)
-_LOOK_EVERY = 0.02
-"""Seconds between looks at who has come."""
+_DRIVERS = ("nvidiactl", "nvidia0", "nvhost-gpu", "nvmap", "dxg", "kfd")
+"""Files in /dev of which a GPU's driver makes one: NVIDIA's, Tegra's, WSL's, AMD's."""
+_READ_AHEAD = 2
+"""Blocks that are begun before a lane is free for them."""
+_GPU_LANES = 4, 8
+"""Least and most lanes where a GPU computes: one has it, others read, measure and write."""
 _LAUNCHERS = ("TORCHELASTIC_", "ACCELERATE_", "MASTER_", "ROLE_", "GROUP_")
 """How the names begin that torchrun and accelerate give to what a process is among others."""
 
@@ -98,45 +96,25 @@ class World:
         return items[self.shard :: self.shards][self.rank :: self.size]
 
     def join(self, device: str) -> None:
-        """Start the process group where there is more than one process.
+        """Start the process group where there is more than one process."""
+        if self.size > 1:
+            from harness.engine import processes
 
-        It is gloo's on GPUs too: processes tell each other names and numbers, never tensors, and
-        gloo says at once where one on another machine has gone.
-        """
-        if self.size == 1:
-            return
-        import torch
-        from torch import distributed
-        from torch.distributed.distributed_c10d import PrefixStore
-        from torch.distributed.rendezvous import rendezvous
-
-        if device.startswith("cuda"):
-            torch.cuda.set_device(torch.device(device))
-        with _together():
-            shared, _, _ = next(rendezvous("env://", timeout=_BARRIER_TIMEOUT))
-            round_ = met_in(shared, self.rank, self.size)
-            store = PrefixStore(round_, shared)
-            distributed.init_process_group(
-                "gloo", store=store, rank=self.rank, world_size=self.size, timeout=_BARRIER_TIMEOUT
-            )
+            processes.join(self.rank, self.size, device)
 
     def barrier(self) -> None:
         """Wait for every process; raise `UserError` where one has gone."""
         if self.size > 1:
-            from torch import distributed
+            from harness.engine import processes
 
-            with _together():
-                distributed.barrier()
+            processes.barrier()
 
     def broadcast(self, value: T | None) -> T:
         """Hand the main process's value to all; the others pass None; raises as `barrier`."""
         if self.size > 1:
-            from torch import distributed
+            from harness.engine import processes
 
-            holder = [value]
-            with _together():
-                distributed.broadcast_object_list(holder, src=0)
-            value = holder[0]
+            value = processes.broadcast(value)
         assert value is not None
         return value
 
@@ -147,59 +125,24 @@ class World:
         """
         if self.size == 1:
             return done
-        store = _store()
-        store.set(f"done/{name}/{self.rank}", str(done))
-        if not self.is_main:
-            return done
-        return sum(int(store.add(f"done/{name}/{rank}", 0)) for rank in range(self.size))
+        from harness.engine import processes
+
+        return processes.total(name, done, self.rank, self.size)
 
     def speaks(self) -> bool:
         """Whether this process says for all why the run ends: the first one that is asked does."""
         if self.size == 1:
             return True
-        try:
-            return int(_store().add("said", 1)) == 1
-        except (RuntimeError, ValueError):  # It is gone with a process, or was never there.
-            return self.is_main
+        from harness.engine import processes
+
+        return processes.speaks_first(otherwise=self.is_main)
 
     def leave(self) -> None:
         """End the process group, if one was started."""
         if self.size > 1:
-            from torch import distributed
+            from harness.engine import processes
 
-            if distributed.is_initialized():
-                distributed.destroy_process_group()
-
-
-def met_in(store: Store, rank: int, size: int) -> str:
-    """A name that the processes that are here now agree on, and none that were here before know.
-
-    torchrun's store outlives the processes that it starts again: under the names that torch itself
-    would use there are addresses of the dead, which are waited for in vain. Everyone else tells the
-    main process a word that was never used, and waits for the answer to it.
-    """
-    word = uuid.uuid4().hex
-    if rank > 0:
-        store.set(f"met/{rank}", word)
-        name: str = store.get(f"met/{word}").decode()
-        store.add(f"met/{name}", 1)
-        return name
-    answered: set[str] = set()
-    while store.add(f"met/{word}", 0) < size - 1:
-        there = [f"met/{other}" for other in range(1, size) if store.check([f"met/{other}"])]
-        # A word may be from before: its place is looked at until all have their answer.
-        for heard in {store.get(place).decode() for place in there} - answered:
-            store.set(f"met/{heard}", word)
-            answered.add(heard)
-        time.sleep(_LOOK_EVERY)
-    return word
-
-
-def _store() -> Any:
-    """What the processes of the group all reach; torchrun's own, which outlives any of them."""
-    from torch.distributed import distributed_c10d
-
-    return distributed_c10d._get_default_store()
+            processes.leave()
 
 
 def environment_alone(*, keep_threads: bool) -> dict[str, str]:
@@ -219,13 +162,72 @@ def environment_alone(*, keep_threads: bool) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _together() -> Iterator[None]:
-    """Say in one line that another process has gone; torchrun of its machine ends those beside."""
+def resolve_device(name: str, world: World) -> str:
+    """Turn 'auto' or 'cuda' into this process's device; raise `UserError` where there is none."""
+    device = likely_device(name, world)
+    if device == "cpu" and name == "cpu":
+        return device
+    if _may_have_cuda() and _torch_has_cuda():
+        return device
+    if name == "auto":
+        return "cpu"
+    raise UserError(f"--device {name}: torch sees no CUDA device here; use --device cpu")
+
+
+def likely_device(name: str, world: World) -> str:
+    """The same as far as it is known without torch, whose import takes seconds.
+
+    Raises:
+        UserError: No device has such a name.
+    """
+    if name == "auto":
+        name = "cuda" if _may_have_cuda() else "cpu"
+    if name != "cpu" and not re.fullmatch(r"cuda(:\d+)?", name):
+        raise UserError(f"--device {name}: use auto, cpu, cuda or cuda:N")
+    return f"cuda:{world.local_rank}" if name == "cuda" else name
+
+
+def _may_have_cuda() -> bool:
+    """Whether torch may find a GPU: it has, where it is here, or a driver is installed."""
+    if "torch" in sys.modules:
+        return _torch_has_cuda()
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}:
+        return False
+    if sys.platform == "win32":
+        return Path(os.environ.get("SYSTEMROOT", "C:/Windows"), "System32/nvcuda.dll").exists()
+    return any(Path("/dev", driver).exists() for driver in _DRIVERS)
+
+
+def _torch_has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def lanes_for(device: str, cores: int) -> int:
+    """Lanes that keep a device busy, of a machine whose cores they share."""
+    least, most = _GPU_LANES
+    return cores if device == "cpu" else min(max(cores, least), most)
+
+
+def in_order(
+    lanes: Executor, count: int, jobs: Iterable[Callable[[], T]]
+) -> Generator[T, None, None]:
+    """Results of jobs in their order, worked on by `count` lanes; few more are begun ahead.
+
+    What a job raises is raised here; close the iterator, and those that wait are dropped.
+    """
+    under_way: deque[Future[T]] = deque()
     try:
-        yield
-    except RuntimeError as error:
-        raise UserError(f"{LOST} ({first_line(error)})") from error
+        for job in jobs:
+            under_way.append(lanes.submit(job))
+            if len(under_way) >= count + _READ_AHEAD:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()
 
 
 @contextmanager

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from harness.interfaces.errors import PACKAGES
-from harness.interfaces.words import digest_of
+from harness.interfaces.errors import PACKAGES, digest_of
 
 _INSTALLED = {"site-packages", "dist-packages"}
 

@@ -1,4 +1,4 @@
-"""What users are told: errors of one line, warnings, and text from others made harmless.
+"""What users are told, in one line and made harmless, and the words and digests of records.
 
 Names, ids and replies pass one function a kind of place: those here for terminals, logs and single
 lines, those for Markdown, CSV, LaTeX and HTML in `reports`, which go through `one_line` or `plain`
@@ -7,14 +7,13 @@ first.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import traceback
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
-
-from harness.interfaces.words import Status
 
 _HOSTILE = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f"  # Control characters: ESC and CSI steer terminals.
@@ -27,6 +26,50 @@ _CAUSE = re.compile(r"[\w.]+(Error|Exception): \S")
 _LINE = re.compile(rf"[\s{_HOSTILE}]+")
 _COMMAND = re.compile(r":(?=:[\w-]+[^\n]*?::)|#(?=#(?:\[|vso\[|teamcity\[))")
 """What makes a line a command to GitHub, Azure or TeamCity, wherever a table may break the line."""
+
+
+COMPUTED = "ok"
+"""`MetricValue.status` of a metric that has a value."""
+
+
+class Status(StrEnum):
+    """What became of one sample in one stage. A failure is never a 0 and never a guess."""
+
+    OK = "ok"
+    MODEL_ERROR = "model_error"
+    DECODE_ERROR = "decode_error"
+    PARSE_ERROR = "parse_error"
+    JUDGE_ERROR = "judge_error"
+    MISSING = "missing"
+
+
+TRIED_AGAIN = (Status.MODEL_ERROR, Status.JUDGE_ERROR)
+"""Failures that may pass: the next run works on these samples again."""
+
+
+class RunStatus(StrEnum):
+    """Whether a result may be compared: every sample counted, or not."""
+
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+
+
+def canonical_json(value: Any) -> str:
+    """Serialise to the one JSON text that digests are taken of: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (64 hex digits) of a JSON value's canonical text."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+class Stage(StrEnum):
+    """The stages of a run, in order; a setting belongs to the first that it can change."""
+
+    GENERATE = "generate"
+    OBSERVE = "observe"
+    SCORE = "score"
 
 
 class ExitCode(IntEnum):

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 from platformdirs import user_cache_path
 
-from harness.interfaces.errors import PACKAGES
+from harness.interfaces.errors import PACKAGES, digest_of
 from harness.interfaces.registry import others
-from harness.interfaces.words import digest_of
 
 HOME = Path(__file__).resolve().parents[2]
 """The folder that holds them side by side, in a checkout as when installed."""
@@ -48,10 +47,14 @@ def _below(folder: str) -> Iterator[OwnFile]:
                 yield OwnFile(entry.path, stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns))
 
 
-def cache_folder() -> Path:
-    """Where files are kept that can be made again, as `Settings.cache` says; without pydantic."""
+usual_cache = functools.partial(user_cache_path, "uwt-eval", appauthor=False)
+"""The folder of files that can be made again, where no setting names another."""
+
+
+def _cache_folder() -> Path:
+    """As `Settings.cache` says; without pydantic."""
     stated = os.environ.get("UWT_EVAL_CACHE")
-    return Path(stated) if stated else user_cache_path("uwt-eval", appauthor=False)
+    return Path(stated) if stated else usual_cache()
 
 
 @functools.cache
@@ -73,7 +76,7 @@ def remembered(name: str, compute: Callable[[], Any]) -> Any:
     """
     if others():
         return json.loads(json.dumps(compute()))
-    path = cache_folder() / "answers.json"
+    path = _cache_folder() / "answers.json"
     state, kept = _kept(path)
     if name not in kept:
         kept[name] = json.loads(json.dumps(compute()))

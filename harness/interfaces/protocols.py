@@ -50,15 +50,18 @@ class ProtocolSettings(Record):
 ModelPrecision = Literal["fp32", "tf32", "bf16", "fp16"]
 """What a model computes in; networks of metrics are in strict float32 whatever it is.
 
-`fp32` is strict. `tf32` lets a GPU round the inputs of float32 products to 10 bits. `bf16` and
+`tf32` lets a GPU round the inputs of float32 products to 10 bits, `fp32` does not. `bf16` and
 `fp16` are autocast's mixed precision, with TF32 for the rest. A model whose weights have a dtype of
 their own keeps it."""
+
+MODEL_PRECISION: ModelPrecision = "tf32"
+"""Where a protocol says nothing: what the authors of models ran."""
 
 
 class ModelSettings(ProtocolSettings):
     """Of tasks in which a model computes on the run's device."""
 
-    model_precision: Annotated[ModelPrecision, Stage.GENERATE] = "fp32"
+    model_precision: Annotated[ModelPrecision, Stage.GENERATE] = MODEL_PRECISION
 
 
 T = TypeVar("T", bound=ProtocolSettings)

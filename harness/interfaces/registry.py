@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from harness.interfaces.code import code_digest, module_digest
-from harness.interfaces.errors import UserError, first_line, one_line
-from harness.interfaces.words import digest_of
+from harness.interfaces.errors import UserError, digest_of, first_line, one_line
 
 T = TypeVar("T")
 A = TypeVar("A")

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from harness.interfaces.types import Protocol as EvalProtocol
-    from harness.interfaces.types import ResultRecord, Sample, Status, TaskSpec
+    from harness.interfaces.types import (
+        Protocol as EvalProtocol,
+        ResultRecord,
+        Sample,
+        Status,
+        TaskSpec,
+    )
 
 T = TypeVar("T")
 

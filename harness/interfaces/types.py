@@ -9,25 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.interfaces.words import (
+from harness.interfaces.errors import (
     COMPUTED as COMPUTED,
-)
-from harness.interfaces.words import (
     TRIED_AGAIN as TRIED_AGAIN,
-)
-from harness.interfaces.words import (
     RunStatus as RunStatus,
-)
-from harness.interfaces.words import (
     Stage as Stage,
-)
-from harness.interfaces.words import (
     Status as Status,
-)
-from harness.interfaces.words import (
     canonical_json as canonical_json,
-)
-from harness.interfaces.words import (
     digest_of as digest_of,
 )
 

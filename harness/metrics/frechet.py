@@ -16,13 +16,13 @@ from scipy.linalg import lapack
 from harness.interfaces.types import MetricValue
 from harness.metrics import stats
 from harness.metrics.checks import Rows, check_rows, check_same_width
-from harness.metrics.cores import one_thread_each, over_cores
 from harness.metrics.features import (
     FeatureSet,
     FeatureStatistics,
     FeatureSums,
     note_on_size,
 )
+from harness.metrics.stats import one_thread_each, over_cores
 
 Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -8,20 +8,29 @@ wholly above the value. Leaving groups of rows out in turn keeps all rows differ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import MetricValue
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
 GROUPS = 20
 """Groups of rows that the jackknife leaves out in turn."""
 _BATCH_ELEMENTS = 1 << 24
+_MOST_THREADS = 16
+"""Each may hold several matrices of 2,048 x 2,048."""
 _LEAST_REST = 0.01
 """Share of a set's error that must be left when an image is left out."""
 
@@ -278,3 +287,20 @@ def jackknife_interval(
     error = np.sqrt(np.mean((pseudo - centre) ** 2 / (1 / share - 1)))
     half = float(t.ppf((1 + CONFIDENCE) / 2, groups - 1) * error)
     return Interval(value - half, value + half, method)
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let every call of BLAS and LAPACK run on one thread: another number gives other last bits.
+
+    Factorisations gain little from more; the cores are used by `over_cores`.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+def over_cores(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """What the work gives for each item, in their order; the work is to release the lock."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(min(cores or 1, _MOST_THREADS)) as pool:
+        return list(pool.map(work, items))

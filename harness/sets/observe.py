@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from harness.data.images import to_float
-from harness.engine.devices import in_order, lanes_for
-from harness.engine.world import reproducible
+from harness.engine.world import in_order, lanes_for, reproducible
 from harness.interfaces import Columns, Extractor, ImagePairs, OnProgress
 from harness.interfaces.errors import DecodeError, UserError
 from harness.interfaces.observing import Turn, Turns

@@ -39,10 +39,9 @@ def sample(
     plugin: Plugins = None,
 ) -> None:
     """Draw images of classes and write them as one picture, each above its class's name."""
-    from harness.engine.devices import resolve_device
     from harness.engine.models import ModelChoice, require
     from harness.engine.plan import sample_seed
-    from harness.engine.world import World, reproducible
+    from harness.engine.world import World, reproducible, resolve_device
     from tasks.gen.data import names_of
 
     for path in plugin or []:

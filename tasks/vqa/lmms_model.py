@@ -161,7 +161,6 @@ class UniWeTokChat(HarnessModel):
 
 
 def _device(name: str | None) -> str:
-    from harness.engine.devices import resolve_device
-    from harness.engine.world import World
+    from harness.engine.world import World, resolve_device
 
     return resolve_device(name or "auto", World.from_environment())

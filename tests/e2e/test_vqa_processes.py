@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness.engine.world import LOST
+from harness.engine.processes import LOST
 from tests.strangers import hostile
 from tests.tasks.vqa.copies import REPLIES, ROWS, write_copies
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage.data
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from PIL import Image
 
 from uwt_images.decoding import load_image, missing_end

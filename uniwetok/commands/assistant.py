@@ -32,8 +32,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 def load(model: Path, tokenizer: Path | None, dtype: str, device: str) -> Assistant:
     """Load the model on a device; raise `UserError` where that cannot be."""
-    from harness.engine.devices import resolve_device
-    from harness.engine.world import World
+    from harness.engine.world import World, resolve_device
     from uniwetok.plugins.mllm import load_assistant
 
     if dtype not in {"float32", "bfloat16"}:

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch import Tensor
 
-from harness.baselines.codecs import DEFAULT_BYTES, Avif, Codec, Jpeg, WebP
-from harness.baselines.fitting import highest_that_fits
+from harness.baselines.codecs import DEFAULT_BYTES, Avif, Codec, Jpeg, WebP, highest_that_fits
 from harness.data.images import to_images, to_tensor
 from harness.engine.models import ModelChoice
 from harness.interfaces.errors import UserError

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from harness.baselines.fitting import Rise, highest_that_fits
+from harness.baselines.codecs import Rise, highest_that_fits
 
 RISE = Rise(0.03, ahead=3, far=0.04)
 SIZES = st.lists(st.integers(1, 5000), min_size=1, max_size=80)

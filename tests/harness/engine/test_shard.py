@@ -5,12 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch.distributed import HashStore
 
 from harness.data.manifest import block_size, blocks, step_size
-from harness.engine.world import World, met_in
+from harness.engine.processes import met_in
+from harness.engine.world import World
 from harness.interfaces.errors import UserError
 
 

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from harness.engine.world import LOST, World, environment_alone
+from harness.engine.processes import LOST
+from harness.engine.world import World, environment_alone
 from tests.conftest import REPOSITORY
 
 PROCESS = """

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from threadpoolctl import threadpool_limits
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 
-from harness.metrics import cores
+from harness.metrics import stats
 from harness.metrics.features import FeatureSet, FeatureStatistics, FeatureSums
 from harness.metrics.frechet import (
     frechet_distance,
@@ -185,7 +184,7 @@ def test_neither_value_nor_interval_depends_on_the_cores(rows, monkeypatch):
     chosen = {"seed": 0, "min_samples": 2, "small_sets": True, "paired": True}
     cells = []
     for blas_threads, pool in ((1, 1), (2, 2), (3, 8)):
-        monkeypatch.setattr(cores, "_MOST", pool)
+        monkeypatch.setattr(stats, "_MOST_THREADS", pool)
         with threadpool_limits(blas_threads, user_api="blas"):
             cells.append(frechet_value(*sets, **chosen, extrapolate=True))
     assert cells[0] == cells[1] == cells[2]

@@ -6,8 +6,7 @@ import html
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import MetricValue

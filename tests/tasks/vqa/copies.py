@@ -233,8 +233,7 @@ def write_json(folder: Path, rows: Rows, name: str = "questions.jsonl") -> Path:
 
 
 def _write_dataset(folder: Path, name: str, rows: Rows) -> None:
-    from datasets import Dataset, DatasetDict, Features, Value
-    from datasets import Image as Pictures
+    from datasets import Dataset, DatasetDict, Features, Image as Pictures, Value
 
     split = SPLITS.get(name, "test")
     dataset = Dataset.from_list(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from harness.baselines.codecs import Identity
+from harness.baselines.lossless import Identity
 
 
 def test_every_8_bit_image_comes_back_exactly() -> None:
