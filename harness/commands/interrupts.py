@@ -1,4 +1,4 @@
-"""Ctrl-C: a word at once, an end within seconds; at the second one no waiting at all."""
+"""Ctrl-C: a word at once, an end within seconds or after a step; at the second one at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NoReturn
 
 from harness.engine.processes import LOST
@@ -75,6 +75,57 @@ def interruptible() -> Iterator[threading.Event]:
 
 
 @contextlib.contextmanager
+def stoppable(notice: str) -> Iterator[Callable[[], bool]]:
+    """Within, the first SIGINT or SIGTERM is answered and left to the work, which looks for it.
+
+    For work that comes to a good place by itself, such as the end of a step. A second SIGINT ends
+    the process at once; a second SIGTERM does not, since Slurm's may reach us through torchrun too.
+
+    Args:
+        notice: the line that answers; '' is silent.
+
+    Yields:
+        Says whether a signal has been heard.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    # A SIGINT that is ignored, as under nohup, stays so.
+    wanted = {
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    heard = threading.Event()
+    ours, waker = socket.socketpair()
+    waker.setblocking(False)
+    wakeup = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    before = {number: signal.signal(number, lambda *_: None) for number in wanted}
+    main_process = os.getpid()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: _forget(main_process, waker))
+
+    def listen() -> None:
+        if _told(ours, wanted):
+            _say(notice)
+            heard.set()
+            # torchrun, in the same terminal, passes each Ctrl-C on: one more of each.
+            more = 2 if "TORCHELASTIC_RUN_ID" in os.environ else 1
+            if all(_told(ours, {signal.SIGINT}) for _ in range(more)):
+                _end()
+        ours.close()
+
+    threading.Thread(target=listen, name="stops", daemon=True).start()
+    try:
+        yield heard.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        waker.close()
+
+
+@contextlib.contextmanager
 def stopped_with(world: World) -> Iterator[None]:
     """Within, the SIGTERM that torchrun sends to the rest where a process is lost gets a word.
 
@@ -103,20 +154,23 @@ def _forget(main_process: int, waker: socket.socket) -> None:
 
 def _listen(ours: socket.socket, heard: threading.Event) -> None:
     """Wait for signals until the other side is closed."""
-    while received := ours.recv(1):
-        if received[0] == signal.SIGINT:
-            break
-    else:
+    if not _told(ours, {signal.SIGINT}):
         ours.close()
         return
     _say(_NOTICE)
     heard.set()
     ours.settimeout(GRACE)
     with contextlib.suppress(TimeoutError):
-        while received := ours.recv(1):
-            if received[0] == signal.SIGINT:
-                break
+        _told(ours, {signal.SIGINT})
     _end()
+
+
+def _told(ours: socket.socket, wanted: Collection[int]) -> bool:
+    """Wait for one of some signals; False where the other side is closed before."""
+    while received := ours.recv(1):
+        if received[0] in wanted:
+            return True
+    return False
 
 
 def _end_with(launcher: int) -> None:

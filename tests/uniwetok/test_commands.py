@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.conftest import CommandLine
+from uniwetok.train.engine.checkpoints import Checkpoints
 from uniwetok.train.engine.logs import read_log
 
 SMALL = (
@@ -157,27 +158,58 @@ def test_another_architecture_is_refused(uwt_eval: CommandLine, photo_folder: Pa
     assert "model.attention_blocks=1" in result.err
 
 
-def test_a_killed_run_loses_no_more_than_one_interval(photo_folder: Path, tmp_path: Path):
-    def start(out: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "uwt_eval", *arguments(photo_folder, out, "steps=12")]
-        return subprocess.Popen(
-            [*command, "--device", "cpu", "--quiet"], env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
+def start(data: Path, out: Path, *settings: str) -> subprocess.Popen[str]:
+    given = arguments(data, out, *settings)
+    return subprocess.Popen(
+        [sys.executable, "-m", "uwt_eval", *given, "--device", "cpu"],
+        # Sums over other numbers of threads would have other bits.
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, their children do not listen to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
-    whole, killed = start(tmp_path / "whole"), start(tmp_path / "killed")
-    while len(read_log(tmp_path / "killed")) < 5:
-        assert killed.poll() is None
+
+def wait_for_steps(run: subprocess.Popen[str], out: Path, count: int) -> None:
+    while len(read_log(out)) < count:
+        assert run.poll() is None
         time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
-    assert whole.wait(timeout=120) == 0
-    again = start(tmp_path / "killed")
-    assert again.wait(timeout=120) == 0
-    bits = [
-        (tmp_path / name / "model" / "model.safetensors").read_bytes()
-        for name in ("whole", "killed")
-    ]
-    assert bits[0] == bits[1]
-    losses = [[row["loss"] for row in read_log(tmp_path / name)] for name in ("whole", "killed")]
-    assert losses[0] == losses[1]
-    assert torch.tensor(losses).isfinite().all()
+
+
+def test_runs_that_are_killed_or_stopped_go_on_to_the_same_bits(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
+):
+    steps = ("steps=16", "data.workers=1")
+    numbers = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+    runs = {
+        number: start(photo_folder, tmp_path / number.name, *steps, f"checkpoint_every={every}")
+        for number, every in zip(numbers, (2, 99, 99), strict=True)
+    }
+    for number, run in runs.items():
+        wait_for_steps(run, tmp_path / number.name, 5 if number == signal.SIGKILL else 2)
+        run.send_signal(number)
+    said = {number: run.communicate(timeout=120)[1] for number, run in runs.items()}
+    assert runs[signal.SIGKILL].returncode == -signal.SIGKILL
+    for number in (signal.SIGTERM, signal.SIGINT):
+        assert runs[number].returncode == 130, said[number]
+        assert "step 2 of 16: loss " in said[number]
+        assert " images/s, 0:00:" in said[number]
+        assert "stopping after this step" in said[number]
+        (step,) = Checkpoints(tmp_path / number.name / "checkpoints").steps()
+        last = said[number].splitlines()[-1]
+        assert f"stopped after step {step} of 16" in last
+        assert f"goes on with: uwt-eval train tokenizer --preset table14 --data {photo_folder}" in (
+            last
+        )
+    for name in ("whole", *(number.name for number in numbers)):
+        done = uwt_eval(*arguments(photo_folder, tmp_path / name, *steps), "--device", "cpu")
+        assert done.code == 0, done.err
+    whole = tmp_path / "whole"
+    for number in numbers:
+        out = tmp_path / number.name
+        bits = [(each / "model" / "model.safetensors").read_bytes() for each in (whole, out)]
+        assert bits[0] == bits[1], number
+        losses = [[row["loss"] for row in read_log(each)] for each in (whole, out)]
+        assert losses[0] == losses[1]
+        assert torch.tensor(losses).isfinite().all()

@@ -6,23 +6,28 @@ import functools
 import importlib
 import inspect
 import json
+import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from harness.commands.console import Json, terminal
-from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.errors import ExitCode, Unavailable, UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from uniwetok.train.data.reading import OnBlock
     from uniwetok.train.engine.loop import Finished, Hooks
     from uniwetok.train.engine.settings import RunSettings
 
+_STOPPING = "\nstopping after this step, with a checkpoint (Ctrl-C again ends it at once)\n"
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 Limit = Annotated[int, typer.Option(help="Images of a validation.")]
 Codes = Annotated[
@@ -39,6 +44,9 @@ class RunOptions:
     ] = None
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE over the preset; repeat.")
+    ] = None
+    keep_last: Annotated[
+        int | None, typer.Option(min=1, help="Checkpoints to keep, as --set keep_last=K.")
     ] = None
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto"
     gpus: Annotated[
@@ -57,6 +65,12 @@ class RunOptions:
     ] = False
     as_json: Json = False
     quiet: Quiet = False
+
+    @property
+    def changes(self) -> list[str]:
+        """All settings that are given, as `--set` takes them."""
+        kept = [] if self.keep_last is None else [f"keep_last={self.keep_last}"]
+        return [*(self.settings or []), *kept]
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -158,61 +172,110 @@ def carry_out(
         return
     from accelerate import PartialState
 
+    from uniwetok.train.engine.stopping import Stopped
+
     out = run.out or Path("runs") / "train" / preset
     is_main = PartialState(cpu=run.device == "cpu").is_main_process
     quiet = run.quiet or run.as_json or not is_main
-    with _progress(config.steps, validation, out, run.device, quiet=quiet) as (hooks, on_block):
-        finished = train(out, hooks, on_block)
+    teller = _Teller(config, validation, out, run.device, quiet=quiet)
+    try:
+        with teller.following() as (hooks, on_block):
+            finished = train(out, hooks, on_block)
+    except Stopped as stopped:
+        if is_main:
+            again = shlex.join(["uwt-eval", *sys.argv[1:]])
+            messages = terminal(stderr=True, soft_wrap=True, highlight=False)
+            messages.print(f"{stopped}; it goes on with: {again}", markup=False)
+        # torchrun ends the others as soon as one fails: the main process has the last word.
+        raise typer.Exit(ExitCode.INTERRUPTED if is_main else ExitCode.DONE) from None
     if is_main:
         _print_finished(finished, evaluation(finished.model), as_json=run.as_json)
 
 
-@contextmanager
-def _progress(
-    steps: int, validation: Validation | None, out: Path, device: str, *, quiet: bool
-) -> Iterator[tuple[Hooks, OnBlock]]:
-    """Show progress on a terminal, and validate with a task where there is one.
+@dataclass(frozen=True)
+class _Teller:
+    """Tells how a run goes, and validates with a task where there is one."""
 
-    Yields:
-        What the loop calls, and what moves the same bar as (done, total) before it begins.
-    """
-    from harness.engine.progress import Progress
-    from uniwetok.train.engine.loop import Hooks
+    config: RunSettings
+    validation: Validation | None
+    out: Path
+    device: str
+    quiet: bool = field(kw_only=True)
 
-    messages = terminal(stderr=True)
+    @contextmanager
+    def following(self) -> Iterator[tuple[Hooks, OnBlock]]:
+        """Show a bar on a terminal, elsewhere a line for each of the log.
 
-    def notice(text: str) -> None:
-        if not quiet:
-            messages.print(text, markup=False, soft_wrap=True)
+        Yields:
+            What the loop calls, and what tells (done, total) of the work before it begins.
+        """
+        from harness.commands.interrupts import stoppable
+        from harness.engine.progress import Progress
+        from uniwetok.train.engine.loop import Hooks
 
-    def validate(validation: Validation, model: Path, step: int) -> Mapping[str, float]:
+        steps, every = self.config.steps, self.config.log_every
+        first = iter([True])
+        with Progress(self._messages, quiet=self.quiet).bar("training") as advance:
+
+            def on_step(step: int, values: Mapping[str, float]) -> None:
+                begins = next(first, False)
+                if self._messages.is_terminal:
+                    advance(step, steps)
+                elif values:
+                    self._notice(self._line(step, values))
+                elif begins:
+                    self._notice(
+                        f"step {step:,} of {steps:,} is done; a line follows every {every:,}"
+                    )
+
+            yield (
+                Hooks(
+                    on_step=on_step,
+                    validate=None if self.validation is None else self._validate,
+                    on_notice=self._notice,
+                    stoppable=lambda: stoppable("" if self.quiet else _STOPPING),
+                ),
+                advance,
+            )
+
+    @functools.cached_property
+    def _messages(self) -> Console:
+        return terminal(stderr=True)
+
+    def _notice(self, text: str) -> None:
+        if not self.quiet:
+            self._messages.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _line(self, step: int, values: Mapping[str, float]) -> str:
+        left = timedelta(seconds=round(values["seconds_per_step"] * (self.config.steps - step)))
+        unit = self.config.unit
+        return (
+            f"step {step:,} of {self.config.steps:,}: loss {values['loss']:.4g}, "
+            f"{values[f'{unit}_per_second']:.3g} {unit}/s, {left} left"
+        )
+
+    def _validate(self, model: Path, step: int) -> Mapping[str, float]:
+        from harness.engine.progress import Progress
         from harness.engine.runner import run
         from harness.engine.world import World
         from harness.interfaces import RunRequest
 
+        assert self.validation is not None
         request = RunRequest(
-            task=validation.task,
-            model=validation.model(model),
-            data=validation.data,
-            limit=validation.limit,
-            protocol=validation.protocol,
-            device=device,
-            out=out / "validation",
+            task=self.validation.task,
+            model=self.validation.model(model),
+            data=self.validation.data,
+            limit=self.validation.limit,
+            protocol=self.validation.protocol,
+            device=self.device,
+            out=self.out / "validation",
         )
-        finished = run(request, World(), Progress(messages, quiet=True))
+        finished = run(request, World(), Progress(self._messages, quiet=True))
         assert finished is not None
         metrics = finished.record.metrics
         values = {name: m.value for name, m in metrics.items() if m.value is not None}
-        notice(f"step {step:,}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()))
+        self._notice(f"step {step:,}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()))
         return values
-
-    with Progress(messages, quiet=quiet).bar("training") as advance:
-        hooks = Hooks(
-            on_step=lambda step, _: advance(step, steps),
-            validate=None if validation is None else partial(validate, validation),
-            on_notice=notice,
-        )
-        yield hooks, advance
 
 
 def _print_finished(finished: Finished, next_step: str, *, as_json: bool) -> None:

@@ -53,8 +53,8 @@ def tokenizer(
 
         check_places(data=data, heldout=heldout)
         chosen = get(preset)
-        config = override(chosen.config, run.settings or [])
-        given = {item.partition("=")[0].strip() for item in run.settings or []}
+        config = override(chosen.config, run.changes)
+        given = {item.partition("=")[0].strip() for item in run.changes}
         for name in chosen.needs:
             if name not in given:
                 raise UserError(f"preset {preset} needs --set {name}=…, which has no default")
@@ -124,7 +124,7 @@ def ar(
         from uniwetok.train.engine.overrides import override
 
         check_places(data=data, tokenizer=tokenizer)
-        config = override(get_ar(preset).config, run.settings or [])
+        config = override(get_ar(preset).config, run.changes)
         if on_the_fly:
             config = dataclasses.replace(config, data=dataclasses.replace(config.data, views=0))
 
@@ -192,7 +192,7 @@ def mllm(
 
         check_places(data=data, tokenizer=tokenizer, images=images)
         chosen = get_mllm(preset)
-        config = override(chosen.config, run.settings or [])
+        config = override(chosen.config, run.changes)
         if language_model is not None:
             if config.init is not None:
                 raise UserError(

@@ -73,3 +73,57 @@ def test_nothing_is_left_behind_where_nothing_happens() -> None:
     after = signal.set_wakeup_fd(before)
     signal.signal(signal.SIGINT, handler)
     assert after == before
+
+
+STOPPABLE = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from harness.commands.interrupts import interruptible, stoppable
+
+with interruptible():
+    with stoppable("stopping\\n") as told:
+        print("ready", flush=True)
+        while not told():
+            time.sleep(0.01)
+        print("told", flush=True)
+        if sys.argv[1] == "works on":
+            time.sleep(1000)
+    print("over", flush=True)
+    time.sleep(1000)
+"""
+
+
+def started(how: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPABLE, how],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_work_that_stops_by_itself_is_told_and_ctrl_c_ends_what_follows(number: int) -> None:
+    process = started("stops")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.send_signal(number)
+    assert process.stderr.readline() == "stopping\n"
+    assert [process.stdout.readline() for _ in range(2)] == ["told\n", "over\n"]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert "interrupted" in process.stderr.read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_ends_work_that_goes_on(number: int) -> None:
+    process = started("works on")
+    assert process.stdout is not None
+    process.send_signal(number)
+    assert process.stdout.readline() == "told\n"
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -32,7 +33,14 @@ def read_ahead(items: Dataset[T], numbers: range, workers: int) -> Iterator[T]:
     """
     # Without a generator of its own the loader would draw from torch's.
     own = torch.Generator()
-    loader = DataLoader(items, batch_size=None, sampler=numbers, num_workers=workers, generator=own)
+    loader = DataLoader(
+        items,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=workers,
+        generator=own,
+        worker_init_fn=_deafen,
+    )
     try:
         yield from loader
     except (RuntimeError, OSError, EOFError) as error:
@@ -42,6 +50,15 @@ def read_ahead(items: Dataset[T], numbers: range, workers: int) -> Iterator[T]:
             f"a process that decodes images failed ({error}); if memory or shared memory ran out, "
             f"lower workers={workers} (0 decodes without processes)"
         ) from error
+
+
+def _deafen(_: int) -> None:
+    """Leave Ctrl-C and Slurm's SIGTERM, which reach the whole group, to the process that reads.
+
+    It may go on to the end of a step, and needs its workers until then.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def check_readable(unreadable: int, read: int, limit: float, example: str) -> None:

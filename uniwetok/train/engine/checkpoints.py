@@ -1,4 +1,4 @@
-"""The folder of a training run: which run it holds, and its last two checkpoints.
+"""The folder of a training run: which run it holds, and its checkpoints.
 
 ```
 OUT/config.json                     all settings
@@ -13,6 +13,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -29,28 +30,44 @@ from uniwetok.train.engine.settings import Precision, RunSettings
 C = TypeVar("C", bound=RunSettings)
 
 CONFIG_FILE = "config.json"
-_KEPT = 2
 _MAY_CHANGE = frozenset(
     {
         "steps",
+        "accumulation",
         "compile",
         "shard",
         "log_every",
         "checkpoint_every",
+        "keep_last",
+        "keep_every",
         "grid_every",
         "validate_every",
         "data.workers",
         "data.corrupt_limit",
     }
 )
-"""Settings that a resumed run may have otherwise: none changes a step that is done."""
+"""Settings that a resumed run may have otherwise: none changes a step that is done.
+
+``accumulation`` is there for another number of processes: as many parts in all draw the same.
+"""
 
 
 class Checkpoints:
     """The checkpoints of one run."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keep_last: int = 2, keep_every: int = 0) -> None:
+        """Look after a folder.
+
+        Args:
+            folder: holds nothing else.
+            keep_last: how many of the last ones are kept, at least one.
+            keep_every: those of the multiples of so many steps are kept too; 0 keeps none of them.
+        """
         self._folder = folder
+        self._keep_last = keep_last
+        self._keep_every = keep_every
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[Path] | None = None
 
     def steps(self) -> list[int]:
         """Steps there are checkpoints of, in order."""
@@ -74,7 +91,7 @@ class Checkpoints:
         self._folder.mkdir(parents=True, exist_ok=True)
         present = sum(path.stat().st_size for path in self._folder.glob("step-*.pt"))
         # While one is written, those that are kept are still there.
-        needed = (_KEPT + 1) * size - present
+        needed = (self._keep_last + 1) * size - present
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise TrainingError(
@@ -98,9 +115,33 @@ class Checkpoints:
             raise TrainingError(
                 f"{target}: the checkpoint cannot be written ({reason}); earlier ones are kept"
             ) from error
-        for old in self.steps()[:-_KEPT]:
-            self.path(old).unlink(missing_ok=True)
+        for old in self.steps()[: -self._keep_last]:
+            if not self._keep_every or old % self._keep_every:
+                self.path(old).unlink(missing_ok=True)
         return target
+
+    def save_later(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write a state, which nobody changes any more, in the background.
+
+        Raises:
+            TrainingError: the one before could not be written.
+        """
+        self.finish()
+        self._pending = self._writer.submit(self.save, step, state)
+
+    def close(self) -> None:
+        """Wait until all is written, whether it could be or not."""
+        self._writer.shutdown()
+
+    def finish(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            TrainingError: it could not be.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
     def load_last(self, on_damage: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:
         """Read the last whole checkpoint onto the CPU, without running any code it may hold.
@@ -137,6 +178,15 @@ class Checkpoints:
         for step in self.steps():
             if step > after:
                 self.path(step).rename(self.path(step).with_suffix(".damaged"))
+
+
+def copied(state: Any) -> Any:
+    """Copy nested mappings and lists with their tensors, which training changes in place."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().clone()
+    if isinstance(state, Mapping):
+        return {name: copied(value) for name, value in state.items()}
+    return type(state)(map(copied, state)) if isinstance(state, list | tuple) else state
 
 
 def _check(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -12,10 +12,11 @@ from typing import Any, Generic, Protocol, TypeVar
 from uniwetok.files import write_json
 from uniwetok.train import TrainingError
 from uniwetok.train.data.schedule import Place
-from uniwetok.train.engine.checkpoints import CONFIG_FILE, Checkpoints
+from uniwetok.train.engine.checkpoints import CONFIG_FILE, Checkpoints, copied
 from uniwetok.train.engine.logs import Logs
 from uniwetok.train.engine.optimizers import learning_rate
 from uniwetok.train.engine.overrides import to_dict
+from uniwetok.train.engine.stopping import Agreement, Stopped
 from uniwetok.train.engine.trainer import B, Examples, Trainer
 
 B_out = TypeVar("B_out", bound=Examples, covariant=True)
@@ -51,6 +52,10 @@ class Hooks:
     """Gives numbers to log, by name."""
     on_notice: Callable[[str], None] = lambda _: None
     """Called with what a user must know."""
+    stoppable: Callable[[], AbstractContextManager[Callable[[], bool]]] = lambda: nullcontext(
+        lambda: False
+    )
+    """Entered by every process around its steps; says whether it was told to stop."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,9 @@ class Loop(Generic[B]):
         self._config = self.trainer.config
         self._accelerator = self.trainer.accelerator
         self._is_main = self._accelerator.is_main_process
-        self._checkpoints = Checkpoints(self.out / "checkpoints")
+        self._checkpoints = Checkpoints(
+            self.out / "checkpoints", self._config.keep_last, self._config.keep_every
+        )
         self._hooks = self.hooks or Hooks()
         self._unreadable = 0
 
@@ -95,6 +102,7 @@ class Loop(Generic[B]):
         Raises:
             TrainingError: data cannot be read, the disk is full, or the loss is not finite; the
                 last good checkpoint is kept.
+            Stopped: the hooks said so.
         """
         start = self._resume()
         if self._is_main:
@@ -103,12 +111,13 @@ class Loop(Generic[B]):
             self._checkpoints.require_space(self.trainer.checkpoint_bytes)
             write_json(self.out / CONFIG_FILE, to_dict(self._config))
         self._accelerator.wait_for_everyone()
-        values: dict[str, float] = {}
-        if self._is_main:
-            with closing(Logs(self.out, start)) as logs:
-                values = self._steps(start, logs)
-        else:
-            self._steps(start, None)
+        logs = closing(Logs(self.out, start)) if self._is_main else nullcontext()
+        try:
+            with logs as opened, self._hooks.stoppable() as told:
+                values = self._steps(start, opened, Agreement(self._accelerator, told))
+                self._written()
+        finally:
+            self._checkpoints.close()
         self.trainer.export(self.out / "model")
         self._accelerator.wait_for_everyone()
         return Finished(self._config.steps, self.out / "model", values)
@@ -127,7 +136,7 @@ class Loop(Generic[B]):
         notice(f"going on after step {step:,} of {self._config.steps:,}")
         return step
 
-    def _steps(self, start: int, logs: Logs | None) -> dict[str, float]:
+    def _steps(self, start: int, logs: Logs | None, agreement: Agreement) -> dict[str, float]:
         config = self._config
         values: dict[str, float] = {}
         pace = _Pace()
@@ -139,20 +148,19 @@ class Loop(Generic[B]):
             pace.waited += time.perf_counter() - asked
             done = step + 1
             due = self._due(done)
-            try:
+            with self._last_good_named():
                 self.trainer.step(batch, step)
                 if due:
                     # Reading the device stops it: only where it has to be read in any case.
                     self.trainer.check()
-            except TrainingError as error:
-                raise TrainingError(f"{error}; {self._last_good()}") from error
             self._unreadable += batch.unreadable
-            pace.images += len(batch) * self._accelerator.num_processes
+            pace.examples += len(batch) * self._accelerator.num_processes
+            pace.steps += 1
             logged: dict[str, float] = {}
             if "log" in due:
                 values = logged = {
                     **self.trainer.averages(),
-                    **pace.read(),
+                    **pace.read(config.unit),
                     "learning_rate": learning_rate(config.optimizer, step, config.steps),
                     "epoch": stream.epochs(done),
                     "unreadable": self._unreadable,
@@ -166,8 +174,12 @@ class Loop(Generic[B]):
                 self.picture(self.out / "pictures" / f"step-{done:08d}.png")
             if "validate" in due:
                 self._validate(done, logs)
-            if "checkpoint" in due:
+            stops = done < config.steps and agreement.stops()
+            if "checkpoint" in due or stops:
                 self._checkpoint(done)
+            if stops:
+                self._written()
+                raise Stopped(done, config.steps, self._checkpoints.path(done))
         return values
 
     def _due(self, done: int) -> set[str]:
@@ -181,10 +193,20 @@ class Loop(Generic[B]):
         }
 
     def _checkpoint(self, done: int) -> None:
+        with self._last_good_named():
+            self.trainer.check()
+        # One copy at a time beside the run's own: the one before is written first.
+        self._checkpoints.finish()
         # Nothing of the data or the random streams: both follow from the step's number alone.
         state = {"step": done, "unreadable": self._unreadable, "trainer": self.trainer.state()}
         if self._is_main:
-            self._checkpoints.save(done, state)
+            # What came off a GPU is a copy already.
+            on_cpu = self._accelerator.device.type == "cpu"
+            self._checkpoints.save_later(done, copied(state) if on_cpu else state)
+
+    def _written(self) -> None:
+        """Wait until the last checkpoint is on disk; no process goes on, or ends, before."""
+        self._checkpoints.finish()
         self._accelerator.wait_for_everyone()
 
     def _validate(self, done: int, logs: Logs | None) -> None:
@@ -195,24 +217,35 @@ class Loop(Generic[B]):
             logs.write(done, self._hooks.validate(self.out / "model", done), kind="validation")
         self._accelerator.wait_for_everyone()
 
-    def _last_good(self) -> str:
-        steps = self._checkpoints.steps()
-        if not steps:
-            return "there is no checkpoint yet; lower optimizer.learning_rate and start again"
-        return (
-            f"the last good state, after step {steps[-1]}, is {self._checkpoints.path(steps[-1])}"
-        )
+    @contextmanager
+    def _last_good_named(self) -> Iterator[None]:
+        """Add to an error of training where the last good checkpoint is."""
+        try:
+            yield
+        except TrainingError as error:
+            self._checkpoints.finish()
+            steps = self._checkpoints.steps()
+            left = "there is no checkpoint yet; lower optimizer.learning_rate and start again"
+            if steps:
+                path = self._checkpoints.path(steps[-1])
+                left = f"the last good state, after step {steps[-1]}, is {path}"
+            raise TrainingError(f"{error}; {left}") from error
 
 
 @dataclass
 class _Pace:
-    """Images and waiting since the last reading."""
+    """Examples, steps and waiting since the last reading."""
 
-    images: int = 0
+    examples: int = 0
+    steps: int = 0
     waited: float = 0.0
     since: float = field(default_factory=time.perf_counter)
 
-    def read(self) -> dict[str, float]:
-        """Give images a second and the share of the time that was spent waiting for data."""
+    def read(self, unit: str) -> dict[str, float]:
+        """Give throughput, and the share of the time that was spent waiting for data."""
         seconds = time.perf_counter() - self.since
-        return {"images_per_second": self.images / seconds, "data_wait": self.waited / seconds}
+        return {
+            f"{unit}_per_second": self.examples / seconds,
+            "seconds_per_step": seconds / self.steps,
+            "data_wait": self.waited / seconds,
+        }

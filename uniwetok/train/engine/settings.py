@@ -83,25 +83,45 @@ class RunSettings(Settings):
     """Steps between lines of the log."""
     checkpoint_every: int = 1000
     """Steps between checkpoints: at most these are lost when a run is killed."""
+    keep_last: int = 2
+    """How many of the last checkpoints are kept."""
+    keep_every: int = 0
+    """Checkpoints after multiples of so many steps are kept for good; 0 keeps none of them."""
 
     # What `ImageRunSettings` lets a run choose; not fields here, so that nobody can set them.
     accumulation = 1
     grid_every = 0
     validate_every = 0
+    unit = "rows"
+    """What a batch consists of."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("batch_size", "steps", "accumulation", "log_every", "checkpoint_every"):
+        for name in (
+            "batch_size",
+            "steps",
+            "accumulation",
+            "log_every",
+            "checkpoint_every",
+            "keep_last",
+        ):
             check_count(name, getattr(self, name))
-        for name in ("grid_every", "validate_every", "seed"):
+        for name in ("grid_every", "validate_every", "keep_every", "seed"):
             check_count(name, getattr(self, name), 0)
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay={self.ema_decay} must be in [0, 1)")
+        if self.keep_every % self.checkpoint_every:
+            raise ValueError(
+                f"keep_every={self.keep_every} must be a multiple of "
+                f"checkpoint_every={self.checkpoint_every}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRunSettings(RunSettings):
     """One training run on images, which can be looked at and evaluated along the way."""
+
+    unit = "images"
 
     accumulation: int = 1
     """Passes whose gradients make one step."""

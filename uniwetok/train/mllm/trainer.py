@@ -150,7 +150,9 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
         world = self.accelerator.num_processes
         loss = torch.zeros((), device=device)
         for place, row in enumerate(batch.rows):
-            address = (config.seed, "step", number, self.accelerator.process_index, place)
+            # Numbered over all processes, whose rows follow each other: however many share them.
+            row_number = self.accelerator.process_index * len(batch.rows) + place
+            address = (config.seed, "step", number, 0, row_number)
             draws = stream(*address, device=device)
             with self.no_sync(self._wrapped, place + 1 < len(batch.rows)):
                 share, values = self._wrapped(row.batch.to(device), totals, draws)

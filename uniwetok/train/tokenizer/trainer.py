@@ -92,7 +92,7 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
             # Parts may differ in size by one: weighed so, they sum to the whole batch's mean.
             weight = len(part) / len(images)
             with self.no_sync(self._generator, index + 1 < len(parts)):
-                result = self._generator_pass(part, number, index)
+                result = self._generator_pass(part, number, index, len(parts))
                 total = result.terms.total
                 if result.prior is not None and config.prior is not None:
                     total = total + config.prior.weight * result.prior
@@ -117,9 +117,10 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
             self.update("discriminator", number, sums["discriminator"])
         self._means.add(sums)
 
-    def _generator_pass(self, images: Tensor, number: int, part: int) -> Any:
+    def _generator_pass(self, images: Tensor, number: int, part: int, parts: int) -> Any:
         config, accelerator = self.config, self.accelerator
-        address = (config.seed, "step", number, accelerator.process_index, part)
+        # Numbered over all processes: two that pass once draw what one that passes twice does.
+        address = (config.seed, "step", number, accelerator.process_index * parts + part, 0)
         rows, columns = (side // config.model.downsample for side in images.shape[2:])
         noise = torch.randn(
             (len(images), config.model.latent_channels, rows, columns),

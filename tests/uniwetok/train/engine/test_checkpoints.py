@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import threading
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from tests.damage import flips
 from uniwetok.train import TrainingError
 from uniwetok.train.engine import checkpoints as module
-from uniwetok.train.engine.checkpoints import Checkpoints
+from uniwetok.train.engine.checkpoints import Checkpoints, copied
 
 
 def test_the_last_two_are_kept_and_read_back(tmp_path: Path):
@@ -99,3 +101,48 @@ def test_a_failed_write_keeps_the_earlier_ones(tmp_path: Path, monkeypatch: pyte
         checkpoints.save(2, {"step": 2})
     assert checkpoints.steps() == [1]
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+
+
+def test_as_many_are_kept_as_asked_for(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path, keep_last=3, keep_every=4)
+    for step in range(2, 21, 2):
+        checkpoints.save(step, {"step": step})
+    assert checkpoints.steps() == [4, 8, 12, 16, 18, 20]
+
+
+def test_writing_in_the_background_keeps_what_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    begin = threading.Event()
+    save = torch.save
+
+    def slow(*given: Any) -> None:
+        begin.wait(30)
+        save(*given)
+
+    monkeypatch.setattr(module.torch, "save", slow)
+    checkpoints = Checkpoints(tmp_path)
+    weight = torch.zeros(3)
+    checkpoints.save_later(1, copied({"step": 1, "w": [weight]}))
+    weight.fill_(7.0)
+    assert checkpoints.steps() == []
+    begin.set()
+    checkpoints.finish()
+    found = checkpoints.load_last(pytest.fail)
+    assert found is not None
+    assert torch.equal(found[1]["w"][0], torch.zeros(3))
+    checkpoints.close()
+
+
+def test_a_write_that_failed_in_the_background_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.torch, "save", fail)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_later(1, {"step": 1})
+    with pytest.raises(TrainingError, match="the disk is full"):
+        checkpoints.finish()
+    checkpoints.finish()
