@@ -8,6 +8,8 @@ else is the product: JPEG files are read and cropped, PSNR and SSIM measured, pa
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import multiprocessing
 import os
 import resource
@@ -224,16 +226,23 @@ class PacedFeatures:
         return {"paced": torch.zeros(len(prepared), 2048)}
 
 
+_NUMBERS = itertools.count()
+
+
 class PacedInception(FeatureExtractor):
     """Features of sets of images on the paced device."""
 
     output = "paced"
     identity: Mapping[str, Any] = {"version": 1}
 
+    @functools.cached_property
+    def _number(self) -> int:
+        return next(_NUMBERS)
+
     @property
     def network_identity(self) -> Mapping[str, Any]:
         """Another with every extractor, so that nothing comes from the cache."""
-        return {**self.identity, "extractor": id(self)}
+        return {**self.identity, "extractor": self._number}
 
     def build(self) -> FeatureNetwork:
         """Make the network."""

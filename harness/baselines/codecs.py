@@ -223,7 +223,7 @@ class Jpeg(Codec):
     feature = "jpg"
     qualities = (1, 95)
     settings = {"optimize": True, "subsampling": "4:2:0"}  # noqa: RUF012
-    rise = Rise(0.04, ahead=5, far=1 / 25)
+    rise = Rise(0.04, ahead=5, far=math.inf)  # Coarse tables may make a far smaller file.
 
 
 class Avif(Codec):

@@ -44,7 +44,10 @@ class _Terminal(Console):
 
 def terminal(*, stderr: bool = False, **options: Any) -> Console:
     """A console that prints what users wrote as they wrote it: no `:word:` becomes an emoji."""
-    return _Terminal(stderr=stderr, emoji=False, **options)
+    console = _Terminal(stderr=stderr, emoji=False, **options)
+    if console.width < 1:  # COLUMNS=0, which some shells export: nothing would be seen.
+        console.width = _NO_TERMINAL
+    return console
 
 
 def label(metric: str) -> Label:
@@ -140,7 +143,7 @@ def results_table(
     counts = list(dict.fromkeys(map(_counted, records)))
     images = "" if layout.counts else f" · n {', '.join(counts)}"
     table = Table(
-        title=f"{first.task} · {first.dataset} · protocol {first.protocol}{images}",
+        title=escape(f"{first.task} · {first.dataset} · protocol {first.protocol}{images}"),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         padding=(0, 0 if layout.stacked else 1),
@@ -181,7 +184,7 @@ def results_table(
 def print_record(console: Console, record: ResultRecord) -> None:
     """Print one result, a metric a row, with its interval or the reason why it has no value."""
     title = f"{record.model} against {record.dataset} · protocol {record.protocol}"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("metric")
     for column in ("value", "95% interval", "n"):
         table.add_column(column, justify="right")

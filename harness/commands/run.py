@@ -152,7 +152,7 @@ def run(
             model_precision=model_precision,
             data=data,
             limit=limit,
-            metrics=tuple(metrics.split(",")) if metrics else None,
+            metrics=None if metrics is None else tuple(metrics.split(",")),
             seed=seed,
             device=device,
             batch_size=batch_size,

@@ -35,7 +35,7 @@ from harness.interfaces import (
 from harness.interfaces.errors import Unavailable, UserError, first_line
 from harness.interfaces.observing import on_device
 from harness.interfaces.protocols import MODEL_PRECISION, ModelPrecision
-from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS, warn
+from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS, did_you_mean, warn
 from harness.interfaces.types import (
     ModelCard,
     Protocol,
@@ -237,9 +237,17 @@ def resolve(request: RunRequest) -> tuple[Task, Model, ModelCard, Protocol, Sequ
         raise UserError(f"--limit {request.limit}: must be at least 1")
     if request.batch_size is not None and request.batch_size < 1:
         raise UserError(f"--batch-size {request.batch_size}: must be at least 1")
+    for option, number in (("max-failures", request.max_failures), ("seed", request.seed)):
+        if number < 0:
+            raise UserError(f"--{option} {number}: must be at least 0")
     task: Task = TASKS.get(request.task)
     keys = tuple(map(METRICS.spelled, request.metrics or ())) or task.spec.metrics
     for key in keys:
+        if key not in METRICS:
+            raise UserError(
+                f"unknown metric {key!r}: {did_you_mean(key, task.spec.metrics)}; "
+                f"`uwt-eval list metrics --task {task.spec.name}` has others"
+            )
         METRICS.get(key)
     choice = ModelChoice.parse(request.model)
     model = choice.build()

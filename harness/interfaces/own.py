@@ -62,8 +62,8 @@ def _kept(path: Path) -> tuple[str, dict[str, Any]]:
     """What tells this state of our files apart, and the answers that are kept of it."""
     state = digest_of([sys.version, *own_files()])
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        found = json.loads(path.read_bytes())
-        if found["state"] == state:
+        found = json.loads(path.read_bytes()) if path.is_file() else {}
+        if found["seal"] == digest_of([state, found["answers"]]):
             return state, dict(found["answers"])
     return state, {}
 
@@ -83,6 +83,10 @@ def remembered(name: str, compute: Callable[[], Any]) -> Any:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.name}.{os.getpid()}")
-            partial.write_text(json.dumps({"state": state, "answers": kept}), encoding="utf-8")
-            partial.replace(path)
+            text = json.dumps({"seal": digest_of([state, kept]), "answers": kept})
+            try:
+                partial.write_text(text, encoding="utf-8")
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
     return kept[name]

@@ -58,6 +58,8 @@ def weights_at(place: Path, file: str | None, revision: str | None) -> Path:
     """
     if place.is_file():
         return place
+    if place.suffix in _SUFFIXES[1:]:
+        raise UserError(f"{place}: there is no such file")
     if file is not None and (not Path(file).name or {"..", "/"} & {*Path(file).parts}):
         raise UserError(f"{place}: file={file} names no file in it")
     folder = place if place.is_dir() else _fetched(str(place), file, revision)

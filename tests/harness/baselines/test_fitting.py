@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings, strategies as st
 
-from harness.baselines.codecs import Rise, highest_that_fits
+from harness.baselines.codecs import Jpeg, Rise, highest_that_fits
 
 RISE = Rise(0.03, ahead=3, far=0.04)
 SIZES = st.lists(st.integers(1, 5000), min_size=1, max_size=80)
@@ -57,3 +57,13 @@ def test_few_files_are_made_where_sizes_rise_evenly() -> None:
         )
         assert found == max(place for place in range(164) if sizes[place] <= budget)
         assert len(made) == len(set(made)) <= 6
+
+
+def test_jpeg_looks_past_a_file_that_is_far_too_large() -> None:
+    """Of a picture of cells the qualities from 1 on take so many bytes: the fifth fits again."""
+    sizes = [669, 669, 669, 740, 675, 735, 729, 723, 760, 790]
+    for start in range(len(sizes)):
+        found = highest_that_fits(
+            len(sizes), 700, sizes.__getitem__, sizes.__getitem__, lambda _: Jpeg.rise, start
+        )
+        assert found == 4

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness.commands.console import label, print_results
+from harness.commands.console import label, print_results, terminal
 from harness.interfaces import Label, Labelled
 from harness.interfaces.registry import METRICS
 from harness.interfaces.types import MetricValue, ReferenceRow, ResultRecord, RunStatus
@@ -149,8 +149,15 @@ def test_failures_are_counted_below_the_table() -> None:
     assert "webp: incomplete, 2 of 48 samples failed (2 decode_error)" in text
 
 
+def test_no_columns_are_taken_for_eighty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some shells export COLUMNS=0, in which nothing could be seen."""
+    monkeypatch.setenv("COLUMNS", "0")
+    assert terminal().width == 80
+
+
 def test_names_are_not_read_as_markup() -> None:
     assert "my[bold]model" in printed(record(model="my[bold]model"), width=160)
+    assert "in [red] folders" in printed(record(dataset="in [red] folders"), width=160)
 
 
 def test_unknown_metric_has_its_own_name_and_three_digits() -> None:

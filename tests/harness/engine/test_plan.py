@@ -115,6 +115,8 @@ def test_metrics_are_named_in_any_case(tiles: Path, control: Control) -> None:
         ({"limit": 0}, "--limit 0: must be at least 1"),
         ({"limit": -3}, "--limit -3: must be at least 1"),
         ({"batch_size": 0}, "--batch-size 0: must be at least 1"),
+        ({"seed": -1}, "--seed -1: must be at least 0"),
+        ({"max_failures": -1}, "--max-failures -1: must be at least 0"),
         ({"device": "tpu"}, "--device tpu"),
         ({"device": "meta"}, "--device meta: use auto, cpu, cuda or cuda:N"),
         ({"data": "/nowhere"}, "'/nowhere' does not exist: expected a folder with val/"),

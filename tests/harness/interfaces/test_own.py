@@ -64,6 +64,19 @@ def test_a_damaged_file_costs_time(cache: Path, content: str) -> None:
     assert answer(3) == 2
 
 
+@pytest.mark.parametrize("damage", ["edited", "fifo", "folder"])
+def test_what_we_did_not_write_is_not_believed(cache: Path, damage: str) -> None:
+    answer({"webp": "a codec"})
+    path = cache / "answers.json"
+    if damage == "edited":
+        path.write_text(path.read_text().replace("a codec", "a parrot"))
+    else:
+        path.unlink()
+        os.mkfifo(path) if damage == "fifo" else path.mkdir()
+    assert answer({"webp": "a codec"}) == {"webp": "a codec"}
+    assert not list(cache.glob(".answers*"))
+
+
 def test_a_folder_that_cannot_be_written_costs_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
