@@ -56,39 +56,27 @@ def metrics(
     Features are kept in the cache: a reference is passed through the network once.
     """
     from harness.commands.console import print_record
-    from harness.data.images import DecodeRule
     from harness.data.settings import read_settings
-    from harness.engine import protocols
     from harness.engine.progress import Progress
-    from harness.engine.world import World, resolve_device
     from harness.interfaces.types import RunStatus
-    from harness.sets import FILES
-    from harness.sets.compare import Comparison, expand_metrics
-    from harness.sets.images import open_images, open_reference
+    from harness.sets.compare import compare_files
 
     for path in plugin or []:
         load_plugin(path)
     if out is not None and not keep:
         raise UserError(f"--out {out} goes with --record")
-    keys = expand_metrics(names.split(",") if names else None)
     messages = terminal(stderr=True)
-    progress = Progress(messages, quiet=quiet or as_json)
-    chosen = protocols.find(protocol, FILES)
-    rule = DecodeRule(**chosen.settings["decode"])
-    with progress.listing() as on_listing:
-        known = open_reference(reference, rule, on_listing)
-        judged = open_images(samples, rule, on_listing)
-    comparison = Comparison(
-        known,
-        judged,
-        chosen,
-        device=resolve_device(device, World()),
+    comparison, record = compare_files(
+        reference,
+        samples,
+        names.split(",") if names else None,
+        protocol=protocol,
+        device=device,
         seed=seed,
         small_sets=small_sets,
         extrapolate=extrapolate,
-        progress=progress,
+        progress=Progress(messages, quiet=quiet or as_json),
     )
-    record = comparison.record(keys, explicit=names is not None)
     if label is not None:
         record = record.model_copy(update={"model": label})
     for name, text in list(comparison.failures.items())[:5]:

@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -156,6 +156,18 @@ class Registry(Generic[T]):
             return plugin
 
         return keep
+
+    @contextlib.contextmanager
+    def offering(self, name: str, plugin: T) -> Iterator[None]:
+        """Offer an object under a name within; raises as `register`."""
+        before = self._registered.get(name)
+        self.register(name)(plugin)
+        try:
+            yield
+        finally:
+            del self._registered[name]
+            if before is not None:
+                self._registered[name] = before
 
     @property
     def has_registered(self) -> bool:

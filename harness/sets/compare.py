@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from harness.engine import provenance
+from harness.data.images import DecodeRule
+from harness.engine import protocols, provenance
 from harness.engine.plan import make_extractors, metric, run_name
 from harness.engine.progress import Progress
 from harness.engine.score import absent_cell, cell_of
+from harness.engine.world import World, resolve_device
 from harness.interfaces import Observations
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.registry import EXTRACTORS, METRICS, did_you_mean
@@ -29,7 +31,7 @@ from harness.metrics.feature_scores import (
     output_column,
 )
 from harness.sets import ALIASES, FILES
-from harness.sets.images import ImageSet, Reference
+from harness.sets.images import ImageSet, Reference, open_images, open_reference
 from harness.sets.observe import (
     SizesDiffer,
     observe_pairs,
@@ -244,3 +246,50 @@ def _sees_sets(extractor: str) -> bool:
     factory = EXTRACTORS.get(extractor)
     kind = getattr(factory, "func", factory)
     return isinstance(kind, type) and issubclass(kind, FeatureExtractor)
+
+
+def compare_files(
+    reference: str,
+    samples: str,
+    names: Sequence[str] | None,
+    *,
+    protocol: str,
+    device: str,
+    seed: int,
+    small_sets: bool,
+    extrapolate: bool,
+    progress: Progress,
+) -> tuple[Comparison, ResultRecord]:
+    """Compare two sets of images by where they lie; see `Comparison`.
+
+    Args:
+        reference: Folder, archive, data set folder or .npz to compare with.
+        samples: The images to judge.
+        names: Metrics and groups of them; all that ship if None.
+        protocol: Its name, or a .toml file.
+        device: auto, cpu, cuda or cuda:N.
+        seed: Seeds the intervals.
+        small_sets: As for `Comparison`, and so are the others.
+        extrapolate: As above.
+        progress: As above.
+
+    Raises:
+        UserError: Bad input.
+    """
+    keys = expand_metrics(list(names) if names else None)
+    chosen = protocols.find(protocol, FILES)
+    rule = DecodeRule(**chosen.settings["decode"])
+    with progress.listing() as on_listing:
+        known = open_reference(reference, rule, on_listing)
+        judged = open_images(samples, rule, on_listing)
+    comparison = Comparison(
+        known,
+        judged,
+        chosen,
+        device=resolve_device(device, World()),
+        seed=seed,
+        small_sets=small_sets,
+        extrapolate=extrapolate,
+        progress=progress,
+    )
+    return comparison, comparison.record(keys, explicit=names is not None)

@@ -1,0 +1,230 @@
+"""The commands `run`, `metrics` and `compare` as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from harness.interfaces import Model, Performed, RunRequest
+from harness.interfaces.errors import UserError
+from harness.interfaces.registry import MODELS, TASKS, expand_tasks
+from uwt_eval.results import Results
+from uwt_eval.wrapping import WrappedTokenizer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.engine.progress import Progress
+
+AnyModel = str | Model | WrappedTokenizer
+
+
+def evaluate(
+    task: str,
+    model: AnyModel | Sequence[AnyModel] | None = None,
+    *,
+    data: str | Path | None = None,
+    protocol: str | None = None,
+    model_precision: str | None = None,
+    limit: int | None = None,
+    metrics: Sequence[str] | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    seed: int = 0,
+    max_failures: int = 0,
+    small_sets: bool = False,
+    fresh: bool = False,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Results:
+    """Evaluate models on a task, as `uwt-eval run` does; what is finished already is not repeated.
+
+    Args:
+        task: A task or a group of them, see `uwt-eval list tasks`.
+        model: A name as on the command line, such as 'webp:2048'; what `tokenizer` makes; or an
+            object with the methods of a plug-in. Several in a list; the task's baselines if None.
+        data: A folder, archive or data set; the setting's or the embedded sample set if None.
+        protocol: Named protocol or a file that ends in .toml; the task's first if None.
+        model_precision: fp32, tf32, bf16 or fp16 instead of what the protocol says.
+        limit: Evaluate a fixed choice of so many samples.
+        metrics: Keys instead of the task's own.
+        device: auto, cpu, cuda or cuda:N. Modules of `tokenizer` are measured where they are.
+        batch_size: Images a forward pass on a GPU.
+        seed: Of every random stream.
+        max_failures: Failed samples up to which a result counts as complete.
+        small_sets: Give FID below its least number of images too.
+        fresh: Compute everything again, whatever is stored.
+        out: Where run directories are made; `runs` if None.
+        progress: Whether progress is shown on stderr.
+
+    Raises:
+        UserError: Bad input: one line that says what, where and how to mend it.
+    """
+    from harness.data.manifest import frozen_data
+    from harness.data.settings import read_settings
+    from harness.engine.runner import run
+    from harness.engine.world import World
+
+    alone = isinstance(model, str | WrappedTokenizer) or hasattr(model, "card")
+    given = [cast("AnyModel", model)] if alone else cast("Sequence[AnyModel] | None", model)
+    shown = _progress(progress)
+    finished = []
+    with ExitStack() as stack:
+        offered = [stack.enter_context(_named(each)) for each in given or ()]
+        objects = [each for each in given or () if not isinstance(each, str)]
+        stack.enter_context(frozen_data())
+        for name in expand_tasks([task]):
+            if objects and isinstance(TASKS.get(name), Performed):
+                raise UserError(
+                    f"task {name!r} runs its models in a process of their own: give it a plug-in "
+                    "by name, not an object"
+                )
+            choices = offered or TASKS.get(name).spec.default_models
+            if not choices:
+                raise UserError(f"task {name!r} has no default model: give one")
+            for choice in choices:
+                request = RunRequest(
+                    task=name,
+                    model=choice,
+                    protocol=protocol,
+                    model_precision=model_precision,
+                    data=None if data is None else str(data),
+                    limit=limit,
+                    metrics=None if metrics is None else tuple(metrics),
+                    seed=seed,
+                    device=device,
+                    batch_size=batch_size,
+                    max_failures=max_failures,
+                    small_sets=small_sets,
+                    fresh=fresh,
+                    out=read_settings().out if out is None else Path(out),
+                )
+                result = run(request, World(), shown)
+                assert result is not None
+                finished.append(result)
+    return Results(
+        records=tuple(each.record for each in finished),
+        roots=tuple(each.root for each in finished),
+        notices=tuple(dict.fromkeys(each.notice for each in finished if each.notice)),
+        failures={each.record.run_id: each.first_errors for each in finished if each.first_errors},
+    )
+
+
+@contextmanager
+def _named(model: AnyModel) -> Iterator[str]:
+    """A model by the name that the engine finds it under within."""
+    if isinstance(model, str):
+        yield model
+    elif isinstance(model, WrappedTokenizer):
+        with MODELS.offering(model.name, model), model.evaluating():
+            yield model.name
+    else:
+        with MODELS.offering(model.card.name, lambda: model):
+            yield model.card.name
+
+
+def metrics(
+    reference: str | Path,
+    samples: str | Path,
+    names: Sequence[str] | None = None,
+    *,
+    protocol: str = "torch-fidelity",
+    device: str = "auto",
+    seed: int = 0,
+    small_sets: bool = False,
+    extrapolate: bool = False,
+    progress: bool = True,
+) -> Results:
+    """Compare two sets of images in files, as `uwt-eval metrics` does.
+
+    Args:
+        reference: Folder, archive, data set folder or .npz to compare with.
+        samples: The images to judge.
+        names: fid, sfid, kid, is, prc, psnr, ssim, lpips and others; all that ship if None.
+        protocol: torch-fidelity, adm, clean, wetok, exact or a .toml file.
+        device: auto, cpu, cuda or cuda:N.
+        seed: Of the intervals.
+        small_sets: Give FID and KID of too few images too.
+        extrapolate: Note FID∞ too, FID at infinitely many images.
+        progress: Whether progress is shown on stderr.
+
+    Raises:
+        UserError: Bad input.
+    """
+    from harness.sets.compare import compare_files
+
+    comparison, record = compare_files(
+        str(reference),
+        str(samples),
+        names,
+        protocol=protocol,
+        device=device,
+        seed=seed,
+        small_sets=small_sets,
+        extrapolate=extrapolate,
+        progress=_progress(progress),
+    )
+    failures = [f"{name}: {text}" for name, text in comparison.failures.items()]
+    return Results((record,), (None,), failures={record.run_id: failures} if failures else {})
+
+
+def load_runs(*places: str | Path) -> Results:
+    """Results that are stored: run directories, folders of them, or files of records.
+
+    Raises:
+        UserError: There is none, or one is damaged.
+    """
+    from reports.records import load_records
+
+    loaded = load_records([Path(place) for place in places])
+    return Results(
+        records=tuple(each.record for each in loaded), roots=tuple(each.root for each in loaded)
+    )
+
+
+def compare(before: str | Path, after: str | Path, *, force: bool = False) -> pd.DataFrame:
+    """Differences of one run to another over the same samples, as `uwt-eval compare` finds them.
+
+    Args:
+        before: Run directory to compare with.
+        after: Run directory that is judged.
+        force: Compare what does not compare.
+
+    Returns:
+        a row a metric: before, after, difference, its 95% interval low and high, and p; of figures
+        of whole sets the difference alone.
+
+    Raises:
+        UserError: The runs do not compare; the reason says why.
+    """
+    import pandas as pd
+
+    from reports.compare import compare as compare_runs
+    from reports.records import load_record
+
+    found = compare_runs(load_record(Path(before)), load_record(Path(after)), force=force)
+    rows = {
+        key: {
+            "before": each.mean_a,
+            "after": each.mean_b,
+            "difference": each.difference,
+            "low": each.ci_low,
+            "high": each.ci_high,
+            "p": each.p_value,
+        }
+        for key, each in found.paired.items()
+    } | {
+        key: {"before": each.a, "after": each.b, "difference": each.difference}
+        for key, each in found.unpaired.items()
+    }
+    columns = ["before", "after", "difference", "low", "high", "p"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def _progress(shown: bool) -> Progress:
+    from harness.commands.console import terminal
+    from harness.engine.progress import Progress
+
+    return Progress(terminal(stderr=True), quiet=not shown)
