@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tasks import PROTOCOLS
 from tests.conftest import CommandLine
+from tests.uniwetok.test_commands import printed_command
 from tests.uniwetok.train.ar.tiny import tiny_tokenizer
 from uniwetok.train.engine.logs import read_log
 
@@ -59,6 +62,32 @@ def test_a_model_is_trained_resumed_and_sampled(
     drawn = uwt_eval(
         "sample", "--model", f"uniwetok-ar:{model}?tokenizer={tokenizer}", "--classes", "0,1",
         "--steps", "2", "--device", "cpu", "--out", tmp_path / "grid.png",
+    )  # fmt: skip
+    assert drawn.code == 0, drawn.err
+
+
+def test_the_printed_command_evaluates_own_classes(
+    uwt_eval: CommandLine, tmp_path: Path, photos: list[Image.Image], tokenizer: Path
+) -> None:
+    data, out = tmp_path / "my photos", tmp_path / "it's [mine]"
+    for index, photo in enumerate(photos):
+        (data / f"class {index % 2}").mkdir(parents=True, exist_ok=True)
+        photo.save(data / f"class {index % 2}" / f"{index}.png")
+    trained = uwt_eval(*arguments(out, "steps=1"), "--data", data, "--tokenizer", tokenizer)
+    assert trained.code == 0, trained.err
+    words = printed_command(trained.out)
+    settings = tomllib.loads((out / "protocol.toml").read_text())["kind"]["c2i"]
+    assert settings["class_names"] == ["class 0", "class 1"]
+    assert settings["samples_per_class"] == 1024
+    few = ("--limit", "2", "--device", "cpu", "--out", tmp_path / "runs", "--json")
+    done = uwt_eval(*words[1:], *few)
+    assert done.code == 0, done.err
+    assert "draws 2 classes of its own" in done.err
+    assert (done.records[0]["n"], done.records[0]["n_failed"]) == (2, 0)
+    model = words[words.index("-m") + 1]
+    drawn = uwt_eval(
+        "sample", "--model", model, "--classes", "class 1", "--steps", "1", "--device", "cpu",
+        "--out", tmp_path / "grid.png",
     )  # fmt: skip
     assert drawn.code == 0, drawn.err
 

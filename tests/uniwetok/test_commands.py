@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +43,33 @@ def arguments(data: Path | None, out: Path, *settings: str) -> list[str]:
     given = [f"--set={item}" for item in (*SMALL, *settings)]
     where = ["--data", str(data)] if data else []
     return ["train", "tokenizer", "--preset", "table14", *where, "--out", str(out), *given]
+
+
+def printed_command(said: str) -> list[str]:
+    """The words of the command that `train` ends with, as each shell that is here reads them."""
+    (line,) = (line for line in said.splitlines() if line.startswith("evaluate it: "))
+    command = line.removeprefix("evaluate it: ")
+    words = shlex.split(command)
+    for shell in filter(shutil.which, ("sh", "bash", "zsh")):
+        script = f"printf '%s\\n' {command}"
+        read = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True)
+        assert read.stdout.splitlines() == words, shell
+    assert words[0] == "uwt-eval"
+    return words
+
+
+def test_the_printed_command_evaluates_the_tokenizer(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
+):
+    data, out = tmp_path / "my photos?", tmp_path / "it's [mine]"
+    photo_folder.rename(data)
+    trained = uwt_eval(*arguments(data, out, "steps=1"), "--device", "cpu")
+    assert trained.code == 0, trained.err
+    words = printed_command(trained.out)
+    few = ("--limit", "2", "--device", "cpu", "--out", tmp_path / "runs")
+    done = uwt_eval(*words[1:], *few, "--json")
+    assert done.code == 0, done.err
+    assert done.records[0]["metrics"]["psnr"]["value"] > 0
 
 
 def test_a_run_is_trained_resumed_and_evaluated(
@@ -171,34 +200,32 @@ def start(data: Path, out: Path, *settings: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_steps(run: subprocess.Popen[str], out: Path, count: int) -> None:
-    while len(read_log(out)) < count:
-        assert run.poll() is None
-        time.sleep(0.02)
-
-
 def test_runs_that_are_killed_or_stopped_go_on_to_the_same_bits(
     uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
 ):
-    steps = ("steps=16", "data.workers=1")
+    steps = ("steps=24", "data.workers=1")
     numbers = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
     runs = {
         number: start(photo_folder, tmp_path / number.name, *steps, f"checkpoint_every={every}")
         for number, every in zip(numbers, (2, 99, 99), strict=True)
     }
-    for number, run in runs.items():
-        wait_for_steps(run, tmp_path / number.name, 5 if number == signal.SIGKILL else 2)
-        run.send_signal(number)
+    waiting = dict(runs)
+    while waiting:
+        for number, run in list(waiting.items()):
+            assert run.poll() is None, run.communicate()[1]
+            if len(read_log(tmp_path / number.name)) >= 5:
+                waiting.pop(number).send_signal(number)
+        time.sleep(0.01)
     said = {number: run.communicate(timeout=120)[1] for number, run in runs.items()}
     assert runs[signal.SIGKILL].returncode == -signal.SIGKILL
     for number in (signal.SIGTERM, signal.SIGINT):
         assert runs[number].returncode == 130, said[number]
-        assert "step 2 of 16: loss " in said[number]
-        assert " images/s, 0:00:" in said[number]
+        assert "step 2 of 24: loss " in said[number]
+        assert " images/s, 0:" in said[number]
         assert "stopping after this step" in said[number]
         (step,) = Checkpoints(tmp_path / number.name / "checkpoints").steps()
         last = said[number].splitlines()[-1]
-        assert f"stopped after step {step} of 16" in last
+        assert f"stopped after step {step} of 24" in last
         assert f"goes on with: uwt-eval train tokenizer --preset table14 --data {photo_folder}" in (
             last
         )

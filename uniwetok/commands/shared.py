@@ -72,6 +72,10 @@ class RunOptions:
         kept = [] if self.keep_last is None else [f"keep_last={self.keep_last}"]
         return [*(self.settings or []), *kept]
 
+    def folder(self, preset: str) -> Path:
+        """Give the run's folder."""
+        return self.out or Path("runs") / "train" / preset
+
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of `RunOptions` after its own, gathered as its last argument."""
@@ -131,7 +135,7 @@ def carry_out(
     run: RunOptions,
     train: Callable[[Path, Hooks, OnBlock], Finished],
     *,
-    evaluation: Callable[[Path], str],
+    evaluation: Callable[[Path], list[str]],
     validation: Validation | None = None,
 ) -> None:
     """Plan a run, or train and say how to evaluate what came of it.
@@ -142,7 +146,7 @@ def carry_out(
         config: the run.
         run: the command's options.
         train: trains in a folder.
-        evaluation: the command that evaluates the model in a folder.
+        evaluation: the words of the command that evaluates the model in a folder.
         validation: along the way, where there is one.
 
     Raises:
@@ -174,7 +178,7 @@ def carry_out(
 
     from uniwetok.train.engine.stopping import Stopped
 
-    out = run.out or Path("runs") / "train" / preset
+    out = run.folder(preset)
     is_main = PartialState(cpu=run.device == "cpu").is_main_process
     quiet = run.quiet or run.as_json or not is_main
     teller = _Teller(config, validation, out, run.device, quiet=quiet)
@@ -189,7 +193,7 @@ def carry_out(
         # torchrun ends the others as soon as one fails: the main process has the last word.
         raise typer.Exit(ExitCode.INTERRUPTED if is_main else ExitCode.DONE) from None
     if is_main:
-        _print_finished(finished, evaluation(finished.model), as_json=run.as_json)
+        _print_finished(finished, shlex.join(evaluation(finished.model)), as_json=run.as_json)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.interfaces.errors import UserError
+from uniwetok.commands.own_classes import (
+    IMAGENET_CLASSES,
+    PROTOCOL_FILE,
+    class_names,
+    write_protocol,
+)
 from uniwetok.commands.shared import (
     Codes,
     Limit,
@@ -83,7 +89,10 @@ def tokenizer(
             config,
             run,
             train,
-            evaluation=lambda model: f"uwt-eval run imagenet-recon -m {plugin}:{model}",
+            evaluation=lambda model: [
+                *("uwt-eval", "run", "imagenet-recon", "-m", f"{plugin}:{model}"),
+                *("--data", str(heldout or data)),
+            ],
             validation=Validation(
                 "imagenet-recon", lambda model: f"{plugin}:{model}", heldout, limit
             ),
@@ -127,16 +136,26 @@ def ar(
         config = override(get_ar(preset).config, run.changes)
         if on_the_fly:
             config = dataclasses.replace(config, data=dataclasses.replace(config.data, views=0))
+        own = protocol is None and config.model.classes != IMAGENET_CLASSES
+        chosen = str(run.folder(preset) / PROTOCOL_FILE) if own else protocol
 
         def train(out: Path, hooks: Hooks, on_block: OnBlock) -> Finished:
+            from accelerate import PartialState
+
+            from uniwetok.ar.checkpoint import NAMES_FILE
             from uniwetok.train.ar.run import train_ar
             from uniwetok.train.data.opening import open_images
 
             if config.validate_every and tokenizer is None:
                 raise UserError("--tokenizer is missing: validation decodes samples with it")
-            return train_ar(
+            source = open_images(data) if data is not None else None
+            names = class_names(source, config.model.classes)
+            writes = own and PartialState(cpu=run.device == "cpu").is_main_process
+            if writes:
+                write_protocol(out / PROTOCOL_FILE, names)
+            finished = train_ar(
                 config,
-                open_images(data) if data is not None else None,
+                source,
                 _load(tokenizer) if tokenizer is not None else None,
                 codes or out / "codes",
                 out,
@@ -144,9 +163,20 @@ def ar(
                 hooks=hooks,
                 on_block=on_block,
             )
+            if writes:
+                (finished.model / NAMES_FILE).write_text("\n".join(names) + "\n", encoding="utf-8")
+            return finished
 
         def model(folder: Path) -> str:
             return f"uniwetok-ar:{folder}?tokenizer={tokenizer or 'PATH'}"
+
+        def evaluation(folder: Path) -> list[str]:
+            words = ["uwt-eval", "run", "imagenet-gen", "-m", model(folder)]
+            if chosen is not None:
+                words += ["--protocol", chosen]
+            # Of ImageNet the reference is the published one, which a setting may name.
+            place = reference or (data if own else None)
+            return words if place is None else [*words, "--data", place]
 
         carry_out(
             "ar",
@@ -154,8 +184,8 @@ def ar(
             config,
             run,
             train,
-            evaluation=lambda folder: f"uwt-eval run imagenet-gen -m {model(folder)}",
-            validation=Validation("imagenet-gen", model, reference, limit, protocol=protocol),
+            evaluation=evaluation,
+            validation=Validation("imagenet-gen", model, reference, limit, protocol=chosen),
         )
 
 
@@ -225,7 +255,7 @@ def mllm(
             config,
             run,
             train,
-            evaluation=lambda model: f"uwt-eval chat --model {model}",
+            evaluation=lambda model: ["uwt-eval", "chat", "--model", str(model)],
         )
 
 

@@ -22,6 +22,9 @@ class FolderImages:
 
     Where all lie in sub-folders of the root, the sorted names of these are the classes; otherwise
     there are no labels.
+
+    Attributes:
+        class_names: of the sub-folders that are the classes; empty where there are no labels.
     """
 
     def __init__(self, root: Path, images: Sequence[str], notices: tuple[str, ...] = ()) -> None:
@@ -31,9 +34,11 @@ class FolderImages:
         # An array, for a list of a million strings is copied into every worker process.
         self._names = np.array([os.fsencode(name) for name in images])
         self._labels: NDArray[np.int32] | None = None
+        self.class_names: tuple[str, ...] = ()
         if all("/" in name for name in images):
             folders = [name.partition("/")[0] for name in images]
-            number = {name: label for label, name in enumerate(sorted(set(folders)))}
+            self.class_names = tuple(sorted(set(folders)))
+            number = {name: label for label, name in enumerate(self.class_names)}
             self._labels = np.array([number[folder] for folder in folders], np.int32)
 
     def __len__(self) -> int:
