@@ -17,8 +17,12 @@ PACKAGES = ["uwt_eval", "uniwetok", "harness", "tasks", "reports", "uwt_images"]
 SOURCES = [*PACKAGES, "tests", "benchmarks", "noxfile.py"]
 
 FAST = ["-m", "not gpu and not slow and not browser and not faults", "-n", "2"]
-# Two workers of as many threads as there are cores wait for each other more than they work.
-ONE_THREAD = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+# Two workers of as many threads as there are cores wait for each other more than they work. The
+# processes that tests start compile the code once, not each of them anew.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+    "PYTHONDONTWRITEBYTECODE": "",
+}
 
 # Every direct dependency at work: a run from images to a record, the metrics' networks, readers of
 # data, transformers and open_clip models, training, judges, lmms-eval, reports.

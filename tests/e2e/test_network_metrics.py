@@ -22,7 +22,8 @@ def test_networks_see_the_difference(
 ) -> None:
     result = uwt_eval(
         "run", "imagenet-recon", "--data", photo_folder, "-m", "identity", "-m", "jpeg:4096",
-        "-m", "jpeg", "--protocol", protocol, "--small-sets", "--out", tmp_path / "runs", "--json",
+        "-m", "jpeg", "--protocol", protocol, "--limit", 2, "--small-sets",
+        "--out", tmp_path / "runs", "--json",
     )  # fmt: skip
     assert result.code == 0, result.err
     identity, fine, coarse = (record["metrics"] for record in result.records)
@@ -38,18 +39,18 @@ def test_too_few_images_withhold_rfid(
 ) -> None:
     result = uwt_eval(
         "run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "--metrics", "rfid",
-        "--out", tmp_path / "runs", "--json",
+        "--limit", 2, "--out", tmp_path / "runs", "--json",
     )  # fmt: skip
     (record,) = result.records
     assert record["metrics"]["rfid"]["value"] is None
-    assert record["metrics"]["rfid"]["status"].startswith("withheld: 6 images are fewer than 2048")
+    assert record["metrics"]["rfid"]["status"].startswith("withheld: 2 images are fewer than 2048")
 
 
 def test_weights_that_come_later_complete_the_same_run(
     uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path, request: pytest.FixtureRequest
 ) -> None:
     command = (
-        "run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "--small-sets",
+        "run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "--limit", 2, "--small-sets",
         "--out", tmp_path / "runs", "--json",
     )  # fmt: skip
     (before,) = uwt_eval(*command).records
@@ -68,8 +69,8 @@ def test_native_protocol_of_the_authors_has_no_lpips(
     uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
 ) -> None:
     result = uwt_eval(
-        "run", "imagenet-recon-native", "--data", photo_folder, "-m", "jpeg", "--small-sets",
-        "--out", tmp_path / "runs", "--json",
+        "run", "imagenet-recon-native", "--data", photo_folder, "-m", "jpeg", "--limit", 2,
+        "--small-sets", "--out", tmp_path / "runs", "--json",
     )  # fmt: skip
     metrics = result.records[0]["metrics"]
     assert metrics["rfid"]["value"] > 0
@@ -131,6 +132,6 @@ def test_originals_are_seen_once_for_several_models(
     monkeypatch.setattr(InceptionFeatures, "extract", counting)
     uwt_eval(
         "run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "-m", "jpeg:4096",
-        "-m", "identity", "--metrics", "rfid", "--out", tmp_path / "runs",
+        "-m", "identity", "--metrics", "rfid", "--limit", 2, "--out", tmp_path / "runs",
     )  # fmt: skip
-    assert sum(seen) == 6 + 3 * 6
+    assert sum(seen) == 2 + 3 * 2

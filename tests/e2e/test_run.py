@@ -206,9 +206,9 @@ def test_killed_run_resumes_to_the_same_record(tmp_path: Path) -> None:
     assert {path: after[path] for path in finished} == finished
 
 
-def test_two_processes_give_the_same_record(tmp_path: Path) -> None:
+def test_two_processes_give_the_same_record(uwt_eval: CommandLine, tmp_path: Path) -> None:
     command = ["run", "imagenet-recon", "-m", "jpeg", "--quiet", "--out"]
-    assert start(*command, tmp_path / "one", environment={}).wait(120) == 0
+    assert uwt_eval(*command, tmp_path / "one").code == 0
     torchrun = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--no-python"]
     script = str(Path(sys.executable).parent / "uwt-eval")
     subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -112,6 +113,9 @@ def test_broken_plugins_stop_nothing(tmp_path: Path, photo_folder: Path, beside:
     for group in ("task", "model", "metric", "extractor", "judge", "command"):
         assert warned[f"{group} a-raises-{group}s"]["level"] == "warning"
         assert "pip uninstall broken-plugins" in warned[f"{group} a-raises-{group}s"]["fix"]
+    if importlib.util.find_spec("lmms_eval"):
+        (asked,) = (item for item in findings if item["name"] == "lmms-eval question")
+        assert (asked["level"], asked["text"]) == ("ok", "asked and scored")
 
 
 def test_our_names_stay_ours(tmp_path: Path, beside: Command) -> None:

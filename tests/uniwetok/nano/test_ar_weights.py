@@ -38,7 +38,7 @@ def test_the_weights_are_those_of_the_preset_and_small() -> None:
 def test_images_follow_the_class(nano: UniWeTokARNano) -> None:
     assert nano.card.title == f"uniwetok-ar-nano?cfg={GUIDANCE:g}&steps=12&schedule=constant"
     labels = [nano.class_names.index(name) for name in ("underwater", "flower")]
-    seeds = [0, 1, 2]
+    seeds = [0, 1]
     blue = []
     for label in labels:
         codes = nano.sample([label] * len(seeds), seeds)

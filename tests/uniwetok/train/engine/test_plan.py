@@ -73,7 +73,7 @@ def test_attention_is_counted_by_its_formula(device: str, masked: bool) -> None:
     assert count_flops(lambda: torch.autograd.backward(outputs.pop())) == 2 * forward
 
 
-@pytest.mark.parametrize("capability", ["default", "avx2"])
+@pytest.mark.parametrize("capability", ["default", pytest.param("avx2", marks=pytest.mark.slow)])
 def test_work_does_not_depend_on_the_processor(footprint: Footprint, capability: str) -> None:
     code = (
         "import json; from tests.uniwetok.train.engine.test_plan import TINY, measure\n"
