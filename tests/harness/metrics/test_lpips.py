@@ -48,8 +48,8 @@ def peer(net, trunk):
     "ignore:The parameter 'pretrained'", "ignore:Arguments other than a weight"
 )
 def test_distances_match_the_lpips_package(metric, peer, photos, degraded):
-    reference = _signed(photos[:5])
-    candidates = [_signed(degraded[:5]), reference.flip(3), reference * 0.5]
+    reference = _signed(photos[:5], 128)
+    candidates = [_signed(degraded[:5], 128), reference.flip(3), reference * 0.5]
     values = metric.distances(reference, candidates)
     assert values.shape == (3, 5)
     for row, candidate in zip(values, candidates, strict=True):
