@@ -52,7 +52,7 @@ def test_batch_size_and_threads_move_no_bit(
         try:
             result = uwt_eval(
                 "run", "imagenet-recon-native", "--data", photo_folder, "--json",
-                "-m", f"uniwetok:{checkpoint}", "--batch-size", batch_size,
+                "-m", f"uniwetok:{checkpoint}", "--batch-size", batch_size, "--limit", 4,
                 "--out", tmp_path / str(index),
             )  # fmt: skip
         finally:
