@@ -42,6 +42,18 @@ def test_a_step_trains_and_resumes_exactly(precision: str, compiled: bool) -> No
         torch.testing.assert_close(weight, second[name], rtol=1e-6, atol=1e-7)
 
 
+def test_a_step_waits_for_nothing() -> None:
+    batch = CodeBatch(torch.arange(128, dtype=torch.uint8).view(4, 32), torch.tensor([1, 2, 3, 4]))
+    trainer = ARTrainer(dataclasses.replace(TINY_AR, precision="bfloat16"), "0")
+    trainer.step(batch, 0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer.step(batch, 1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    trainer.check()
+
+
 @pytest.mark.parametrize(
     "guidance",
     [

@@ -76,9 +76,10 @@ class BitDance(Transformer):
 
         Raises:
             TypeError: ``codes`` are not floating, or ``labels`` not int64.
-            ValueError: a shape does not fit, or a label is not a class.
+            ValueError: a shape does not fit, or, in evaluation mode, a label is not a class.
         """
-        inputs.check_labels(labels, self.config)
+        # Of training data they were looked at before its first step.
+        inputs.check_labels(labels, self.config, values=not self.training)
         inputs.check_codes(codes, labels, self.config)
         return self.objective(codes, labels, generator)
 

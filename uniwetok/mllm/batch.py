@@ -25,7 +25,8 @@ to the square of the length, and is for training alone."""
 class Batch:
     """Rows of positions with M image tokens in all, of which G are generated.
 
-    ``code_index`` and ``condition_index`` count positions through all rows, row by row.
+    ``code_index``, ``condition_index`` and ``text_index`` count positions through all rows, row by
+    row. What is chosen is listed, not marked: a GPU would have to be waited for to count marks.
     """
 
     ids: Tensor
@@ -45,7 +46,9 @@ class Batch:
     code_grid: Tensor
     """(M, 2) int64: row and column within their image."""
     generated: Tensor
-    """(M,) bool: whether they are predicted."""
+    """(G,) int64: which of the M are predicted."""
+    text_index: Tensor
+    """(T,) int64: positions that predict text, those with a target."""
     condition_index: Tensor
     """(G,) int64: positions that predict the generated tokens, in the tokens' order."""
 
@@ -112,6 +115,7 @@ def collate(
         sides = (missing, 0) if padding == "left" else (0, missing)
         return torch.nn.functional.pad(out, sides, value=filler)
 
+    text_targets = spread([[each.text_targets for each in row] for row in rows], NO_TARGET)
     return Batch(
         ids=spread([[each.ids for each in row] for row in rows], 0),
         samples=spread(
@@ -119,11 +123,12 @@ def collate(
         ),
         blocks=spread([[each.blocks for each in row] for row in rows], 0),
         positions=spread([[torch.arange(len(each)) for each in row] for row in rows], 0),
-        text_targets=spread([[each.text_targets for each in row] for row in rows], NO_TARGET),
+        text_targets=text_targets,
+        text_index=(text_targets.flatten() != NO_TARGET).nonzero().flatten(),
         codes=torch.cat([each.codes for each in every]),
         code_index=torch.cat([each.code_positions + start for each, start in placed]),
         code_grid=torch.cat([each.code_grid for each in every]),
-        generated=torch.cat([each.generated for each in every]),
+        generated=torch.cat([each.generated for each in every]).nonzero().flatten(),
         condition_index=torch.cat([each.condition_positions + start for each, start in placed]),
     )
 

@@ -18,7 +18,6 @@ from uniwetok.mllm import checkpoint
 from uniwetok.mllm.batch import MASKED, Batch, check_attention, fitted_mask, packed_mask
 from uniwetok.mllm.config import MLLMConfig, MLLMError
 from uniwetok.mllm.head import Projector, VisionHead, grid_embedding
-from uniwetok.mllm.layout import NO_TARGET
 from uniwetok.mllm.segments import add_special_tokens
 
 
@@ -228,16 +227,14 @@ class MLLM(nn.Module):
             self.embed(batch, codes), batch.positions, packed_mask(batch, self._attention)
         )
         hidden = hidden.flatten(0, 1)
-        targets = batch.text_targets.flatten()
-        speaks = targets != NO_TARGET
         step = self.config.parallel_tokens
         steps = len(batch.condition_index) // step
         grid = batch.code_grid[batch.generated]
         conditions = self.conditions(hidden[batch.condition_index], grid)
         bits = batch.codes[batch.generated].float()
         return MLLMOutput(
-            text_logits=self.logits(hidden[speaks]),
-            text_targets=targets[speaks],
+            text_logits=self.logits(hidden[batch.text_index]),
+            text_targets=batch.text_targets.flatten()[batch.text_index],
             conditions=conditions.view(steps, step, conditions.shape[-1]),
             image_targets=bits.view(steps, step, bits.shape[-1]),
         )

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from uniwetok.mllm.assistant import Assistant
 from uniwetok.mllm.batch import Batch
-from uniwetok.mllm.layout import NO_TARGET
 from uniwetok.mllm.model import MLLM
 from uniwetok.randomness import stream
 from uniwetok.train import TrainingError
@@ -62,8 +61,7 @@ class Objective(nn.Module):
 
 def count_predicted(batch: Batch) -> Tensor:
     """Count text and image tokens that a batch predicts, (2,) float64 on the CPU."""
-    text = (batch.text_targets != NO_TARGET).sum()
-    return torch.stack([text, batch.generated.sum()]).double()
+    return torch.tensor([len(batch.text_index), len(batch.generated)], dtype=torch.float64)
 
 
 class TokenMeans:
@@ -170,7 +168,7 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
         """Count the losses of a row's tokens, by the kind of their record."""
         batch = row.batch
         samples = batch.samples.flatten()
-        spoken = row.kinds[samples[batch.text_targets.flatten() != NO_TARGET]]
+        spoken = row.kinds[samples[batch.text_index]]
         self._losses.add("text", values["text_losses"], spoken)
         drawn = row.kinds[samples[batch.condition_index]]
         self._losses.add("vision", values["vision_losses"], drawn)

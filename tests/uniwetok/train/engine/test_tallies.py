@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.uniwetok.mllm import toys
 from tests.uniwetok.train.ar.tiny import TINY_AR
 from tests.uniwetok.train.tiny import TINY
+from uniwetok.mllm.batch import collate
 from uniwetok.train import TrainingError
 from uniwetok.train.ar.trainer import ARTrainer
 from uniwetok.train.codes.stream import CodeBatch
@@ -33,7 +35,8 @@ class Reads(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        if name in READING:
+        marks = name == "index" and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if name in READING or marks:
             self.seen.append(name)
         return func(*args, **(kwargs or {}))
 
@@ -60,6 +63,16 @@ def test_a_step_waits_for_nothing(make: Callable[[], tuple[Trainer[Any, Any], An
     with Reads() as reads:
         trainer.check()
     assert reads.seen == ["_local_scalar_dense"]
+
+
+def test_a_pass_of_the_multimodal_model_waits_for_nothing() -> None:
+    torch.manual_seed(0)
+    assistant = toys.assistant()
+    model = assistant.model.train()
+    batch = collate([[assistant.builder.editing([], "A red square", toys.codes(2, 4))]])
+    with Reads() as reads:
+        model(batch, torch.Generator().manual_seed(0))["total"].backward()
+    assert reads.seen == []
 
 
 @pytest.mark.parametrize("make", [tokenizer_step, ar_step], ids=["tokenizer", "ar"])
