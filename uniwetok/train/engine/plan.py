@@ -55,6 +55,8 @@ class Plan:
     """Bytes of one process, estimated: what autograd keeps, without what kernels use meanwhile."""
     checkpoint: int
     """Bytes of a checkpoint on disk."""
+    checkpoints_kept: int
+    """How many of the last ones are kept."""
     processor: Processor
     """What is planned for."""
     precision: str
@@ -135,7 +137,7 @@ class Plan:
                 *((name, _gib(size), "estimate") for name, size in self.activations.items()),
                 ("together", _gib(self.memory_total), remark),
             ],
-            "disk": [("a checkpoint", _gib(self.checkpoint), "two are kept")],
+            "disk": [("a checkpoint", _gib(self.checkpoint), f"{self.checkpoints_kept} are kept")],
             "work a step, all processes": [
                 *((name, _teraflop(flops), "") for name, flops in self.flops.items()),
                 ("together", _teraflop(sum(self.flops.values())), self.assumed or "counted"),
@@ -209,6 +211,7 @@ def make_plan(
         memory=_memory(config, footprint, world),
         activations=activations,
         checkpoint=checkpoint_bytes(config, sum(footprint.held.values())),
+        checkpoints_kept=config.keep_last,
         processor=processor,
         precision=config.precision,
         precision_reason=precision_reason,
