@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from harness.engine.processes import LOST
-from harness.engine.world import World
 from harness.interfaces.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    from harness.engine.world import World
 
 GRACE = 1.0
 """Seconds that the work under way has to come to an end."""
@@ -134,6 +135,8 @@ def stopped_with(world: World) -> Iterator[None]:
 
     def stop(*_: object) -> None:
         if world.speaks():
+            from harness.engine.processes import LOST
+
             _say(f"error: {LOST}\n")
         _end()
 

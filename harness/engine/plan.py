@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -139,16 +141,27 @@ def read_run_file(root: Path) -> RunFile:
     if not path.is_file():
         raise UserError(f"{root} is not a run directory: it has no run.json")
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise Damaged(path, first_line(error)) from error
-    try:
-        return RunFile.model_validate(unsealed(content, path))
+        with _uncollected():
+            return RunFile.model_validate(unsealed(json.loads(path.read_bytes()), path))
     except ValidationError as error:
         raise UserError(
             f"{path} was written by another version of uwt-eval "
             f"({error.error_count()} fields differ): run the task again"
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise Damaged(path, first_line(error)) from error
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Make a million samples without the collector's looking through those that are made."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @dataclass(frozen=True)
