@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,30 +53,28 @@ def rounded_to_tf32(values: Tensor) -> Tensor:
     return kept.view(torch.float32)
 
 
-@contextmanager
-def imitated_tf32(network: nn.Module) -> Iterator[nn.Module]:
+def imitated_tf32(network: UniWeTok) -> UniWeTok:
     """A copy of the network whose convolutions and linear layers multiply as TF32 does."""
     network = copy.deepcopy(network)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.weight.data = rounded_to_tf32(module.weight.data)
             module.register_forward_pre_hook(lambda _, given: (rounded_to_tf32(given[0]),))
-    yield network
+    return network
 
 
 def outcome(network: UniWeTok, images: Tensor, device: str, precision: ModelPrecision) -> Outcome:
     """Encode and decode the images one by one, with the same noise in every precision."""
-    imitated = precision == "tf32" and device == "cpu"
-    with imitated_tf32(network) if imitated else nullcontext(network) as used:
-        start = time.perf_counter()
-        codes, decoded = [], []
-        for number, image in enumerate(images.to(device).split(1)):
-            with torch.inference_mode(), model_arithmetic(device, precision):
-                found = used.encode(image)
-                noise = [torch.Generator().manual_seed(number)]
-                decoded.append(used.decode(found, generator=noise).float().clamp(-1, 1).cpu())
-            codes.append(found.cpu())
-        speed = len(images) / (time.perf_counter() - start)
+    used = imitated_tf32(network) if (precision, device) == ("tf32", "cpu") else network
+    start = time.perf_counter()
+    codes, decoded = [], []
+    for number, image in enumerate(images.to(device).split(1)):
+        with torch.inference_mode(), model_arithmetic(device, precision):
+            found = used.encode(image)
+            noise = [torch.Generator().manual_seed(number)]
+            decoded.append(used.decode(found, generator=noise).float().clamp(-1, 1).cpu())
+        codes.append(found.cpu())
+    speed = len(images) / (time.perf_counter() - start)
     return Outcome(torch.cat(codes), torch.cat(decoded), speed)
 
 

@@ -64,17 +64,17 @@ def evaluate(
     """
     from harness.data.manifest import frozen_data
     from harness.data.settings import read_settings
-    from harness.engine.runner import run
+    from harness.engine.runner import by_task, run
     from harness.engine.world import World
 
     alone = isinstance(model, str | WrappedTokenizer) or hasattr(model, "card")
     given = [cast("AnyModel", model)] if alone else cast("Sequence[AnyModel] | None", model)
     shown = _progress(progress)
+    requests: list[RunRequest] = []
     finished = []
     with ExitStack() as stack:
         offered = [stack.enter_context(_named(each)) for each in given or ()]
         objects = [each for each in given or () if not isinstance(each, str)]
-        stack.enter_context(frozen_data())
         for name in expand_tasks([task]):
             if objects and isinstance(TASKS.get(name), Performed):
                 raise UserError(
@@ -84,8 +84,8 @@ def evaluate(
             choices = offered or TASKS.get(name).spec.default_models
             if not choices:
                 raise UserError(f"task {name!r} has no default model: give one")
-            for choice in choices:
-                request = RunRequest(
+            requests += [
+                RunRequest(
                     task=name,
                     model=choice,
                     protocol=protocol,
@@ -101,9 +101,13 @@ def evaluate(
                     fresh=fresh,
                     out=read_settings().out if out is None else Path(out),
                 )
-                result = run(request, World(), shown)
-                assert result is not None
-                finished.append(result)
+                for choice in choices
+            ]
+        stack.enter_context(frozen_data())
+        for request in by_task(requests):
+            result = run(request, World(), shown)
+            assert result is not None
+            finished.append(result)
     return Results(
         records=tuple(each.record for each in finished),
         roots=tuple(each.root for each in finished),

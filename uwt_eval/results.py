@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.data.store import ROWS_FILE
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ResultRecord
 
@@ -46,13 +47,22 @@ class Results:
         Raises:
             UserError: No such metric or model, or several results and no model is named.
         """
-        found = [each for each in self.records if model in (None, each.model)]
+        record, _ = self._only(model)
+        if metric not in record.metrics:
+            raise UserError(f"no metric {metric!r}: there are {', '.join(record.metrics)}")
+        return record.value(metric)
+
+    def _only(self, model: str | None) -> tuple[ResultRecord, Path | None]:
+        """The one result of a model, with its run directory."""
+        found = [
+            (record, root)
+            for record, root in zip(self.records, self.roots, strict=True)
+            if model in (None, record.model)
+        ]
         if len(found) != 1:
             models = ", ".join(record.model for record in self.records)
             raise UserError(f"{len(found)} results of model {model!r}: there are {models}")
-        if metric not in found[0].metrics:
-            raise UserError(f"no metric {metric!r}: there are {', '.join(found[0].metrics)}")
-        return found[0].value(metric)
+        return found[0]
 
     def to_frame(self) -> pd.DataFrame:
         """A row a result: task, model, protocol, n, then each metric with its 95% interval.
@@ -84,16 +94,10 @@ class Results:
         """
         import pandas as pd
 
-        found = [
-            root
-            for record, root in zip(self.records, self.roots, strict=True)
-            if model in (None, record.model)
-        ]
-        if len(found) != 1:
-            raise UserError(f"{len(found)} results of model {model!r}: name one of them")
-        path = None if found[0] is None else found[0] / "samples.parquet"
+        record, root = self._only(model)
+        path = None if root is None else root / ROWS_FILE
         if path is None or not path.is_file():
-            raise UserError(f"the samples of {model or self.records[0].model} are not at hand")
+            raise UserError(f"the samples of {record.model} are not at hand")
         return pd.read_parquet(path)
 
     def __repr__(self) -> str:
@@ -154,7 +158,5 @@ def _text(record: ResultRecord, key: str) -> str:
     cell = record.metrics.get(key)
     if cell is None or cell.value is None:
         return "—"
-    text = label(key).text(cell.value)
-    if cell.ci_low is None or cell.ci_high is None or cell.ci_high <= cell.ci_low:
-        return text
-    return f"{text} ± {label(key).text((cell.ci_high - cell.ci_low) / 2)}"
+    half = "" if cell.half_interval is None else f" ± {label(key).text(cell.half_interval)}"
+    return label(key).text(cell.value) + half

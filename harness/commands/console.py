@@ -97,10 +97,9 @@ def _cell(metric: str, cell: MetricValue | None, mark: str, *, stacked: bool = F
     if cell is None or cell.value is None:
         return NOTHING
     text = label(metric).text(cell.value) + mark
-    if cell.ci_low is not None and cell.ci_high is not None and cell.ci_high > cell.ci_low:
-        half = (cell.ci_high - cell.ci_low) / 2
+    if cell.half_interval is not None:
         between = "\n" if stacked else " "
-        text += f"{between}[dim]±{label(metric).text(half)}[/dim]"
+        text += f"{between}[dim]±{label(metric).text(cell.half_interval)}[/dim]"
     return text
 
 

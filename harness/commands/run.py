@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -24,7 +23,7 @@ from harness.interfaces.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from harness.engine.progress import Progress
     from harness.engine.runner import Finished
@@ -299,13 +298,14 @@ def _run_all(
         what came to its end, and by reason the requests that did not.
     """
     from harness.engine.progress import Progress
+    from harness.engine.runner import by_task
 
     messages = terminal(stderr=True)
     progress = Progress(messages, quiet=quiet or not world.is_main)
     finished: list[R] = []
     notices: set[str] = set()
     refused: dict[str, list[str]] = {}
-    for request in _by_task(requests):
+    for request in by_task(requests):
         try:
             result = carry_out(request, world, progress)
         except UserError as error:
@@ -322,16 +322,6 @@ def _run_all(
         for line in result.first_errors:
             messages.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
     return finished, refused
-
-
-def _by_task(requests: list[RunRequest]) -> Iterator[RunRequest]:
-    """The requests in order; metric networks stay while models of one task follow one another."""
-    from harness.metrics.extractors import networks_kept
-
-    for _, same in itertools.groupby(requests, key=lambda request: request.task):
-        several = list(same)
-        with networks_kept() if len(several) > 1 else nullcontext():
-            yield from several
 
 
 def _print_filled(

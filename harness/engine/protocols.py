@@ -170,11 +170,12 @@ def in_precision(protocol: Protocol, precision: str, spec: TaskSpec) -> Protocol
     Raises:
         UserError: No precision that there is, or a task that leaves it to the model.
     """
+    schema: type[ProtocolSettings] = FAMILIES.get(spec.kind)
+    if "model_precision" not in schema.model_fields:
+        raise UserError(f"--model-precision {precision}: task {spec.name!r} leaves it to the model")
     settings = {**protocol.settings, "model_precision": precision}
-    if isinstance(found := check(FAMILIES.get(spec.kind), settings), list):
-        unknown = "unknown" in found[0].text
-        why = f"task {spec.name!r} leaves it to the model" if unknown else found[0].text
-        raise UserError(f"--model-precision {precision}: {why}")
+    if isinstance(found := check(schema, settings), list):
+        raise UserError(f"--model-precision {precision}: {found[0].text}")
     if settings == {"model_precision": MODEL_PRECISION, **protocol.settings}:
         return protocol
     return Protocol(

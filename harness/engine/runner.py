@@ -6,9 +6,10 @@ only its scoring or observing differs, is linked from the run beside it.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,16 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
     return Finished(
         record, plan.root, plan.file.notice, first_errors(merged.failed), facts["seconds"]
     )
+
+
+def by_task(requests: Sequence[RunRequest]) -> Iterator[RunRequest]:
+    """The requests in order; metric networks stay while models of one task follow one another."""
+    from harness.metrics.extractors import networks_kept
+
+    for _, same in itertools.groupby(requests, key=lambda request: request.task):
+        several = list(same)
+        with networks_kept() if len(several) > 1 else nullcontext():
+            yield from several
 
 
 def begin(request: RunRequest, world: World, progress: Progress) -> Begun:

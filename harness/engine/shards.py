@@ -162,8 +162,8 @@ def merge(roots: Sequence[Path], out: Path, data: str | None, progress: Progress
 def _stages(file: RunFile, block: Sequence[Sample]) -> Iterator[tuple[str, str]]:
     """Every stage of a block, with its key."""
     yield "outputs", file.output_key(block)
-    for name in file.extractors:
-        yield f"observations/{name}", file.observation_key(block, name)
+    for name, key in file.observation_keys(block, file.extractors).items():
+        yield f"observations/{name}", key
 
 
 def _choose(files: Mapping[Path, RunFile], *, keeps_images: bool) -> list[Path]:

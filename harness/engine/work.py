@@ -243,16 +243,14 @@ class Worker:
                 item.input = item.rendered = None  # A block's images would fill the memory.
             on_samples(len(items))
         with self.timings.stage("write"):
-            for name in names:
-                key = file.observation_key(block, name)
+            for name, key in file.observation_keys(block, names).items():
                 table = observation_rows(done, _joined(seen[name]))
                 self.store.write_part(f"observations/{name}", index, key, table)
 
     def _keep_outputs(self, index: int, block: Sequence[Sample], items: Sequence[Item]) -> None:
         """Write what came out of the model; what was observed of earlier outputs is forgotten."""
         file = self.plan.file
-        for name in file.extractors:
-            key = file.observation_key(block, name)
+        for name, key in file.observation_keys(block, file.extractors).items():
             self.store.discard_part(f"observations/{name}", index, key)
         self.store.write_part("outputs", index, file.output_key(block), output_rows(items))
 

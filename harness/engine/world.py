@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.interfaces.errors import UserError
+from harness.interfaces.observing import usable_cores
 
 if TYPE_CHECKING:
     from harness.interfaces.protocols import ModelPrecision
@@ -287,5 +288,4 @@ def _launcher_chose_one_thread() -> bool:
 
 def _share_of_cores() -> int:
     """The cores of this machine for each of its processes, at least one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // _whole_number("LOCAL_WORLD_SIZE", "1"))
+    return max(1, usable_cores() // _whole_number("LOCAL_WORLD_SIZE", "1"))

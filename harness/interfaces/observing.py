@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -193,6 +194,13 @@ class ClusteredMetric(SampleMetric, Protocol):
 def concurrent(plugin: object) -> bool:
     """Whether several threads may call a plug-in at a time: it says so by `concurrent = True`."""
     return bool(getattr(plugin, "concurrent", False))
+
+
+def usable_cores() -> int:
+    """How many cores this process may use, at least one."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 Turn = AbstractContextManager[Any]

@@ -273,6 +273,13 @@ class MetricValue(Record):
     method: str = Field(default="", description="How the 95% interval was made.")
     note: str = ""
 
+    @property
+    def half_interval(self) -> float | None:
+        """Half of the interval, as tables print it; None without one, or of one that is a point."""
+        if self.ci_low is None or self.ci_high is None or self.ci_high <= self.ci_low:
+            return None
+        return (self.ci_high - self.ci_low) / 2
+
     @classmethod
     def absent(cls, status: str, *, higher_is_better: bool | None = None) -> MetricValue:
         """A cell without a value; `status` says why."""

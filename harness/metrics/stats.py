@@ -8,7 +8,6 @@ wholly above the value. Leaving groups of rows out in turn keeps all rows differ
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from harness.interfaces.errors import UserError
+from harness.interfaces.observing import usable_cores
 from harness.interfaces.types import MetricValue
 
 T = TypeVar("T")
@@ -301,6 +301,5 @@ def one_thread_each() -> Iterator[None]:
 
 def over_cores(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """What the work gives for each item, in their order; the work is to release the lock."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ThreadPoolExecutor(min(cores or 1, _MOST_THREADS)) as pool:
+    with ThreadPoolExecutor(min(usable_cores(), _MOST_THREADS)) as pool:
         return list(pool.map(work, items))
