@@ -44,6 +44,7 @@ def _planned(request: RunRequest, world: World) -> dict[str, Any]:
             "dataset": request.data or TASKS.get(run.task).spec.dataset,
             "n": request.limit,
             "n_missing": None,
+            **({"shard": alone.title, "n_run": request.limit} if alone.title else {}),
             "device": device,
             "batch_size": request.batch_size,
             "not_computed": {},
@@ -88,7 +89,9 @@ def print_plans(requests: list[RunRequest], world: World, *, as_json: bool) -> N
             f"{item['task']} · {item['model']} · protocol {item['protocol']}", style="bold"
         )
         counts = "all samples" if item["n"] is None else f"{item['n']} samples"
-        if "shard" in item:
+        if "shard" in item and item["n"] is None:
+            counts = f"{item['shard']}"
+        elif "shard" in item:
             counts = f"{item['shard']}: {item['n']} of {item['n_run']} samples"
         if item["n_missing"] is not None:
             counts += f", {item['n_missing']} still to do"

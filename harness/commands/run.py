@@ -162,11 +162,6 @@ def run(
         )
         for name, choice in choices
     ]
-    if world.shards > 1:
-        from harness.engine.shards import refuse_performed, run_shard
-
-        for name, _ in choices:
-            refuse_performed(name)
     if dry_run:
         from harness.commands.plans import print_plans
 
@@ -182,6 +177,8 @@ def run(
             world.join(resolve_device(device, world))
         with frozen_data(), _stopped_with(world):
             if world.shards > 1:
+                from harness.engine.shards import run_shard
+
                 parts, refused = _run_all(run_shard, requests, world, **shown)
             else:
                 finished, refused = _run_all(run_one, requests, world, **shown)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.data.manifest import dataset_digest
+from harness.data.manifest import blocks, dataset_digest
 from harness.engine.plan import (
     RunFile,
     earlier_run,
@@ -89,6 +89,29 @@ def settle(
     return record, merged
 
 
+def keep_share(
+    store: Store, rows: ObservedRows, run: ObservedRun, provenance: Mapping[str, Any], world: World
+) -> RunFile:
+    """Write what a shard has of its blocks, to be merged; with the store locked."""
+    from harness.engine.items import output_table
+
+    file = _run_file(rows, run, provenance)
+    shard = World(shard=world.shard, shards=world.shards)
+    for index, block in shard.share(list(enumerate(blocks(file.samples, file.block_size)))):
+        first = block[0].index
+        of_block = slice(first, first + len(block))
+        table = output_table(
+            [sample.id for sample in block],
+            [status.value for status in rows.statuses[of_block]],
+            rows.errors[of_block],
+            [Code(reply, 0, 0) for reply in rows.replies[of_block]],
+            [0.0] * len(block),
+        )
+        store.write_part("outputs", index, file.output_key(block), table)
+    store.write_record("run.json", file)
+    return file
+
+
 def _run_file(rows: ObservedRows, run: ObservedRun, provenance: Mapping[str, Any]) -> RunFile:
     needs = dict.fromkeys(need for key in run.metrics for need in metric(key).needs)
     return RunFile(
@@ -101,7 +124,7 @@ def _run_file(rows: ObservedRows, run: ObservedRun, provenance: Mapping[str, Any
         dataset_digest=dataset_digest(rows.samples),
         notice=rows.notice,
         seed=run.seed,
-        block_size=max(1, len(rows.samples)),
+        block_size=rows.together or max(1, len(rows.samples)),
         max_failures=run.max_failures,
         small_sets=False,
         metrics=tuple(run.metrics),

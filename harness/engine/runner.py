@@ -26,6 +26,7 @@ from harness.interfaces import (
     ClassConditional,
     Concluding,
     GenerativeTaskData,
+    ObservedRows,
     Performed,
     Picture,
     Preflighted,
@@ -38,6 +39,7 @@ from harness.interfaces.registry import TASKS
 from harness.interfaces.types import ResultRecord, Stage
 
 if TYPE_CHECKING:
+    from harness.engine.observed import ObservedRun
     from harness.engine.score import Failed, Merged
 
 _WAITING_LANES = 8
@@ -84,7 +86,16 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
     Store(request.out).check_place()
     task = TASKS.get(request.task)
     if isinstance(task, Performed):
-        return _perform(task, request, world, progress)
+        from harness.engine.observed import settle
+
+        with performed(task, request, world, progress) as given:
+            if given is None:
+                return None
+            store, rows, asked, facts = given
+            record, merged = settle(store, rows, asked, facts)
+        return Finished(
+            record, store.root, rows.notice, first_errors(merged.failed), facts["seconds"]
+        )
     begun = begin(request, world, progress)
     if not request.fresh and world.size == 1 and (stored := _stored(begun.plan)):
         return stored
@@ -215,9 +226,12 @@ def _on_device(plan: Plan, request: RunRequest, world: World) -> Plan:
 
 def _with_origin(plan: Plan, world: World) -> Plan:
     """The plan whose file says where results come from: this command, code, machine and shard."""
-    shard = {"shard": f"{world.shard + 1}/{world.shards}"} if world.shards > 1 else {}
-    facts = {**provenance.collect(plan.device), **shard, **plan.file.provenance}
+    facts = {**provenance.collect(plan.device), **_shard_of(world), **plan.file.provenance}
     return replace(plan, file=plan.file.model_copy(update={"provenance": facts}))
+
+
+def _shard_of(world: World) -> dict[str, str]:
+    return {"shard": f"{world.shard + 1}/{world.shards}"} if world.shards > 1 else {}
 
 
 def share(store: Store, file: RunFile) -> None:
@@ -251,11 +265,15 @@ def twins(root: Path, file: RunFile) -> Iterator[tuple[Path, RunFile]]:
             yield found.parent, twin
 
 
-def _perform(
+@contextmanager
+def performed(
     task: Performed, request: RunRequest, world: World, progress: Progress
-) -> Finished | None:
-    """Let another program do the work, then score its observations like imported ones."""
-    from harness.engine.observed import performed_run, settle
+) -> Iterator[tuple[Store, ObservedRows, ObservedRun, dict[str, Any]] | None]:
+    """Let another program do the work, or a shard of it; None for all but the main process.
+
+    Within, the run directory is locked: what was observed is to be kept like imported rows.
+    """
+    from harness.engine.observed import performed_run
 
     started, clock = provenance.now(), time.perf_counter()
     run, model, device = performed_run(request, world)
@@ -268,7 +286,8 @@ def _perform(
     if not world.is_main:
         world.barrier()
         task.perform(*given)
-        return None
+        yield None
+        return
     with store.locked():
         if request.fresh:
             store.clear()
@@ -277,13 +296,13 @@ def _perform(
         assert rows is not None
         facts = {
             **provenance.collect(device),
+            **_shard_of(world),
             "started": started,
             "finished": provenance.now(),
             "world_size": world.size,
             "seconds": {"total": time.perf_counter() - clock},
         }
-        record, merged = settle(store, rows, run, facts)
-    return Finished(record, store.root, rows.notice, first_errors(merged.failed), facts["seconds"])
+        yield store, rows, run, facts
 
 
 def _memory(plan: Plan, worker: Worker) -> dict[str, str]:

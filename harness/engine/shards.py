@@ -27,9 +27,10 @@ from harness.data.store import (
 )
 from harness.engine import provenance
 from harness.engine.agreement import differences, facts_of
+from harness.engine.observed import ObservedRun, keep_share, settle
 from harness.engine.plan import RunFile, read_run_file
 from harness.engine.progress import Progress
-from harness.engine.runner import begin, carried_out, conclude, first_errors
+from harness.engine.runner import begin, carried_out, conclude, first_errors, performed
 from harness.engine.score import Merged, failed_in
 from harness.engine.world import World, parse_shard
 from harness.interfaces import Performed, RunRequest, TaskData
@@ -74,9 +75,11 @@ def run_shard(request: RunRequest, world: World, progress: Progress) -> Finished
     """Carry out the world's shard of a request; only the main process returns something.
 
     Raises:
-        UserError: As of a run; also for a task whose work another program does.
+        UserError: As of a run.
     """
-    refuse_performed(request.task)
+    task = TASKS.get(request.task)
+    if isinstance(task, Performed):
+        return _shard_performed(task, request, world, progress)
     begun = begin(request, world, progress)
     with carried_out(begun, request, world, progress) as done:
         if done is None:
@@ -98,12 +101,30 @@ def run_shard(request: RunRequest, world: World, progress: Progress) -> Finished
     )
 
 
-def refuse_performed(task: str) -> None:
-    """Raise `UserError` for a task whose work cannot be cut into blocks."""
-    if isinstance(TASKS.get(task), Performed):
-        raise UserError(
-            f"--shard: task {task!r} has another program do all of its work: run it without"
-        )
+def _shard_performed(
+    task: Performed, request: RunRequest, world: World, progress: Progress
+) -> FinishedShard | None:
+    """The same where another program does the work."""
+    with performed(task, request, world, progress) as given:
+        if given is None:
+            return None
+        store, rows, asked, facts = given
+        keep_share(store, rows, asked, facts, world)
+    tried = [
+        (sample.id, status.value, error)
+        for sample, status, error in zip(rows.samples, rows.statuses, rows.errors, strict=True)
+        if status is not Status.MISSING
+    ]
+    failed = [each for each in tried if each[1] != Status.OK]
+    return FinishedShard(
+        title=World(shard=world.shard, shards=world.shards).title,
+        root=store.root,
+        n=len(tried),
+        n_run=len(rows.samples),
+        complete=len(failed) <= request.max_failures,
+        notice=rows.notice,
+        first_errors=first_errors(failed),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +141,9 @@ class MergedRun:
 def merge(roots: Sequence[Path], out: Path, data: str | None, progress: Progress) -> MergedRun:
     """Bring run directories of one run together in `out`, and score them; no model is needed.
 
+    Where another program observes, it does so here, of all; then what a shard's directory has
+    counts though they were merged in it before.
+
     What the run's directory in `out` has already counts as one of them.
 
     Args:
@@ -134,14 +158,21 @@ def merge(roots: Sequence[Path], out: Path, data: str | None, progress: Progress
     """
     roots = list(dict.fromkeys(root.resolve() for root in roots))
     file = read_run_file(roots[0])
+    task = TASKS.get(file.task)
     target = Store(out / file.run_id)
     if (target.root / "run.json").is_file() and target.root.resolve() not in roots:
         roots.append(target.root.resolve())
     files = {root: read_run_file(root) for root in roots}
-    for root in roots:
-        if different := differences(facts_of(file), facts_of(files[root])):
-            raise UserError(f"{root} is of another run than {roots[0]}: {different}")
-    opened = _open(file, data, progress)
+    parts = files
+    if isinstance(task, Performed):
+        parts = {root: part for root, part in files.items() if "shard" in part.provenance}
+        if not parts:
+            raise UserError(f"{roots[0]} is a whole run of {file.task}: there is nothing to merge")
+        file = next(iter(parts.values()))
+    for root, part in parts.items():
+        if different := differences(facts_of(file), facts_of(part)):
+            raise UserError(f"{root} is of another run than {next(iter(parts))}: {different}")
+    opened = None if isinstance(task, Performed) else _open(file, data, progress)
     with ExitStack() as locks:
         for root in {target.root.resolve(), *roots}:
             if not root.exists() or os.access(root, os.W_OK):  # Nobody can be at work elsewhere.
@@ -150,9 +181,22 @@ def merge(roots: Sequence[Path], out: Path, data: str | None, progress: Progress
         keeps_images = any(
             (root / SAMPLES_FILE).is_file() or any(root.glob("images/[0-9]*.npz")) for root in roots
         )
-        chosen = _choose(files, keeps_images=keeps_images)
+        chosen = _choose(file, files, keeps_images=keeps_images)
         _bring(target, file, roots, chosen)
-        facts = _facts(list(files.values()))
+        facts = _facts(list(parts.values()))
+        if isinstance(task, Performed):
+            observed = ObservedRun(
+                task=file.task,
+                protocol=file.protocol,
+                model=file.model,
+                metrics=file.metrics,
+                name=file.run_id,
+                seed=file.seed,
+                max_failures=file.max_failures,
+            )
+            given = (file.samples, _replies(target, file), list(parts), target.root)
+            rows = task.merge(*given, data, progress)
+            return MergedRun(*settle(target, rows, observed, facts), target.root, "")
         target.write_record("run.json", file.model_copy(update={"provenance": facts}))
         record, merged = conclude(file, target, facts, opened, joins=keeps_images)
     left_out = "" if opened is not None else f"grid.png{', samples.npz' if keeps_images else ''}"
@@ -166,9 +210,17 @@ def _stages(file: RunFile, block: Sequence[Sample]) -> Iterator[tuple[str, str]]
         yield f"observations/{name}", key
 
 
-def _choose(files: Mapping[Path, RunFile], *, keeps_images: bool) -> list[Path]:
+def _replies(store: Store, file: RunFile) -> list[bytes]:
+    """What the shards have of each sample."""
+    tables = (
+        store.read_part("outputs", index, file.output_key(block), len(block), ["payload"])
+        for index, block in enumerate(blocks(file.samples, file.block_size))
+    )
+    return [reply for table in tables if table for reply in table["payload"].to_pylist()]
+
+
+def _choose(file: RunFile, files: Mapping[Path, RunFile], *, keeps_images: bool) -> list[Path]:
     """The directory that each block is taken from; raise `UserError` where there is none."""
-    file = next(iter(files.values()))
     chosen: dict[int, Path] = {}
     cut = blocks(file.samples, file.block_size)
     for index, block in enumerate(cut):

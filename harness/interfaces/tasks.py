@@ -68,6 +68,8 @@ class ObservedRows:
     """What a user must know before reading the numbers."""
     replies: Sequence[bytes] = ()
     """The model's outputs, one a sample, where they are texts."""
+    together: int = 0
+    """Samples that a shard takes together, where these are its rows; 0 where they are of all."""
     judged_elsewhere: bool = False
     """Whether verdicts or answers are taken as a file has them, whoever made them: the model's name
     says so, wherever it is printed, and such results share no row with others."""
@@ -100,6 +102,16 @@ class Processes(Protocol):
     @property
     def size(self) -> int:
         """How many there are."""
+        ...
+
+    @property
+    def shard(self) -> int:
+        """Which shard of the run these processes do, from 0."""
+        ...
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are."""
         ...
 
     @property
@@ -297,7 +309,32 @@ class Performed(Protocol):
         """Do or resume the work in the run directory; raise `UserError` where it cannot.
 
         Every process calls this, with a device of its own; the main one holds the directory and is
-        given the rows of all, the others None.
+        given the rows of all, the others None. Of a shard they are of all samples too, those of
+        other shards `missing`, with nothing observed; `replies` hold what `merge` is given.
+        """
+        ...
+
+    def merge(
+        self,
+        samples: Sequence[Sample],
+        replies: Sequence[bytes],
+        shards: Sequence[Path],
+        root: Path,
+        data: str | None,
+        progress: Progress,
+    ) -> ObservedRows:
+        """Observe what the shards of a run have, all together, without the model.
+
+        Args:
+            samples: Of the run, as the shards' rows have them.
+            replies: One a sample, as well.
+            shards: Their run directories.
+            root: The run directory of the whole.
+            data: Where the data lie; where they lay for the shard if None.
+            progress: Told how far it is.
+
+        Raises:
+            UserError: The data, or the program, are not at hand, or not those of the shards.
         """
         ...
 

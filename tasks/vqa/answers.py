@@ -115,10 +115,7 @@ def observed(
     if suite.name == "mmmu":
         columns |= _with_random_options(scored)
     return ObservedRows(
-        samples=[
-            Sample(id=row.id, index=index, sha256=digest_of([dict(row.document), row.images]))
-            for index, row in enumerate(rows)
-        ],
+        samples=_samples([(row, row.images) for row in rows]),
         statuses=[item.row.status for item in scored],
         errors=[item.row.error for item in scored],
         columns={ANSWERS: columns},
@@ -127,6 +124,19 @@ def observed(
         notice="; ".join([*notices, *_notices(scored)]),
         replies=[row.reply.encode("utf-8", "replace") for row in rows],
     )
+
+
+def unopened(rows: Sequence[Row]) -> list[Sample]:
+    """The samples as far as they are known before their pictures are opened."""
+    return _samples([(row, ()) for row in rows])
+
+
+def _samples(rows: Sequence[tuple[Row, tuple[str, ...]]]) -> list[Sample]:
+    """Samples by the content of document and pictures."""
+    return [
+        Sample(id=row.id, index=index, sha256=digest_of([dict(row.document), images]))
+        for index, (row, images) in enumerate(rows)
+    ]
 
 
 def _texts(suite: Suite, item: _Scored) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,6 +21,29 @@ FIRST = 8
 """Questions that must not all fail in the model: it would fail on the others too."""
 _WINDOW = 4
 """Batches whose questions are sorted by length together, with their pictures in memory."""
+_SHARES = 1024
+"""Parts that questions are at least shared out in, where there are as many windows."""
+
+
+def window_of(batch_size: int) -> int:
+    """Questions that are looked at together, for batches of like lengths."""
+    return batch_size * _WINDOW if batch_size > 1 else 1
+
+
+def together(count: int, batch_size: int) -> int:
+    """Questions, of so many, that one asker takes together: whole windows."""
+    window = window_of(batch_size)
+    return window * max(1, count // (window * _SHARES))
+
+
+def share(count: int, batch_size: int, rank: int, size: int) -> list[int]:
+    """Places of the questions, of so many, that are one's of several askers.
+
+    They go out by whole windows: a model sees the same batches, and gives the same bits, however
+    many ask it.
+    """
+    part = together(count, batch_size)
+    return [place for place in range(count) if place // part % size == rank]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +80,16 @@ class _Open:
         return pixels, len(self.question.text)
 
 
+class Answering(Protocol):
+    """Whatever gives what came of questions."""
+
+    def ask(
+        self, questions: Sequence[Asked], on_done: Callable[[int], None]
+    ) -> dict[int, Answered]:
+        """The answers by the places of the questions; `on_done` is told how many are done."""
+        ...
+
+
 @dataclass(frozen=True)
 class Asker:
     """Asks a model's questions in batches."""
@@ -74,20 +107,6 @@ class Asker:
     size: int = 1
     """How many they are."""
 
-    @property
-    def _window(self) -> int:
-        """Questions that are looked at together, for batches of like lengths."""
-        return self.batch_size * _WINDOW if self.batch_size > 1 else 1
-
-    def share(self, count: int) -> list[int]:
-        """Places of the questions that are this asker's, of so many.
-
-        They go out by whole windows: a model sees the same batches, and gives the same bits,
-        however many ask it.
-        """
-        window = self._window
-        return [place for place in range(count) if place // window % self.size == self.rank]
-
     def ask(
         self, questions: Sequence[Asked], on_done: Callable[[int], None] = lambda _: None
     ) -> dict[int, Answered]:
@@ -98,8 +117,8 @@ class Asker:
         """
         answers: dict[int, Answered] = {}
         sound = False
-        remaining = iter(self.share(len(questions)))
-        while window := list(islice(remaining, self._window)):
+        remaining = iter(share(len(questions), self.batch_size, self.rank, self.size))
+        while window := list(islice(remaining, window_of(self.batch_size))):
             for some in self._answered({place: questions[place] for place in window}):
                 answers |= some
                 sound = sound or self._sound(list(answers.values()), min(FIRST, len(questions)))
@@ -108,7 +127,8 @@ class Asker:
 
     def refuse_failing(self, answers: Mapping[int, Answered]) -> None:
         """Raise `UserError` where one asker alone would have given up on these, by all of them."""
-        asked = sorted(answers, key=lambda place: place // self._window)
+        window = window_of(self.batch_size)
+        asked = sorted(answers, key=lambda place: place // window)
         for end in range(self.batch_size, len(asked) + self.batch_size, self.batch_size):
             if self._sound([answers[place] for place in asked[:end]], min(FIRST, len(asked))):
                 return

@@ -7,6 +7,7 @@ import json
 import os
 import types
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,7 +26,7 @@ from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
 from tasks.shared.networks import LazyModel
 from tasks.vqa.answers import Row, write_rows
-from tasks.vqa.asking import Asked, Asker
+from tasks.vqa.asking import Answering, Asked, Asker, share
 from tasks.vqa.job import Job
 from tasks.vqa.lmms_model import HarnessModel
 from tasks.vqa.page import keep_pictures
@@ -42,11 +43,11 @@ GQA_IMAGES = "testdev_balanced_images"
 
 
 class _ShareDone(Exception):
-    """This process has answered its questions; the main one scores those of all."""
+    """This process, or shard, has answered its questions; those of all are scored elsewhere."""
 
 
 def evaluate(job: Job, tell: Callable[..., None], meet: Callable[[], None]) -> None:
-    """Ask, score and write the rows; of several processes the main one scores.
+    """Ask, score and write the rows; of several processes the main one scores, of a shard none.
 
     Args:
         job: What is to be done.
@@ -57,15 +58,7 @@ def evaluate(job: Job, tell: Callable[..., None], meet: Callable[[], None]) -> N
         UserError: The model, the data or a package that lmms-eval needs cannot be used.
     """
     suite, name, seeds = SUITES[job.suite], job.settings.lmms_task, job.settings.seeds
-    asker = Asker(
-        _model(job.model, job.device, job.plugins),
-        batch_size=job.batch_size,
-        reply_limit=job.settings.reply_limit,
-        journal=Journal(job.own_journal, job.journal),
-        rank=job.rank,
-        size=job.size,
-    )
-    model = _RecordedModel(job, asker, tell, meet)
+    model = _RecordedModel(job, _Answers(job) if job.answered else _asker(job), tell, meet)
     stock = _task_file(name)
     manager = TaskManager("WARNING", include_path=str(stock.parent), include_defaults=False)
     config = _overrides(job, suite, stock)
@@ -108,11 +101,47 @@ def evaluate(job: Job, tell: Callable[..., None], meet: Callable[[], None]) -> N
     Store(job.facts.parent).write_text(job.facts.name, text)
 
 
+def _asker(job: Job) -> Asker:
+    """Asks this process's share of the shard's share."""
+    return Asker(
+        _model(job.model, job.device, job.plugins),
+        batch_size=job.batch_size,
+        reply_limit=job.settings.reply_limit,
+        journal=Journal(job.own_journal, job.journal),
+        rank=job.shard + job.shards * job.rank,
+        size=job.shards * job.size,
+    )
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What shards were answered, in place of asking."""
+
+    job: Job
+
+    def ask(
+        self, questions: Sequence[Asked], on_done: Callable[[int], None]
+    ) -> dict[int, Answered]:
+        """Every question's reply; raise `UserError` where they are of other questions."""
+        answers = handed_over(self.job.answers(0))
+        if len(answers) != len(questions):
+            raise UserError(
+                f"{self.job.suite}: the data have {len(questions)} questions, and the shards "
+                f"{len(answers)}: give --data those that were asked"
+            )
+        on_done(len(answers))
+        return answers
+
+
 class _RecordedModel(HarnessModel):
     """Remembers what was asked, with the data set's rows, before anything can go wrong."""
 
     def __init__(
-        self, job: Job, asker: Asker, tell: Callable[..., None], meet: Callable[[], None]
+        self,
+        job: Job,
+        asker: Answering,
+        tell: Callable[..., None],
+        meet: Callable[[], None],
     ) -> None:
         super().__init__(asker=asker, max_new_tokens=job.settings.max_new_tokens)
         self._job = job
@@ -126,7 +155,8 @@ class _RecordedModel(HarnessModel):
         self.asked = {request.args[3]: request for request in requests}
         if self._job.rank == 0:
             write_rows(self._job.asked, [self.row(place, {}) for place in self.asked])
-        total = len(requests)
+        job = self._job
+        total = len(share(len(requests), job.batch_size, job.shard, job.shards))
         self._tell("progress", done=0, total=total)
         self.on_done = lambda done: self._tell("progress", done=done, total=total)
         return super().generate_until(requests)
@@ -141,8 +171,11 @@ class _RecordedModel(HarnessModel):
         for rank in range(1, job.size):
             answers |= handed_over(job.answers(rank))
             job.answers(rank).unlink()
-        if job.size > 1:
+        if job.size > 1 and isinstance(self._asker, Asker):
             self._asker.refuse_failing(answers)
+        if job.shards > 1:
+            hand_over(job.answers(0), answers)
+            raise _ShareDone
         return [answers[place] for place in range(len(questions))]
 
     def row(self, place: int, logged: Mapping[str, Any]) -> Row:

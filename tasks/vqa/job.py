@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
-from harness.data.store import Store
+from harness.data.store import Store, link
 from harness.interfaces.types import Record, Stage, Status, digest_of
 from tasks.vqa.answers import Row, read_rows
 from tasks.vqa.local_data import LocalCopy
 from tasks.vqa.protocol import VqaSettings
 from tasks.vqa.replies import Journal
+from tasks.vqa.suites import SUITES
+
+_JOB = "lmms-eval/job.json"
+_JOURNAL = "lmms-eval/journal.jsonl"
 
 
 class Job(Record):
@@ -27,16 +33,29 @@ class Job(Record):
     batch_size: int
     limit: int | None
     data: LocalCopy | None
+    place: str | None = None
+    """What `--data` said."""
     root: str
     rank: int = 0
     """Which of the processes this one is that share the questions out."""
     size: int = 1
     """How many they are."""
+    shard: int = 0
+    """Which shard of the run they do."""
+    shards: int = 1
+    """How many shards there are."""
+    answered: bool = False
+    """Whether all replies are there, so that nothing but scoring is left."""
 
     @property
     def folder(self) -> Path:
         """The run directory."""
         return Path(self.root)
+
+    @property
+    def label(self) -> str:
+        """Name of the data for people."""
+        return Path(self.place).name if self.place else SUITES[self.suite].data
 
     @property
     def result(self) -> Path:
@@ -51,7 +70,7 @@ class Job(Record):
     @property
     def journal(self) -> Path:
         """Replies so far, of finished attempts and of one process that works alone."""
-        return self.folder / "lmms-eval" / "journal.jsonl"
+        return self.folder / _JOURNAL
 
     @property
     def own_journal(self) -> Path:
@@ -83,8 +102,9 @@ class Job(Record):
     def digest(self) -> str:
         """SHA-256 of all that the rows depend on but the pictures' content on the hub."""
         scoring = {name for name, at in self.settings.stages().items() if at is Stage.SCORE}
-        elsewhere = {"root", "device", "batch_size", "plugins", "model", "settings", "rank", "size"}
-        content = self.model_dump(exclude=elsewhere)
+        elsewhere = {"root", "place", "device", "batch_size", "plugins", "model", "settings"}
+        shares = {"rank", "size", "shard", "shards", "answered"}
+        content = self.model_dump(exclude=elsewhere | shares)
         return digest_of(content | {"settings": self.settings.model_dump(exclude=scoring)})
 
     @property
@@ -98,6 +118,24 @@ class Job(Record):
         if not mark.is_file():
             return False
         return bool(json.loads(mark.read_text(encoding="utf-8"))["job"] == self.digest)
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """The job that `keep` wrote there."""
+        return cls.model_validate_json((folder / _JOB).read_text(encoding="utf-8"))
+
+    def keep(self) -> None:
+        """Write the job, for the shards to be merged."""
+        Store(self.folder).write_text(_JOB, self.model_dump_json())
+
+    def of_shards(self, shards: Sequence[Path]) -> None:
+        """Start anew with the replies of shards."""
+        self.start_anew(share=False)
+        self.journal.parent.mkdir(parents=True, exist_ok=True)
+        for number, root in enumerate(shards):
+            if (root / _JOURNAL).is_file():
+                link(root / _JOURNAL, self.journal.with_name(f"journal-{number}.jsonl"))
+        self.join_journals()
 
     def join_journals(self) -> None:
         """Move what several processes have kept into the one journal; none of them is at work."""

@@ -21,7 +21,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
 from tasks.shared.networks import LazyModel
-from tasks.vqa.asking import Asked, Asker
+from tasks.vqa.asking import Answering, Asked, Asker
 from tasks.vqa.replies import Answered
 
 MAX_NEW_TOKENS = 128
@@ -39,7 +39,7 @@ class HarnessModel(lmms):  # type: ignore[misc]
         plugin: A file that registers the model, as `--plugin`; or nothing.
         device: auto, cpu, cuda or cuda:N; lmms-eval's own choice where it gives one.
         batch_size: Most questions that are asked together.
-        asker: An `Asker` that exists already, instead of all of these.
+        asker: What answers already, instead of all of these.
         max_new_tokens: Longest reply, where a task file sets none.
     """
 
@@ -51,7 +51,7 @@ class HarnessModel(lmms):  # type: ignore[misc]
         plugin: str | None = None,
         device: str | None = None,
         batch_size: int | str | None = 1,
-        asker: Asker | None = None,
+        asker: Answering | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
         **others: Any,
     ) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.engine.plan import best_batch
 from harness.engine.protocols import FiledTask
+from harness.interfaces import ObservedRows
 from harness.interfaces.errors import UserError
-from harness.interfaces.types import Protocol, Status, TaskSpec
+from harness.interfaces.types import Protocol, Sample, Status, TaskSpec
 from tasks import PROTOCOLS
 from tasks.vqa.protocol import VqaSettings, check_installed, installed_version, same_series
 from tasks.vqa.suites import SUITES
@@ -16,8 +19,10 @@ from tasks.vqa.suites import SUITES
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.interfaces import Model, ObservedRows, Processes, Progress, RunRequest
+    from harness.interfaces import Model, Processes, Progress, RunRequest
+    from tasks.vqa.answers import Row
     from tasks.vqa.job import Job
+    from tasks.vqa.local_data import LocalCopy
 
 _GPU_BATCH = 8
 """Questions of a batch where the user says nothing."""
@@ -77,25 +82,94 @@ class VqaTask(FiledTask):
         """Ask and score through lmms-eval; replies that are there already are not asked for again.
 
         Where lmms-eval or the model breaks down, all questions without a score have failed. Of
-        several processes each answers a share of the questions; the main one scores them.
+        several processes each answers a share of the questions; the main one scores them. Of a
+        shard nothing is scored.
 
         Raises:
             UserError: lmms-eval, the model or the data cannot be used, or it broke down while
-                several processes were asking.
+                several processes, or a shard, were asking.
         """
-        from tasks.vqa.answers import observed, read_rows
+        from tasks.vqa.answers import read_rows
 
         job = self._job(request, VqaSettings.of(protocol.settings), model, device, root, world)
         if world.is_main and not job.finished:
             job.start_anew(share=not request.fresh)
             job.join_journals()
         crash = ""
-        if not world.broadcast(job.finished if world.is_main else None):
+        finished = world.broadcast(job.finished if world.is_main else None)
+        if job.shards > 1 or not finished:
             crash = self._ask(job, progress, world)
         if not world.is_main:
             return None
+        if job.shards > 1:
+            return self._share(job)
         rows = job.lost(crash) if crash else read_rows(job.result)
-        where = Path(request.data).name if request.data else self._suite.data
+        return self._observed(job, rows, crash)
+
+    def merge(
+        self,
+        samples: Sequence[Sample],
+        replies: Sequence[bytes],
+        shards: Sequence[Path],
+        root: Path,
+        data: str | None,
+        progress: Progress,
+    ) -> ObservedRows:
+        """Score the replies of all shards through lmms-eval, as those of one run."""
+        from harness.engine.world import World
+        from tasks.vqa.answers import read_rows, unopened
+        from tasks.vqa.job import Job
+        from tasks.vqa.replies import Answered, hand_over
+
+        asked = Job.of(shards[0])
+        if data is None and asked.place is not None and not Path(asked.place).exists():
+            raise UserError(f"{asked.place} is not here: give --data the questions of this run")
+        check_installed(asked.settings.lmms_eval)
+        found = {} if data is None else {"data": self._copy(data, asked.settings), "place": data}
+        alone = {"root": str(root.absolute()), "device": "cpu", "rank": 0, "size": 1, "shard": 0}
+        job = asked.model_copy(update={**alone, **found, "shards": 1, "answered": True})
+        job.of_shards(shards)
+        hand_over(
+            job.answers(0),
+            {place: Answered.of(json.loads(reply)) for place, reply in enumerate(replies)},
+        )
+        if crash := self._ask(job, progress, World()):
+            raise UserError(f"{self.spec.name}: {crash}")
+        job.answers(0).unlink()
+        rows = read_rows(job.result)
+        if unopened(rows) != list(samples):
+            job.start_anew(share=False)
+            raise UserError(
+                f"{self.spec.name}: the data here are not those that the shards were asked: give "
+                "--data those"
+            )
+        return self._observed(job, rows)
+
+    def _share(self, job: Job) -> ObservedRows:
+        """What the shard has, of all questions."""
+        from tasks.vqa.answers import read_rows, unopened
+        from tasks.vqa.asking import together
+        from tasks.vqa.replies import Answered, handed_over
+
+        job.keep()
+        rows, answers = read_rows(job.asked), handed_over(job.answers(0))
+        job.answers(0).unlink()
+        none = Answered(status=Status.MISSING)
+        got = [answers.get(place, none) for place in range(len(rows))]
+        return ObservedRows(
+            samples=unopened(rows),
+            statuses=[each.status for each in got],
+            errors=[each.error for each in got],
+            columns={},
+            identities={},
+            label=job.label,
+            replies=[json.dumps(vars(each)).encode() for each in got],
+            together=together(len(rows), job.batch_size),
+        )
+
+    def _observed(self, job: Job, rows: Sequence[Row], crash: str = "") -> ObservedRows:
+        from tasks.vqa.answers import observed
+
         identity = {"lmms_eval": job.settings.lmms_eval, "scores": "lmms-eval"}
         notices = [crash] if crash else []
         if not crash and job.limit == len(rows):
@@ -103,7 +177,7 @@ class VqaTask(FiledTask):
             notices = [f"{self.spec.name}: the first {job.limit} {limited}"]
         if job.data is not None and job.data.note:
             notices.append(job.data.note)
-        return observed(self._suite, rows, where, identity, notices)
+        return observed(self._suite, rows, job.label, identity, notices)
 
     def read_observations(
         self, path: Path, protocol: Protocol, questions: Path | None
@@ -149,14 +223,15 @@ class VqaTask(FiledTask):
                 EVALUATOR.carry_out(job, advance, meet)
             except Crashed as error:
                 crash = f"lmms-eval broke down: {error}"
-                if job.size > 1 and not answered:
+                if job.shards > 1 or (job.size > 1 and not answered):
                     # The others would wait for this share.
                     where = f"process {job.rank + 1} of {job.size}"
                     raise UserError(f"{self.spec.name}: {where}: {crash}") from error
                 return crash
         if world.is_main:
             job.join_journals()
-            job.finish()
+            if job.shards == 1:
+                job.finish()
         return ""
 
     def _job(
@@ -171,16 +246,8 @@ class VqaTask(FiledTask):
         from harness.engine.models import ModelChoice
         from harness.interfaces.registry import loaded_plugins
         from tasks.vqa.job import Job
-        from tasks.vqa.local_data import find_copy
 
         check_installed(settings.lmms_eval)
-        subset = self._suite.data.partition(":")[2]
-        data = None
-        if request.data is not None:
-            names = (self._suite.name, settings.lmms_task)
-            data = find_copy(
-                Path(request.data).absolute(), names, subset, _SPLITS[settings.lmms_task]
-            )
         limit = request.limit
         if limit is not None and self._suite.name == "mme":
             limit = max(2, limit - limit % 2)
@@ -193,11 +260,22 @@ class VqaTask(FiledTask):
             device=device,
             batch_size=request.batch_size or best_batch(model, device, _GPU_BATCH),
             limit=limit,
-            data=data,
+            data=None if request.data is None else self._copy(request.data, settings),
+            place=request.data,
             root=str(root.absolute()),
             rank=world.rank,
             size=world.size,
+            shard=world.shard,
+            shards=world.shards,
         )
+
+    def _copy(self, place: str, settings: VqaSettings) -> LocalCopy:
+        """The local copy that `--data` means."""
+        from tasks.vqa.local_data import find_copy
+
+        names = (self._suite.name, settings.lmms_task)
+        subset = self._suite.data.partition(":")[2]
+        return find_copy(Path(place).absolute(), names, subset, _SPLITS[settings.lmms_task])
 
 
 _SPLITS = {

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,14 @@ class Place:
         said = {"dog in": None, "bus in": "<hang once>", **replies}
         self.table.write_text(json.dumps({**REPLIES, **said}))
 
-    def start(self, processes: int, *tasks: str) -> subprocess.Popen[str]:
+    def start(self, processes: int, *words: str) -> subprocess.Popen[str]:
         launcher = [*TORCHRUN, "--nproc-per-node", str(processes)] if processes > 1 else []
-        command = [*launcher, SCRIPT, "run", *tasks, "--plugin", str(TOY), "--json"]
-        command += ["--model", f"toy-chat:{self.table}", "--data", str(self.copies / "copies")]
+        command = [SCRIPT, "run", "--plugin", str(TOY), "--json", "--model"]
+        command += [f"toy-chat:{self.table}", "--data", str(self.copies / "copies")]
         command += ["--out", str(self.folder / "runs"), "--device", "cpu", "--max-failures", "1"]
+        return self._started([*launcher, *command, *words])
+
+    def _started(self, command: Sequence[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
             command,
             env={**os.environ, "HF_HOME": str(self.copies / "hub"), "OMP_NUM_THREADS": "1"},
@@ -59,8 +63,15 @@ class Place:
             start_new_session=True,
         )
 
-    def run(self, processes: int, *tasks: str) -> tuple[int, str]:
-        process = self.start(processes, *tasks)
+    def run(self, processes: int, *words: str) -> tuple[int, str]:
+        process = self.start(processes, *words)
+        _, messages = process.communicate(timeout=300)
+        return process.returncode, messages
+
+    def merge(self, *roots: Path, data: bool = True) -> tuple[int, str]:
+        given = ["--data", str(self.copies / "copies")] if data else []
+        words = [*map(str, roots), *given, "--out", str(self.folder / "runs"), "--quiet"]
+        process = self._started([SCRIPT, "merge", *words])
         _, messages = process.communicate(timeout=300)
         return process.returncode, messages
 
@@ -175,4 +186,36 @@ def test_interruption(alone: Place, copies: Path, tmp_path: Path) -> None:
     assert "unforeseen" not in messages
     code, messages = place.run(1, "pope")
     assert code == 0, messages
+    assert place.result("pope") == alone.result("pope")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_shards_that_are_merged_give_the_bits_of_one(
+    processes: int, alone: Place, copies: Path, tmp_path: Path
+) -> None:
+    place = Place(tmp_path, copies)
+    place.table.with_suffix(".hanging").touch()
+    roots = {"pope": list[Path](), "mmmu": list[Path]()}
+    for number in ("1", "2"):
+        out = tmp_path / number
+        words = ("pope", "mmmu", "--shard", f"{number}/2", "--out", str(out))
+        code, messages = place.run(processes, *words)
+        assert code == 0, messages
+        for task, found in roots.items():
+            found += out.glob(f"{task}-*")
+            assert not (found[-1] / "record.json").exists()
+    assert place.asked == alone.asked, "no question is asked twice"
+    code, messages = place.merge(roots["pope"][1])
+    assert code == 2
+    assert "3 of 6 samples are in none of these directories: `uwt-eval run" in messages
+    assert "--shard 1/2` makes them" in messages
+    for task, found in roots.items():
+        code, messages = place.merge(*found, data=task == "pope")
+        assert code == 0, messages
+        assert place.result(task) == alone.result(task)
+    code, messages = place.run(1, "pope", "mmmu")
+    assert code == 0, messages
+    again = place.asked - alone.asked
+    assert again.keys() <= {QUESTIONS[1]}, "but the one that failed, the run finds all done"
     assert place.result("pope") == alone.result("pope")

@@ -283,10 +283,3 @@ def test_a_dry_run_says_the_share(tiles: Path, control: Control, uwt_eval: Comma
     assert "shard 2 of 2: 6 of 14 samples, 6 still to do" in " ".join(told.split())
     (plan,) = uwt_eval(*command, "--shard", "1/2", "--json").records
     assert (plan["n"], plan["n_run"], plan["n_missing"]) == (8, TILES, 0)
-
-
-def test_what_another_program_does_is_no_shard(uwt_eval: CommandLine) -> None:
-    for how in ((), ("--dry-run",)):
-        result = uwt_eval("run", "mmmu", "-m", "hf-vlm:nowhere", "--shard", "1/2", *how)
-        assert result.code == 2
-        assert "has another program do all of its work: run it without" in result.err

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from harness.engine.world import World
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS, TASKS, expand_tasks
+from harness.interfaces.types import Status
 from reports.paper import reference_rows
 from tasks import PROTOCOLS
 from tasks.vqa import protocol as versions
@@ -160,6 +163,83 @@ def test_another_headline_scores_the_same_replies(
     assert images["run_id"] != every["run_id"]
     uwt_eval(*command, tmp_path / "cut.toml")
     assert asked == ["seedbench", "seedbench"], "another limit of replies is another run"
+
+
+def test_shards_are_merged_and_scored_once(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tasks.vqa import process
+    from tasks.vqa.asking import share
+    from tasks.vqa.replies import Answered, hand_over, handed_over
+
+    asked: list[int] = []
+    questions = [f"Is there a cat in picture {place}?" for place in range(6)]
+
+    def answer(job: Any, on_progress: Any, meet: Any) -> None:
+        documents = [{"question_id": place, "answer": "yes"} for place in range(len(questions))]
+        ids = [f"{place:06d}" for place in range(len(questions))]
+        given = list(zip(ids, questions, documents, strict=True))
+        none = {"status": Status.MISSING}
+        rows = [Row(id=id, question=text, document=row, **none) for id, text, row in given]
+        write_rows(job.asked, rows)
+        if job.answered:
+            got = handed_over(job.answers(0))
+        else:
+            places = share(len(rows), job.batch_size, job.shard, job.shards)
+            got = {place: Answered(reply="no" if place == 4 else "yes") for place in places}
+            asked.extend(places)
+        meet()
+        if job.shards > 1:
+            hand_over(job.answers(0), got)
+            return
+        write_rows(
+            job.result,
+            [
+                replace(row, **vars(got[place]), lmms_score=float(got[place].reply == "yes"))
+                for place, row in enumerate(rows)
+            ],
+        )
+
+    version(monkeypatch, "0.7.3")
+    monkeypatch.setattr(process.EVALUATOR, "carry_out", answer)
+    (tmp_path / "replies.json").write_text("{}")
+    command: list[Any] = ["run", "pope", "--plugin", TOY, "--device", "cpu", "--json", "--model"]
+    command += [f"toy-chat:{tmp_path / 'replies.json'}", "--out"]
+    (whole,) = uwt_eval(*command, tmp_path / "whole").records
+    asked.clear()
+    planned = uwt_eval(*command, tmp_path / "1", "--shard", "1/2", "--dry-run")
+    assert json.loads(planned.out)[0]["shard"] == "shard 1 of 2"
+    for number in (1, 2):
+        result = uwt_eval(*command, tmp_path / str(number), "--shard", f"{number}/2")
+        assert result.code == 0, result.err
+        (part,) = json.loads(result.out)
+        assert (part["n"], part["n_run"], part["complete"]) == (3, 6, True)
+    assert asked == [0, 2, 4, 1, 3, 5]
+    first, second = (next((tmp_path / str(number)).glob("pope-*")) for number in (1, 2))
+    refused = uwt_eval("merge", first, "--out", tmp_path / "merged")
+    assert refused.code == 2
+    assert "3 of 6 samples are in none of these directories: `uwt-eval run" in refused.err
+    assert "--shard 2/2` makes them; then merge again" in refused.err
+    text = questions.pop()
+    other = uwt_eval("merge", first, second, "--out", tmp_path / "other")
+    assert other.code == 2, "the data have lost a question"
+    questions.append(text)
+    for _ in range(2):
+        # Where they were merged before, one of the shards lies below the whole run.
+        merged = uwt_eval("merge", second, first, "--out", tmp_path / "1", "--json")
+        assert merged.code == 0, merged.err
+        (record,) = merged.records
+        assert {**record, "provenance": {}} == {**whole, "provenance": {}}
+    names = ("replies.jsonl", "gallery.html")
+    (root,) = (tmp_path / "whole").glob("pope-*")
+    assert [(first / name).read_bytes() for name in names] == [
+        (root / name).read_bytes() for name in names
+    ]
+    asked.clear()
+    assert uwt_eval(*command, tmp_path / "1").records[0]["metrics"] == whole["metrics"]
+    assert not asked, "the run finds all done"
+    refused = uwt_eval("merge", root, "--out", tmp_path / "merged")
+    assert "is a whole run of pope: there is nothing to merge" in refused.err
 
 
 class Beside(World):
