@@ -12,9 +12,9 @@ from benchmarks.nano.classes import read_table
 from uniwetok.ar import BitDance
 from uniwetok.ar.checkpoint import NAMES_FILE, TOKENIZER_FILE
 from uniwetok.nano import AR_WEIGHTS, WEIGHTS
+from uniwetok.tensors import CheckpointError
 from uniwetok.tokenizer import UniWeTok
 from uniwetok.tokenizer.model import encoder_digest
-from uniwetok.weights import CheckpointError
 
 if TYPE_CHECKING:
     from torch import nn

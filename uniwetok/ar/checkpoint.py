@@ -7,20 +7,17 @@ from pathlib import Path
 
 from uniwetok.ar.config import BitDanceConfig
 from uniwetok.files import read_json
-from uniwetok.tokenizer import checkpoint as files
-from uniwetok.weights import (
+from uniwetok.tensors import (
     CONFIG_FILE,
     CheckpointError,
     Shapes,
-    Weights,
     check_one,
-    count,
     first_line,
-    numbered,
     read_shapes,
-    unwrapped,
     weights_in,
 )
+from uniwetok.tokenizer import checkpoint as files
+from uniwetok.weights import Weights, count, numbered, unwrapped
 
 NAMES_FILE = "classes.txt"
 """Beside weights: the names of their classes, one a line, where they are not ImageNet's."""

@@ -14,17 +14,9 @@ from uniwetok.ar.diffusion_head import DiffusionHead
 from uniwetok.ar.layers import initialize
 from uniwetok.ar.transformer import Transformer, to_tokens
 from uniwetok.files import write_json
+from uniwetok.tensors import CONFIG_FILE, WEIGHTS_FILE, CheckpointError, shapes, write_tensors
 from uniwetok.tokenizer import checkpoint as files
-from uniwetok.weights import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    CheckpointError,
-    LoadReport,
-    Weights,
-    listing,
-    shapes,
-    write_tensors,
-)
+from uniwetok.weights import LoadReport, Weights, listing
 
 
 class BitDance(Transformer):

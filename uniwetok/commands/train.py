@@ -260,8 +260,8 @@ def mllm(
 
 
 def _load(path: Path) -> UniWeTok:
+    from uniwetok.tensors import CheckpointError
     from uniwetok.tokenizer import UniWeTok
-    from uniwetok.weights import CheckpointError
 
     try:
         return UniWeTok.from_checkpoint(path)

@@ -13,18 +13,17 @@ from uniwetok.fields import check_count
 from uniwetok.files import read_json, write_json
 from uniwetok.losses.config import DistillationConfig
 from uniwetok.losses.distillation import PrePostDistillation
-from uniwetok.weights import (
+from uniwetok.tensors import (
     HEADS_CARD_FILE,
     HEADS_FILE,
     CheckpointError,
     check_finite,
-    faults,
     first_line,
-    listing,
     read_tensors,
     shapes,
     write_tensors,
 )
+from uniwetok.weights import faults, listing
 
 
 @dataclass(frozen=True, kw_only=True)

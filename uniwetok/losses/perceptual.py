@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.losses.config import MissingWeights
 from uniwetok.losses.numerics import full_precision
-from uniwetok.weights import read_tensors
+from uniwetok.tensors import read_tensors
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Widths of VGG16's convolutions; the last ReLU of each stage is compared."""

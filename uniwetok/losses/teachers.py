@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from uniwetok.losses.config import MissingWeights
-from uniwetok.weights import first_line, read_tensors
+from uniwetok.tensors import first_line, read_tensors
 
 PAPER_TEACHER = "ViT-SO400M-16-SigLIP2-384"
 

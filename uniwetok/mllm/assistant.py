@@ -20,8 +20,8 @@ from uniwetok.mllm.drawing import Drawing, OnStep, draw
 from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.mllm.model import MLLM
 from uniwetok.mllm.segments import Turn
+from uniwetok.tensors import write_tensors
 from uniwetok.tokenizer import UniWeTok, checkpoint as files
-from uniwetok.weights import write_tensors
 
 
 @dataclass(eq=False)

@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from uniwetok.files import read_json, write_json
 from uniwetok.mllm.config import MLLMConfig
-from uniwetok.tokenizer import checkpoint as files
-from uniwetok.weights import (
+from uniwetok.tensors import (
     CheckpointError,
     check_finite,
-    count,
-    faults,
     first_line,
-    listing,
     read_shapes,
     read_tensors,
     shapes,
     weights_in,
     write_tensors,
 )
+from uniwetok.tokenizer import checkpoint as files
+from uniwetok.weights import count, faults, listing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -136,8 +136,8 @@ class UniWeTokAR(DecoderPlugin):
     def card(self) -> ModelCard:
         """Identity from both networks' files, their sizes, and how is sampled."""
         from uniwetok.ar import checkpoint as ar_files
+        from uniwetok.tensors import files_of
         from uniwetok.tokenizer import checkpoint as tokenizer_files
-        from uniwetok.weights import files_of
 
         model, tokenizer = self._config, self._tokenizer_config
         config = {

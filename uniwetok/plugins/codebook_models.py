@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from uniwetok.rivals.sampling import NextTokens, Sizes
-    from uniwetok.weights import Shapes
+    from uniwetok.tensors import Shapes
 
 Scale = Annotated[
     float | None,
@@ -80,7 +80,8 @@ class CodebookModel(Placed):
 
     @functools.cached_property
     def _sizes(self) -> Sizes:
-        from uniwetok.weights import read_shapes, unwrapped
+        from uniwetok.tensors import read_shapes
+        from uniwetok.weights import unwrapped
 
         with user_errors(f"model {self._name!r}"):
             return self._sizes_of(unwrapped(read_shapes(self._weights), self._weights))
@@ -207,7 +208,8 @@ class CodebookModel(Placed):
         """
         import torch
 
-        from uniwetok.weights import CheckpointError, Weights, listing, shapes
+        from uniwetok.tensors import CheckpointError, shapes
+        from uniwetok.weights import Weights, listing
 
         with user_errors(f"{self._name}: tokenizer={self._tokenizer_file}"):
             self._decoder = self._decoder_of(self._tokenizer_file).to(device)

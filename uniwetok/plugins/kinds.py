@@ -28,7 +28,7 @@ def kind_errors(name: str, path: Path) -> Iterator[None]:
         name: The plug-in's.
         path: The weights; inside, `CheckpointError` says that they are none of its own.
     """
-    from uniwetok.weights import CheckpointError
+    from uniwetok.tensors import CheckpointError
 
     try:
         yield
@@ -42,8 +42,8 @@ def kind_errors(name: str, path: Path) -> Iterator[None]:
 def _kind_of(path: Path) -> tuple[str, str] | None:
     """What the names and shapes of weights tell, and which plug-in takes them."""
     from uniwetok import vqgan
+    from uniwetok.tensors import CheckpointError
     from uniwetok.tokenizer import checkpoint
-    from uniwetok.weights import CheckpointError
 
     with contextlib.suppress(CheckpointError):
         config, _ = checkpoint.describe(path)

@@ -55,8 +55,8 @@ class _Multimodal(DecoderPlugin):
     def card(self) -> ModelCard:
         """Identity from all parts' files, their sizes, and what is asked of the model."""
         from uniwetok.mllm import checkpoint
+        from uniwetok.tensors import files_of
         from uniwetok.tokenizer import checkpoint as tokenizer_files
-        from uniwetok.weights import files_of
 
         folder = self._files
         with user_errors(self._name):

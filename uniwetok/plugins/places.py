@@ -76,8 +76,8 @@ def weights_at(place: Path, file: str | None, revision: str | None) -> Path:
 
 
 def _fetched(name: str, file: str | None, revision: str | None) -> Path:
+    from uniwetok.tensors import HEADS_CARD_FILE, HEADS_FILE, SHARDS
     from uniwetok.tokenizer.checkpoint import FOLDER_LAYOUTS
-    from uniwetok.weights import HEADS_CARD_FILE, HEADS_FILE, SHARDS
     from uwt_images.hub import AbsentError
 
     if file is not None:

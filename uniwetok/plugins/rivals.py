@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from uniwetok.rivals.sampling import NextTokens, Sizes
-    from uniwetok.weights import Shapes
+    from uniwetok.tensors import Shapes
 
 TopK = Annotated[int, Field(ge=0), "Draw from so many of the likeliest codes; 0 for all."]
 TopP = Annotated[

@@ -99,8 +99,8 @@ class UniWeTokPlugin(Placed, TokenizerPlugin):
 
     @functools.cached_property
     def _described(self) -> tuple[UniWeTokConfig, int]:
+        from uniwetok.tensors import CheckpointError
         from uniwetok.tokenizer import checkpoint
-        from uniwetok.weights import CheckpointError
 
         with kind_errors(self._name, self._weights):
             config, parameters = checkpoint.describe(self._weights)
@@ -113,8 +113,8 @@ class UniWeTokPlugin(Placed, TokenizerPlugin):
     @functools.cached_property
     def card(self) -> ModelCard:
         """Identity from the files' bytes and the sizes they were read with."""
+        from uniwetok.tensors import files_of
         from uniwetok.tokenizer import checkpoint
-        from uniwetok.weights import files_of
 
         config, parameters = self._described
         files = [*files_of(*checkpoint.locate(self._weights)), *self._head_files]
@@ -143,7 +143,7 @@ class UniWeTokPlugin(Placed, TokenizerPlugin):
 
     @property
     def _head_files(self) -> list[Path]:
-        from uniwetok.weights import HEADS_CARD_FILE, HEADS_FILE
+        from uniwetok.tensors import HEADS_CARD_FILE, HEADS_FILE
 
         files = [self._folder / name for name in (HEADS_FILE, HEADS_CARD_FILE)]
         return files if all(path.is_file() for path in files) else []
@@ -298,7 +298,7 @@ def title(name: str, path: Path) -> str:
 def user_errors(what: str) -> Iterator[None]:
     """Turn weights that cannot be read, or what they cannot do, into one line that begins so."""
     from uniwetok.mllm import MLLMError
-    from uniwetok.weights import CheckpointError
+    from uniwetok.tensors import CheckpointError
 
     try:
         yield

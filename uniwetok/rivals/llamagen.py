@@ -13,9 +13,10 @@ from torch.nn import functional as F  # noqa: N812
 from uniwetok.ar.layers import Linear
 from uniwetok.ar.transformer import KeyValueCache
 from uniwetok.rivals.sampling import Advance, Step
+from uniwetok.tensors import CheckpointError, Shapes
 from uniwetok.tokenizer import layers
 from uniwetok.tokenizer.rope import rotary_table
-from uniwetok.weights import CheckpointError, Shapes, numbered
+from uniwetok.weights import numbered
 
 _EPS = 1e-5
 _HEAD_DIM = 64

@@ -12,7 +12,8 @@ from uniwetok.ar.layers import Linear
 from uniwetok.ar.transformer import KeyValueCache
 from uniwetok.rivals.llamagen import Block, LabelEmbedder, positions
 from uniwetok.rivals.sampling import Advance, Step
-from uniwetok.weights import CheckpointError, Shapes, numbered
+from uniwetok.tensors import CheckpointError, Shapes
+from uniwetok.weights import numbered
 
 _EPS = 1e-5
 _HEAD_DIM = 64

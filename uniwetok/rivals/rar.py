@@ -14,7 +14,8 @@ from torch.nn import functional as F  # noqa: N812
 from uniwetok.ar.layers import Linear
 from uniwetok.ar.transformer import KeyValueCache
 from uniwetok.rivals.sampling import Advance, Step
-from uniwetok.weights import CheckpointError, Shapes, numbered
+from uniwetok.tensors import CheckpointError, Shapes
+from uniwetok.weights import numbered
 
 _EPS = 1e-6
 _PREFIX = 2

@@ -8,21 +8,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from uniwetok.files import read_json
-from uniwetok.tokenizer.config import UniWeTokConfig, default_groups
-from uniwetok.weights import (
+from uniwetok.tensors import (
     CONFIG_FILE,
     INDEX_FILE,
     WEIGHTS_FILE,
     CheckpointError,
-    ConfigSource,
     Shapes,
     check_one,
-    count,
     first_line,
-    numbered,
     read_shapes,
-    unwrapped,
 )
+from uniwetok.tokenizer.config import UniWeTokConfig, default_groups
+from uniwetok.weights import ConfigSource, count, numbered, unwrapped
 
 RELEASED_WEIGHTS_FILE = "ae.safetensors"
 RELEASED_CONFIG_FILE = "ae_config.json"

@@ -13,22 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from uniwetok.files import write_json
+from uniwetok.tensors import (
+    CONFIG_FILE,
+    SHARDS,
+    WEIGHTS_FILE,
+    CheckpointError,
+    shapes,
+    write_tensors,
+)
 from uniwetok.tokenizer import checkpoint, inputs, quantizer
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.tokenizer.decoder import Decoder
 from uniwetok.tokenizer.encoder import Encoder
 from uniwetok.tokenizer.inputs import Generators
-from uniwetok.weights import (
-    CONFIG_FILE,
-    SHARDS,
-    WEIGHTS_FILE,
-    CheckpointError,
-    LoadReport,
-    Weights,
-    listing,
-    shapes,
-    write_tensors,
-)
+from uniwetok.weights import LoadReport, Weights, listing
 from uwt_images.hub import HubError, snapshot
 
 

@@ -9,19 +9,11 @@ from pathlib import Path
 
 import torch
 
+from uniwetok.tensors import CheckpointError, Shapes, read_shapes, shapes
 from uniwetok.vqgan.autoencoder import Levels
 from uniwetok.vqgan.codebooks import Search
 from uniwetok.vqgan.model import VQGAN, VQGANConfig
-from uniwetok.weights import (
-    CheckpointError,
-    Shapes,
-    Weights,
-    listing,
-    numbered,
-    read_shapes,
-    shapes,
-    unwrapped,
-)
+from uniwetok.weights import Weights, listing, numbered, unwrapped
 
 _TABLE = "quantize.embedding.weight"
 _FIRST = "{}.0.block.0.conv1.weight"

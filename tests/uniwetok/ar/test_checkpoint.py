@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from tests.uniwetok.ar.toys import fill_by_formula, tiny
 from uniwetok.ar import PRESETS, BitDance, checkpoint
-from uniwetok.weights import CheckpointError, shapes
+from uniwetok.tensors import CheckpointError, shapes
 
 
 class Unsafe:

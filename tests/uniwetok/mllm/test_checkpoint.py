@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 from tests.uniwetok.mllm import toys
 from uniwetok.mllm import MLLM, Assistant, Drawing, MLLMError, Sampling
 from uniwetok.mllm.checkpoint import read_config
-from uniwetok.weights import CheckpointError
+from uniwetok.tensors import CheckpointError
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from uniwetok.tensors import CheckpointError
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig, checkpoint
-from uniwetok.weights import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

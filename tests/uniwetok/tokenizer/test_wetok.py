@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.uniwetok.tokenizer.conftest import fill_by_formula, waves
 from tests.uniwetok.tokenizer.test_golden import FLOAT32, FLOAT64, relative_error
+from uniwetok.tensors import CheckpointError
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig, checkpoint
 from uniwetok.tokenizer.model import encoder_digest
-from uniwetok.weights import CheckpointError
 
 OWN = Path(__file__).parent / "data" / "wetok.safetensors"
 RELEASED = Path(__file__).parents[3].parent / "shared" / "golden" / "bitdance_ae_tiny.pt"

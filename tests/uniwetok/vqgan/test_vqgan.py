@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from tests.uniwetok.vqgan.released import CASES, image, state_dict
+from uniwetok.tensors import CheckpointError
 from uniwetok.vqgan import VQGAN, VQGANConfig, describe, load
 from uniwetok.vqgan.autoencoder import Levels
-from uniwetok.weights import CheckpointError
 
 LEVELS = Levels(
     widths=(128, 128, 256, 256, 512),

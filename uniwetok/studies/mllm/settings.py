@@ -11,12 +11,12 @@ from uniwetok.nano import WEIGHTS
 from uniwetok.presets import get
 from uniwetok.studies.mllm.shapes import SIDE
 from uniwetok.studies.settings import require_counts
+from uniwetok.tensors import CONFIG_FILE
 from uniwetok.tokenizer.checkpoint import read_config
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.engine.settings import OptimizerConfig
 from uniwetok.train.mllm.config import MLLMTraining, SequenceData
 from uniwetok.train.tokenizer.config import TokenizerTraining
-from uniwetok.weights import CONFIG_FILE
 
 WIDTH = 192
 LANGUAGE_MODEL = {

@@ -11,6 +11,7 @@ from uniwetok.ar.checkpoint import TOKENIZER_FILE
 from uniwetok.ar.model import BitDance
 from uniwetok.files import write_json
 from uniwetok.randomness import stream, stream_seed
+from uniwetok.tensors import CheckpointError
 from uniwetok.tokenizer.quantizer import unpack_bytes
 from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import UNDECAYED, ARTraining
@@ -18,7 +19,6 @@ from uniwetok.train.codes.stream import CodeBatch
 from uniwetok.train.engine.optimizers import build_adamw
 from uniwetok.train.engine.settings import check_parts
 from uniwetok.train.engine.trainer import Trainer, make_accelerator
-from uniwetok.weights import CheckpointError
 
 
 class ARTrainer(Trainer[ARTraining, CodeBatch]):

@@ -15,10 +15,10 @@ from uniwetok.mllm.checkpoint import image_tokenizer_path
 from uniwetok.mllm.config import MLLMConfig, MLLMError
 from uniwetok.mllm.model import MLLM
 from uniwetok.randomness import stream_seed
+from uniwetok.tensors import CheckpointError
 from uniwetok.tokenizer import UniWeTok
 from uniwetok.train import TrainingError
 from uniwetok.train.mllm.config import MLLMTraining
-from uniwetok.weights import CheckpointError
 from uwt_images.hub import HubError, snapshot
 
 _SIZES = (

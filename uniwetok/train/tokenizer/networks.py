@@ -16,11 +16,11 @@ from uniwetok.losses.prior import GenerativeAwarePrior
 from uniwetok.losses.teachers import EfficientNetLiteTeacher, OpenClipTeacher, Teacher
 from uniwetok.losses.total import TokenizerLoss, TokenizerTerms
 from uniwetok.randomness import stream_seed
+from uniwetok.tensors import CheckpointError
 from uniwetok.tokenizer.model import UniWeTok
 from uniwetok.tokenizer.quantizer import quantize_straight_through
 from uniwetok.train import TrainingError
 from uniwetok.train.tokenizer.config import LITE_TEACHER, TokenizerTraining
-from uniwetok.weights import CheckpointError
 
 
 @dataclass(frozen=True)
