@@ -1,4 +1,4 @@
-"""Plug-ins and their own checks, pinned files and data."""
+"""Plug-ins, pinned files and data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ _IMAGENET_IMAGES, _COCO_IMAGES = 50_000, 5_000
 
 
 def find() -> Iterator[Finding]:
-    """Registries, files that are pinned by SHA-256, data, then the checks that plug-ins offer."""
+    """Registries, files that are pinned by SHA-256, data."""
     yield from _plugins()
     yield from _assets()
     yield from _data()
     yield from _places()
-    yield from _checks()
 
 
 def _plugins() -> Iterator[Finding]:
@@ -126,15 +125,3 @@ def _places() -> Iterator[Finding]:
             yield Finding(title, "error", f"{place}: no such file or folder", fix)
         else:
             yield Finding(title, "ok", f"{place}")
-
-
-def _checks() -> Iterator[Finding]:
-    """Run the checks that plug-ins offer; one that raises becomes a finding."""
-    from harness.interfaces.registry import CHECKS
-
-    for name in CHECKS.names():
-        try:
-            yield from CHECKS.get(name)()
-        except (Exception, SystemExit) as error:  # A stranger's must not end the doctor.
-            text = f"the check cannot be made: {type(error).__name__}: {error}"
-            yield Finding(name, "error", text, "mend or remove the package that offers the check")

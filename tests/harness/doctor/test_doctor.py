@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.doctor import files, judge, machine, software
+from harness.doctor import files, judge, machine, software, waiting
 from harness.doctor.finding import Finding
 from harness.interfaces.registry import CHECKS
 from tests.conftest import CommandLine
@@ -212,9 +212,30 @@ def test_checks_of_plug_ins_are_made_and_may_break(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(CHECKS, "names", lambda: ["mine"])
     monkeypatch.setattr(CHECKS, "get", lambda name: broken)
-    first, second = files._checks()
+    with waiting.asked(quick=False) as answers:
+        first, second, *_ = answers
     assert (first.level, second.name, second.level) == ("ok", "mine", "error")
     assert "ValueError: no such thing" in second.text
+
+
+def test_checks_are_made_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    meet = threading.Barrier(2, timeout=30)
+
+    def check() -> Iterator[Finding]:
+        meet.wait()
+        yield Finding("met", "ok", "the other")
+
+    monkeypatch.setattr(CHECKS, "names", lambda: ["mine", "yours"])
+    monkeypatch.setattr(CHECKS, "get", lambda name: check)
+    with waiting.asked(quick=False) as answers:
+        assert [finding.name for finding in answers][:2] == ["met", "met"]
+
+
+def test_quick_asks_nobody(uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_check", lambda name: pytest.fail("asked"))
+    monkeypatch.setattr(judge, "find", lambda: pytest.fail("asked"))
+    findings = json.loads(uwt_eval("doctor", "--quick", "--json").out)
+    assert "judge" not in {finding["name"] for finding in findings}
 
 
 @pytest.mark.parametrize(
