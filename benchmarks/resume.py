@@ -42,39 +42,23 @@ def make_run(root: Path) -> None:
     """Write `run.json` and every part of every block; the parts of a kind are links to one."""
     import pyarrow as pa
 
+    from benchmarks.run_files import run_file
     from harness.data.digests import write_table
-    from harness.data.manifest import block_size, blocks
+    from harness.data.manifest import blocks
     from harness.data.store import Store
-    from harness.engine.plan import RunFile
-    from harness.interfaces.types import ModelCard, Protocol, Sample
+    from harness.interfaces.types import ModelCard, Protocol
 
-    names = [f"train/n{index // 1300:08d}/n{index:08d}.JPEG" for index in range(SAMPLES)]
-    samples = [Sample(id=name, index=i, sha256=f"{i:064x}") for i, name in enumerate(names)]
-    file = RunFile(
-        run_id="run",
-        task="imagenet-recon",
-        task_version=1,
-        protocol=Protocol(name="wetok", title="", settings={"uint8": "round"}),
-        model=ModelCard(name="webp"),
-        dataset="train",
-        dataset_digest="0" * 64,
-        notice="",
-        seed=0,
-        block_size=block_size("cuda", SAMPLES),
-        max_failures=0,
-        small_sets=False,
-        metrics=("psnr",),
-        extractors={name: {"version": 1} for name in EXTRACTORS},
-        unavailable={},
-        samples=tuple(samples),
-        provenance={},
+    file = run_file(
+        (f"train/n{index // 1300:08d}/n{index:08d}.JPEG" for index in range(SAMPLES)),
+        Protocol(name="wetok", title="", settings={"uint8": "round"}),
+        ModelCard(name="webp"),
+        EXTRACTORS,
+        ("psnr",),
     )
     store = Store(root)
     store.write_record("run.json", file)
-    for index, block in enumerate(blocks(samples, file.block_size)):
-        keys = {"outputs": file.output_key(block)}
-        keys |= {f"observations/{name}": file.observation_key(block, name) for name in EXTRACTORS}
-        for stage, key in keys.items():
+    for index, block in enumerate(blocks(file.samples, file.block_size)):
+        for stage, key in file.part_keys(block).items():
             kind = root / f"{stage.replace('/', '-')}-{len(block)}.parquet"
             if not kind.is_file():
                 payloads = [bytes(1000) if stage == "outputs" else b""] * len(block)

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import headline
-from harness.data.manifest import block_size, blocks
+from benchmarks.run_files import run_file
+from harness.data.manifest import blocks
 from harness.data.store import Store
 from harness.engine.items import observation_table, output_table
 from harness.engine.plan import RunFile, read_run_file, resolve
@@ -33,31 +34,13 @@ _EXTRACTORS = ("pixels", "lpips_alex", "lpips_vgg", "inception")
 def write_run(root: Path, count: int) -> None:
     """Write the files of a run of so many images."""
     _, _, card, protocol, _ = resolve(RunRequest(task="imagenet-recon", model="uniwetok-nano"))
-    samples = tuple(Sample(id=f"{i:06}.png", index=i, sha256=f"{i:064x}") for i in range(count))
-    file = RunFile(
-        run_id=root.name,
-        task="imagenet-recon",
-        task_version=1,
-        protocol=protocol,
-        model=card,
-        dataset="random",
-        dataset_digest="0" * 64,
-        notice="",
-        seed=0,
-        block_size=block_size("cuda", count),
-        max_failures=0,
-        small_sets=False,
-        metrics=METRICS,
-        extractors={name: {} for name in _EXTRACTORS},
-        unavailable={},
-        samples=samples,
-        provenance={},
-    )
+    names = (f"{index:06}.png" for index in range(count))
+    file = run_file(names, protocol, card, _EXTRACTORS, METRICS)
     store, draw = Store(root), np.random.default_rng(0)
     root.mkdir(parents=True)
     store.write_record("run.json", file)
     mix = draw.standard_normal((WIDTH, WIDTH)).astype(np.float32) / np.float32(np.sqrt(WIDTH))
-    for index, block in enumerate(blocks(samples, file.block_size)):
+    for index, block in enumerate(blocks(file.samples, file.block_size)):
         _write_block(store, file, index, block, draw, mix)
 
 

@@ -98,26 +98,46 @@ class RunFile(Record):
         Of the protocol it holds the settings up to a stage: what only a later one reads may change,
         and the files are still found.
         """
-        return self._sample_keys([sample], stage)[0]
+        (keys,) = self._sample_keys([sample], [stage])
+        return keys[0]
 
-    def _sample_keys(self, block: Sequence[Sample], stage: Stage) -> list[str]:
-        """The digests of `[task, version, protocol, id, sha256, model, seed, task's code]`.
+    def _sample_keys(self, block: Sequence[Sample], stages: Iterable[Stage]) -> Iterator[list[str]]:
+        """The digests of `[task, version, protocol, id, sha256, model, seed, task's code]` a stage.
 
         What is the same of all samples is written once: of a million each microsecond counts.
         """
-        before = canonical_json([self.task, self.task_version, self.protocol.digests[stage]])[:-1]
         last = [self.model.digest, self.seed, *([self.task_code] if self.task_code else [])]
         after = canonical_json(last)[1:]
-        return [
-            hashlib.sha256(
-                f"{before},{_quoted(sample.id)},{_quoted(sample.sha256)},{after}".encode()
-            ).hexdigest()
-            for sample in block
+        own = [
+            f",{_quoted(sample.id)},{_quoted(sample.sha256)},{after}".encode() for sample in block
         ]
+        for stage in stages:
+            shared = [self.task, self.task_version, self.protocol.digests[stage]]
+            begun = hashlib.sha256(canonical_json(shared)[:-1].encode())
+            keys = []
+            for each in own:
+                digest = begun.copy()
+                digest.update(each)
+                keys.append(digest.hexdigest())
+            yield keys
+
+    def part_keys(self, block: Sequence[Sample]) -> dict[str, str]:
+        """The key of every part of a block, by its stage's folder: outputs, then observations."""
+        outputs, seen = map(
+            _digest_of_keys, self._sample_keys(block, (Stage.GENERATE, Stage.OBSERVE))
+        )
+        return {
+            "outputs": outputs,
+            **{
+                f"observations/{name}": digest_of([seen, name, identity])
+                for name, identity in self.extractors.items()
+            },
+        }
 
     def output_key(self, block: Sequence[Sample]) -> str:
         """Digest of everything a block's outputs depend on."""
-        return digest_of(self._sample_keys(block, Stage.GENERATE))
+        (keys,) = self._sample_keys(block, [Stage.GENERATE])
+        return _digest_of_keys(keys)
 
     def observation_key(self, block: Sequence[Sample], extractor: str) -> str:
         """Digest of everything a block's observations by one extractor depend on."""
@@ -127,12 +147,19 @@ class RunFile(Record):
         self, block: Sequence[Sample], extractors: Iterable[str]
     ) -> dict[str, str]:
         """The same by extractor."""
-        seen = digest_of(self._sample_keys(block, Stage.OBSERVE))
+        (keys,) = self._sample_keys(block, [Stage.OBSERVE])
+        seen = _digest_of_keys(keys)
         return {name: digest_of([seen, name, self.extractors[name]]) for name in extractors}
 
     def seeds(self, block: Sequence[Sample]) -> list[int]:
         """One random stream a sample."""
         return [sample_seed(self.seed, self.task, self.task_version, sample.id) for sample in block]
+
+
+def _digest_of_keys(keys: Sequence[str]) -> str:
+    """What `digest_of` gives for them; nothing in them needs escaping."""
+    text = '["' + '","'.join(keys) + '"]' if keys else "[]"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_run_file(root: Path) -> RunFile:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,13 +203,6 @@ def merge(roots: Sequence[Path], out: Path, data: str | None, progress: Progress
     return MergedRun(record, merged, target.root, left_out)
 
 
-def _stages(file: RunFile, block: Sequence[Sample]) -> Iterator[tuple[str, str]]:
-    """Every stage of a block, with its key."""
-    yield "outputs", file.output_key(block)
-    for name, key in file.observation_keys(block, file.extractors).items():
-        yield f"observations/{name}", key
-
-
 def _replies(store: Store, file: RunFile) -> list[bytes]:
     """What the shards have of each sample."""
     tables = (
@@ -232,7 +225,7 @@ def _choose(file: RunFile, files: Mapping[Path, RunFile], *, keeps_images: bool)
         settled = {root: tables for root, tables in held.items() if _settled(tables)}
         for root, tables in (settled or dict(list(held.items())[:1])).items():
             first = chosen.setdefault(index, root)
-            for stage, key in _stages(file, block):
+            for stage, key in file.part_keys(block).items():
                 if not _same(held[first][stage], tables[stage]):
                     name = Store.part_name(stage, index, key)
                     raise UserError(
@@ -256,7 +249,7 @@ def _read(
 ) -> dict[str, pa.Table] | None:
     """A block's rows by stage; None where one is missing, or damaged, which is said."""
     tables = {}
-    for stage, key in _stages(file, block):
+    for stage, key in file.part_keys(block).items():
         table = store.read_part(stage, index, key, len(block))
         if table is None:
             return None
@@ -308,7 +301,7 @@ def _bring(target: Store, file: RunFile, roots: Sequence[Path], chosen: Sequence
         root = chosen[index]
         if root == own:
             continue
-        for stage, key in _stages(file, block):
+        for stage, key in file.part_keys(block).items():
             target.take(root, Store.part_name(stage, index, key))
         if (root / images_name(index)).is_file():
             target.take(root, images_name(index))

@@ -96,9 +96,9 @@ class Worker:
         return [(index, block) for index, block in self.share if not self._finished(index, block)]
 
     def _finished(self, index: int, block: Sequence[Sample]) -> bool:
+        keys = self.plan.file.part_keys(block)
         return (
-            self._has_outputs(index, block)
-            and not self._missing_extractors(index, block)
+            all(self._settled(stage, index, key, len(block)) for stage, key in keys.items())
             and not self._misses_images(index)
             and not self._misses_picture_files(index, block)
         )
@@ -115,9 +115,6 @@ class Worker:
             status == Status.OK and not whole_picture(self.store.root / picture_file(data, sample))
             for sample, status in zip(block, statuses, strict=True)
         )
-
-    def _has_outputs(self, index: int, block: Sequence[Sample]) -> bool:
-        return self._settled("outputs", index, self.plan.file.output_key(block), len(block))
 
     def _settled(self, stage: str, index: int, key: str, rows: int) -> bool:
         """A part is there, and nothing in it failed in a way that may pass."""
