@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import resource
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,9 +82,13 @@ PACES = (
 )
 
 
+_DEVICE_AT_WORK = threading.Lock()
+
+
 def wait(count: int, milliseconds: float) -> None:
-    """Let the device work on some images."""
-    time.sleep(count * milliseconds / 1000)
+    """Let the device work on some images, one thing after the other as one that is full does."""
+    with _DEVICE_AT_WORK:
+        time.sleep(count * milliseconds / 1000)
 
 
 class _Paced:
@@ -137,6 +142,7 @@ class PacedNetwork:
     """
 
     concurrent = True
+    beside_model = True
     identity: Mapping[str, Any] = {"version": 1}
 
     def __init__(self, milliseconds: float, width: int) -> None:

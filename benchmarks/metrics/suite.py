@@ -161,6 +161,7 @@ class _Raw:
     ) -> None:
         layers = [torchvision_features(net, trunk) for net, trunk in trunks.items()]
         self.networks = [inception, *(trunk.to(device) for trunk in layers)]
+        self.device = device
         images = 2 * sizes.suite_pairs
         self.inputs = [
             torch.zeros(images, 3, side, side, device=device)
@@ -171,7 +172,7 @@ class _Raw:
             trunk.to(memory_format=torch.channels_last)
 
     def run(self) -> Outputs:
-        with exact_float32():
+        with exact_float32(self.device):
             for network, images, batch in zip(
                 self.networks, self.inputs, self.batches, strict=True
             ):

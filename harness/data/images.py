@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image, ImageOps
 
+from harness.data.transfer import to_device, to_host
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Record
 from uwt_images.decoding import load_image
@@ -92,7 +93,7 @@ def to_float(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
         for image, target in zip(planes, values, strict=True):
             np.take(_levels(), image, out=target, mode="clip")
         return torch.from_numpy(values)
-    return _scaled(torch.from_numpy(np.array(planes, order="C")).to(device))
+    return _scaled(to_device(torch.from_numpy(planes), device))
 
 
 def _scaled(levels: Tensor) -> Tensor:
@@ -129,8 +130,7 @@ def to_uint8(images: Tensor, rule: Rounding = "round") -> np.ndarray:
     if rule == "round":
         levels = levels.round()
     # A cast to an unsigned integer truncates.
-    pixels: np.ndarray = levels.clamp(0, 255).byte().movedim(-3, -1).cpu().numpy()
-    return np.ascontiguousarray(pixels)
+    return to_host(levels.clamp(0, 255).byte().movedim(-3, -1).contiguous())
 
 
 def decoded(images: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from harness.interfaces import Code, Columns
 from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.observing import out_of_memory
 from harness.interfaces.registry import warn
 from harness.interfaces.types import Sample, Status
 
@@ -60,23 +61,23 @@ class Batches:
 
     Args:
         size: Items a batch.
-        turns: Held while the model works, the data's and its own.
-        arithmetic: What the model computes in.
+        turn: Held while a batch is worked on, the data's.
         stopping: Set once nothing more shall begin.
+        clock: How long this thread's calls of the model have worked, in seconds.
     """
 
     def __init__(
         self,
         size: int,
-        turns: tuple[AbstractContextManager[Any], AbstractContextManager[Any]],
-        arithmetic: Callable[[], AbstractContextManager[Any]],
+        turn: AbstractContextManager[Any],
         stopping: threading.Event,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.size = size
         """Items a batch; less than was asked for once memory has ended."""
-        self._turns = turns
-        self._arithmetic = arithmetic
+        self._turn = turn
         self._stopping = stopping
+        self._clock = clock
         self._lock = threading.Lock()
 
     def run(self, groups: Iterable[list[Item]], step: Step) -> None:
@@ -90,7 +91,7 @@ class Batches:
             start = 0
             while start < len(group):
                 batch = group[start : start + self.size]
-                with self._turns[0], self._turns[1], self._arithmetic():
+                with self._turn:
                     self._try(batch, step)
                 start += len(batch)
 
@@ -98,14 +99,14 @@ class Batches:
         """Run a step on a batch; where it raises, one by one, so that one item fails."""
         if self._stopping.is_set():
             raise Stopped
-        start = time.perf_counter()
+        start = self._clock()
         size = 1
         try:
             step(batch)
-        except UserError:
+        except (UserError, Stopped):
             raise
         except Exception as error:
-            if _out_of_memory(error):
+            if out_of_memory(error):
                 if len(batch) == 1:
                     raise UserError(
                         f"out of GPU memory at a single sample, {batch[0].sample.id!r}: free the "
@@ -121,7 +122,7 @@ class Batches:
             for at in range(0, len(batch), size):
                 self._try(batch[at : at + size], step)
             return
-        seconds = (time.perf_counter() - start) / len(batch)
+        seconds = (self._clock() - start) / len(batch)
         for item in batch:
             item.seconds += seconds
 
@@ -137,12 +138,6 @@ class Batches:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return half
-
-
-def _out_of_memory(error: Exception) -> bool:
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError)
 
 
 def output_rows(items: Sequence[Item]) -> pa.Table:

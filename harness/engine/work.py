@@ -17,6 +17,7 @@ import numpy as np
 from harness.data.images import whole_picture
 from harness.data.manifest import blocks, step_size
 from harness.data.store import Store, has_images, write_images
+from harness.engine.device import Beside, ModelInTurn
 from harness.engine.items import Batches, Item, Stopped, observation_rows, output_rows
 from harness.engine.plan import Plan
 from harness.engine.world import World, in_order, model_arithmetic
@@ -74,12 +75,13 @@ class Worker:
         if (plan.device, plan.model_precision) == ("cpu", "fp16"):
             warn("a processor imitates float16, about a hundred times slower than float32")
         turns = Turns(plan.device)
+        arithmetic = partial(model_arithmetic, plan.device, plan.model_precision)
+        model = ModelInTurn(plan.model, turns, arithmetic, plan.device, self._stopping)
+        self._model: Any = model
         self.batches = Batches(
-            plan.batch_size,
-            (self._data_turn, turns.of_model(plan.model)),
-            partial(model_arithmetic, plan.device, plan.model_precision),
-            self._stopping,
+            plan.batch_size, self._data_turn, self._stopping, lambda: model.seconds
         )
+        self._beside = Beside(plan.device)
         self._extractors = {
             name: turns.taking(extractor) for name, extractor in plan.extractors.items()
         }
@@ -273,7 +275,7 @@ class Worker:
     def _generate(self, items: Sequence[Item]) -> None:
         def step(batch: list[Item]) -> None:
             codes = self.plan.data.generate(
-                self.plan.model, [i.input for i in batch], [i.seed for i in batch]
+                self._model, [i.input for i in batch], [i.seed for i in batch]
             )
             for item, code in zip(batch, codes, strict=True):
                 item.code = code
@@ -283,7 +285,7 @@ class Worker:
     def _render(self, items: Sequence[Item]) -> None:
         def step(batch: list[Item]) -> None:
             codes = [item.code for item in batch if item.code is not None]
-            rendered = self.plan.data.render(self.plan.model, codes, [i.seed for i in batch])
+            rendered = self.plan.data.render(self._model, codes, [i.seed for i in batch])
             for item, image in zip(batch, rendered, strict=True):
                 item.rendered = image
 
@@ -293,9 +295,10 @@ class Worker:
         extractors = {name: self._extractors[name] for name in names}
         parts: dict[str, list[Columns]] = {name: [] for name in names}
         order: list[Item] = []
+        rendered_there = self._beside.mark()
         for group in self._groups(items):
             inputs, rendered = [i.input for i in group], [i.rendered for i in group]
-            with self._data_turn:
+            with self._data_turn, self._beside.after(rendered_there):
                 seen = self.plan.data.observe(extractors, inputs, rendered)
             for name in names:
                 _check_features(name, seen[name], group)

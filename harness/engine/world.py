@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.interfaces.errors import UserError
-from harness.interfaces.observing import usable_cores
+from harness.interfaces.observing import ARITHMETIC, usable_cores
 
 if TYPE_CHECKING:
     from harness.interfaces.protocols import ModelPrecision
@@ -243,7 +243,8 @@ def reproducible(device: str) -> Iterator[int]:
 
     if device.startswith("cuda"):
         _allow_tf32(False)
-        torch.backends.cudnn.benchmark = False
+        # What metric networks ask for as they begin, for they begin while a model works.
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -256,21 +257,23 @@ def reproducible(device: str) -> Iterator[int]:
 def model_arithmetic(device: str, precision: ModelPrecision) -> Iterator[None]:
     """Let a model compute in a protocol's precision, and leave all else in strict float32.
 
-    TF32 is a switch of the whole process: whoever lets a model work on a GPU has its turn there.
+    TF32 is a switch of the whole process: whoever lets a model work on a GPU has its turn there,
+    and networks that compute beside it wait to begin.
     """
     import torch
 
     kind = device.partition(":")[0]
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     loose = kind == "cuda" and precision != "fp32"
-    if loose:
-        _allow_tf32(True)
-    try:
-        with nullcontext() if half is None else torch.autocast(kind, half):
-            yield
-    finally:
+    with ARITHMETIC if loose else nullcontext():
         if loose:
-            _allow_tf32(False)
+            _allow_tf32(True)
+        try:
+            with nullcontext() if half is None else torch.autocast(kind, half):
+                yield
+        finally:
+            if loose:
+                _allow_tf32(False)
 
 
 def _allow_tf32(allowed: bool) -> None:

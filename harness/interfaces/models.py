@@ -86,6 +86,9 @@ class Model(Protocol):
     the processor although there is a GPU. One that has `works_on = "elsewhere"` is asked so many at
     a time wherever it is called from.
 
+    `image_device` is where an encoder wants its images: without one they are in the processor's
+    memory, as float32; with a GPU's name they come there as bytes and are made floats there.
+
     It is called by one thread at a time. Where it has `concurrent = True` it is called by several,
     unless it works on a GPU, which has one owner.
     """
@@ -254,6 +257,6 @@ INTERFACES: Final = {
 
 def offers(model: object, interface: str) -> bool:
     """Whether a model, or its class, has the interface's methods; nothing is loaded or called."""
-    kind = model if isinstance(model, type) else type(model)
+    kind = model if isinstance(model, type) else model.__class__
     methods = INTERFACES[interface].methods
     return all(callable(getattr(kind, method, None)) for method in methods)

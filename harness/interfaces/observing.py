@@ -55,7 +55,9 @@ class Extractor(Protocol):
     """Turns outputs into observations: pixel measures, features, detections.
 
     It is called by one thread at a time, unless it has `concurrent = True`. One that computes on
-    the processor although there is a GPU, or elsewhere, says so as a model does: `works_on`.
+    the processor although there is a GPU, or elsewhere, says so as a model does: `works_on`. One
+    whose networks compute in `exact_float32` alone may have `beside_model = True`: on a GPU they do
+    while the model computes, on a stream of their own.
     """
 
     @property
@@ -220,12 +222,20 @@ def on_device(plugin: object) -> bool:
     return getattr(plugin, "works_on", "device") == "device"
 
 
+ARITHMETIC = threading.RLock()
+"""Held while work is queued on a GPU whose arithmetic is not strict float32, or has to be.
+
+Switches such as TF32 hold for all threads of a process. Taken last, after any turn."""
+
+
 class Turns:
     """Whose turn it is: several lanes call plug-ins, of which most can take one call at a time.
 
     A GPU is held by one lane at a time, for switches of its arithmetic, such as TF32, hold for all
-    threads, and its memory is planned for one network at work. Meanwhile the other lanes read,
-    prepare, measure on the processor and write: the device never waits for them.
+    threads. Networks that guard theirs, `beside_model`, have a turn of their own, and compute while
+    the model does. Meanwhile the other lanes read, prepare, measure on the processor and write: the
+    device never waits for them. Where memory ends, the model's turn is taken first, then the
+    networks', and one works alone.
 
     Args:
         device: Where the networks of this run are.
@@ -235,6 +245,8 @@ class Turns:
         self._device = None if device == "cpu" else threading.RLock()
         self._model = threading.RLock()
         self._extractors = threading.RLock()
+        self.networks = None if self._device is None else threading.RLock()
+        """The turn of networks beside the model; none where there is no GPU."""
 
     def of_model(self, model: object) -> Turn:
         """What a lane holds while it calls the model."""
@@ -249,26 +261,42 @@ class Turns:
 
         Those that can take one call at a time wait for each other: they may share a network.
         """
-        return _InTurn(extractor, self.of(extractor))
+        return _InTurn(extractor, self.of(extractor), self._device)
 
     def _of(self, plugins: Sequence[object], alone: Turn) -> Turn:
-        if self._device is not None and any(map(on_device, plugins)):
-            return self._device
+        if self._device is not None and (there := [each for each in plugins if on_device(each)]):
+            beside = all(getattr(each, "beside_model", False) for each in there)
+            return self.networks if beside and self.networks is not None else self._device
         return nullcontext() if all(map(concurrent, plugins)) else alone
 
 
 class _InTurn:
-    def __init__(self, extractor: Extractor, turn: Turn) -> None:
+    def __init__(self, extractor: Extractor, turn: Turn, device: Turn | None) -> None:
         self._extractor = extractor
         self._turn = turn
+        self._device = device
 
     @property
     def identity(self) -> Mapping[str, Any]:
         return self._extractor.identity
 
     def observe(self, pairs: Any) -> Columns:
-        with self._turn:
+        try:
+            with self._turn:
+                return self._extractor.observe(pairs)
+        except Exception as error:
+            if self._device is None or not out_of_memory(error):
+                raise
+        # Out of the handler, for what was raised holds on to the tensors of its frames.
+        with self._device, self._turn:
             return self._extractor.observe(pairs)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a GPU's memory has ended."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError)
 
 
 class Once(Generic[T]):

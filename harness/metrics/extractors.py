@@ -18,6 +18,7 @@ import numpy as np
 
 from harness.data import assets
 from harness.data.settings import read_settings
+from harness.data.transfer import to_host
 from harness.interfaces import Columns, GeneratedImages, ImagePairs
 from harness.interfaces.code import module_digest
 from harness.interfaces.errors import Unavailable
@@ -74,6 +75,7 @@ class LpipsDistance:
     """LPIPS v0.1 with one of its trunks."""
 
     concurrent = True
+    beside_model = True
 
     def __init__(self, net: Net, asset: str, settings: Mapping[str, Any], device: str) -> None:
         if "lpips" not in settings:
@@ -94,7 +96,7 @@ class LpipsDistance:
     def observe(self, pairs: ImagePairs) -> Columns:
         """Column `lpips_alex` or `lpips_vgg`, (B,)."""
         distances = self._network()(pairs.reference, pairs.reconstruction)
-        return {f"lpips_{self._net}": distances.cpu().numpy().astype(np.float64)}
+        return {f"lpips_{self._net}": to_host(distances).astype(np.float64)}
 
 
 def _lpips(net: Net, path: Path, device: str, *, keep: bool) -> Lpips:
@@ -229,6 +231,7 @@ class Inception(FeatureExtractor):
     """
 
     concurrent = True
+    beside_model = True
 
     def __init__(
         self,

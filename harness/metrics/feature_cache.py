@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.digests import Damaged, read_arrays
+from harness.data.transfer import to_host
 from harness.interfaces import GeneratedImages, ImagePairs
 from harness.interfaces.observing import Once
 from harness.interfaces.types import canonical_json
@@ -64,7 +65,7 @@ class FeatureCache:
         content = _levels(images)
         digest = hashlib.sha256(self._identity)
         digest.update(f"{content.dtype} {tuple(content.shape)} of {images.dtype}".encode())
-        digest.update(content.cpu().contiguous().numpy().data)
+        digest.update(to_host(content.contiguous()).data)
         return digest.hexdigest()
 
     def key_of(self, name: str) -> str:
@@ -194,7 +195,7 @@ class SharedNetwork:
     def run(self, prepared: Tensor, outputs: Iterable[str]) -> Rows:
         """Run the network on prepared images."""
         features = self.network().extract(prepared)
-        return {output: features[output].cpu().numpy() for output in outputs}
+        return {output: to_host(features[output]) for output in outputs}
 
     def _observe(self, pairs: ImagePairs | GeneratedImages) -> tuple[Rows, Rows]:
         unit = self.network().scaling == "unit"

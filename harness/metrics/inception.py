@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from harness.data.transfer import to_device
 from harness.metrics import resize as resizes
 from harness.metrics.checks import check_images, check_range
 from harness.metrics.inception_network import SIDE, FusedInception, reference_modules
@@ -106,11 +107,12 @@ class InceptionFeatures:
             ValueError: wrong shape, dtype or range.
         """
         check_images(images, "images")
-        images = images.to(self.device)
-        with exact_float32():
+        images = to_device(images, self.device)
+        if self.scaling == "unit":
+            check_range(images, "images", 0.0, 1.0)
+        with exact_float32(self.device):
             # Only the bicubic resize overshoots the range; clean-fid clamps it.
             if self.scaling == "unit":
-                check_range(images, "images", 0.0, 1.0)
                 return 2 * self._resized(images).clamp(0, 1) - 1
             if images.dtype != torch.uint8:
                 raise ValueError(
@@ -137,7 +139,7 @@ class InceptionFeatures:
                 f"prepared images have shape {tuple(prepared.shape)}; pass the result of prepare()"
             )
         pieces: dict[str, list[torch.Tensor]] = {name: [] for name in self.outputs}
-        with exact_float32():
+        with exact_float32(self.device):
             prepared = prepared.to(self.device)
             for piece in torch.split(prepared, self.micro_batch):
                 piece = piece.contiguous(memory_format=torch.channels_last)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torchvision.models import alexnet, vgg16
 
+from harness.data.transfer import to_device
 from harness.metrics.checks import check_images, check_range
 from harness.metrics.networks import Shapes, exact_float32, read_state_dict
 
@@ -159,7 +160,7 @@ class Lpips:
                 f"sides of at least {smallest}"
             )
         pieces = []
-        with exact_float32():
+        with exact_float32(self.device):
             batches = [torch.split(images, self.micro_batch) for images in (reference, *candidates)]
             for own, *others in zip(*batches, strict=True):
                 known = self._kept.of(own, self._normalised_features)
@@ -176,7 +177,7 @@ class Lpips:
 
     def _normalised_features(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield unit feature vectors (B, H, W, C) of each compared layer."""
-        x = images.to(self.device, torch.float32).sub(self._shift).div_(self._scale)
+        x = to_device(images, self.device).float().sub(self._shift).div_(self._scale)
         x = x.contiguous(memory_format=torch.channels_last)
         taps = _TRUNKS[self.net].taps
         for index, layer in enumerate(self._layers):

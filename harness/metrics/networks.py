@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
 
 from harness.data.manifest import GPU_BLOCK
+from harness.data.transfer import to_device
+from harness.interfaces.observing import ARITHMETIC
 
 Shapes = Mapping[str, torch.Size]
 StateDict = dict[str, torch.Tensor]
 
 
 @contextmanager
-def exact_float32() -> Iterator[None]:
-    """Run a network in plain float32: no gradients, no TF32, no choice of kernels by timing."""
+def exact_float32(device: torch.device | str) -> Iterator[None]:
+    """Run a network in plain float32: no gradients, no TF32, no choice of kernels by timing.
+
+    What is queued on a GPU within goes there while no model in another arithmetic is at it.
+    """
     with (
+        ARITHMETIC if torch.device(device).type == "cuda" else nullcontext(),
         torch.inference_mode(),
         torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
@@ -80,11 +86,11 @@ class ModuleNetwork:
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """The module's input, on its device."""
-        return self._prepare(images.to(self._device))
+        return self._prepare(to_device(images, self._device))
 
     def extract(self, prepared: torch.Tensor) -> dict[str, torch.Tensor]:
         """The module's output under its one name, float32 (B, d)."""
-        with exact_float32():
+        with exact_float32(self._device):
             pieces = torch.split(prepared.to(self._device), at_a_time(self._device))
             rows = torch.cat([self._module(piece) for piece in pieces]).float()
         if rows.ndim != 2:

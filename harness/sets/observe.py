@@ -17,7 +17,7 @@ from harness.data.images import to_float
 from harness.engine.world import in_order, lanes_for, reproducible
 from harness.interfaces import Columns, Extractor, ImagePairs, OnProgress
 from harness.interfaces.errors import DecodeError, UserError
-from harness.interfaces.observing import Turn, Turns
+from harness.interfaces.observing import Turn, Turns, on_device
 from harness.metrics.extractors import FeatureExtractor
 from harness.metrics.feature_cache import Rows, SharedNetwork
 from harness.metrics.features import ReferenceFeatures
@@ -219,6 +219,8 @@ def observe_pairs(
     places = {name: index for index, name in enumerate(samples.ids)}
     turns = Turns(device)
     taken = [turns.taking(extractor) for extractor in extractors.values()]
+    there = device.startswith("cuda") and any(map(on_device, extractors.values()))
+    place = device if there else "cpu"
     failures: dict[str, str] = {}
 
     def work(block: range) -> list[dict[str, float | str]]:
@@ -243,7 +245,9 @@ def observe_pairs(
         for group in loaded.values():
             originals = np.stack([first for _, first, _ in group])
             others = np.stack([second for _, _, second in group])
-            pairs = ImagePairs(to_float(originals), to_float(others), originals, others)
+            pairs = ImagePairs(
+                to_float(originals, place), to_float(others, place), originals, others
+            )
             seen: list[Columns] = [item.observe(pairs) for item in taken]
             for row, (index, _, _) in enumerate(group):
                 values = {name: float(c[name][row]) for c in seen for name in c}

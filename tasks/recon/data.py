@@ -180,7 +180,9 @@ class ReconData:
     def generate(self, model: Any, inputs: Sequence[Any], seeds: Sequence[int]) -> list[Code]:
         """Encode; an encoder has no randomness, so the seeds are not used."""
         del seeds
-        codes: list[Code] = model.encode(to_float(np.stack(inputs)))
+        codes: list[Code] = model.encode(
+            to_float(np.stack(inputs), getattr(model, "image_device", "cpu"))
+        )
         return codes
 
     def render(

@@ -5,18 +5,32 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from benchmarks.pipeline import pictures
 from benchmarks.random_weights import random_inception_state_dict, random_trunk_state_dict
+from harness.data.images import to_float, to_uint8
+from harness.data.store import Store
+from harness.engine import work
+from harness.engine.device import Beside
+from harness.engine.plan import make_plan
+from harness.engine.world import World, reproducible, resolve_device
+from harness.interfaces import RunRequest
+from harness.metrics.extractors import Inception, LpipsDistance
 from harness.metrics.inception import INPUT_RULES, InceptionFeatures
 from harness.metrics.lpips import Lpips
 from tests.conftest import CommandLine
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 
 pytestmark = pytest.mark.gpu
+
+DEVICE = "cuda"
 
 TINY = UniWeTokConfig(channels=32, num_res_blocks=1, attention_blocks=2, heads=4)
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -99,3 +113,50 @@ def test_two_gpus_give_the_record_of_one(
         record.pop("provenance")
         records.append(record)
     assert records[0] == records[1]
+
+
+def test_copies_through_pinned_memory_are_exact() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (64, 256, 256, 3), dtype=np.uint8)
+    floats = to_float(images, "cuda")
+    assert torch.equal(floats.cpu(), to_float(images))
+    for rule in ("round", "truncate", "half-up"):
+        assert np.array_equal(to_uint8(floats, rule), to_uint8(floats.cpu(), rule))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+@pytest.mark.usefixtures("provide_weights")
+def test_networks_beside_the_model_give_the_bits_of_those_in_turn(
+    precision: str, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every code and observation of a run with LPIPS and Inception on a stream of their own."""
+    pictures(tmp_path / "data", 256)
+    rows = {}
+    for name, lanes in (("beside", 8), ("in turn", 1)):
+        if name == "in turn":
+            monkeypatch.setattr(LpipsDistance, "beside_model", False)
+            monkeypatch.setattr(Inception, "beside_model", False)
+            monkeypatch.setattr(work, "Beside", lambda _: Beside("cpu"))
+        asked = RunRequest(
+            task="imagenet-recon",
+            model=f"uniwetok:{checkpoint}",
+            model_precision=precision,
+            data=str(tmp_path / "data"),
+            device=DEVICE,
+            batch_size=16,
+            metrics=("psnr", "lpips_alex", "lpips_vgg", "rfid"),
+            small_sets=True,
+            out=tmp_path / name,
+        )
+        monkeypatch.setenv("UWT_EVAL_CACHE", str(tmp_path / f"cache of {name}"))
+        plan = make_plan(asked, World())
+        plan = replace(plan, device=resolve_device(DEVICE, World()))
+        plan.root.mkdir(parents=True)
+        with reproducible(plan.device):
+            work.Worker(plan, Store(plan.root), World(), lanes).run(lambda _: None)
+        parts = {path: pq.read_table(path) for path in plan.root.rglob("*.parquet")}
+        rows[name] = {
+            path.relative_to(plan.root): table.select(sorted({*table.column_names} - {"seconds"}))
+            for path, table in parts.items()
+        }
+    assert len(rows["beside"]) >= 5
+    assert rows["beside"] == rows["in turn"]

@@ -22,6 +22,7 @@ from uniwetok.plugins.places import InPlace, Placed, Revision
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor
 
     from uniwetok.losses.distillation import PrePostDistillation
@@ -68,6 +69,11 @@ class DecoderPlugin:
 
 class TokenizerPlugin(DecoderPlugin):
     """A network in memory, as the harness's `VisualTokenizer` sees it; see `DecoderPlugin`."""
+
+    @property
+    def image_device(self) -> torch.device:
+        """Where `encode` wants its images: at the network."""
+        return self._network.device
 
     def encode(self, images: Tensor) -> list[Code]:
         """Encode float32 images (B, 3, H, W) in [-1, 1]: 16 bytes for each 32x32 pixels."""

@@ -23,7 +23,7 @@ from tests.harness.toys import Control, ToyTokenizer, request
 
 
 def batches(size: int) -> Batches:
-    return Batches(size, (nullcontext(), nullcontext()), nullcontext, threading.Event())
+    return Batches(size, nullcontext(), threading.Event())
 
 
 def items(count: int) -> list[Item]:
