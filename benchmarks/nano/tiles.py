@@ -85,9 +85,9 @@ class Crops:
             yield self.batch(step)
             step += 1
 
-    def epochs(self, steps: int) -> float:
-        """Return how often every tile has been seen after so many steps, about."""
-        return steps * self._config.batch_size / len(self._tiles)
+    def progress(self, steps: int) -> dict[str, float]:
+        """Say how often every tile has been seen after so many steps, about."""
+        return {"epoch": steps * self._config.batch_size / len(self._tiles)}
 
     def batch(self, step: int) -> Batch:
         """Draw the crops of a step."""

@@ -166,7 +166,8 @@ def test_stages_share_sizes_and_the_model_and_need_the_previous_one() -> None:
     assert first.needs == ()
     assert second.needs == third.needs == ("init",)
     assert second.config.model == third.config.model == first.config.model
-    assert second.config.data == third.config.data
+    assert third.config.data.mixture == ("faces@0.3", "text@0.2", "general@0.5")
+    assert second.config.data == dataclasses.replace(third.config.data, mixture=())
     assert first.config.data.buckets == ()
     assert third.config.optimizer.final_ratio == 0
     assert third.config.steps * 10 == first.config.steps

@@ -47,8 +47,8 @@ def check(
     """
     from harness.engine.progress import Progress
     from uniwetok.train.mllm.data.check import check_records
+    from uniwetok.train.mllm.data.opening import open_records
     from uniwetok.train.mllm.data.sizes import SizeRule
-    from uniwetok.train.mllm.data.source import open_records
 
     with user_errors():
         source = open_records(path, images)

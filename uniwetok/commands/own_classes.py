@@ -21,9 +21,7 @@ _BASE = "nano"
 
 def class_names(source: ImageSource | None, classes: int) -> list[str]:
     """Name classes by the sub-folders that hold their images, or else by their numbers."""
-    from uniwetok.train.data.folder import FolderImages
-
-    names = list(source.class_names) if isinstance(source, FolderImages) else []
+    names = list(getattr(source, "class_names", ()))
     # JSON and TOML hold no half of a surrogate pair, which stands for a byte that is no text.
     names = [name.encode("utf-8", "replace").decode() for name in names]
     return names if len(names) == classes else [str(label) for label in range(classes)]

@@ -8,12 +8,12 @@ import inspect
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -23,11 +23,27 @@ from harness.interfaces.errors import ExitCode, Unavailable, UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from uniwetok.train.ar.config import ARTraining
+    from uniwetok.train.data.places import DataPlace
     from uniwetok.train.data.reading import OnBlock
     from uniwetok.train.engine.loop import Finished, Hooks
     from uniwetok.train.engine.settings import RunSettings
+    from uniwetok.train.mllm.config import MLLMTraining
+    from uniwetok.train.tokenizer.config import TokenizerTraining
+
+C = TypeVar("C", "TokenizerTraining", "ARTraining", "MLLMTraining")
 
 _STOPPING = "\nstopping after this step, with a checkpoint (Ctrl-C again ends it at once)\n"
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PLACE | NAME=PLACE@WEIGHT … | FILE.toml",
+        help="Images: a folder, WebDataset shards (a folder, or DIR/{000..009}.tar), Parquet, or "
+        "hf:REPO[:CONFIG][@SPLIT]. Several sources are named and weighed.",
+    ),
+]
+More = Annotated[list[str] | None, typer.Argument(hidden=True)]
+"""What follows the first source of `--data`."""
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 Limit = Annotated[int, typer.Option(help="Images of a validation.")]
 Codes = Annotated[
@@ -128,6 +144,36 @@ def check_places(**options: str | Path | None) -> None:
             raise UserError(f"--{option.replace('_', '-')}: {place} does not exist")
 
 
+def given_data(
+    data: Sequence[str] | None, more: Sequence[str] | None, config: C
+) -> tuple[list[DataPlace], C]:
+    """Read what `--data` says, make sure that it is there, and settle the weights of sources.
+
+    Args:
+        data: as given.
+        more: what followed the first source.
+        config: the run, whose mixture may name sources.
+
+    Returns:
+        The places, none if no word was given, and the run with their weights.
+
+    Raises:
+        TrainingError: what `read_places` and `weigh` raise.
+        UserError: a path is absent, or words stand alone.
+    """
+    from uniwetok.train.data.places import read_places, weigh
+
+    if more and not data:
+        raise UserError(f"{more[0]}: what is it? sources follow --data NAME=PLACE@WEIGHT")
+    places = read_places([*(data or []), *(more or [])])
+    for place in places:
+        check_places(data=place.path)
+    if places:
+        mixed = replace(config.data, mixture=weigh(places, config.data.mixture))
+        config = replace(config, data=mixed)
+    return places, config
+
+
 def carry_out(
     recipe: str,
     preset: str,
@@ -137,6 +183,7 @@ def carry_out(
     *,
     evaluation: Callable[[Path], list[str]],
     validation: Validation | None = None,
+    sizes: Callable[[], Mapping[str, int]],
 ) -> None:
     """Plan a run, or train and say how to evaluate what came of it.
 
@@ -148,6 +195,7 @@ def carry_out(
         train: trains in a folder.
         evaluation: the words of the command that evaluates the model in a folder.
         validation: along the way, where there is one.
+        sizes: opens the sources that were named, and counts what each holds.
 
     Raises:
         UserError: an option is impossible.
@@ -168,6 +216,7 @@ def carry_out(
             seconds_per_step=run.seconds_per_step,
             processor=processor,
             precision_reason=reason,
+            sizes=sizes(),
         )
         if run.as_json:
             print(json.dumps({"preset": preset, **plan.to_dict()}, indent=2))
@@ -253,9 +302,14 @@ class _Teller:
     def _line(self, step: int, values: Mapping[str, float]) -> str:
         left = timedelta(seconds=round(values["seconds_per_step"] * (self.config.steps - step)))
         unit = self.config.unit
+        seen = (
+            f", {name.partition('/')[2]} {value:.3g} epochs"
+            for name, value in values.items()
+            if name.startswith("epochs/")
+        )
         return (
             f"step {step:,} of {self.config.steps:,}: loss {values['loss']:.4g}, "
-            f"{values[f'{unit}_per_second']:.3g} {unit}/s, {left} left"
+            f"{values[f'{unit}_per_second']:.3g} {unit}/s, {left} left{''.join(seen)}"
         )
 
     def _validate(self, model: Path, step: int) -> Mapping[str, float]:

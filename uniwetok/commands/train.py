@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,17 +18,21 @@ from uniwetok.commands.own_classes import (
 )
 from uniwetok.commands.shared import (
     Codes,
+    Data,
     Limit,
+    More,
     RunOptions,
     Validation,
     carry_out,
     check_places,
+    given_data,
     user_errors,
     with_run_options,
 )
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok
+    from uniwetok.train.data.places import DataPlace
     from uniwetok.train.data.reading import OnBlock
     from uniwetok.train.engine.loop import Finished, Hooks
 
@@ -38,14 +43,12 @@ app = typer.Typer(help="Train the paper's models.", no_args_is_help=True)
 @with_run_options
 def tokenizer(
     preset: Annotated[str, typer.Option(help="Named settings, see `uwt-eval list presets`.")],
-    data: Annotated[
-        str | None,
-        typer.Option(help="ImageFolder, or WebDataset shards: a folder, or DIR/{000..009}.tar."),
-    ] = None,
+    data: Data = None,
     heldout: Annotated[
         str | None, typer.Option(help="Images for pictures and validation, as --data of `run`.")
     ] = None,
     limit: Limit = 256,
+    more: More = None,
     *,
     run: RunOptions,
 ) -> None:
@@ -57,9 +60,9 @@ def tokenizer(
         from uniwetok.presets import get
         from uniwetok.train.engine.overrides import override
 
-        check_places(data=data, heldout=heldout)
+        check_places(heldout=heldout)
         chosen = get(preset)
-        config = override(chosen.config, run.changes)
+        places, config = given_data(data, more, override(chosen.config, run.changes))
         given = {item.partition("=")[0].strip() for item in run.changes}
         for name in chosen.needs:
             if name not in given:
@@ -67,14 +70,14 @@ def tokenizer(
 
         def train(out: Path, hooks: Hooks, _: OnBlock) -> Finished:
             from harness.data.assets import locate
-            from uniwetok.train.data.opening import open_images
+            from uniwetok.train.data.opening import open_images, open_sources
             from uniwetok.train.tokenizer.run import train
 
-            if data is None:
+            if not places:
                 raise UserError(f"--data is missing: preset {preset} trains on {chosen.data}")
             return train(
                 config,
-                open_images(data),
+                open_sources(places),
                 out,
                 device=run.device,
                 vgg16=locate("vgg16") if config.loss.lpips_weight else None,
@@ -91,11 +94,12 @@ def tokenizer(
             train,
             evaluation=lambda model: [
                 *("uwt-eval", "run", "imagenet-recon", "-m", f"{plugin}:{model}"),
-                *("--data", str(heldout or data)),
+                *("--data", heldout or places[0].place),
             ],
             validation=Validation(
                 "imagenet-recon", lambda model: f"{plugin}:{model}", heldout, limit
             ),
+            sizes=lambda: _sizes(places),
         )
 
 
@@ -106,9 +110,7 @@ def ar(
     tokenizer: Annotated[
         Path | None, typer.Option(help="The tokenizer that codes come from: a folder or file.")
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="ImageFolder with a sub-folder a class, or shards.")
-    ] = None,
+    data: Data = None,
     codes: Codes = None,
     on_the_fly: Annotated[
         bool, typer.Option("--on-the-fly", help="Encode each image anew, as --set data.views=0.")
@@ -120,6 +122,7 @@ def ar(
     protocol: Annotated[
         str | None, typer.Option(help="Protocol of a validation, as --protocol of `run`.")
     ] = None,
+    more: More = None,
     *,
     run: RunOptions,
 ) -> None:
@@ -132,8 +135,8 @@ def ar(
         from uniwetok.presets import get_ar
         from uniwetok.train.engine.overrides import override
 
-        check_places(data=data, tokenizer=tokenizer)
-        config = override(get_ar(preset).config, run.changes)
+        check_places(tokenizer=tokenizer)
+        places, config = given_data(data, more, override(get_ar(preset).config, run.changes))
         if on_the_fly:
             config = dataclasses.replace(config, data=dataclasses.replace(config.data, views=0))
         own = protocol is None and config.model.classes != IMAGENET_CLASSES
@@ -144,11 +147,11 @@ def ar(
 
             from uniwetok.ar.checkpoint import NAMES_FILE
             from uniwetok.train.ar.run import train_ar
-            from uniwetok.train.data.opening import open_images
+            from uniwetok.train.data.opening import open_sources
 
             if config.validate_every and tokenizer is None:
                 raise UserError("--tokenizer is missing: validation decodes samples with it")
-            source = open_images(data) if data is not None else None
+            source = open_sources(places, local=True) if places else None
             names = class_names(source, config.model.classes)
             writes = own and PartialState(cpu=run.device == "cpu").is_main_process
             if writes:
@@ -175,7 +178,7 @@ def ar(
             if chosen is not None:
                 words += ["--protocol", chosen]
             # Of ImageNet the reference is the published one, which a setting may name.
-            place = reference or (data if own else None)
+            place = reference or (places[0].place if own and places else None)
             return words if place is None else [*words, "--data", place]
 
         carry_out(
@@ -186,6 +189,7 @@ def ar(
             train,
             evaluation=evaluation,
             validation=Validation("imagenet-gen", model, reference, limit, protocol=chosen),
+            sizes=lambda: _sizes(places),
         )
 
 
@@ -193,10 +197,7 @@ def ar(
 @with_run_options
 def mllm(
     preset: Annotated[str, typer.Option(help="pretrain, gen, edit or chat.")],
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Records: a .jsonl, a .tar, or a folder of either; docs/mllm-data.md."),
-    ] = None,
+    data: Data = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="The image tokenizer, which stays frozen: folder or file.")
     ] = None,
@@ -208,6 +209,7 @@ def mllm(
         Path | None, typer.Option(help="Folder that a .jsonl names images in (default: its own).")
     ] = None,
     codes: Codes = None,
+    more: More = None,
     *,
     run: RunOptions,
 ) -> None:
@@ -220,9 +222,9 @@ def mllm(
         from uniwetok.presets import get_mllm
         from uniwetok.train.engine.overrides import override
 
-        check_places(data=data, tokenizer=tokenizer, images=images)
+        check_places(tokenizer=tokenizer, images=images)
         chosen = get_mllm(preset)
-        config = override(chosen.config, run.changes)
+        places, config = given_data(data, more, override(chosen.config, run.changes))
         if language_model is not None:
             if config.init is not None:
                 raise UserError(
@@ -231,16 +233,16 @@ def mllm(
             config = dataclasses.replace(config, language_model=language_model)
 
         def train(out: Path, hooks: Hooks, on_block: OnBlock) -> Finished:
-            from uniwetok.train.mllm.data.source import open_records
+            from uniwetok.train.mllm.data.opening import open_record_sources
             from uniwetok.train.mllm.run import train_mllm
 
-            if data is None:
+            if not places:
                 raise UserError(
                     f"--data is missing: {chosen.name} trains on records of {chosen.data}"
                 )
             return train_mllm(
                 config,
-                open_records(data, images),
+                open_record_sources(places, images),
                 tokenizer,
                 codes or out / "codes",
                 out,
@@ -249,6 +251,12 @@ def mllm(
                 on_block=on_block,
             )
 
+        def sizes() -> dict[str, int]:
+            from uniwetok.train.mllm.data.opening import open_record_sources
+
+            named = [place for place in places if place.name]
+            return {place.name: len(open_record_sources([place], images)) for place in named}
+
         carry_out(
             "mllm",
             chosen.name,
@@ -256,7 +264,15 @@ def mllm(
             run,
             train,
             evaluation=lambda model: ["uwt-eval", "chat", "--model", str(model)],
+            sizes=sizes,
         )
+
+
+def _sizes(places: Sequence[DataPlace]) -> dict[str, int]:
+    """Count the images of each source that has a name."""
+    from uniwetok.train.data.opening import open_sources
+
+    return {place.name: len(open_sources([place])) for place in places if place.name}
 
 
 def _load(path: Path) -> UniWeTok:

@@ -20,6 +20,10 @@ BUCKETS = tuple(
 """(height, width) in the later stages: three areas, each square, upright and wide at 5:3, the shape
 of 640x384 that the released multimodal pipeline draws. Paper: no sizes."""
 
+ANNEALED = ("faces@0.3", "text@0.2", "general@0.5")
+"""Sources of the third stage and their weights. Paper: "perceptually sensitive domains, such as
+faces and text", without figures; general images keep what the stages before have learned."""
+
 _FULL = training(head="attention", batch_size=1024)
 _UNPUBLISHED = (
     'Hyper-parameters are unpublished: the paper tuned them "individually" for each final model. '
@@ -67,12 +71,13 @@ LARGE = (
         title="second stage: several resolutions at a time",
         source="Section 3.3, Fig. 3",
         data=DATACOMP,
-        config=replace(_FULL, data=DataConfig(buckets=BUCKETS)),
+        config=replace(_FULL, data=DataConfig(buckets=BUCKETS, partition="fixed")),
         notes=(
             _PREVIOUS,
-            "The paper splits devices among resolutions, without figures. Here each process draws "
-            "a size each step and fills it to the pixels of its share of 256x256 images, so that "
-            "none waits for another.",
+            "The paper splits devices among resolutions, without figures. Here each process keeps "
+            "one resolution, draws a shape of it each step, and fills it to the pixels of its "
+            "share of 256x256 images, so that none waits for another; --set data.partition=drawn "
+            "lets it draw the resolution too.",
             "As many steps as the first stage; the paper gives no number.",
         ),
         needs=("init",),
@@ -84,7 +89,7 @@ LARGE = (
         data="faces and text (the paper names no data)",
         config=replace(
             _FULL,
-            data=DataConfig(buckets=BUCKETS),
+            data=DataConfig(buckets=BUCKETS, partition="fixed", mixture=ANNEALED),
             optimizer=OptimizerConfig(schedule="cosine", final_ratio=0.0),
             steps=_FULL.steps // 10,
         ),
@@ -93,6 +98,8 @@ LARGE = (
             "The paper calls it annealing, without figures: here the learning rate falls from "
             "1e-4 to 0 by a cosine over a tenth of the first stage's steps, on the second stage's "
             "sizes.",
+            "It names no mixture either: here half of the images are faces and text, for which "
+            "--data faces=PATH text=PATH general=PATH says where they are.",
         ),
         needs=("init",),
     ),

@@ -52,6 +52,7 @@ class Preset(BasePreset[TokenizerTraining]):
         sizes = data.buckets or ((data.resolution, data.resolution),)
         return {
             "training data": self.data,
+            **({"mixture": list(data.mixture)} if data.mixture else {}),
             "image size": list(sizes[0]) if len(sizes) == 1 else [list(size) for size in sizes],
             "data augmentation": f"{data.crop} crop",
             "downsample": [model.downsample, model.downsample],

@@ -22,8 +22,8 @@ from uniwetok.studies.mllm.shapes import COLOURS, SHAPES, SIDE, EasyVqa, Questio
 from uniwetok.tokenizer import UniWeTok
 from uniwetok.train import TrainingError
 from uniwetok.train.mllm.data.check import check_records
+from uniwetok.train.mllm.data.opening import open_records
 from uniwetok.train.mllm.data.sizes import SizeRule
-from uniwetok.train.mllm.data.source import open_records
 
 pytest.importorskip("easy_vqa")
 FEW = 12

@@ -25,7 +25,7 @@ from tests.uniwetok.train.tiny import TINY
 from uniwetok.train.ar.run import train_ar
 from uniwetok.train.codes import blocks
 from uniwetok.train.data.opening import open_images
-from uniwetok.train.mllm.data.source import open_records
+from uniwetok.train.mllm.data.opening import open_records
 from uniwetok.train.mllm.run import train_mllm
 from uniwetok.train.tokenizer.run import train
 

@@ -19,7 +19,7 @@ from uniwetok.studies.mllm.shapes import EasyVqa
 from uniwetok.train import TrainingError
 from uniwetok.train.data.opening import open_images
 from uniwetok.train.engine.loop import Hooks
-from uniwetok.train.mllm.data.source import open_records
+from uniwetok.train.mllm.data.opening import open_records
 from uniwetok.train.mllm.run import train_mllm
 from uniwetok.train.tokenizer.run import train
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from uniwetok.ar.config import BitDanceConfig
 from uniwetok.fields import Settings, check_count, check_share
+from uniwetok.train.data.mixture import read_weights
 from uniwetok.train.engine.settings import ImageRunSettings, OptimizerConfig
 
 UNDECAYED = ("proj_in", "cls_embedding")
@@ -48,11 +49,16 @@ class CodesConfig(Settings):
     """Share of unreadable images above which encoding stops, once 100 have been read."""
     shuffle_shards: int = 8
     """Shards of a WebDataset that are mixed at a time, where ``views`` is 0."""
+    mixture: tuple[str, ...] = ()
+    """Sources and their weights, NAME@WEIGHT each, see the tokenizer's `DataConfig`; classes of the
+    same name are one."""
     workers: int = 4
     """Processes that decode images; 0 decodes in the training process. Changes no result."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "mixture", tuple(self.mixture))
+        read_weights(self.mixture)
         for name, least in (("resolution", 1), ("views", 0), ("shuffle_shards", 1), ("workers", 0)):
             check_count(name, getattr(self, name), least)
         if not 0 < self.smallest_crop <= 1:

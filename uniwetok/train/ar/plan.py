@@ -28,6 +28,7 @@ def measure(config: ARTraining) -> Footprint:
         flops={"forward": forward, "backward": backward},
         activations={"activations": two - one},
         copy_bytes=2 * one - two,
+        mixture=config.data.mixture,
     )
 
 

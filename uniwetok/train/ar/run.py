@@ -29,6 +29,7 @@ from uniwetok.train.codes.cache import (
     write_header,
 )
 from uniwetok.train.codes.stream import CachedCodes, CodeBatch, EncodedCodes
+from uniwetok.train.data.mixed import MixedImages
 from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.data.source import ImageSource
@@ -109,9 +110,13 @@ def train_ar(
         out.mkdir(parents=True, exist_ok=True)
         (out / _IDENTITY_FILE).write_text(f"{digest}\n", encoding="utf-8")
 
+    sizes = source.sizes if isinstance(source, MixedImages) else None
+    if source is None and len(config.data.mixture) > 1:
+        raise TrainingError("codes of several sources: give --data, which says where each begins")
+
     def open_stream(place: Place) -> Stream[CodeBatch]:
         if codes is not None:
-            return CachedCodes(codes, config.data, place)
+            return CachedCodes(codes, config.data, place, sizes)
         assert source is not None
         assert tokenizer is not None
         return EncodedCodes(source, tokenizer, config.data, place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from uniwetok.train.ar.config import CodesConfig
 from uniwetok.train.codes.cache import Codes
 from uniwetok.train.codes.views import FreshViews
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.data.order import EpochOrder
+from uniwetok.train.data.mixing import MixedOrder
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.data.source import ImageSource
 from uniwetok.train.data.stream import TrainingImages
@@ -41,22 +41,33 @@ class CodeBatch:
 class CachedCodes:
     """An endless stream of `CodeBatch` from a cache, a pure function of codes, settings and step.
 
-    Epochs are permutations of the readable images. A position takes its image's random views in
-    turn, one an epoch; late in the run more and more take the center crop, mirrored or not.
+    Epochs are permutations of the readable images, of each source. A position takes its image's
+    random views in turn, one an epoch; late in the run more and more take the center crop, mirrored
+    or not.
     """
 
-    def __init__(self, codes: Codes, config: CodesConfig, place: Place) -> None:
+    def __init__(
+        self, codes: Codes, config: CodesConfig, place: Place, sizes: Sequence[int] | None = None
+    ) -> None:
+        """Take codes of one source, or of several of so many images each.
+
+        Raises:
+            TrainingError: no image of a source could be read.
+        """
         self._codes = codes
         self._config = config
         self._place = place
         self._known = np.flatnonzero(codes.readable)
+        ends = np.cumsum(sizes or [len(codes)])
         if not len(self._known):
             raise TrainingError("the codes' cache holds no image that could be read")
-        self._order = EpochOrder(np.array([len(self._known)]), seed=place.seed, shuffle_shards=1)
+        counts = np.diff(np.searchsorted(self._known, ends), prepend=0)
+        parts = [np.array([count]) for count in counts]
+        self._order = MixedOrder(parts, config.mixture, seed=place.seed)
 
-    def epochs(self, steps: int) -> float:
-        """Return how often all processes have seen the images after so many steps."""
-        return steps * self._place.batch_size / len(self._known)
+    def progress(self, steps: int) -> dict[str, float]:
+        """Say how often all processes have seen the images, and each source, after some steps."""
+        return self._order.progress(steps * self._place.batch_size)
 
     def __iter__(self) -> Iterator[CodeBatch]:
         """Yield a step's batch after the other."""
@@ -82,7 +93,8 @@ class CachedCodes:
         progress = step / place.steps
         centered = draws[0] < self._config.center_share(progress)
         center = random_views + (draws[1] < 0.5)
-        random = positions // len(self._known) % random_views
+        epochs = np.array([self._order.epoch_of(int(at)) for at in positions])
+        random = epochs % random_views
         return np.where(centered, center, random).astype(np.int64)
 
 
@@ -99,15 +111,16 @@ class EncodedCodes:
                 resolution=config.resolution,
                 corrupt_limit=config.corrupt_limit,
                 shuffle_shards=config.shuffle_shards,
+                mixture=config.mixture,
                 workers=config.workers,
             ),
             place,
             view=FreshViews(config, place.steps * place.batch_size),
         )
 
-    def epochs(self, steps: int) -> float:
-        """Return how often all processes have seen the images after so many steps."""
-        return self._images.epochs(steps)
+    def progress(self, steps: int) -> dict[str, float]:
+        """Say how often all processes have seen the images, and each source, after some steps."""
+        return self._images.progress(steps)
 
     def __iter__(self) -> Iterator[CodeBatch]:
         """Yield a step's batch after the other."""

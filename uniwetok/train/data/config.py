@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from uniwetok.fields import check_choice, check_count, check_share
+from uniwetok.train.data.mixture import read_weights
 
 Crop = Literal["random", "center"]
+Partition = Literal["drawn", "fixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +25,17 @@ class DataConfig:
     crop: Crop = "random"
     """Paper: random crop. (WeTok's code crops the center of web images.)"""
     buckets: tuple[tuple[int, int], ...] = ()
-    """(height, width) of the second and third stage; each process draws one a step, all alike, and
-    fills it to the pixel budget of its share of the batch at ``resolution``, with one image at
-    least. Empty trains at ``resolution`` alone. Paper: several resolutions at once by splitting
-    devices, without figures."""
+    """(height, width) of the second and third stage; each process takes one a step, and fills it to
+    the pixel budget of its share of the batch at ``resolution``, with one image at least. Empty
+    trains at ``resolution`` alone. Paper: several resolutions at once, without figures."""
+    partition: Partition = "drawn"
+    """Which of the buckets a process takes. "drawn": any, each step anew, all alike. "fixed": the
+    processes are dealt out to the buckets' resolutions for good, and each draws among the shapes of
+    its own; processes fewer than resolutions take these in turns. Paper: "partition computational
+    resources"."""
+    mixture: tuple[str, ...] = ()
+    """Sources and their weights, NAME@WEIGHT each, as in faces@0.3; `--data NAME=PATH` says where
+    they are, and `--data NAME=PATH@WEIGHT` sets both. Empty for one source without a name."""
     corrupt_limit: float = 0.01
     """Share of unreadable images above which training stops, once 100 have been read since it
     started; below, the next image takes the place of each, and they are counted."""
@@ -37,7 +46,10 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "buckets", tuple(tuple(size) for size in self.buckets))
+        object.__setattr__(self, "mixture", tuple(self.mixture))
         check_choice("crop", self.crop, get_args(Crop))
+        check_choice("partition", self.partition, get_args(Partition))
+        read_weights(self.mixture)
         for side in (self.resolution, *(side for size in self.buckets for side in size)):
             check_count("a side of pixels", side)
         if any(len(size) != 2 for size in self.buckets):

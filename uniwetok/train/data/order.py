@@ -1,4 +1,4 @@
-"""The order of the images: epoch after epoch, each a permutation of all."""
+"""The order of the images of one source: epoch after epoch, each a permutation of all."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class EpochOrder:
 
     def __init__(self, parts: NDArray[np.int64], *, seed: int, shuffle_shards: int) -> None:
         self.images = int(parts.sum())
+        self.seed = seed
         self._parts = parts
         self._firsts = np.cumsum(parts) - parts
-        self._seed = seed
         self._span = shuffle_shards
         self._plan: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
         self._windows: dict[tuple[int, int], NDArray[np.int64]] = {}
@@ -41,10 +41,18 @@ class EpochOrder:
         shards, ends = self._shards(epoch)
         return np.concatenate([self._window(epoch, window, shards) for window in range(len(ends))])
 
+    def span(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the images at the positions from ``start`` to before ``stop``."""
+        if start == stop:
+            return np.empty(0, np.int64)
+        first, last = start // self.images, (stop - 1) // self.images
+        images = np.concatenate([self.epoch(epoch) for epoch in range(first, last + 1)])
+        return images[start - first * self.images :][: stop - start]
+
     def _shards(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the parts in the epoch's order and where each window of them ends."""
         if self._plan is None or self._plan[0] != epoch:
-            shards = generator(self._seed, "shards", epoch).permutation(len(self._parts))
+            shards = generator(self.seed, "shards", epoch).permutation(len(self._parts))
             sizes = np.add.reduceat(self._parts[shards], np.arange(0, len(shards), self._span))
             self._plan = (epoch, shards, np.cumsum(sizes))
         return self._plan[1:]
@@ -58,5 +66,5 @@ class EpochOrder:
             )
             while len(self._windows) >= _KEPT_WINDOWS:
                 del self._windows[next(iter(self._windows))]
-            self._windows[key] = generator(self._seed, "images", *key).permutation(images)
+            self._windows[key] = generator(self.seed, "images", *key).permutation(images)
         return self._windows[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,16 +41,21 @@ class Share:
     count: int
     size: tuple[int, int]
     """Height and width in pixels."""
+    weight: float = 1.0
+    """Of this share's mean loss in the mean over processes: by its part of the step's pixels, which
+    is 1 where all have as many. So every pixel of a step counts the same in the gradient, as if one
+    process had taken all images."""
 
 
 class Schedule:
     """Shares of all steps, computed from the step's number alone.
 
     At one resolution, step s takes positions [s * batch_size, (s + 1) * batch_size), rank r the
-    r-th equal part of them. With buckets each rank draws one in each step, all equally likely, and
-    takes as many images as fit into its pixel budget of batch_size / world * resolution**2, at
-    least one; positions follow each other without gap, first by step, then by rank. Either way an
-    epoch uses every image once.
+    r-th equal part of them. With buckets each rank draws one in each step, and takes as many images
+    as fit into its pixel budget of batch_size / world * resolution**2, at least one; positions
+    follow each other without gap, first by step, then by rank. Either way an epoch uses every image
+    once. Buckets are drawn of all, or, where ranks are partitioned, of those of the rank's
+    resolution, all equally likely.
     """
 
     def __init__(self, config: DataConfig, *, batch_size: int, seed: int, world: int) -> None:
@@ -71,6 +77,8 @@ class Schedule:
         self._sizes = config.buckets or ((config.resolution, config.resolution),)
         budget = self._each * config.resolution**2
         self._counts = np.array([max(1, budget // (h * w)) for h, w in self._sizes])
+        self._pixels = self._counts * np.array([h * w for h, w in self._sizes])
+        self._groups = resolutions(self._sizes) if config.partition == "fixed" else []
         self._firsts = [0]
         self._block: tuple[int, NDArray[np.int64]] | None = None
 
@@ -90,12 +98,76 @@ class Schedule:
         counts = self._counts[draws].ravel()
         before = int(counts[: row * self._world + rank].sum())
         bucket = int(draws[row, rank])
-        return Share(self._firsts[block] + before, int(self._counts[bucket]), self._sizes[bucket])
+        # Of all ranks: as every one draws for all, none must be asked.
+        pixels = self._pixels[draws[row]]
+        return Share(
+            self._firsts[block] + before,
+            int(self._counts[bucket]),
+            self._sizes[bucket],
+            float(pixels[rank] * self._world / pixels.sum()),
+        )
 
     def _draws(self, block: int) -> NDArray[np.int64]:
         """Return the bucket of every step of a block and rank, (steps, world)."""
         if self._block is None or self._block[0] != block:
             stream = generator(self._seed, "buckets", block)
-            draws = stream.integers(len(self._sizes), size=(_BLOCK, self._world))
+            shape = (_BLOCK, self._world)
+            if self._groups:
+                draws = self._partitioned(block, stream.random(shape))
+            else:
+                draws = stream.integers(len(self._sizes), size=shape)
             self._block = (block, draws)
         return self._block[1]
+
+    def _partitioned(self, block: int, draws: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Turn draws in [0, 1) into buckets of the resolution that each step and rank has."""
+        count = len(self._groups)
+        ranks = np.broadcast_to(np.arange(self._world), draws.shape)
+        if self._world < count:
+            # Dealt on from step to step, so that every resolution comes as often.
+            ranks = ranks + self._world * (block * _BLOCK + np.arange(_BLOCK))[:, None]
+        buckets = np.empty(draws.shape, np.int64)
+        for number, group in enumerate(self._groups):
+            chosen = ranks % count == number
+            buckets[chosen] = np.array(group)[(draws[chosen] * len(group)).astype(np.int64)]
+        return buckets
+
+    def partition(self) -> list[tuple[str, str]]:
+        """Say for each resolution, or for all buckets together, which ranks take it and with what.
+
+        Returns:
+            Ranks, and sizes with their images a step, ready to print; nothing at one resolution.
+        """
+        if len(self._sizes) == 1:
+            return []
+        groups = self._groups or [list(range(len(self._sizes)))]
+        rows = []
+        for number, group in enumerate(groups):
+            ranks = [str(rank) for rank in range(number, self._world, len(groups))]
+            who = f"ranks {', '.join(ranks)}" if len(ranks) > 1 else f"rank {number}"
+            if len(groups) == 1:
+                who = "each rank, drawn"
+            elif self._world < len(groups):
+                who = f"each {len(groups)} steps, in turns" if self._world == 1 else "in turns"
+            sizes = (f"{self._counts[b]} x {'x'.join(map(str, self._sizes[b]))}" for b in group)
+            rows.append((who, ", ".join(sizes)))
+        return rows
+
+
+_ALIKE = 1.25
+"""Areas of one resolution differ by less: 320x192 has 0.94 of 256x256, the next resolution twice
+as much."""
+
+
+def resolutions(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Sort the numbers of some sizes into resolutions, those of about one area, the smallest first.
+
+    Sizes stay in their order within a resolution.
+    """
+    areas = [height * width for height, width in sizes]
+    groups: list[list[int]] = []
+    for number in sorted(range(len(sizes)), key=lambda each: areas[each]):
+        if not groups or areas[number] >= _ALIKE * areas[groups[-1][0]]:
+            groups.append([])
+        groups[-1].append(number)
+    return [sorted(group) for group in groups]

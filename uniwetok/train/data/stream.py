@@ -16,7 +16,8 @@ from uniwetok.randomness import generator
 from uniwetok.train import TrainingError
 from uniwetok.train.data.augment import cut, to_model_range
 from uniwetok.train.data.config import Crop, DataConfig
-from uniwetok.train.data.order import EpochOrder
+from uniwetok.train.data.mixed import parts_of
+from uniwetok.train.data.mixing import MixedOrder
 from uniwetok.train.data.reading import check_readable, read_ahead
 from uniwetok.train.data.schedule import Place, Schedule
 from uniwetok.train.data.source import ImageSource
@@ -40,6 +41,8 @@ class Batch:
     """int64 (B,), or None where an image has no class."""
     unreadable: int
     """Images that could not be read and whose places others took."""
+    weight: float = 1.0
+    """Of this batch's mean loss among those of all processes, see `Share`."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -49,12 +52,12 @@ class Batch:
 class TrainingImages:
     """An endless stream of `Batch`, a pure function of source, settings, seed, rank and step.
 
-    Step s takes the positions of `Schedule` from the endless sequence of epochs of `EpochOrder`;
+    Step s takes the positions of `Schedule` from the endless sequence of `MixedOrder`;
     a source smaller than a batch comes again within it. The crop of a position is drawn from
-    (seed, epoch, image). So neither ``config.workers`` nor the step where the stream starts
-    changes a batch, and at one resolution any number of processes covers the same global batch.
-    The place of an unreadable image goes to the next readable one of the epoch. Iterating leaves
-    torch's random state alone.
+    (seed of its source, epoch, image). So neither ``config.workers`` nor the step where the stream
+    starts changes a batch, and at one resolution any number of processes covers the same global
+    batch. The place of an unreadable image goes to the next readable one of its epoch. Iterating
+    leaves torch's random state alone.
 
     Args:
         source: what to read.
@@ -77,14 +80,18 @@ class TrainingImages:
         self._schedule = Schedule(
             config, batch_size=place.batch_size, seed=place.seed, world=place.world
         )
-        self._steps = _Steps(source, config, self._schedule, place, view or _Cut(config.crop))
-        self._images = len(source)
+        self._order = MixedOrder(
+            parts_of(source), config.mixture, seed=place.seed, shuffle_shards=config.shuffle_shards
+        )
+        self._steps = _Steps(
+            source, self._order, self._schedule, place.rank, view or _Cut(config.crop)
+        )
         self._config = config
         self._start = place.start
 
-    def epochs(self, steps: int) -> float:
-        """Return how often all processes have seen the source after so many steps."""
-        return self._schedule.share(steps, 0).first / self._images
+    def progress(self, steps: int) -> dict[str, float]:
+        """Say how often all processes have seen the images, and each source, after some steps."""
+        return self._order.progress(self._schedule.share(steps, 0).first)
 
     def __iter__(self) -> Iterator[Batch]:
         steps = range(self._start, sys.maxsize)
@@ -96,7 +103,13 @@ class TrainingImages:
             unreadable += result.unreadable
             first = first or result.first_unreadable
             check_readable(unreadable, read, self._config.corrupt_limit, f"first {first}")
-            yield Batch(to_model_range(result.pixels), result.ids, result.labels, result.unreadable)
+            yield Batch(
+                to_model_range(result.pixels),
+                result.ids,
+                result.labels,
+                result.unreadable,
+                result.weight,
+            )
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,7 @@ class _Read:
     labels: torch.Tensor | None
     unreadable: int
     first_unreadable: str
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -143,19 +157,16 @@ class _Steps(Dataset[_Read | _Failure]):
     def __init__(
         self,
         source: ImageSource,
-        config: DataConfig,
+        order: MixedOrder,
         schedule: Schedule,
-        place: Place,
+        rank: int,
         view: View,
     ) -> None:
         self._source = source
-        self._view = view
+        self._order = order
         self._schedule = schedule
-        self._order = EpochOrder(
-            source.parts, seed=place.seed, shuffle_shards=config.shuffle_shards
-        )
-        self._seed = place.seed
-        self._rank = place.rank
+        self._rank = rank
+        self._view = view
 
     def __getitem__(self, step: int) -> _Read | _Failure:
         try:
@@ -185,6 +196,7 @@ class _Steps(Dataset[_Read | _Failure]):
             torch.tensor(known) if len(known) == len(labels) else None,
             len(failures),
             failures[0] if failures else "",
+            share.weight,
         )
 
     def _read_position(
@@ -195,13 +207,15 @@ class _Steps(Dataset[_Read | _Failure]):
         The crop is always that of the image first asked for: one that stands in for another is not
         seen twice with the same crop.
         """
-        images = self._order.images
-        epoch, place = divmod(position, images)
-        wanted = self._order.index(position)
+        source, own = self._order.locate(position)
+        order, first = self._order.orders[source], self._order.firsts[source]
+        images = order.images
+        epoch, place = divmod(own, images)
+        wanted = order.index(own)
         most = min(images, _MOST_IN_A_ROW)
         for further in range(most):
-            index = self._order.index(epoch * images + (place + further) % images)
-            rng = generator(self._seed, "crop", epoch, wanted)
+            index = first + order.index(epoch * images + (place + further) % images)
+            rng = generator(order.seed, "crop", epoch, wanted)
             try:
                 return index, self._view(self._source.read(index), size, rng, position)
             except UnreadableImage as error:

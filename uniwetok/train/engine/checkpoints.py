@@ -219,6 +219,7 @@ def settle(config: C, out: Path, device: str) -> tuple[C, list[str]]:
             config, reason = decide(config, here(device))
         notices.append(f"precision {config.precision}: {reason}")
     asked = flatten(to_dict(config))
+    begun |= _since_added(begun, flatten(to_dict(type(config)())))
     for name in sorted(begun.keys() | asked.keys()) if begun else ():
         if name not in _MAY_CHANGE and begun.get(name) != asked.get(name):
             raise TrainingError(
@@ -226,6 +227,17 @@ def settle(config: C, out: Path, device: str) -> tuple[C, list[str]]:
                 f"{name}={asked.get(name)}; give another --out, or --set {name}={begun.get(name)}"
             )
     return config, notices
+
+
+def _since_added(begun: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings that were added after a run began: their defaults are what it did."""
+    parts = {name.rpartition(".")[0] for name in begun}
+    return {
+        name: value
+        for name, value in defaults.items()
+        # A part that the run was without, such as a loss, lacks its settings for that reason.
+        if name not in begun and name.rpartition(".")[0] in parts
+    }
 
 
 def _begun(out: Path) -> dict[str, Any]:

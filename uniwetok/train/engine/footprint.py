@@ -51,6 +51,10 @@ class Footprint:
     """Whether examples are rows of packed samples, which are passed one by one."""
     assumed: str = ""
     """What the figures stand on beside the settings."""
+    mixture: tuple[str, ...] = ()
+    """Sources of the data and their weights."""
+    partition: Callable[[int], Sequence[tuple[str, str]]] = lambda _: ()
+    """Of so many processes, and the images that each takes in a step; see `Schedule`."""
 
 
 def without_data() -> FakeTensorMode:

@@ -29,8 +29,12 @@ class Stream(Protocol[B_out]):
         """Yield a step's batch after the other."""
         ...
 
-    def epochs(self, steps: int) -> float:
-        """Return how often all processes have seen the data after so many steps."""
+    def progress(self, steps: int) -> Mapping[str, float]:
+        """Say, for the log, how much of the data all processes have seen after so many steps.
+
+        Returns:
+            ``epoch``; and, of a mixture, ``samples/NAME`` and ``epochs/NAME`` of each source.
+        """
         ...
 
 
@@ -162,7 +166,7 @@ class Loop(Generic[B]):
                     **self.trainer.averages(),
                     **pace.read(config.unit),
                     "learning_rate": learning_rate(config.optimizer, step, config.steps),
-                    "epoch": stream.epochs(done),
+                    **stream.progress(done),
                     "unreadable": self._unreadable,
                 }
                 pace = _Pace()

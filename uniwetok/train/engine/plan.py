@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
 
+from uniwetok.train.data.mixture import read_weights
 from uniwetok.train.engine.footprint import Footprint
 from uniwetok.train.engine.machine import H100, Processor, product_flops
 from uniwetok.train.engine.settings import RunSettings, check_parts
@@ -49,6 +51,10 @@ class Plan:
     """Examples of the whole run."""
     epochs: dict[str, float]
     """Passes over each data set that ``examples_seen`` amounts to, by its name."""
+    sources: dict[str, Source]
+    """What the data is mixed of, by name; empty for one source without a name."""
+    partition: Sequence[tuple[str, str]]
+    """Processes, and the images that each takes in a step; empty where all take the same."""
     memory: dict[str, int]
     """Bytes of one process from step to step, exact."""
     activations: dict[str, int]
@@ -77,6 +83,8 @@ class Plan:
         """Return the fields, and their totals, ready for JSON."""
         return {
             **vars(self),
+            "sources": {name: vars(source) for name, source in self.sources.items()},
+            "partition": [{"who": who, "images": images} for who, images in self.partition],
             "processor": self.processor.name,
             "processor_memory": self.processor.memory,
             "memory_total_estimate": self.memory_total,
@@ -131,7 +139,9 @@ class Plan:
                 ("tokens", f"{self.tokens / 1e9:,.2f} B", ""),
                 (self.examples, f"{self.examples_seen / 1e6:,.2f} M", ""),
                 *((f"epochs of {name}", f"{n:,.3g}", "") for name, n in self.epochs.items()),
+                *(source.row(name) for name, source in self.sources.items()),
             ],
+            **({"sizes of a step": self._sizes()} if self.partition else {}),
             "memory a process": [
                 *((name, _gib(size), "") for name, size in self.memory.items()),
                 *((name, _gib(size), "estimate") for name, size in self.activations.items()),
@@ -150,10 +160,49 @@ class Plan:
             ],
         }
 
+    def _sizes(self) -> list[Row]:
+        return [(who, "", images) for who, images in self.partition]
+
     def _gpu_hours(self) -> list[Row]:
         if self.processor.kind == "cpu":
             return []
         return [("GPU hours", f"{self.hours * self.world:,.0f}", "")]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source of the data."""
+
+    share: float
+    """Of all examples, in 0..1."""
+    size: int | None = None
+    """What it holds: images, or records; None where no place was given."""
+    samples: float | None = None
+    """Images of it that the run sees; None where rows are packed."""
+    epochs: float | None = None
+    """How often it is seen."""
+
+    def row(self, name: str) -> Row:
+        """Give the plan's line."""
+        facts = [] if self.size is None else [f"of {self.size:,} there"]
+        if self.samples is not None:
+            facts.insert(0, f"{self.samples / 1e6:,.2f} M seen")
+        if self.epochs is not None:
+            facts.append(f"{self.epochs:,.3g} epochs")
+        return f"source {name}", f"{self.share:.1%}", ", ".join(facts)
+
+
+def _sources(
+    mixture: Sequence[str], sizes: Mapping[str, int], seen: int | None
+) -> dict[str, Source]:
+    weights = read_weights(mixture)
+    sources = {}
+    for name, weight in weights.items():
+        share, size = weight / sum(weights.values()), sizes.get(name)
+        samples = None if seen is None else share * seen
+        epochs = samples / size if samples is not None and size else None
+        sources[name] = Source(share, size, samples, epochs)
+    return sources
 
 
 def make_plan(
@@ -165,6 +214,7 @@ def make_plan(
     processor: Processor = H100,
     precision_reason: str = "",
     utilisation: float = UTILISATION,
+    sizes: Mapping[str, int] | None = None,
 ) -> Plan:
     """Plan a run of any of the models.
 
@@ -176,6 +226,7 @@ def make_plan(
         processor: what is planned for; where its peak is unknown it is this machine's and measured.
         precision_reason: why the run has its precision.
         utilisation: share of its peak that is reached.
+        sizes: images or records of each source that was named, where it is known.
 
     Raises:
         TrainingError: the batch does not divide.
@@ -208,6 +259,8 @@ def make_plan(
         tokens=footprint.tokens * seen,
         examples_seen=seen,
         epochs={} if footprint.packed else {name: seen / n for name, n in DATASETS.items()},
+        sources=_sources(footprint.mixture, sizes or {}, None if footprint.packed else seen),
+        partition=footprint.partition(world),
         memory=_memory(config, footprint, world),
         activations=activations,
         checkpoint=checkpoint_bytes(config, sum(footprint.held.values())),

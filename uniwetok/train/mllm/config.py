@@ -7,6 +7,7 @@ from typing import Literal
 
 from uniwetok.fields import Settings, check_count, check_share
 from uniwetok.mllm.config import MLLMConfig
+from uniwetok.train.data.mixture import read_weights
 from uniwetok.train.engine.settings import OptimizerConfig, RunSettings
 from uniwetok.train.mllm.data.records import KINDS, Kind
 
@@ -49,6 +50,9 @@ class SequenceData(Settings):
     cache: bool = True
     """Encode every image once, before the first step, and keep its codes; else they are encoded
     each time they are seen."""
+    mixture: tuple[str, ...] = ()
+    """Sources of records and their weights by samples, NAME@WEIGHT each, as in web@0.7;
+    `--data NAME=PATH@WEIGHT` sets them. Empty for one source without a name."""
     corrupt_limit: float = 0.01
     """Share of unreadable images above which training stops; below, their samples are left out
     and counted."""
@@ -59,6 +63,8 @@ class SequenceData(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "kinds", tuple(self.kinds))
+        object.__setattr__(self, "mixture", tuple(self.mixture))
+        read_weights(self.mixture)
         for name, least in (("row_tokens", 16), ("image_area", 1), ("workers", 0)):
             check_count(name, getattr(self, name), least)
         if not self.kinds or not set(self.kinds) <= set(KINDS):

@@ -73,6 +73,7 @@ def measure(config: MLLMTraining) -> Footprint:
         flops=flops,
         activations=activations,
         packed=True,
+        mixture=config.data.mixture,
         assumed=f"estimate: assumes samples of {layout.length:,} tokens, of which "
         f"{layout.spoken / config.data.row_tokens:.0%} predict text",
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from uniwetok.losses.perceptual import STAGES, Lpips, convolutions
 from uniwetok.losses.teachers import EfficientNetLiteTeacher
 from uniwetok.train import TrainingError
+from uniwetok.train.data.schedule import Schedule
 from uniwetok.train.engine.footprint import (
     Footprint,
     count,
@@ -65,6 +66,10 @@ def measure(config: TokenizerTraining) -> Footprint:
         flops=flops,
         activations={"activations": two - one},
         copy_bytes=2 * one - two,
+        mixture=config.data.mixture,
+        partition=lambda world: Schedule(
+            config.data, batch_size=config.batch_size, seed=config.seed, world=world
+        ).partition(),
     )
 
 

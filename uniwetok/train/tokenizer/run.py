@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from uniwetok.randomness import stream
+from uniwetok.train.data.mixed import MixedImages
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.data.source import ImageSource
 from uniwetok.train.data.stream import TrainingImages
@@ -70,6 +71,12 @@ def _write_picture(trainer: TokenizerTrainer, shown: ImageSource, path: Path) ->
 
 
 def _pictured(config: TokenizerTraining, shown: ImageSource) -> Tensor:
-    centered = dataclasses.replace(config.data, crop="center", buckets=(), workers=0)
+    centered = dataclasses.replace(
+        config.data,
+        crop="center",
+        buckets=(),
+        workers=0,
+        mixture=config.data.mixture if isinstance(shown, MixedImages) else (),
+    )
     place = Place(batch_size=min(_PICTURES, len(shown)), seed=config.seed)
     return next(iter(TrainingImages(shown, centered, place))).images

@@ -89,8 +89,9 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=parts[0].device))
         reconstructions = []
         for index, part in enumerate(parts):
-            # Parts may differ in size by one: weighed so, they sum to the whole batch's mean.
-            weight = len(part) / len(images)
+            # Parts may differ in size by one, and processes in pixels: weighed so, they sum to the
+            # mean over all pixels of the step.
+            weight = batch.weight * len(part) / len(images)
             with self.no_sync(self._generator, index + 1 < len(parts)):
                 result = self._generator_pass(part, number, index, len(parts))
                 total = result.terms.total
@@ -107,7 +108,7 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
         if self.networks.discriminator is not None:
             # On the reconstructions that the generator was just judged by: no second pass.
             for index, (part, fake) in enumerate(zip(parts, reconstructions, strict=True)):
-                weight = len(part) / len(images)
+                weight = batch.weight * len(part) / len(images)
                 with self.no_sync(self._discriminator, index + 1 < len(parts)):
                     terms = self._discriminator(part, fake)
                     self.accelerator.backward(weight * terms.total)

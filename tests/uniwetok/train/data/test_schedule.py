@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 from uniwetok.train import TrainingError
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.data.schedule import Schedule, Share
+from uniwetok.train.data.schedule import Schedule, Share, resolutions
 
 BUCKETS = ((32, 32), (64, 64), (32, 96), (128, 128))
 
@@ -55,6 +55,54 @@ def test_buckets_are_drawn_alike_and_filled_to_the_budget() -> None:
         ((128, 128), 2),
     }
     assert any(plan.share(step, 0).size != plan.share(step, 1).size for step in range(10))
+
+
+SHAPES = ((64, 64), (80, 48), (32, 32), (40, 24), (96, 96))
+
+
+def fixed(world: int, each: int = 8) -> Schedule:
+    config = DataConfig(resolution=64, buckets=SHAPES, partition="fixed")
+    return Schedule(config, batch_size=each * world, seed=3, world=world)
+
+
+def test_sizes_of_about_one_area_are_one_resolution() -> None:
+    assert resolutions(SHAPES) == [[2, 3], [0, 1], [4]]
+
+
+def test_ranks_keep_their_resolution_and_draw_its_shapes() -> None:
+    plan = fixed(5)
+    for rank, sizes in enumerate([SHAPES[2:4], SHAPES[:2], SHAPES[4:], SHAPES[2:4], SHAPES[:2]]):
+        drawn = Counter(plan.share(step, rank).size for step in range(1000, 1400))
+        assert drawn.keys() == set(sizes)
+        assert min(drawn.values()) > 400 / len(sizes) * 0.8
+    assert plan.partition() == [
+        ("ranks 0, 3", "32 x 32x32, 34 x 40x24"),
+        ("ranks 1, 4", "8 x 64x64, 8 x 80x48"),
+        ("rank 2", "3 x 96x96"),
+    ]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_fewer_ranks_than_resolutions_take_them_in_turns(world: int) -> None:
+    plan = fixed(world)
+    groups = [{SHAPES[number] for number in group} for group in resolutions(SHAPES)]
+    # Across the edge of a block too.
+    taken = [plan.share(step, rank).size for step in range(1020, 1029) for rank in range(world)]
+    first = next(number for number, group in enumerate(groups) if taken[0] in group)
+    assert all(size in groups[(first + slot) % 3] for slot, size in enumerate(taken))
+    following = plan.share(1023, world - 1)
+    assert plan.share(1024, 0).first == following.first + following.count
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 1500), st.booleans())
+def test_shares_weigh_by_their_pixels(each: int, world: int, step: int, partitioned: bool) -> None:
+    plan = fixed(world, each) if partitioned else schedule(each * world, world, BUCKETS)
+    shares = [plan.share(step, rank) for rank in range(world)]
+    pixels = [share.count * share.size[0] * share.size[1] for share in shares]
+    for share, own in zip(shares, pixels, strict=True):
+        assert share.weight == pytest.approx(own * world / sum(pixels))
+    if len(set(pixels)) == 1:
+        assert {share.weight for share in shares} == {1.0}, "to the bit: losses stay as they were"
 
 
 def test_a_bucket_above_the_budget_takes_one_image() -> None:

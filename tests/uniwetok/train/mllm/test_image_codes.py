@@ -23,7 +23,8 @@ from uniwetok.train.mllm.config import SequenceData
 from uniwetok.train.mllm.data import codes
 from uniwetok.train.mllm.data.codes import ImageCodes, build_image_codes
 from uniwetok.train.mllm.data.index import SampleIndex, index_samples
-from uniwetok.train.mllm.data.source import RecordSource, open_records
+from uniwetok.train.mllm.data.opening import open_records
+from uniwetok.train.mllm.data.source import RecordSource
 from uniwetok.train.mllm.data.stream import PackedStream
 
 DATA = SequenceData(row_tokens=160, image_area=128 * 128, workers=1)

@@ -22,19 +22,38 @@ def test_an_epoch_holds_every_sample_once_and_no_row_is_too_long() -> None:
     seen: dict[int, list[int]] = {}
     position = 0
     while True:
-        epoch, row = order.row(position)
-        if epoch == 2:
+        epochs, row = zip(*order.row(position), strict=True)
+        if epochs[0] == 2:
             break
-        assert 0 < tokens[row].sum() <= 100
-        seen.setdefault(epoch, []).extend(row)
+        assert 0 < tokens[list(row)].sum() <= 100
+        seen.setdefault(epochs[0], []).extend(row)
         position += 1
     assert sorted(seen[0]) == sorted(seen[1]) == samples.tolist()
     assert seen[0] != seen[1]
-    assert order.epochs(position) == 2
+    assert order.progress(position) == {"epoch": 2}
     # Another one that starts late, and a seed that differs.
     later = PackedOrder(samples, tokens, limit=100, seed=3)
     assert [later.row(p) for p in (70, 3)] == [order.row(p) for p in (70, 3)]
     assert PackedOrder(samples, tokens, limit=100, seed=4).row(0) != order.row(0)
+
+
+def test_a_mixture_packs_samples_by_weight_and_each_source_in_its_own_epochs() -> None:
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(1, 40, 60).astype(np.int32)
+    mixture, ends = ("few@3", "many@1"), (10, 60)
+    order = PackedOrder(np.arange(60), tokens, 100, 3, mixture, ends)
+    rows = [order.row(position) for position in range(600)]
+    assert all(0 < tokens[[sample for _, sample in row]].sum() <= 100 for row in rows)
+    drawn = [pair for row in rows for pair in row]
+    few = [pair for pair in drawn if pair[1] < 10]
+    assert abs(len(few) / len(drawn) - 0.75) < 0.02
+    for epoch in range(5):
+        assert sorted(sample for each, sample in few if each == epoch) == list(range(10))
+    later = PackedOrder(np.arange(60), tokens, 100, 3, mixture, ends)
+    assert later.row(431) == rows[431]
+    progress = later.progress(600)
+    assert progress["samples/few"] == len(few)
+    assert progress["epochs/many"] == (len(drawn) - len(few)) / 50
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ SCRIPT = """
 import dataclasses, sys
 from pathlib import Path
 from tests.uniwetok.train.mllm.tiny import tiny_run
-from uniwetok.train.mllm.data.source import open_records
+from uniwetok.train.mllm.data.opening import open_records
 from uniwetok.train.mllm.run import train_mllm
 root, out = map(Path, sys.argv[1:3])
 run = tiny_run(root / "qwen", shard="sharded" in out.name)

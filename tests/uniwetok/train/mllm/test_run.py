@@ -26,7 +26,7 @@ from uniwetok.train import TrainingError
 from uniwetok.train.engine.logs import read_log
 from uniwetok.train.engine.loop import Finished, Hooks
 from uniwetok.train.mllm.config import MLLMTraining, SequenceData
-from uniwetok.train.mllm.data.source import open_records
+from uniwetok.train.mllm.data.opening import open_records
 from uniwetok.train.mllm.run import train_mllm
 
 Train = Callable[..., Finished]

@@ -12,8 +12,9 @@ import pytest
 
 from tests.uniwetok.train.mllm.tiny import records, write_data, write_images, write_lines
 from uniwetok.train import TrainingError
+from uniwetok.train.mllm.data.opening import open_records
 from uniwetok.train.mllm.data.records import RecordError, TextImage
-from uniwetok.train.mllm.data.source import image_size, open_records, read_image
+from uniwetok.train.mllm.data.source import image_size, read_image
 from uwt_images.listing import UnreadableImage
 
 

@@ -30,8 +30,9 @@ from uniwetok.train.mllm.config import SequenceData
 from uniwetok.train.mllm.data.codes import build_image_codes
 from uniwetok.train.mllm.data.index import SampleIndex, _kept, index_samples
 from uniwetok.train.mllm.data.layout import Draws, most_tokens, segments
+from uniwetok.train.mllm.data.opening import open_records
 from uniwetok.train.mllm.data.records import parse_record
-from uniwetok.train.mllm.data.source import RecordSource, open_records
+from uniwetok.train.mllm.data.source import RecordSource
 from uniwetok.train.mllm.data.stream import PackedRows, PackedStream
 
 DATA = SequenceData(row_tokens=160, image_area=128 * 128, workers=0, describe_share=0.3)

@@ -1,13 +1,14 @@
-"""Packing of samples into rows: next-fit in a shuffled order, epoch after epoch."""
+"""Packing of samples into rows: next-fit in a shuffled order, round after round."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uniwetok.train.data.order import EpochOrder
+from uniwetok.train.data.mixing import MixedOrder
 
 
 def pack(lengths: NDArray[np.int32], limit: int) -> NDArray[np.int64]:
@@ -32,9 +33,10 @@ def pack(lengths: NDArray[np.int32], limit: int) -> NDArray[np.int64]:
 
 @dataclass
 class PackedOrder:
-    """Rows of the endless sequence of epochs, a pure function of samples, lengths and seed.
+    """Rows of the endless sequence of rounds, a pure function of samples, lengths and seed.
 
-    No row spans two epochs; so the last one of an epoch may be short.
+    A round has as many samples as there are: of one source an epoch, of several as many of each as
+    its weight gives. No row spans two; so the last one of a round may be short.
     """
 
     samples: NDArray[np.int64]
@@ -45,35 +47,56 @@ class PackedOrder:
     """Positions of a row."""
     seed: int
     """Seeds the order."""
+    mixture: tuple[str, ...] = ()
+    """Sources and their weights, see `read_weights`; empty for one source."""
+    ends: Sequence[int] = ()
+    """Number of the first sample behind each source; empty for one source."""
 
     def __post_init__(self) -> None:
-        count = np.array([len(self.samples)])
-        self._order = EpochOrder(count, seed=self.seed, shuffle_shards=1)
+        ends = np.searchsorted(self.samples, self.ends) if self.ends else [len(self.samples)]
+        parts = [np.array([count]) for count in np.diff(ends, prepend=0)]
+        self._order = MixedOrder(parts, self.mixture, seed=self.seed)
         self._firsts = [0]
-        self._epoch: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._round: _Round | None = None
 
-    def row(self, position: int) -> tuple[int, list[int]]:
-        """Return the epoch and the samples of the row at a position."""
-        epoch = self._find(position)
-        samples, edges = self._packed(epoch)
-        place = position - self._firsts[epoch]
-        return epoch, samples[edges[place] : edges[place + 1]].tolist()
+    def row(self, position: int) -> list[tuple[int, int]]:
+        """Return the samples of the row at a position, each after the epoch of its source."""
+        number = self._find(position)
+        packed = self._packed(number)
+        place = position - self._firsts[number]
+        row = slice(packed.edges[place], packed.edges[place + 1])
+        return list(zip(packed.epochs[row].tolist(), packed.samples[row].tolist(), strict=True))
 
-    def epochs(self, positions: int) -> float:
-        """Return how often all samples have been seen after so many rows."""
-        epoch = self._find(positions)
-        _, edges = self._packed(epoch)
-        return epoch + float(edges[positions - self._firsts[epoch]]) / len(self.samples)
+    def progress(self, positions: int) -> dict[str, float]:
+        """Say how often all samples, and those of each source, were seen after so many rows."""
+        number = self._find(positions)
+        edge = int(self._packed(number).edges[positions - self._firsts[number]])
+        return self._order.progress(number * len(self.samples) + edge)
 
     def _find(self, position: int) -> int:
-        # How many rows an epoch fills depends on its order, so every epoch before is packed once.
+        # How many rows a round fills depends on its order, so every round before is packed once.
         while self._firsts[-1] <= position:
-            _, edges = self._packed(len(self._firsts) - 1)
+            edges = self._packed(len(self._firsts) - 1).edges
             self._firsts.append(self._firsts[-1] + len(edges) - 1)
         return int(np.searchsorted(self._firsts, position, side="right")) - 1
 
-    def _packed(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if self._epoch is None or self._epoch[0] != epoch:
-            samples = self.samples[self._order.epoch(epoch)]
-            self._epoch = (epoch, samples, pack(self.tokens[samples], self.limit))
-        return self._epoch[1:]
+    def _packed(self, number: int) -> _Round:
+        if self._round is None or self._round.number != number:
+            count = len(self.samples)
+            places, epochs = self._order.span(number * count, (number + 1) * count)
+            samples = self.samples[places]
+            edges = pack(self.tokens[samples], self.limit)
+            self._round = _Round(number, samples, epochs, edges)
+        return self._round
+
+
+@dataclass(frozen=True, eq=False)
+class _Round:
+    """As many samples as there are, in order, and how they are packed."""
+
+    number: int
+    samples: NDArray[np.int64]
+    epochs: NDArray[np.int64]
+    """Of each sample, that of its source."""
+    edges: NDArray[np.int64]
+    """See `pack`."""

@@ -13,12 +13,9 @@ from PIL import Image
 from uniwetok.train import TrainingError
 from uniwetok.train.data.source import decode_rgb
 from uniwetok.train.mllm.data.records import Record, parse_line
-from uniwetok.train.mllm.data.shard_records import ShardRecords
 from uwt_images.decoding import RASTER_FORMATS
-from uwt_images.listing import ListingError, UnreadableImage, open_image_file
-from uwt_images.splits import choose_split
+from uwt_images.listing import UnreadableImage, open_image_file
 
-FORMATS = "give a .jsonl file, a folder of them, one WebDataset .tar or a folder of them"
 _CHUNK = 2**24
 
 
@@ -161,45 +158,6 @@ def _find_lines(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     lines = np.delete(np.arange(len(edges) - 1), blank)
     # A blank line after a record is read with it, which JSON does not mind.
     return np.append(edges[lines], size), lines + 1
-
-
-def open_records(path: str | Path, images: str | Path | None = None) -> RecordSource:
-    """Open records by the path of a file or folder.
-
-    Args:
-        path: of a ``.jsonl``, a ``.tar``, or a folder of either.
-        images: folder that JSON lines name images relative to; that of their file if None.
-
-    Raises:
-        TrainingError: there is no such path, or nothing in it can be read.
-    """
-    place = Path(path).expanduser()
-    root = None if images is None else Path(images).expanduser()
-    if root is not None and not root.is_dir():
-        raise TrainingError(f"{images} is no folder: give the one that images are named in")
-    if place.is_file():
-        return _open_files([place], root)
-    if place.is_dir():
-        for suffix in (".jsonl", ".tar"):
-            names = sorted(found.name for found in place.glob(f"*{suffix}"))
-            try:
-                chosen = choose_split(names, "train", str(place))
-            except ListingError as error:
-                raise TrainingError(str(error)) from error
-            if chosen.names:
-                source = _open_files([place / name for name in chosen.names], root)
-                source.notices = (chosen.note,) if chosen.note else ()
-                return source
-        raise TrainingError(f"{path} holds neither .jsonl nor .tar files: {FORMATS}")
-    raise TrainingError(f"{path} does not exist: {FORMATS}")
-
-
-def _open_files(paths: Sequence[Path], images: Path | None) -> RecordSource:
-    if paths[0].suffix == ".tar":
-        return ShardRecords(paths)
-    if paths[0].suffix in (".jsonl", ".json"):
-        return JsonlRecords(paths, images)
-    raise TrainingError(f"{paths[0]} is neither .jsonl nor .tar: {FORMATS}")
 
 
 def image_size(source: RecordSource, index: int, name: str) -> tuple[int, int]:

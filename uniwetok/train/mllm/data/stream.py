@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -20,6 +21,7 @@ from uniwetok.train.mllm.config import SequenceData
 from uniwetok.train.mllm.data.codes import ImageCodes, encode_pixels
 from uniwetok.train.mllm.data.index import SampleIndex
 from uniwetok.train.mllm.data.layout import Draws, segments
+from uniwetok.train.mllm.data.mixed import MixedRecords
 from uniwetok.train.mllm.data.packing import PackedOrder
 from uniwetok.train.mllm.data.records import KINDS, Record, RecordError
 from uniwetok.train.mllm.data.sizes import resized
@@ -57,7 +59,8 @@ class PackedStream:
     """An endless stream of `PackedRows`, a pure function of records, settings, seed and step.
 
     Step s takes rows [s * batch_size, (s + 1) * batch_size) of `PackedOrder`, rank r the r-th equal
-    part of them. What is left out or turned round is drawn from (seed, epoch, sample).
+    part of them. What is left out or turned round is drawn from (seed, epoch, sample), the epoch
+    being that of the sample's source.
 
     Raises:
         TrainingError: no sample can be used; while iterating: too many images are unreadable, or a
@@ -79,13 +82,16 @@ class PackedStream:
     def __post_init__(self) -> None:
         usable, _ = self.index.usable(self.config)
         limit, seed = self.config.row_tokens, self.place.seed
-        self._order = PackedOrder(usable, self.index.tokens, limit, seed)
+        ends: list[int] = []
+        if isinstance(self.source, MixedRecords):
+            ends = np.cumsum(self.source.sizes).tolist()
+        self._order = PackedOrder(usable, self.index.tokens, limit, seed, self.config.mixture, ends)
         cache = self.images if isinstance(self.images, ImageCodes) else None
         self._steps = _Steps(self.source, self.index, self.config, self._order, cache, self.place)
 
-    def epochs(self, steps: int) -> float:
-        """Return how often all processes have seen the samples after so many steps."""
-        return self._order.epochs(steps * self.place.batch_size)
+    def progress(self, steps: int) -> dict[str, float]:
+        """Say how often all processes have seen the samples, and each source, after some steps."""
+        return self._order.progress(steps * self.place.batch_size)
 
     def __iter__(self) -> Iterator[PackedRows]:
         """Yield a step's rows after the other."""
@@ -161,8 +167,7 @@ class _Steps(Dataset[list[list[_Read]] | str]):
             return f"a record was changed during the run: {error}; resume from the last checkpoint"
 
     def _read_row(self, position: int) -> list[_Read]:
-        epoch, samples = self.order.row(position)
-        return [self._read(epoch, sample) for sample in samples]
+        return [self._read(epoch, sample) for epoch, sample in self.order.row(position)]
 
     def _read(self, epoch: int, sample: int) -> _Read:
         record = self.source.record(sample)
