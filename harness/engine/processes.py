@@ -24,11 +24,11 @@ _LOOK_EVERY = 0.02
 """Seconds between looks at who has come."""
 
 
-def join(rank: int, size: int, device: str) -> None:
+def join(rank: int, size: int, device: str, backend: str = "gloo") -> None:
     """Start the process group.
 
-    It is gloo's on GPUs too: processes tell each other names and numbers, never tensors, and gloo
-    says at once where one on another machine has gone.
+    An evaluation's is gloo's on GPUs too: processes tell each other names and numbers, never
+    tensors, and gloo says at once where one on another machine has gone.
     """
     import torch
     from torch import distributed
@@ -40,8 +40,10 @@ def join(rank: int, size: int, device: str) -> None:
     with _together():
         shared, _, _ = next(rendezvous("env://", timeout=_BARRIER_TIMEOUT))
         store = PrefixStore(met_in(shared, rank, size), shared)
+        # Of NCCL torch's own timeout is the only sign that a process has gone.
+        timeout = _BARRIER_TIMEOUT if backend == "gloo" else None
         distributed.init_process_group(
-            "gloo", store=store, rank=rank, world_size=size, timeout=_BARRIER_TIMEOUT
+            backend, store=store, rank=rank, world_size=size, timeout=timeout
         )
 
 

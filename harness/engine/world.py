@@ -96,12 +96,12 @@ class World:
         """Every size-th item of the shard's from rank on: shares are disjoint and cover all."""
         return items[self.shard :: self.shards][self.rank :: self.size]
 
-    def join(self, device: str) -> None:
+    def join(self, device: str, backend: str = "gloo") -> None:
         """Start the process group where there is more than one process."""
         if self.size > 1:
             from harness.engine import processes
 
-            processes.join(self.rank, self.size, device)
+            processes.join(self.rank, self.size, device, backend)
 
     def barrier(self) -> None:
         """Wait for every process; raise `UserError` where one has gone."""

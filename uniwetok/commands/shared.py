@@ -227,6 +227,7 @@ def carry_out(
 
     from uniwetok.train.engine.stopping import Stopped
 
+    _join(run.device)
     out = run.folder(preset)
     is_main = PartialState(cpu=run.device == "cpu").is_main_process
     quiet = run.quiet or run.as_json or not is_main
@@ -243,6 +244,15 @@ def carry_out(
         raise typer.Exit(ExitCode.INTERRUPTED if is_main else ExitCode.DONE) from None
     if is_main:
         _print_finished(finished, shlex.join(evaluation(finished.model)), as_json=run.as_json)
+
+
+def _join(device: str) -> None:
+    """Start the group that accelerate would start, but where torchrun starts again it meets too."""
+    from harness.engine.world import World, resolve_device
+
+    world = World.from_environment()
+    place = resolve_device(device, world)
+    world.join(place, "nccl" if place.startswith("cuda") else "gloo")
 
 
 @dataclass(frozen=True)
