@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.uniwetok.test_commands import arguments
@@ -29,8 +31,8 @@ from uniwetok.train.mllm.data.opening import open_records
 from uniwetok.train.mllm.run import train_mllm
 from uniwetok.train.tokenizer.run import train
 
-photos, root, out, steps, parts = *map(Path, sys.argv[1:4]), *map(int, sys.argv[4:])
-changes = {"steps": steps, "log_every": 1}
+photos, root, out, steps, parts, shard = *map(Path, sys.argv[1:4]), *map(int, sys.argv[4:])
+changes = {"steps": steps, "log_every": 1, "batch_size": 4, "shard": bool(shard)}
 blocks.BLOCK = 2
 alone = dataclasses.replace(TINY.loss, adversarial=None)
 config = dataclasses.replace(TINY, loss=alone, accumulation=parts, **changes)
@@ -48,8 +50,19 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1
 
 
 @pytest.mark.slow
-def test_losses_go_on_with_another_number_of_processes(tmp_path: Path, photo_folder: Path) -> None:
-    """One, two and one again: as one alone, within rounding.
+@pytest.mark.parametrize(
+    "moves",
+    [
+        pytest.param([(1, 2, False), (2, 4, False), (1, 6, False)], id="copied"),
+        pytest.param([(1, 1, False), (2, 2, True), (4, 3, True), (1, 4, False)], id="sharded"),
+    ],
+)
+def test_losses_go_on_with_another_number_of_processes(
+    tmp_path: Path, photo_folder: Path, moves: list[tuple[int, int, bool]]
+) -> None:
+    """By processes, steps and whether they shard: as one alone, within rounding.
+
+    Few steps: where a bit of the codes flips for its rounding, two runs go ways of their own.
 
     Of the tokenizer without its discriminator, whose LeCAM averages each process keeps for itself.
     """
@@ -58,13 +71,10 @@ def test_losses_go_on_with_another_number_of_processes(tmp_path: Path, photo_fol
     write_tokenizer(tmp_path / "tokenizer")
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    for name, processes, steps in (
-        ("whole", 1, 6),
-        ("moved", 1, 2),
-        ("moved", 2, 4),
-        ("moved", 1, 6),
-    ):
-        given = (photo_folder / "val", tmp_path, tmp_path / name, steps, 2 // processes)
+    runs = [("whole", (1, moves[-1][1], False)), *(("moved", move) for move in moves)]
+    for name, (processes, steps, shard) in runs:
+        out = tmp_path / name
+        given = (photo_folder / "val", tmp_path, out, steps, 4 // processes, int(shard))
         subprocess.run(
             [*LAUNCH, str(processes), str(script), *map(str, given)],
             env=ENVIRONMENT,
@@ -76,7 +86,8 @@ def test_losses_go_on_with_another_number_of_processes(tmp_path: Path, photo_fol
             [row["loss"] for row in read_log(tmp_path / name / recipe)]
             for name in ("whole", "moved")
         )
-        assert moved[:2] == whole[:2]
+        alone = moves[0][1]
+        assert moved[:alone] == whole[:alone]
         assert moved == pytest.approx(whole, rel=1e-4), recipe
 
 
@@ -104,3 +115,32 @@ def test_two_processes_stop_after_the_same_step(
     (step,) = Checkpoints(tmp_path / "checkpoints").steps()
     assert f"stopped after step {step} of 500" in said
     assert read_log(tmp_path)[-1]["step"] == step
+
+
+@pytest.mark.slow
+def test_a_killed_process_starts_all_again_from_the_last_checkpoint(
+    tmp_path: Path, photo_folder: Path
+) -> None:
+    """By torchrun, whose store still holds the addresses of the dead; killed as they write."""
+    settings = ("steps=12", "checkpoint_every=1", "log_every=1", "batch_size=2", "shard=true")
+    run = subprocess.Popen(
+        [
+            *(*LAUNCH, "2", "--max-restarts", "2", "-m", "uwt_eval"),
+            *(*arguments(photo_folder, tmp_path, *settings), "--device", "cpu"),
+        ],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    for least in (2, 6):
+        while not any(step >= least for step in checkpoints.steps()):
+            assert run.poll() is None
+            time.sleep(0.01)
+        workers = psutil.Process(run.pid).children()
+        random.Random(least).choice(workers).kill()
+    said = run.communicate(timeout=240)[1]
+    assert run.returncode == 0, said
+    assert checkpoints.steps() == [11, 12]
+    steps = [row["step"] for row in read_log(tmp_path)]
+    assert steps == list(range(1, 13))

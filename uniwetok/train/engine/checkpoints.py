@@ -3,6 +3,7 @@
 ```
 OUT/config.json                     all settings
 OUT/checkpoints/step-00001000.pt    everything the run needs to go on; whole, or not there
+OUT/checkpoints/step-00001000/      the same of a sharded run, see `sharded`
 ```
 """
 
@@ -19,10 +20,12 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import torch
+from torch.distributed import ProcessGroup
 
 from uniwetok.fields import flatten
 from uniwetok.files import replaced
 from uniwetok.train import TrainingError
+from uniwetok.train.engine import sharded
 from uniwetok.train.engine.machine import decide, here
 from uniwetok.train.engine.overrides import to_dict
 from uniwetok.train.engine.settings import Precision, RunSettings
@@ -55,29 +58,38 @@ _MAY_CHANGE = frozenset(
 class Checkpoints:
     """The checkpoints of one run."""
 
-    def __init__(self, folder: Path, keep_last: int = 2, keep_every: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keep_last: int = 2,
+        keep_every: int = 0,
+        group: ProcessGroup | None = None,
+    ) -> None:
         """Look after a folder.
 
         Args:
             folder: holds nothing else.
             keep_last: how many of the last ones are kept, at least one.
             keep_every: those of the multiples of so many steps are kept too; 0 keeps none of them.
+            group: processes that each write their part; None for one that writes all.
         """
         self._folder = folder
         self._keep_last = keep_last
         self._keep_every = keep_every
+        self._group = group
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[Path] | None = None
 
     def steps(self) -> list[int]:
         """Steps there are checkpoints of, in order."""
-        return sorted(
-            int(path.stem.removeprefix("step-")) for path in self._folder.glob("step-*.pt")
-        )
+        return sorted(int(path.stem.removeprefix("step-")) for path in self._paths())
 
     def path(self, step: int) -> Path:
         """Where the checkpoint after ``step`` steps lies."""
-        return self._folder / f"step-{step:08d}.pt"
+        folder = self._folder / f"step-{step:08d}"
+        file = folder.with_suffix(".pt")
+        there = [path for path in (file, folder) if path.exists()]
+        return there[0] if there else file if self._group is None else folder
 
     def require_space(self, size: int) -> None:
         """Make sure that the next checkpoints fit.
@@ -89,7 +101,8 @@ class Checkpoints:
             TrainingError: the disk has less room than the run will take at its fullest.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        present = sum(path.stat().st_size for path in self._folder.glob("step-*.pt"))
+        files = [file for path in self._paths() for file in (path, *path.glob("*"))]
+        present = sum(file.stat().st_size for file in files)
         # While one is written, those that are kept are still there.
         needed = (self._keep_last + 1) * size - present
         free = shutil.disk_usage(self._folder).free
@@ -102,22 +115,28 @@ class Checkpoints:
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Write a checkpoint, then remove those that are not kept any more.
 
+        Every process of the group must call this.
+
         Raises:
             TrainingError: it cannot be written; earlier checkpoints are still there.
         """
         target = self.path(step)
         try:
-            with replaced(target) as partial:
-                torch.save(dict(state), partial)
+            if self._group is not None:
+                sharded.write(target, state, self._group)
+            else:
+                with replaced(target) as partial:
+                    torch.save(dict(state), partial)
         except (OSError, RuntimeError) as error:
             full = isinstance(error, OSError) and error.errno == errno.ENOSPC
             reason = "the disk is full" if full else str(error).splitlines()[0]
             raise TrainingError(
                 f"{target}: the checkpoint cannot be written ({reason}); earlier ones are kept"
             ) from error
-        for old in self.steps()[: -self._keep_last]:
-            if not self._keep_every or old % self._keep_every:
-                self.path(old).unlink(missing_ok=True)
+        if self._group is None or self._group.rank() == 0:
+            for old in self.steps()[: -self._keep_last]:
+                if not self._keep_every or old % self._keep_every:
+                    _remove(self.path(old))
         return target
 
     def save_later(self, step: int, state: Mapping[str, Any]) -> None:
@@ -143,11 +162,17 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
-    def load_last(self, on_damage: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:
-        """Read the last whole checkpoint onto the CPU, without running any code it may hold.
+    def load_last(
+        self,
+        on_damage: Callable[[str], None],
+        template: Callable[[], Mapping[str, Any]] = dict,
+    ) -> tuple[int, dict[str, Any]] | None:
+        """Read the last whole checkpoint, without running any code it may hold.
 
         Args:
             on_damage: called with a line on every later one, which is no longer as it was written.
+            template: gives a state whose tensors one that is sharded is read into; others are read
+                onto the CPU.
 
         Returns:
             Its step and its content, or None where there is no checkpoint.
@@ -159,8 +184,7 @@ class Checkpoints:
         for step in reversed(self.steps()):
             path = self.path(step)
             try:
-                _check(path)
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                state = sharded.read(path, template()) if path.is_dir() else _read(path)
             except Exception as error:
                 # Damaged bytes make readers of zip and pickle raise nearly any exception.
                 reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -177,7 +201,14 @@ class Checkpoints:
         """Rename the checkpoints after a step, so that they take no whole one's place."""
         for step in self.steps():
             if step > after:
-                self.path(step).rename(self.path(step).with_suffix(".damaged"))
+                aside = self.path(step).with_suffix(".damaged")
+                if aside.is_dir():
+                    shutil.rmtree(aside)
+                self.path(step).rename(aside)
+
+    def _paths(self) -> list[Path]:
+        """Give what lies in the folder and is whole, or was."""
+        return [path for path in self._folder.glob("step-*") if path.suffix in ("", ".pt")]
 
 
 def copied(state: Any) -> Any:
@@ -189,11 +220,22 @@ def copied(state: Any) -> Any:
     return type(state)(map(copied, state)) if isinstance(state, list | tuple) else state
 
 
-def _check(path: Path) -> None:
-    """Compare every part of a checkpoint with its CRC-32, which torch writes and does not read."""
+def _read(path: Path) -> dict[str, Any]:
+    """Read a file, of which every part must have its CRC-32, which torch writes and never reads."""
     with zipfile.ZipFile(path) as archive:
         if damaged := archive.testzip():
             raise ValueError(f"the checksum of {damaged} differs")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint, which at no time is there in part."""
+    if path.is_dir():
+        path = path.rename(path.with_suffix(".partial"))
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def settle(config: C, out: Path, device: str) -> tuple[C, list[str]]:

@@ -16,6 +16,8 @@ from uniwetok.train.engine.checkpoints import CONFIG_FILE, Checkpoints, copied
 from uniwetok.train.engine.logs import Logs
 from uniwetok.train.engine.optimizers import learning_rate
 from uniwetok.train.engine.overrides import to_dict
+from uniwetok.train.engine.sharded import open_group
+from uniwetok.train.engine.state import IN_PLACE
 from uniwetok.train.engine.stopping import Agreement, Stopped
 from uniwetok.train.engine.trainer import B, Examples, Trainer
 
@@ -95,7 +97,10 @@ class Loop(Generic[B]):
         self._accelerator = self.trainer.accelerator
         self._is_main = self._accelerator.is_main_process
         self._checkpoints = Checkpoints(
-            self.out / "checkpoints", self._config.keep_last, self._config.keep_every
+            self.out / "checkpoints",
+            self._config.keep_last,
+            self._config.keep_every,
+            open_group() if self._config.shard else None,
         )
         self._hooks = self.hooks or Hooks()
         self._unreadable = 0
@@ -128,7 +133,9 @@ class Loop(Generic[B]):
 
     def _resume(self) -> int:
         notice = self._hooks.on_notice if self._is_main else lambda _: None
-        found = self._checkpoints.load_last(notice)
+        found = self._checkpoints.load_last(
+            notice, lambda: {"trainer": self.trainer.state(IN_PLACE)}
+        )
         if found is None:
             return 0
         step, state = found
@@ -203,7 +210,7 @@ class Loop(Generic[B]):
         self._checkpoints.finish()
         # Nothing of the data or the random streams: both follow from the step's number alone.
         state = {"step": done, "unreadable": self._unreadable, "trainer": self.trainer.state()}
-        if self._is_main:
+        if self._is_main or self._config.shard:
             # What came off a GPU is a copy already.
             on_cpu = self._accelerator.device.type == "cpu"
             self._checkpoints.save_later(done, copied(state) if on_cpu else state)

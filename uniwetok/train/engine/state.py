@@ -1,4 +1,4 @@
-"""Full states of networks and optimisers, however they are wrapped or sharded."""
+"""States of networks and optimisers, however they are wrapped or sharded."""
 
 from __future__ import annotations
 
@@ -21,23 +21,34 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from uniwetok.train import TrainingError
 
-_FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
-_RESTORE = StateDictOptions(full_state_dict=True)
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+"""Everything, on the CPU of the main process; the others get nothing."""
+OWN = StateDictOptions(cpu_offload=True)
+"""What each process holds, on its CPU."""
+IN_PLACE = StateDictOptions()
+"""What each process holds, itself: filling it changes the run."""
 
 
 def shard(network: nn.Module, blocks: Iterable[nn.Module], accelerator: Accelerator) -> None:
     """Shard weights, gradients and optimiser state over all processes.
 
     Args:
-        network: all of it is sharded.
+        network: all of it is sharded, and moved to the run's device part by part.
         blocks: parts of it that are gathered one at a time.
         accelerator: of the run.
 
     Raises:
-        TrainingError: there is a single process.
+        TrainingError: there is a single process, or torch shards on GPUs alone.
     """
     if accelerator.num_processes == 1:
-        raise TrainingError("shard=true needs several processes: start with torchrun, or drop it")
+        raise TrainingError(
+            "shard=true needs several processes: start with torchrun, or --set shard=false"
+        )
+    if accelerator.device.type == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
+        raise TrainingError(
+            f"shard=true: torch {torch.__version__} shards on GPUs alone; --set shard=false, or a "
+            f"later torch"
+        )
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for block in blocks:
         fully_shard(block, mesh=mesh)
@@ -50,27 +61,28 @@ def full(tensor: Tensor) -> Tensor:
 
 
 def copy_into(target: Tensor, value: Tensor) -> None:
-    """Fill a tensor that may be sharded with the whole value."""
-    if isinstance(target, DTensor):
+    """Fill a tensor that may be sharded with the value, whole or in the same shards."""
+    if isinstance(target, DTensor) and not isinstance(value, DTensor):
         value = distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
     with torch.no_grad():
         target.copy_(value)
 
 
-def network_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Give weights, buffers and optimiser state by name, on the CPU of the main process.
-
-    Every process must call this.
-    """
+def network_state(
+    network: nn.Module, optimizer: torch.optim.Optimizer, options: StateDictOptions
+) -> dict[str, Any]:
+    """Give weights, buffers and optimiser state by name; every process must call this."""
     return {
-        "network": get_model_state_dict(network, options=_FULL),
-        "optimizer": get_optimizer_state_dict(network, optimizer, options=_FULL),
+        "network": get_model_state_dict(network, options=options),
+        "optimizer": get_optimizer_state_dict(network, optimizer, options=options),
     }
 
 
 def restore_network(
     network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> None:
-    """Bring back what ``network_state`` gave; every process must call this with all of it."""
-    set_model_state_dict(network, state["network"], options=_RESTORE)
-    set_optimizer_state_dict(network, optimizer, cast("Any", state["optimizer"]), options=_RESTORE)
+    """Bring back a `network_state`, whole or in this run's shards; every process must call this."""
+    in_shards = any(isinstance(value, DTensor) for value in state["network"].values())
+    options = StateDictOptions(full_state_dict=not in_shards)
+    set_model_state_dict(network, state["network"], options=options)
+    set_optimizer_state_dict(network, optimizer, cast("Any", state["optimizer"]), options=options)

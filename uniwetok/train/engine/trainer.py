@@ -11,12 +11,21 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions
 
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.engine.machine import decide, here
 from uniwetok.train.engine.optimizers import Ema, learning_rate
 from uniwetok.train.engine.settings import RunSettings
-from uniwetok.train.engine.state import copy_into, full, network_state, restore_network, shard
+from uniwetok.train.engine.state import (
+    OWN,
+    WHOLE,
+    copy_into,
+    full,
+    network_state,
+    restore_network,
+    shard,
+)
 from uniwetok.train.engine.tallies import FirstBadStep, RunningMeans
 
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
@@ -82,7 +91,7 @@ class Trainer(ABC, Generic[C, B]):
         """Spread a network over the processes, in copies or in shards, and autocast its passes.
 
         Args:
-            network: on the device.
+            network: on the device, or where it is sharded on the CPU.
             blocks: parts of it that are gathered one at a time where it is sharded.
 
         Raises:
@@ -194,15 +203,21 @@ class Trainer(ABC, Generic[C, B]):
         weights = sum(weight.numel() for network in networks for weight in network.parameters())
         return checkpoint_bytes(self.config, weights)
 
-    def state(self) -> dict[str, Any]:
-        """Give everything a run needs to go on; every process must call this."""
+    def state(self, options: StateDictOptions | None = None) -> dict[str, Any]:
+        """Give everything a run needs to go on; every process must call this.
+
+        Args:
+            options: what of the tensors; None for what a checkpoint has of them.
+        """
+        options = options or (OWN if self.config.shard else WHOLE)
         state: dict[str, Any] = {
-            name: network_state(network, optimizer.optimizer)
+            name: network_state(network, optimizer.optimizer, options)
             for name, (network, optimizer) in self._trained.items()
         }
         if self.ema is not None:
-            averages = self.ema.averages.items()
-            state["ema"] = {name: full(average).cpu() for name, average in averages}
+            state["ema"] = {
+                name: _as_asked(average, options) for name, average in self.ema.averages.items()
+            }
         if self.accelerator.scaler is not None:
             state["scaler"] = self.accelerator.scaler.state_dict()
         return state
@@ -216,6 +231,12 @@ class Trainer(ABC, Generic[C, B]):
                 copy_into(self.ema.averages[name], average)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def _as_asked(tensor: Tensor, options: StateDictOptions) -> Tensor:
+    """Give a tensor as `network_state` gives weights, but whole in every process."""
+    tensor = full(tensor) if options.full_state_dict else tensor
+    return tensor.cpu() if options.cpu_offload else tensor
 
 
 def make_accelerator(config: RunSettings, device: str, *handlers: Any) -> Accelerator:

@@ -128,7 +128,8 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
         if config.gradient_checkpointing:
             language_model: Any = model.language_model
             language_model.gradient_checkpointing_enable({"use_reentrant": False})
-        self.model = model.to(accelerator.device).train()
+        # A sharded model is moved part by part: no GPU need hold all of it.
+        self.model = (model if config.shard else model.to(accelerator.device)).train()
         self._wrapped = self.wrap(Objective(self.model), _units(self.model) if config.shard else ())
         weights = dict(self.model.named_parameters())
         self.train("model", self.model, build_adamw(weights, config.optimizer, ()))

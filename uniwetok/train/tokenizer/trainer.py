@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from accelerate import DistributedDataParallelKwargs
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions
 
 from uniwetok.losses.distillation import PrePostDistillation
 from uniwetok.losses.heads import save_heads
@@ -136,20 +137,20 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
             stream(*address, "prior", device=images.device),
         )
 
-    def state(self) -> dict[str, Any]:
+    def state(self, options: StateDictOptions | None = None) -> dict[str, Any]:
         """Give everything a run needs to go on; every process must call this."""
-        state = super().state()
+        state = super().state(options)
         if self.networks.discriminator is not None:
             # Of every process, (processes, 2): each follows its own images.
             own = torch.stack(list(self.networks.discriminator.loss.lecam.buffers()))
-            state["lecam"] = self.accelerator.gather(own[None]).cpu()
+            state["lecam"] = self.accelerator.gather(own[None]).tolist()
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Bring back a ``state``; every process must call this."""
         super().restore(state)
         if self.networks.discriminator is not None:
-            gathered: Tensor = state["lecam"]
+            gathered = torch.as_tensor(state["lecam"])
             same = len(gathered) == self.accelerator.num_processes
             own = gathered[self.accelerator.process_index] if same else gathered.mean(0)
             averages = self.networks.discriminator.loss.lecam.buffers()

@@ -51,6 +51,7 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tmp_path: Path, phot
     assert flat(states[0]).keys() == flat(states[1]).keys()
     for name, value in flat(states[0]).items():
         assert torch.equal(value, flat(states[1])[name]), name
+    assert states[0]["trainer"]["lecam"] == states[1]["trainer"]["lecam"]
     assert whole.model.joinpath("model.safetensors").read_bytes() == (
         parts.model.joinpath("model.safetensors").read_bytes()
     )
