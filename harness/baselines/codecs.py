@@ -42,10 +42,9 @@ class Rise:
 
     growth: float
     """About what the logarithm of a size gains; it only says where to look first."""
-    ahead: int
-    """Settings above one that fits which must not fit."""
-    far: float
-    """Share of the budget by which a file is so much too large that none above it is looked at."""
+    falls: tuple[float, ...]
+    """By how much the file of a setting may be larger than that of the next, of the second next and
+    so on; further above none is smaller."""
 
 
 DEFAULT_BYTES = 1024
@@ -54,9 +53,9 @@ _TOKEN_SIDE = 32
 _TOKENS = (256 // _TOKEN_SIDE) ** 2
 _SCALE_STEPS = 64
 """The downscale is searched among sides of k/64 of the original."""
-_OF_SCALES = Rise(0.03, ahead=5, far=1 / 16)
+_OF_SCALES = Rise(0.03, falls=(1 / 16,) * 4)
 """Files of scaled images grow in steps, by whole blocks of pixels."""
-_SEARCH = 2
+_SEARCH = 3
 """Version of the search; a card names it, for another may find other qualities."""
 
 Rung = tuple[tuple[int, int], int]
@@ -82,8 +81,7 @@ class Codec:
     sketch_ratio: ClassVar[float] = 1.0
     """About what a file takes of the bytes of its sketch."""
     rise: ClassVar[Rise]
-    """How sizes rise with quality. Further above, none fitted of any photograph of the sample set,
-    at any budget."""
+    """How sizes rise with quality; no photograph of the sample set falls back as far."""
 
     def __init__(
         self,
@@ -169,7 +167,7 @@ class Codec:
                 return len(made[rungs[place]])
 
             def sketch(place: int) -> float:
-                if rungs[place] in made or not self.sketch:
+                if not self.sketch:
                     return size(place)
                 return len(file(place, **self.sketch)) * self.sketch_ratio
 
@@ -213,7 +211,7 @@ class WebP(Codec):
     settings = {"method": 6}  # noqa: RUF012
     sketch = {"method": 2}  # noqa: RUF012
     sketch_ratio = 0.87
-    rise = Rise(0.03, ahead=3, far=1 / 25)
+    rise = Rise(0.03, falls=(0.04, 0.025))
 
 
 class Jpeg(Codec):
@@ -223,7 +221,7 @@ class Jpeg(Codec):
     feature = "jpg"
     qualities = (1, 95)
     settings = {"optimize": True, "subsampling": "4:2:0"}  # noqa: RUF012
-    rise = Rise(0.04, ahead=5, far=math.inf)  # Coarse tables may make a far smaller file.
+    rise = Rise(0.04, falls=(math.inf,) * 4)  # Coarse tables may make a far smaller file.
 
 
 class Avif(Codec):
@@ -235,7 +233,7 @@ class Avif(Codec):
     settings = {"speed": 6, "subsampling": "4:2:0", "max_threads": 1}  # noqa: RUF012
     sketch = {"speed": 9}  # noqa: RUF012
     sketch_ratio = 0.9
-    rise = Rise(0.055, ahead=1, far=0)
+    rise = Rise(0.055, falls=(0.008,))
 
     @classmethod
     @functools.cache
@@ -259,9 +257,9 @@ def highest_that_fits(
 ) -> int | None:
     """The highest setting whose file takes at most `budget` bytes; None where none was found.
 
-    What is returned fits. The files of the `ahead` settings above it were made, up to the first
-    that is too large by `far`, and none fits. So it is the highest of all, unless sizes fall back
-    below the budget after more settings, or from higher, than that.
+    What is returned fits, and the next does not. Of those above it every file was made that may fit
+    by the files that were made below it, and none fits. So it is the highest of all, unless sizes
+    fall back by more, or after more settings, than `Rise.falls` says.
 
     Args:
         settings: How many there are, numbered from 0.
@@ -273,39 +271,56 @@ def highest_that_fits(
     """
     if budget < 1:
         return None
-    at = _sketched(settings, budget, sketch, rise, start)
-    made: dict[int, float] = {}
+    made, drawn, ratio = dict[int, float](), dict[int, float](), 1.0
     while True:
-        made[at] = size(at)
         best, over = _bracket(made, budget, settings)
         if over - best > 1:
-            halve = len(made) >= _GUESSES
-            at = (best + over) // 2 if halve else _guess(made, budget, best, over, rise)
+            # How the last file stood to its sketch says what the other sketches stand for.
+            between = {place: drawn[place] * ratio for place in drawn if best < place < over}
+            at, near = _next(made | between, budget, best, over, rise, start)
+            if len(made) >= _GUESSES:
+                at = (best + over) // 2
+            elif not near and len(drawn) < _GUESSES:
+                drawn[at] = sketch(at)
+                continue
+            made[at] = size(at)
+            ratio = made[at] / drawn[at] if at in drawn else ratio
             continue
-        beyond = rise(best)
-        for at in range(over, min(over + beyond.ahead, settings)):
-            if at not in made:
-                break
-            if made[at] > budget * (1 + beyond.far):
-                return best if best >= 0 else None
-        else:
+        falls = rise(best).falls
+        above = range(over + 1, min(over + len(falls) + 1, settings))
+        doubtful = (at for at in above if _may_fit(at, made, budget, over, falls))
+        if (next_at := next(doubtful, None)) is None:
             return best if best >= 0 else None
+        made[next_at] = size(next_at)
 
 
-def _sketched(
-    settings: int, budget: int, sketch: Sizes, rise: Callable[[int], Rise], start: int
-) -> int:
-    """About where files stop fitting, by sketches."""
-    at, drawn = start, dict[int, float]()
-    while len(drawn) < _GUESSES:
-        drawn[at] = sketch(at)
-        fits, over = _bracket(drawn, budget, settings)
-        if over - fits == 1:
-            return max(fits, 0)
-        before, at = at, _guess(drawn, budget, fits, over, rise)
-        if abs(at - before) <= _NEAR:
-            break
-    return at
+def _may_fit(
+    at: int, made: Mapping[int, float], budget: int, over: int, falls: Sequence[float]
+) -> bool:
+    """Whether a file is not made, and none from `over` on is so large that it cannot fit."""
+    return at not in made and all(
+        made[at - back] <= budget * (1 + fall)
+        for back, fall in enumerate(falls, 1)
+        if at - back >= over and at - back in made
+    )
+
+
+def _next(
+    sizes: Mapping[int, float],
+    budget: int,
+    best: int,
+    over: int,
+    rise: Callable[[int], Rise],
+    start: int,
+) -> tuple[int, bool]:
+    """The setting strictly between two to look at next; whether that of one so near is known."""
+    if not sizes:
+        return start, False
+    fits, beyond = _bracket({place: sizes[place] for place in sizes if place <= over}, budget, over)
+    if beyond - fits == 1:
+        return (fits if fits > best else beyond), True
+    at = _guess(sizes, budget, fits, beyond, rise)
+    return at, min(abs(at - place) for place in sizes) <= _NEAR
 
 
 def _bracket(sizes: Mapping[int, float], budget: int, settings: int) -> tuple[int, int]:
