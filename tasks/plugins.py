@@ -7,6 +7,7 @@ PLUGINS = {
         **constants("tasks.recon.task", "imagenet-recon", "imagenet-recon-native"),
         **constants("tasks.recon.task", "coco-recon", "coco-recon-native"),
         **constants("tasks.zeroshot.task", "imagenet-zeroshot"),
+        **constants("tasks.codes.task", "encode", "decode"),
         **constants("tasks.gen.task", "imagenet-gen"),
         **constants("tasks.geneval.task", "geneval", "geneval-long"),
         **constants("tasks.dpg.task", "dpg"),
@@ -42,6 +43,8 @@ PLUGINS = {
     "families": {
         "recon": "tasks.recon.data:ReconSettings",
         "recon-native": "tasks.recon.data:ReconSettings",
+        "encode": "tasks.recon.data:ImageSettings",
+        "decode": "tasks.codes.data:DecodeSettings",
         "c2i": "tasks.gen.data:GenSettings",
         "zeroshot": "tasks.zeroshot.protocol:ZeroShotSettings",
         "geneval": "tasks.geneval.settings:GenEvalSettings",
@@ -52,5 +55,8 @@ PLUGINS = {
     },
     "protocols": {"tasks": "tasks:PROTOCOLS"},
     "checks": {"lmms-eval": "tasks.vqa.check:find"},
-    "commands": {"sample": "tasks.gen.sample_command:sample"},
+    "commands": {
+        "sample": "tasks.gen.sample_command:sample",
+        **{name: f"tasks.codes.commands:{name}" for name in ("encode", "decode", "reconstruct")},
+    },
 }

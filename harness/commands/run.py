@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -118,10 +119,9 @@ def run(
 
     Without --model the task's baselines run; without data the embedded sample set is used.
     """
-    from harness.data.manifest import frozen_data
     from harness.data.settings import read_settings
     from harness.engine.runner import run as run_one
-    from harness.engine.world import World, resolve_device
+    from harness.engine.world import World
     from harness.interfaces import RunRequest
     from harness.interfaces.types import RunStatus
 
@@ -172,22 +172,13 @@ def run(
     shown = {"quiet": quiet or as_json, "go_on": alone}
     finished: list[Finished] = []
     parts: list[FinishedShard] = []
-    try:
-        if world.size > 1:
-            world.join(resolve_device(device, world))
-        with frozen_data(), _stopped_with(world):
-            if world.shards > 1:
-                from harness.engine.shards import run_shard
+    with together(world, device):
+        if world.shards > 1:
+            from harness.engine.shards import run_shard
 
-                parts, refused = _run_all(run_shard, requests, world, **shown)
-            else:
-                finished, refused = _run_all(run_one, requests, world, **shown)
-    except UserError as error:
-        if world.speaks():
-            raise
-        raise typer.Exit(error.exit_code) from error
-    finally:
-        world.leave()
+            parts, refused = carry_out(run_shard, requests, world, **shown)
+        else:
+            finished, refused = carry_out(run_one, requests, world, **shown)
     if not world.is_main:
         return
     if not (finished or parts) and len(refused) == 1:
@@ -211,6 +202,25 @@ def run(
     whole = [record.status is RunStatus.COMPLETE for record in records]
     if not all([*whole, *(part.complete for part in parts)]):
         raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+@contextmanager
+def together(world: World, device: str) -> Iterator[None]:
+    """The processes of a command, and each place listed once within; errors are said by one."""
+    from harness.data.manifest import frozen_data
+    from harness.engine.world import resolve_device
+
+    try:
+        if world.size > 1:
+            world.join(resolve_device(device, world))
+        with frozen_data(), _stopped_with(world):
+            yield
+    except UserError as error:
+        if world.speaks():
+            raise
+        raise typer.Exit(error.exit_code) from error
+    finally:
+        world.leave()
 
 
 def _stopped_with(world: World) -> AbstractContextManager[None]:
@@ -274,7 +284,7 @@ def _protocol_for(task: str, names: str | None) -> str | None:
     raise refused or UserError(f"--protocol {names}: no name is given")
 
 
-def _run_all(
+def carry_out(
     carry_out: Callable[[RunRequest, World, Progress], R | None],
     requests: list[RunRequest],
     world: World,

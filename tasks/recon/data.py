@@ -1,4 +1,4 @@
-"""The images of a reconstruction task under one protocol: load, encode, decode, observe."""
+"""The images of a reconstruction task under one protocol: decode them, observe, illustrate."""
 
 from __future__ import annotations
 
@@ -103,50 +103,38 @@ def _centre_crop(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-class ReconInception(TappedInception):
-    """Distances are to the very images that were reconstructed."""
-
-    reference: Annotated[Literal["same-images"], Stage.OBSERVE] = "same-images"
-
-
-class ReconSettings(PairMeasures, SetMeasures, ModelSettings):
-    """What the reconstruction tasks read of a protocol."""
+class ImageSettings(ModelSettings):
+    """What a protocol says of the images that are encoded."""
 
     decode: Annotated[DecodeRule, Stage.GENERATE]
     geometry: Annotated[Geometry, Stage.GENERATE]
-    noise: Annotated[Literal["per-sample"], Stage.GENERATE]
-    """A stochastic decoder draws its noise from one stream a sample."""
-    uint8: Annotated[Literal["truncate", "round"], Stage.OBSERVE]
-    """How float images become 8-bit."""
-    reference_uint8: Annotated[Literal["as-decoded", "through-float"], Stage.OBSERVE]
-    """Whether the original goes through float32 and the uint8 rule before it is compared."""
-    network_input: Annotated[Literal["float", "uint8"], Stage.OBSERVE]
-    """Whether networks see the float reconstruction or its 8-bit version."""
-    inception: ReconInception | None = None
 
 
-_CAPTIONS = ("psnr", "ssim")
-"""Observations that stand below a kept picture."""
+class EncodedImages:
+    """One source of images under one protocol, encoded.
 
-
-class ReconData:
-    """One source of images under one protocol."""
+    Args:
+        source: The images.
+        settings: The protocol's.
+        label: Name of the data for people.
+        notice: What they must know of it.
+    """
 
     concurrent = True
 
     def __init__(
-        self, source: ImageSource, settings: ReconSettings, label: str, notice: str
+        self, source: ImageSource, settings: ImageSettings, label: str, notice: str
     ) -> None:
         self.label = label
         self.notice = notice
         self.side = settings.geometry.crop
         self._source = source
-        self._settings = settings
+        self._encoded = settings
 
     def samples(self, limit: int | None, on_progress: OnProgress | None = None) -> list[Sample]:
         """All images in the order of their names, or a fixed choice of `limit` of them."""
         samples = list_samples(self._source, limit, on_progress)
-        geometry = self._settings.geometry
+        geometry = self._encoded.geometry
         if geometry.max_padded_side is None:
             return samples
         sizes = image_sizes(self._source, [sample.id for sample in samples])
@@ -169,8 +157,8 @@ class ReconData:
 
     def original(self, sample: Sample) -> np.ndarray:
         """What is evaluated of a sample's image: uint8 (H, W, 3)."""
-        image = decode_image(self._source.read(sample.id), self._settings.decode)
-        return self._settings.geometry.apply(image)
+        image = decode_image(self._source.read(sample.id), self._encoded.decode)
+        return self._encoded.geometry.apply(image)
 
     def batch_key(self, item: Any) -> Hashable:
         """Images of one size share a batch."""
@@ -185,18 +173,58 @@ class ReconData:
         )
         return codes
 
+
+def decoded_images(
+    model: VisualTokenizer, codes: Sequence[Code], seeds: Sequence[int]
+) -> list[Tensor]:
+    """Decode codes of one size to float32 (3, H, W) each, clamped to [-1, 1]."""
+    images = model.decode(codes, seeds)
+    height, width = codes[0].height, codes[0].width
+    if images.shape != (len(codes), 3, height, width):
+        raise ValueError(
+            f"decode gave shape {tuple(images.shape)} for {len(codes)} codes of {height}x{width}"
+        )
+    return list(decoded(images))
+
+
+class ReconInception(TappedInception):
+    """Distances are to the very images that were reconstructed."""
+
+    reference: Annotated[Literal["same-images"], Stage.OBSERVE] = "same-images"
+
+
+class ReconSettings(PairMeasures, SetMeasures, ImageSettings):
+    """What the reconstruction tasks read of a protocol."""
+
+    noise: Annotated[Literal["per-sample"], Stage.GENERATE]
+    """A stochastic decoder draws its noise from one stream a sample."""
+    uint8: Annotated[Literal["truncate", "round"], Stage.OBSERVE]
+    """How float images become 8-bit."""
+    reference_uint8: Annotated[Literal["as-decoded", "through-float"], Stage.OBSERVE]
+    """Whether the original goes through float32 and the uint8 rule before it is compared."""
+    network_input: Annotated[Literal["float", "uint8"], Stage.OBSERVE]
+    """Whether networks see the float reconstruction or its 8-bit version."""
+    inception: ReconInception | None = None
+
+
+_CAPTIONS = ("psnr", "ssim")
+"""Observations that stand below a kept picture."""
+
+
+class ReconData(EncodedImages):
+    """One source of images under one protocol, encoded, decoded and compared."""
+
+    def __init__(
+        self, source: ImageSource, settings: ReconSettings, label: str, notice: str
+    ) -> None:
+        super().__init__(source, settings, label, notice)
+        self._settings = settings
+
     def render(
         self, model: VisualTokenizer, codes: Sequence[Code], seeds: Sequence[int]
     ) -> list[Tensor]:
         """Decode to float32 (3, H, W), clamped to [-1, 1]."""
-        images = model.decode(codes, seeds)
-        height, width = codes[0].height, codes[0].width
-        if images.shape != (len(codes), 3, height, width):
-            raise ValueError(
-                f"decode gave shape {tuple(images.shape)} for {len(codes)} codes of "
-                f"{height}x{width}"
-            )
-        return list(decoded(images))
+        return decoded_images(model, codes, seeds)
 
     def observe(
         self,

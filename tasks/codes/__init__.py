@@ -1,0 +1,1 @@
+"""Codes as files: encode images, decode what was encoded, reconstruct."""

@@ -1,0 +1,197 @@
+"""`uwt-eval encode`, `decode` and `reconstruct` from an empty folder, resumed, and refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shlex
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+from PIL import Image
+
+from tests.conftest import REPOSITORY, CommandLine
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no --out goes there."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photos: list[Image.Image]) -> Path:
+    """Photos of several sizes and endings, one of them broken."""
+    root = tmp_path / "photos"
+    (root / "wide").mkdir(parents=True)
+    photos[0].crop((0, 0, 96, 64)).save(root / "wide" / "one.v2.jpg", quality=95)
+    photos[1].resize((64, 64)).save(root / "two.png")
+    photos[2].resize((64, 64)).convert("RGBA").save(root / "three.webp", lossless=True)
+    return root
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def pictures(root: Path) -> dict[str, np.ndarray]:
+    found = [path for path in root.rglob("*.png") if ".work" not in path.parts]
+    return {str(path.relative_to(root)): pixels(path) for path in found}
+
+
+@pytest.mark.parametrize("form", ["parquet", "webdataset"])
+def test_lossless_codes_come_back_as_they_were(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path, form: str
+) -> None:
+    codes, out = tmp_path / "codes", tmp_path / "out"
+    done = uwt_eval("encode", folder, "--model", "identity", "--out", codes, "--format", form)
+    assert "3 images of photos by identity: 1" in done.out
+    told = json.loads(uwt_eval("decode", codes, "--out", out, "--json").out)
+    assert (told["n"], told["failed"]) == (3, 0)
+    found = pictures(out)
+    assert set(found) == {"wide/one.v2.png", "two.png", "three.png"}
+    for name, original in (("wide/one.v2", "jpg"), ("two", "png"), ("three", "webp")):
+        np.testing.assert_array_equal(found[f"{name}.png"], pixels(folder / f"{name}.{original}"))
+
+
+def test_tables_and_shards_are_read_by_their_own_libraries(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    for form in ("parquet", "webdataset"):
+        uwt_eval(
+            "encode", folder, "--model", "identity", "--out", tmp_path / form, "--format", form
+        )
+    rows = pq.read_table(tmp_path / "parquet" / "codes-00000.parquet").to_pylist()
+    assert [row["id"] for row in rows] == ["three.webp", "two.png", "wide/one.v2.jpg"]
+    assert Image.open(io.BytesIO(rows[2]["payload"])).size == (96, 64)
+    shard = webdataset.WebDataset(
+        str(tmp_path / "webdataset" / "codes-00000.tar"), shardshuffle=False
+    )
+    for sample, row in zip(shard, rows, strict=True):
+        assert sample["code"] == row.pop("payload")
+        assert json.loads(sample["json"]) == row
+
+
+def test_codes_of_the_evaluation_are_the_same(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    """What is encoded to files is what the reconstruction task encodes."""
+    run = ("run", "imagenet-recon", "--data", folder, "--model", "uniwetok-nano")
+    uwt_eval(*run, "--protocol", "exact", "--metrics", "bpp", "--out", tmp_path / "runs")
+    (part,) = (tmp_path / "runs").rglob("outputs/*.parquet")
+    uwt_eval("encode", folder, "--protocol", "crop-256", "--out", tmp_path / "codes")
+    table = pq.read_table(tmp_path / "codes" / "codes-00000.parquet")
+    assert table["payload"].to_pylist() == pq.read_table(part)["payload"].to_pylist()
+
+
+def test_the_same_command_does_nothing_again(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    command = ("reconstruct", folder, "--model", "webp", "--out", tmp_path / "out", "--json")
+    first = json.loads(uwt_eval(*command).out)
+    lost = tmp_path / "out" / "two.png"
+    kept = [*(tmp_path / "out").rglob("images/*.png"), *(tmp_path / "out").glob("t*.png")]
+    times = {path: path.stat().st_mtime_ns for path in kept}
+    lost.unlink()
+    assert json.loads(uwt_eval(*command).out) == first
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_endings_stay_where_names_differ_in_nothing_else(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    Image.open(folder / "two.png").save(folder / "two.bmp")
+    uwt_eval("reconstruct", folder, "--model", "identity", "--out", tmp_path / "out")
+    assert set(pictures(tmp_path / "out")) == {
+        *("two.png.png", "two.bmp.png", "three.webp.png", "wide/one.v2.jpg.png"),
+    }
+
+
+def test_an_unreadable_image_is_counted(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "two.png").write_bytes(b"no picture")
+    command = ("encode", folder, "--model", "webp", "--out", tmp_path / "codes", "--json")
+    done = uwt_eval(*command)
+    assert done.code == 3
+    assert "two.png" in done.err
+    assert json.loads(done.out)["failed"] == 1
+    assert uwt_eval(*command, "--max-failures", "1").code == 0
+    assert json.loads(uwt_eval("decode", tmp_path / "codes", "--json").out)["n"] == 2
+
+
+def test_what_does_not_fit_is_one_line(uwt_eval: CommandLine, folder: Path, tmp_path: Path) -> None:
+    codes, out = tmp_path / "codes", tmp_path / "out"
+    uwt_eval("encode", folder, "--model", "webp", "--out", codes)
+    for command, text in (
+        (("decode", folder), "holds no codes"),
+        (("decode", codes, "--model", "jpeg", "--out", out), "these codes are of webp"),
+        (("decode", codes, "--model", "webp:2048", "--out", out), "the model given is"),
+        (("encode", folder, "--model", "jpeg", "--out", codes), "holds codes by webp"),
+        (("encode", tmp_path / "no", "--out", out), "does not exist"),
+        (("encode", folder, "--format", "zip", "--out", out), "zip"),
+        (("encode", folder, "--model", "uniwetok-ar-nano", "--out", out), "encodes and decodes"),
+        (("encode", folder, "--protocol", "wetok", "--out", out), "wetok"),
+    ):
+        done = uwt_eval(*command)
+        assert done.code == 2, command
+        assert text in done.err.replace("\n", " "), done.err
+        assert "Traceback" not in done.err
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_documented_commands_run(uwt_eval: CommandLine) -> None:
+    text = (REPOSITORY / "docs" / "codes.md").read_text(encoding="utf-8")
+    commands = [line for line in text.splitlines() if line.startswith("uwt-eval ")]
+    assert len(commands) == 4
+    for command in commands:
+        done = uwt_eval(*shlex.split(command)[1:])
+        assert done.code == 0, done.err
+    assert len(pictures(Path("pictures"))) == len(pictures(Path("beside"))) == 3
+
+
+def test_damaged_and_hostile_codes_are_refused(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    codes = tmp_path / "codes"
+    command = ("encode", folder, "--model", "webp", "--out", codes, "--format", "webdataset")
+    uwt_eval(*command)
+    file = codes / "codes-00000.tar"
+    whole, header = file.read_bytes(), json.loads((codes / "codes.json").read_text())
+    file.write_bytes(whole.replace(b"RIFF", b"RIFE", 1))
+    assert "its checksum differs" in uwt_eval("decode", codes).err
+    file.write_bytes(_renamed(whole, "../../two.png"))
+    done = uwt_eval("decode", codes)
+    assert "its checksum differs" in done.err
+    header["files"][0]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (codes / "codes.json").write_text(json.dumps(header))
+    done = uwt_eval("decode", codes, "--out", tmp_path / "a" / "b" / "c")
+    assert done.code == 2
+    assert "'../../two.png' is no name of an image" in done.err
+    header["files"][0]["name"] = "../photos/two.png"
+    (codes / "codes.json").write_text(json.dumps(header))
+    assert "is not there" in uwt_eval("decode", codes).err
+
+
+def _renamed(archive: bytes, name: str) -> bytes:
+    """The shard with another name in its second row."""
+    sink = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(archive)) as old,
+        tarfile.open(fileobj=sink, mode="w") as new,
+    ):
+        for member in old:
+            file = old.extractfile(member)
+            assert file is not None
+            content = file.read()
+            if member.name == "00000001.json":
+                content = json.dumps({**json.loads(content), "id": name}).encode()
+            member.size = len(content)
+            new.addfile(member, io.BytesIO(content))
+    return sink.getvalue()
