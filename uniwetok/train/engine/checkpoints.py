@@ -27,7 +27,7 @@ from uniwetok.files import replaced
 from uniwetok.train import TrainingError
 from uniwetok.train.engine import sharded
 from uniwetok.train.engine.machine import decide, here
-from uniwetok.train.engine.overrides import to_dict
+from uniwetok.train.engine.overrides import override, to_dict
 from uniwetok.train.engine.settings import Precision, RunSettings
 
 C = TypeVar("C", bound=RunSettings)
@@ -261,7 +261,13 @@ def settle(config: C, out: Path, device: str) -> tuple[C, list[str]]:
             config, reason = decide(config, here(device))
         notices.append(f"precision {config.precision}: {reason}")
     asked = flatten(to_dict(config))
-    begun |= _since_added(begun, flatten(to_dict(type(config)())))
+    for name, value in _since_added(begun, flatten(to_dict(type(config)()))).items():
+        begun[name] = value
+        if isinstance(value, str) and asked.get(name) != value:
+            # A preset may have learned of it meanwhile: the same command goes on all the same.
+            config = override(config, [f"{name}={value}"])
+            asked[name] = value
+            notices.append(f"{name}={value}: as the run began")
     for name in sorted(begun.keys() | asked.keys()) if begun else ():
         if name not in _MAY_CHANGE and begun.get(name) != asked.get(name):
             raise TrainingError(

@@ -207,6 +207,33 @@ def take(codes: Codes, count: int, config: CodesConfig = CONFIG, **place: int) -
     return [batch.packed.numpy().tobytes() for batch in itertools.islice(stream, count)]
 
 
+def test_codes_of_a_mixture_are_drawn_by_weight(tmp_path: Path, photo_folder: Path) -> None:
+    codes = make(tmp_path, photo_folder / "val")
+    config = dataclasses.replace(CONFIG, mixture=("few@0.75", "many@0.25"))
+
+    def stream(**place: int) -> CachedCodes:
+        fields = {"batch_size": 8, "steps": 100, "seed": 0, **place}
+        return CachedCodes(codes, config, Place(**fields), [2, 4])
+
+    whole = [batch.labels.tolist() for batch in itertools.islice(stream(), 30)]
+    later = [batch.labels.tolist() for batch in itertools.islice(stream(start=9), 21)]
+    halves = [itertools.islice(stream(rank=rank, world=2), 30) for rank in (0, 1)]
+    joined = [
+        [*first.labels.tolist(), *second.labels.tolist()]
+        for first, second in zip(*halves, strict=True)
+    ]
+    assert later == whole[9:]
+    assert joined == whole
+    progress = stream().progress(30)
+    assert progress["samples/few"] / 240 == pytest.approx(0.75, abs=0.1)
+    # The first two images are of class 0, of the others one.
+    zeros = sum(labels.count(0) for labels in whole)
+    assert progress["samples/few"] < zeros < progress["samples/few"] + progress["samples/many"] / 3
+    codes.readable[:2] = False
+    with pytest.raises(TrainingError, match="source few: nothing of it"):
+        stream()
+
+
 def test_neither_start_nor_processes_change_a_batch(tmp_path: Path, photo_folder: Path) -> None:
     codes = make(tmp_path, photo_folder / "val")
     whole = take(codes, 6)

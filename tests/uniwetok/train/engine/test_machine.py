@@ -58,6 +58,24 @@ def test_a_resumed_run_keeps_the_precision_that_it_began_with(
     assert (config.precision, notices) == ("bfloat16", ["precision bfloat16: as the run began"])
 
 
+def test_a_run_from_before_a_setting_was_added_goes_on_as_it_began(tmp_path: Path) -> None:
+    bare = replace(TINY, loss=replace(TINY.loss, adversarial=None))
+    values = to_dict(bare)
+    for name in ("partition", "mixture"):
+        del values["data"][name]
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(values))
+    assert settle(bare, tmp_path, "cpu") == (bare, [])
+    # As by a preset that partitions since.
+    fixed = replace(bare, data=replace(bare.data, partition="fixed"))
+    assert settle(fixed, tmp_path, "cpu") == (bare, ["data.partition=drawn: as the run began"])
+    mixed = replace(bare, data=replace(bare.data, mixture=("a@1",)))
+    with pytest.raises(TrainingError, match=r"data\.mixture=\[\], asked for is .*a@1"):
+        settle(mixed, tmp_path, "cpu")
+    # A part that the run was without is none that was added.
+    with pytest.raises(TrainingError, match=r"loss\.adversarial"):
+        settle(TINY, tmp_path, "cpu")
+
+
 def test_the_machine_that_is_there_is_planned_for_unless_told_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
