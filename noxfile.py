@@ -167,7 +167,7 @@ def mini(session: nox.Session) -> None:
 @nox.session
 def gpu(session: nox.Session) -> None:
     """Tests that need a CUDA device, then its benchmark; fails where there is none."""
-    session.install(".[dev]")
+    session.install(".[dev,vqa]")
     session.run("python", "-c", "import torch; assert torch.cuda.is_available(), 'no CUDA device'")
     session.run("pytest", "-m", "gpu", *session.posargs)
     session.run("python", "-m", "benchmarks", "gpu")

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,14 +18,10 @@ from rich.table import Table
 
 from benchmarks.ar.options import SIZES
 from benchmarks.ar.sides import labels_of, random_model
+from benchmarks.gpu_runs import FULL, whole_runs
 from benchmarks.machine import headline
-from benchmarks.overhead import Untrained
-from benchmarks.pipeline import pictures
 from benchmarks.random_weights import random_inception_state_dict, random_trunk_state_dict
-from harness.engine.progress import Progress
-from harness.engine.runner import run
-from harness.engine.world import World, model_arithmetic
-from harness.interfaces import RunRequest
+from harness.engine.world import model_arithmetic
 from harness.metrics.inception import INPUT_RULES, InceptionFeatures
 from harness.metrics.lpips import Lpips
 from uniwetok.ar import BitDance, Guidance, sample
@@ -39,7 +33,6 @@ if TYPE_CHECKING:
     from harness.interfaces.protocols import ModelPrecision
 
 BATCH = 32
-FILES = 1024
 PRECISIONS: tuple[ModelPrecision, ...] = ("fp32", "tf32", "bf16")
 TOKEN_STEPS = 20
 """Diffusion steps a token, a fifth of the default: time is linear in them."""
@@ -51,10 +44,11 @@ def main() -> None:
         sys.exit("no CUDA device")
     console = Console(width=100)
     console.print(
-        f"{headline()}, {torch.cuda.get_device_properties(0).total_memory / 2**30:.0f} GiB"
+        f"python -m benchmarks gpu: {headline()}, "
+        f"{torch.cuda.get_device_properties(0).total_memory / 2**30:.0f} GiB"
     )
-    raw = _forward_passes(console)
-    _runs(console, raw)
+    _forward_passes(console)
+    whole_runs(console, "cuda", FULL)
     _sampling(console)
 
 
@@ -73,17 +67,16 @@ def _milliseconds(work: Callable[[], object], rounds: int = 7, warm: int = 3) ->
     return statistics.median(times)
 
 
-def _forward_passes(console: Console) -> dict[str, float]:
-    """Print and give milliseconds an image of 256x256."""
+def _forward_passes(console: Console) -> None:
+    """Print milliseconds an image of 256x256."""
     table = Table("network", "precision", "ms an image", "images/s", "peak GiB")
-    found = {}
     pixels = torch.rand(BATCH, 3, 256, 256, device="cuda") * 2 - 1
     bytes_ = ((pixels + 1) * 127.5).to(torch.uint8)
 
     def row(name: str, precision: ModelPrecision, work: Callable[[], object]) -> None:
         torch.cuda.reset_peak_memory_stats()
         with torch.no_grad(), model_arithmetic("cuda", precision):
-            found[f"{name} {precision}"] = each = _milliseconds(work) / BATCH
+            each = _milliseconds(work) / BATCH
         peak = torch.cuda.max_memory_allocated() / 2**30
         table.add_row(name, precision, f"{each:.3f}", f"{1000 / each:.0f}", f"{peak:.1f}")
 
@@ -113,43 +106,6 @@ def _forward_passes(console: Console) -> dict[str, float]:
         lpips = Lpips(net, random_trunk_state_dict(net, 0), "cuda")
         row(f"LPIPS {net}, a pair", "fp32", lambda lpips=lpips: lpips(pixels, -pixels))
     console.print(table)
-    return found
-
-
-def _runs(console: Console, raw: dict[str, float]) -> None:
-    """Print images/s of whole runs as a share of the tokenizer's own forward passes."""
-    table = Table("run", "images", "images/s", "share of the forward passes", *_STAGES)
-    with tempfile.TemporaryDirectory() as scratch:
-        data = Path(scratch) / "data"
-        pictures(data, FILES)
-        for number, precision in enumerate((PRECISIONS[0], *PRECISIONS)):  # The first warms up.
-            request = RunRequest(
-                task="imagenet-recon",
-                model="uniwetok-untrained",
-                model_precision=precision,
-                data=str(data),
-                limit=FILES if number else 64,
-                device="cuda",
-                batch_size=BATCH,
-                fresh=True,
-                out=Path(scratch) / str(number),
-            )
-            finished = run(request, World(), Progress(Console(stderr=True)))
-            assert finished is not None
-            if number == 0:
-                continue
-            seconds = finished.timings
-            each = 1000 * (seconds["total"] - seconds["model"]) / FILES
-            share = raw[f"tokenizer, encode and decode {precision}"] / each
-            stages = [f"{1000 * seconds.get(stage, 0) / FILES:.2f}" for stage in _STAGES]
-            table.add_row(
-                f"imagenet-recon, PSNR, SSIM, {precision}", str(FILES), f"{1000 / each:.0f}",
-                f"{share:.0%}", *stages,
-            )  # fmt: skip
-    console.print(table, f"stages in ms an image, all threads together; {Untrained.__doc__}")
-
-
-_STAGES = ("load", "generate", "render", "observe", "write")
 
 
 def _sampling(console: Console) -> None:

@@ -27,7 +27,7 @@ def main() -> None:
     """Print seconds of processor time, and their ratio."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        copy = _write_copy(folder / "copy")
+        copy = write_copy(folder / "copy")
         theirs, ours, pictures = _measure(folder, copy)
     print(f"{QUESTIONS} questions, median of {REPEATS}, seconds of processor time")
     print(f"| lmms-eval's own loop | {theirs:.2f} |")
@@ -35,20 +35,27 @@ def main() -> None:
     print(f"| pictures of the page, once a suite | {pictures:.2f} |")
 
 
-def _write_copy(folder: Path) -> Path:
+ASKED = "Is there a thing numbered {}?"
+
+
+def picture_of(number: int) -> np.ndarray:
+    """The picture of a question, uint8 (H, W, 3)."""
+    smooth = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    return np.roll(np.asarray(Image.fromarray(smooth).resize(SIZE[1::-1])), number, axis=1)
+
+
+def write_copy(folder: Path, count: int = QUESTIONS) -> Path:
+    """Write so many questions of POPE's form, as the copy that users may have."""
     from datasets import Dataset, DatasetDict, Features, Image as Pictures, Value
 
-    rng = np.random.default_rng(0)
-    smooth = rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)
-    base = np.asarray(Image.fromarray(smooth).resize(SIZE[1::-1]))
     rows = []
-    for number in range(QUESTIONS):
+    for number in range(count):
         buffer = io.BytesIO()
-        Image.fromarray(np.roll(base, number, axis=1)).save(buffer, "JPEG", quality=90)
+        Image.fromarray(picture_of(number)).save(buffer, "JPEG", quality=90)
         rows.append(
             {
                 "image": {"bytes": buffer.getvalue(), "path": None},
-                "question": f"Is there a thing numbered {number}?",
+                "question": ASKED.format(number),
                 "question_id": str(number),
                 "answer": "yes" if number % 2 else "no",
                 "category": "random",
