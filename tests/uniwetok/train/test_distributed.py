@@ -1,4 +1,7 @@
-"""Two processes on a CPU: copied and sharded weights train alike, and both resume exactly."""
+"""Two processes on a CPU: copied and sharded weights train alike, and resume exactly.
+
+Also where the resumed run keeps only its blocks' inputs.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ from tests.uniwetok.train.tiny import TINY
 from uniwetok.train.data.opening import open_images
 from uniwetok.train.tokenizer.run import train
 photos, out = sys.argv[1:3]
-def run(name, steps, shard):
-    config = dataclasses.replace(TINY, steps=steps, shard=shard)
+def run(name, steps, shard, **changes):
+    config = dataclasses.replace(TINY, steps=steps, shard=shard, **changes)
     train(config, open_images(photos), Path(out) / name, device="cpu")
 run("copied", 4, False)
 run("sharded", 4, True)
 run("resumed", 2, True)
-run("resumed", 4, True)
+run("resumed", 4, True, gradient_checkpointing=True)
 """
 
 

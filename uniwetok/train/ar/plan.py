@@ -6,18 +6,28 @@ import torch
 
 from uniwetok.ar.model import BitDance
 from uniwetok.train.ar.config import ARTraining
-from uniwetok.train.engine.footprint import Footprint, kept_bytes, step_flops, without_data
+from uniwetok.train.ar.trainer import blocks
+from uniwetok.train.engine.footprint import (
+    Footprint,
+    Pass,
+    image_activations,
+    step_flops,
+    without_data,
+)
+from uniwetok.train.engine.state import run_again
 
 
 def measure(config: ARTraining) -> Footprint:
     """Build and run a configuration's model on codes that are there; encoding is not counted."""
     with without_data():
         model = BitDance(config.model)
+        if config.gradient_checkpointing:
+            run_again(blocks(model))
         forward, backward = step_flops(lambda: _loss(model, 1, "cpu"))
         parameters = dict.fromkeys(("class embedding", "transformer", "diffusion head"), 0)
         for name, weight in model.named_parameters():
             parameters[_part(name)] += weight.numel()
-        one, two = (_kept(config, images) for images in (1, 2))
+        activations, copies = image_activations(config, lambda images: _pass(config, images))
     total = sum(parameters.values())
     return Footprint(
         parameters=parameters,
@@ -26,8 +36,8 @@ def measure(config: ARTraining) -> Footprint:
         averaged=total,
         tokens=config.model.tokens,
         flops={"forward": forward, "backward": backward},
-        activations={"activations": two - one},
-        copy_bytes=2 * one - two,
+        activations=activations,
+        copy_bytes=copies,
         mixture=config.data.mixture,
     )
 
@@ -44,7 +54,7 @@ def _loss(model: BitDance, images: int, device: str) -> torch.Tensor:
     return model.objective(codes, torch.zeros(images, dtype=torch.int64, device=device))
 
 
-def _kept(config: ARTraining, images: int) -> int:
+def _pass(config: ARTraining, images: int) -> Pass:
     with torch.device("cuda"):
         model = BitDance(config.model)
-    return kept_bytes([model], config.precision, lambda: _loss(model, images, "cuda"))
+    return Pass(modules=[model], blocks=blocks(model), run=lambda: _loss(model, images, "cuda"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from uniwetok.ar.checkpoint import TOKENIZER_FILE
 from uniwetok.ar.model import BitDance
@@ -18,6 +18,7 @@ from uniwetok.train.ar.config import UNDECAYED, ARTraining
 from uniwetok.train.codes.stream import CodeBatch
 from uniwetok.train.engine.optimizers import build_adamw
 from uniwetok.train.engine.settings import check_parts
+from uniwetok.train.engine.state import run_again
 from uniwetok.train.engine.trainer import Trainer, make_accelerator
 
 
@@ -47,6 +48,8 @@ class ARTrainer(Trainer[ARTraining, CodeBatch]):
         check_parts(config.batch_size, config.accumulation, self.accelerator.num_processes)
         self._tokenizer = tokenizer
         self.model = _build(config).to(self.accelerator.device).train()
+        if config.gradient_checkpointing:
+            run_again(blocks(self.model))
         if config.compile:
             for block in self.model.layers:
                 block.compile()
@@ -102,6 +105,11 @@ class ARTrainer(Trainer[ARTraining, CodeBatch]):
         if self.accelerator.is_main_process:
             model.save_pretrained(folder)
             write_json(folder / TOKENIZER_FILE, {"encoder_sha256": self._tokenizer})
+
+
+def blocks(model: BitDance) -> list[nn.Module]:
+    """Give the blocks that may be run again for their gradients."""
+    return [*model.layers, *model.head.net.res_blocks]
 
 
 def _build(config: ARTraining) -> BitDance:

@@ -39,6 +39,7 @@ _MAY_CHANGE = frozenset(
         "accumulation",
         "compile",
         "shard",
+        "gradient_checkpointing",
         "log_every",
         "checkpoint_every",
         "keep_last",

@@ -19,6 +19,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from uniwetok.train import TrainingError
+from uniwetok.train.engine.settings import RunSettings
+from uniwetok.train.engine.state import run_again
 
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -98,13 +100,59 @@ def step_flops(loss: Callable[[], Tensor]) -> tuple[int, int]:
     return forward, count_flops(lambda: torch.autograd.backward(losses.pop()))
 
 
-def kept_bytes(modules: Sequence[nn.Module], precision: str, run: Callable[[], object]) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """A forward pass that is measured."""
+
+    modules: Sequence[nn.Module]
+    """Whose weights are not counted; on the fake device "cuda"."""
+    blocks: Sequence[nn.Module]
+    """Parts that may be run again for their gradients."""
+    run: Callable[[], object]
+
+
+def image_activations(
+    config: RunSettings, make: Callable[[int], Pass]
+) -> tuple[dict[str, int], int]:
+    """Count what one image leaves for the backward pass on a GPU, from passes of one and of two.
+
+    Args:
+        config: the run, its precision decided.
+        make: gives a pass of so many images through networks of its own.
+
+    Returns:
+        Bytes of an image by what they are, and those of the weights' copies in half precision.
+    """
+    whole, block = [], []
+    for images in (1, 2):
+        made = make(images)
+        if config.gradient_checkpointing:
+            block.append(kept_bytes(made.modules, config.precision, made.run, made.blocks))
+            run_again(made.blocks)
+        whole.append(kept_bytes(made.modules, config.precision, made.run))
+    one, two = whole
+    copies = 2 * one - two
+    if not block:
+        return {"activations": two - one}, copies
+    return {
+        "inputs of blocks, other activations": two - one,
+        "largest block, run again": block[1] - block[0],
+    }, copies
+
+
+def kept_bytes(
+    modules: Sequence[nn.Module],
+    precision: str,
+    run: Callable[[], object],
+    within: Sequence[nn.Module] = (),
+) -> int:
     """Count what a forward pass leaves for its backward pass on a GPU, weights aside.
 
     Args:
         modules: whose weights are not counted; on the fake device "cuda".
         precision: of the pass, decided.
         run: makes the pass.
+        within: counts what one of these parts leaves, the most of them; all of the pass where ().
     """
     own = {
         tensor.untyped_storage()._cdata
@@ -119,13 +167,28 @@ def kept_bytes(modules: Sequence[nn.Module], precision: str, run: Callable[[], o
         kept[storage._cdata] = storage
         return tensor
 
+    def size(first: int) -> int:
+        storages = list(kept.items())[first:]
+        return sum(storage.nbytes() for address, storage in storages if address not in own)
+
+    begins, sizes = [0], []
+    hooks = [
+        handle
+        for block in within
+        for handle in (
+            block.register_forward_pre_hook(lambda *_: begins.append(len(kept))),
+            block.register_forward_hook(lambda *_: sizes.append(size(begins[-1]))),
+        )
+    ]
     with (
         _FusedAttention(),
         _autocast(_AUTOCAST[precision]),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
         run()
-    return sum(storage.nbytes() for address, storage in kept.items() if address not in own)
+    for hook in hooks:
+        hook.remove()
+    return max(sizes) if within else size(0)
 
 
 @contextmanager

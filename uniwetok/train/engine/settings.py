@@ -75,6 +75,9 @@ class RunSettings(Settings):
     shard: bool = False
     """Shard weights, gradients and optimiser state over the processes (FSDP) instead of copying
     them (DDP)."""
+    gradient_checkpointing: bool = False
+    """Keep only the inputs of each block of the networks, and run it again for its gradients: less
+    memory and more work for the same bits."""
     init: str | None = None
     """Weights to start from, such as the previous stage's; None draws them anew."""
     seed: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -18,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils.checkpoint import checkpoint
 
 from uniwetok.train import TrainingError
 
@@ -53,6 +55,13 @@ def shard(network: nn.Module, blocks: Iterable[nn.Module], accelerator: Accelera
     for block in blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(network, mesh=mesh)
+
+
+def run_again(blocks: Iterable[nn.Module]) -> None:
+    """Let blocks keep only their inputs, and run each again for its gradients, to the same bits."""
+    for block in blocks:
+        # Inside of what shards it, so that weights are gathered once for both.
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def full(tensor: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,6 +15,7 @@ from uniwetok.randomness import stream
 from uniwetok.train import TrainingError
 from uniwetok.train.engine.optimizers import build_adamw
 from uniwetok.train.engine.settings import check_parts
+from uniwetok.train.engine.state import run_again
 from uniwetok.train.engine.trainer import Trainer
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.data.records import KINDS
@@ -126,8 +126,7 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
         self._parts = parts
         model = parts.model
         if config.gradient_checkpointing:
-            language_model: Any = model.language_model
-            language_model.gradient_checkpointing_enable({"use_reentrant": False})
+            run_again(_layers(model))
         # A sharded model is moved part by part: no GPU need hold all of it.
         self.model = (model if config.shard else model.to(accelerator.device)).train()
         self._wrapped = self.wrap(Objective(self.model), _units(self.model) if config.shard else ())
@@ -206,4 +205,7 @@ def _layers(model: MLLM) -> nn.ModuleList:
     for child in model.language_model.base_model.children():
         if isinstance(child, nn.ModuleList):
             return child
-    raise TrainingError("shard=true: the language model's layers were not found; drop it")
+    raise TrainingError(
+        "the language model's layers were not found; --set shard=false and "
+        "--set gradient_checkpointing=false train it without"
+    )

@@ -17,6 +17,7 @@ from uniwetok.losses.teachers import EfficientNetLiteTeacher, OpenClipTeacher, T
 from uniwetok.losses.total import TokenizerLoss, TokenizerTerms
 from uniwetok.randomness import stream_seed
 from uniwetok.tensors import CheckpointError
+from uniwetok.tokenizer.layers import ResBlock, TransformerBlock
 from uniwetok.tokenizer.model import UniWeTok
 from uniwetok.tokenizer.quantizer import quantize_straight_through
 from uniwetok.train import TrainingError
@@ -98,6 +99,11 @@ class Generator(nn.Module):
         )
         prior = None if self.prior is None else self.prior(codes, draws)
         return GeneratorPass(terms, prior, reconstruction.detach())
+
+    def blocks(self) -> list[nn.Module]:
+        """Give the autoencoder's blocks, which may be run again for their gradients."""
+        kinds = (ResBlock, TransformerBlock)
+        return [module for module in self.tokenizer.modules() if isinstance(module, kinds)]
 
     def averaged(self) -> dict[str, Tensor]:
         """Weights whose moving averages are evaluated: all but the prior's."""

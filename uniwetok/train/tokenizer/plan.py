@@ -14,12 +14,14 @@ from uniwetok.train import TrainingError
 from uniwetok.train.data.schedule import Schedule
 from uniwetok.train.engine.footprint import (
     Footprint,
+    Pass,
     count,
     count_flops,
-    kept_bytes,
+    image_activations,
     step_flops,
     without_data,
 )
+from uniwetok.train.engine.state import run_again
 from uniwetok.train.tokenizer.config import LITE_TEACHER, TokenizerTraining
 from uniwetok.train.tokenizer.networks import Discriminator, Generator
 
@@ -38,6 +40,8 @@ def measure(config: TokenizerTraining) -> Footprint:
     teacher, size, width = _teacher(config)
     with without_data():
         generator, discriminator = _networks(config, "cpu", width)
+        if config.gradient_checkpointing:
+            run_again(generator.blocks())
         flops = _step_flops(config, generator, discriminator, width)
         parameters = _parameters(generator, discriminator)
         optimised = {"generator": generator, "discriminator": discriminator}
@@ -55,7 +59,7 @@ def measure(config: TokenizerTraining) -> Footprint:
             lambda: teacher(torch.empty(1, 3, size, size, device="meta"))
         )
     with without_data():
-        one, two = (_kept_bytes(config, images, width) for images in (1, 2))
+        activations, copies = image_activations(config, lambda n: _pass(config, n, width))
     return Footprint(
         parameters=parameters,
         held={name: count(network) for name, network in networks.items()},
@@ -64,8 +68,8 @@ def measure(config: TokenizerTraining) -> Footprint:
         frozen_bytes=frozen,
         tokens=(config.data.resolution // config.model.downsample) ** 2,
         flops=flops,
-        activations={"activations": two - one},
-        copy_bytes=2 * one - two,
+        activations=activations,
+        copy_bytes=copies,
         mixture=config.data.mixture,
         partition=lambda world: Schedule(
             config.data, batch_size=config.batch_size, seed=config.seed, world=world
@@ -123,8 +127,8 @@ def _step_flops(
     return flops
 
 
-def _kept_bytes(config: TokenizerTraining, number: int, width: int | None) -> int:
-    """Memory that the generator's forward pass leaves for its backward pass on a GPU."""
+def _pass(config: TokenizerTraining, number: int, width: int | None) -> Pass:
+    """Give the generator's forward pass on a GPU."""
     generator, discriminator = _networks(config, "cuda", width)
     judge = None if discriminator is None else discriminator.network
     modules = [generator] if discriminator is None else [generator, discriminator]
@@ -134,7 +138,7 @@ def _kept_bytes(config: TokenizerTraining, number: int, width: int | None) -> in
         images, noise, target = _inputs(config, number, "cuda", width)
         generator(images, noise, target, judge, draws)
 
-    return kept_bytes(modules, config.precision, run)
+    return Pass(modules=modules, blocks=generator.blocks(), run=run)
 
 
 def _parameters(generator: Generator, discriminator: Discriminator | None) -> dict[str, int]:

@@ -19,6 +19,7 @@ from uniwetok.tokenizer.model import UniWeTok
 from uniwetok.train.data.stream import Batch
 from uniwetok.train.engine.optimizers import build_adam
 from uniwetok.train.engine.settings import check_parts
+from uniwetok.train.engine.state import run_again
 from uniwetok.train.engine.trainer import Trainer, make_accelerator
 from uniwetok.train.tokenizer.config import LITE_TEACHER, TEACHER_TAG, TokenizerTraining
 from uniwetok.train.tokenizer.networks import build_networks
@@ -59,6 +60,8 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
         self.networks = build_networks(config, self.accelerator.device, vgg16, teacher)
         generator, discriminator = self.networks.generator, self.networks.discriminator
         sides = (generator.tokenizer.encoder, generator.tokenizer.decoder)
+        if config.gradient_checkpointing:
+            run_again(generator.blocks())
         if config.compile:
             for side in sides:
                 side.compile()

@@ -20,9 +20,10 @@ from uniwetok.losses.config import DistillationConfig, PriorConfig, TokenizerLos
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.train import TrainingError
 from uniwetok.train.data.config import DataConfig
-from uniwetok.train.engine.footprint import Footprint, count_flops
+from uniwetok.train.engine.footprint import Footprint, count_flops, kept_bytes
 from uniwetok.train.engine.machine import H100
 from uniwetok.train.engine.plan import Plan, make_plan
+from uniwetok.train.engine.state import run_again
 from uniwetok.train.tokenizer.config import LITE_TEACHER, TokenizerTraining
 from uniwetok.train.tokenizer.networks import Generator
 from uniwetok.train.tokenizer.plan import measure
@@ -116,6 +117,11 @@ def test_every_network_of_the_full_method_is_counted() -> None:
     assert {"discriminator", "teacher"} <= plan.flops.keys()
 
 
+def run_once(generator: Generator) -> None:
+    images, noise = torch.randn(2, 3, 64, 64), torch.randn(2, 128, 2, 2)
+    generator(images, noise, None, None, torch.Generator())
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_activations_are_those_of_a_real_pass(precision: str) -> None:
     """In float32 what autograd keeps on a CPU is the same, but for the attention's own notes."""
@@ -128,15 +134,33 @@ def test_activations_are_those_of_a_real_pass(precision: str) -> None:
     def keep(tensor: torch.Tensor) -> None:  # A tensor kept for its own node is never freed.
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
 
-    images, noise = torch.randn(2, 3, 64, 64), torch.randn(2, 128, 2, 2)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda _: None):
-        generator(images, noise, None, None, torch.Generator())
+        run_once(generator)
     real = sum(storage.nbytes() for address, storage in kept.items() if address not in own)
     ours = footprint.copy_bytes + 2 * footprint.activations["activations"]
     if precision == "float32":
         assert ours == pytest.approx(real, rel=0.02)
     else:
         assert real / 4 < footprint.activations["activations"] < 0.9 * real / 2
+
+
+def test_blocks_that_are_run_again_keep_their_inputs_and_work_twice() -> None:
+    """Against a real pass in float32: what it keeps, beside the most that a block keeps at work."""
+    kept = replace(TINY, precision="float32", loss=ALONE, prior=None)
+    config = replace(kept, gradient_checkpointing=True)
+    before, after = measure(kept), measure(config)
+    generator = Generator(config, None, None)
+    run_again(generator.blocks())
+    real = kept_bytes([generator], "float32", lambda: run_once(generator))
+    inputs, block = after.activations.values()
+    assert after.copy_bytes + 2 * inputs == pytest.approx(real, rel=0.02)
+    assert before.activations["activations"] > 1.5 * (inputs + block)
+    assert 0 < block < inputs
+    forward, backward = before.flops.values()
+    assert after.flops["tokenizer and losses, forward"] == forward
+    again = after.flops["tokenizer and losses, backward"] - backward
+    # Without the convolutions at the ends and between levels, most of the work at this size.
+    assert 0.3 * forward < again < forward
 
 
 def test_data_is_counted(tiny: Plan) -> None:

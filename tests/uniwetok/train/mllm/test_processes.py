@@ -1,4 +1,7 @@
-"""Two processes on a CPU, copied or sharded, train as one does and resume exactly."""
+"""Two processes on a CPU, copied or sharded, train as one does and resume exactly.
+
+Also where the resumed run keeps only its layers' inputs.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ root, out = map(Path, sys.argv[1:3])
 run = tiny_run(root / "qwen", shard="sharded" in out.name)
 # Where a gradient is 0 but for rounding, a smaller epsilon would make whole steps of it.
 run = dataclasses.replace(run, optimizer=dataclasses.replace(run.optimizer, epsilon=1e-6))
-for name, steps in (("whole", 4), ("parts", 2), ("parts", 4)):
-    config = dataclasses.replace(run, steps=steps)
+for name, steps, again in (("whole", 4, False), ("parts", 2, False), ("parts", 4, True)):
+    config = dataclasses.replace(run, steps=steps, gradient_checkpointing=again)
     source = open_records(root / "data.jsonl")
     train_mllm(config, source, root / "tokenizer", out / "codes", out / name, device="cpu")
 """
