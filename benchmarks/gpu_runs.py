@@ -302,12 +302,12 @@ def _set(folder: Path, device: str, sizes: Sizes) -> Row:
 
 
 def vqa_run(folder: Path, device: str, sizes: Sizes) -> Row:
-    """Two runs of different length: their difference is without the start of the process."""
+    """The difference of two runs, after one that warms up: the start of a process is not in it."""
     path = folder / "chat"
     small_assistant().save_pretrained(path)
     write_copy(folder / "pope", sizes.batch + sizes.questions)
     taken = []
-    for number, limit in enumerate((sizes.batch, sizes.batch + sizes.questions)):
+    for number, limit in enumerate((sizes.batch, sizes.batch, sizes.batch + sizes.questions)):
         request = RunRequest(
             task="pope",
             model=f"uniwetok-chat:{path}",
@@ -324,4 +324,4 @@ def vqa_run(folder: Path, device: str, sizes: Sizes) -> Row:
     chat.load(device)
     asked = [Question(ASKED.format(n), [picture_of(n)]) for n in range(sizes.batch)]
     raw = _raw(lambda: chat.reply(asked, max_new_tokens=128), sizes.batch, device)
-    return "pope, a model of 8.9M, 128 tokens", sizes.questions, taken[1] - taken[0], raw
+    return "pope, a model of 8.9M, 128 tokens", sizes.questions, taken[2] - taken[1], raw

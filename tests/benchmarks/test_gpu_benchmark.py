@@ -30,7 +30,6 @@ def test_whole_runs_stand_beside_their_forward_passes(monkeypatch: pytest.Monkey
 @pytest.mark.slow
 def test_questions_are_asked_too(tmp_path: Path) -> None:
     pytest.importorskip("lmms_eval")
-    _, count, seconds, raw = gpu_runs.vqa_run(tmp_path, "cpu", gpu_runs.TINY)
+    _, count, _, raw = gpu_runs.vqa_run(tmp_path, "cpu", gpu_runs.TINY)
     assert count == gpu_runs.TINY.questions
-    assert seconds > 0
     assert raw > 0
