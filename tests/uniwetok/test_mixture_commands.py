@@ -65,7 +65,7 @@ def test_the_plan_counts_sources_and_says_who_takes_which_sizes(
         f'[few]\npath = "{photo_folder}/val/n00000001"\nweight = 1\n'
         f'[many]\npath = "{photo_folder}"\nweight = 3\n'
     )
-    settings = ("data.buckets=32x32,64x64", "data.partition=fixed", "steps=10", "batch_size=6")
+    settings = ("data.buckets=32x32,64x64", "data.partition=fixed", "steps=12", "batch_size=6")
     command = [*arguments(table, tmp_path, *settings), "--dry-run", "--gpus", "3", "--gpu", "h100"]
     plan = json.loads(uwt_eval(*command, "--json").out)
     assert plan["sources"]["few"] == {"share": 0.25, "size": 3, "samples": 15, "epochs": 5}

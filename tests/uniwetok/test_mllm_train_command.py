@@ -59,6 +59,13 @@ def test_a_run_and_a_dry_run(uwt_eval: CommandLine, tmp_path: Path) -> None:
     assert planned.code == 0, planned.err
     assert "diffusion head" in planned.out
     assert "estimate" in planned.out
+    words[1] = f"own={words[1]}@3"
+    words.append(f"again={parts['--data']}@1")
+    mixed = uwt_eval("train", "mllm", "--preset", "pretrain", *words, "--dry-run", "--json")
+    assert mixed.code == 0, mixed.err
+    sources = json.loads(mixed.out)["sources"]
+    assert sources["own"] == {"share": 0.75, "size": 8, "samples": None, "epochs": None}
+    assert sources["again"]["share"] == 0.25
 
 
 def test_what_is_missing_is_said(uwt_eval: CommandLine, tmp_path: Path) -> None:

@@ -36,6 +36,10 @@ class DataConfig:
     mixture: tuple[str, ...] = ()
     """Sources and their weights, NAME@WEIGHT each, as in faces@0.3; `--data NAME=PATH` says where
     they are, and `--data NAME=PATH@WEIGHT` sets both. Empty for one source without a name."""
+    draft: bool = False
+    """Decode JPEGs at 1/8, 1/4 or 1/2 of their size where that covers what is cut from them: large
+    photos several times as fast, with pixels that differ a little from those of a whole image made
+    smaller. Released: whole."""
     corrupt_limit: float = 0.01
     """Share of unreadable images above which training stops, once 100 have been read since it
     started; below, the next image takes the place of each, and they are counted."""

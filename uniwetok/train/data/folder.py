@@ -56,11 +56,11 @@ class FolderImages:
     def _path(self, index: int) -> Path:
         return self.root / self.id(index)
 
-    def read(self, index: int) -> Image.Image:
+    def read(self, index: int, covering: tuple[int, int] | None = None) -> Image.Image:
         """Decode an image; raise `UnreadableImage` where that fails."""
         path = self._path(index)
         try:
-            return decode_rgb(read_image_file(path))
+            return decode_rgb(read_image_file(path), covering)
         except UnreadableImage as error:
             raise UnreadableImage(f"{path}: {error}") from error
 

@@ -102,10 +102,10 @@ class MixedImages(Joined[ImageSource]):
         named = self.members.items()
         return tuple(f"source {name}: {line}" for name, each in named for line in each.notices)
 
-    def read(self, index: int) -> Image.Image:
+    def read(self, index: int, covering: tuple[int, int] | None = None) -> Image.Image:
         """Decode an image; raise `UnreadableImage` where that fails."""
         _, source, place = self.find(index)
-        return source.read(place)
+        return source.read(place, covering)
 
     def label(self, index: int) -> int | None:
         """Return the class of an image, numbered over all sources."""

@@ -73,7 +73,7 @@ class ShardImages:
         """Yield the shards."""
         return iter(self._paths)
 
-    def read(self, index: int) -> Image.Image:
+    def read(self, index: int, covering: tuple[int, int] | None = None) -> Image.Image:
         """Decode an image; raise `UnreadableImage` where that fails."""
         shard, row, rows = self._locate(index)
         offset, size = rows.place(row)
@@ -81,7 +81,7 @@ class ShardImages:
             with self._paths[shard].open("rb") as file:
                 file.seek(offset)
                 check_size(size)
-                return decode_rgb(file.read(size))
+                return decode_rgb(file.read(size), covering)
         except OSError as error:
             raise UnreadableImage(f"{self._paths[shard]}: {error.strerror}") from error
         except UnreadableImage as error:

@@ -38,8 +38,12 @@ class ImageSource(Protocol):
         """What the user must know of the listing, a line each: choices and damage."""
         ...
 
-    def read(self, index: int) -> Image.Image:
+    def read(self, index: int, covering: tuple[int, int] | None = None) -> Image.Image:
         """Decode an image to 8-bit RGB.
+
+        Args:
+            index: of the image.
+            covering: height and width that a JPEG may be decoded down to; see `load_image`.
 
         Raises:
             UnreadableImage: the image cannot be read whole.
@@ -55,14 +59,18 @@ class ImageSource(Protocol):
         ...
 
 
-def decode_rgb(data: bytes) -> Image.Image:
+def decode_rgb(data: bytes, covering: tuple[int, int] | None = None) -> Image.Image:
     """Decode to 8-bit RGB with Pillow's own conversion; EXIF orientation and alpha are dropped.
+
+    Args:
+        data: of the file.
+        covering: height and width that a JPEG may be decoded down to; see `load_image`.
 
     Raises:
         UnreadableImage: the bytes are no image, a truncated one, or one too large for Pillow.
     """
     try:
-        image = load_image(data)
+        image = load_image(data, covering)
         if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
             image = image.convert("RGBA")  # The same pixels; Pillow warns about the direct way.
         return image.convert("RGB")

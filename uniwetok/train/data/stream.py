@@ -84,7 +84,7 @@ class TrainingImages:
             parts_of(source), config.mixture, seed=place.seed, shuffle_shards=config.shuffle_shards
         )
         self._steps = _Steps(
-            source, self._order, self._schedule, place.rank, view or _Cut(config.crop)
+            source, self._order, self._schedule, place.rank, view or _Cut(config.crop), config.draft
         )
         self._config = config
         self._start = place.start
@@ -161,12 +161,14 @@ class _Steps(Dataset[_Read | _Failure]):
         schedule: Schedule,
         rank: int,
         view: View,
+        draft: bool,
     ) -> None:
         self._source = source
         self._order = order
         self._schedule = schedule
         self._rank = rank
         self._view = view
+        self._draft = draft
 
     def __getitem__(self, step: int) -> _Read | _Failure:
         try:
@@ -217,7 +219,8 @@ class _Steps(Dataset[_Read | _Failure]):
             index = first + order.index(epoch * images + (place + further) % images)
             rng = generator(order.seed, "crop", epoch, wanted)
             try:
-                return index, self._view(self._source.read(index), size, rng, position)
+                image = self._source.read(index, size if self._draft else None)
+                return index, self._view(image, size, rng, position)
             except UnreadableImage as error:
                 failures.append(str(error))
         raise TrainingError(

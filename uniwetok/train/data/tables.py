@@ -188,10 +188,10 @@ class TableImages:
         """Yield the files."""
         return map(Path, self.table.files)
 
-    def read(self, index: int) -> Image.Image:
+    def read(self, index: int, covering: tuple[int, int] | None = None) -> Image.Image:
         """Decode an image; raise `UnreadableImage` where that fails."""
         try:
-            return decode_rgb(self.table.encoded(index, self._image))
+            return decode_rgb(self.table.encoded(index, self._image), covering)
         except UnreadableImage as error:
             raise UnreadableImage(f"{self.id(index)}: {error}") from error
 

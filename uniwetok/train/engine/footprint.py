@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from uniwetok.train import TrainingError
+from uniwetok.train.data.schedule import Schedule
 from uniwetok.train.engine.settings import RunSettings
 from uniwetok.train.engine.state import run_again
 
@@ -55,8 +56,8 @@ class Footprint:
     """What the figures stand on beside the settings."""
     mixture: tuple[str, ...] = ()
     """Sources of the data and their weights."""
-    partition: Callable[[int], Sequence[tuple[str, str]]] = lambda _: ()
-    """Of so many processes, and the images that each takes in a step; see `Schedule`."""
+    schedule: Callable[[int], Schedule] | None = None
+    """What each of so many processes takes in a step; None where all take the same."""
 
 
 def without_data() -> FakeTensorMode:

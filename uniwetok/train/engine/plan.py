@@ -247,7 +247,10 @@ def make_plan(
     activations = {name: size * per_pass for name, size in footprint.activations.items()}
     if footprint.copy_bytes:
         activations["weights in half precision"] = footprint.copy_bytes
-    seen = batch * config.steps
+    schedule = footprint.schedule and footprint.schedule(world)
+    whole = batch * config.steps
+    # At other sizes a step's pixels, and so its tokens, are as many, but not its images.
+    seen = whole if schedule is None else schedule.share(config.steps, 0).first
     return Plan(
         world=world,
         sharded=config.shard,
@@ -256,11 +259,11 @@ def make_plan(
         batch_size=batch,
         examples_per_pass=per_pass,
         tokens_per_step=footprint.tokens * batch,
-        tokens=footprint.tokens * seen,
+        tokens=footprint.tokens * whole,
         examples_seen=seen,
         epochs={} if footprint.packed else {name: seen / n for name, n in DATASETS.items()},
         sources=_sources(footprint.mixture, sizes or {}, None if footprint.packed else seen),
-        partition=footprint.partition(world),
+        partition=[] if schedule is None else schedule.partition(),
         memory=_memory(config, footprint, world),
         activations=activations,
         checkpoint=checkpoint_bytes(config, sum(footprint.held.values())),

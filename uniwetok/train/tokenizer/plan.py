@@ -71,9 +71,9 @@ def measure(config: TokenizerTraining) -> Footprint:
         activations=activations,
         copy_bytes=copies,
         mixture=config.data.mixture,
-        partition=lambda world: Schedule(
+        schedule=lambda world: Schedule(
             config.data, batch_size=config.batch_size, seed=config.seed, world=world
-        ).partition(),
+        ),
     )
 
 

@@ -174,6 +174,25 @@ def test_nothing_readable_stops_training(image_folder: Path) -> None:
         batches(open_images(image_folder), config(corrupt_limit=1.0), 1)
 
 
+def test_a_draft_is_decoded_small_and_looks_the_same(tmp_path: Path) -> None:
+    smooth = Image.linear_gradient("L").resize((700, 500))
+    Image.merge("RGB", (smooth, smooth.rotate(180), smooth)).save(tmp_path / "a.jpg", quality=95)
+    smooth.convert("RGB").save(tmp_path / "b.png")
+    source = open_images(tmp_path)
+    assert source.read(0).size == (700, 500)
+    assert source.read(0, (100, 140)).size == (175, 125), (
+        "a quarter, which covers it; an eighth not"
+    )
+    assert source.read(1, (64, 64)).size == (700, 500), "formats without drafts are decoded whole"
+    whole, draft = (
+        batches(source, config(draft=draft), 1, batch_size=2)[0] for draft in (False, True)
+    )
+    assert whole.ids == draft.ids
+    jpeg = whole.ids.index("a.jpg")
+    assert 0 < (whole.images[jpeg] - draft.images[jpeg]).abs().mean() < 0.02
+    assert torch.equal(whole.images[1 - jpeg], draft.images[1 - jpeg])
+
+
 class Faulty(FolderImages):
     """A source with a bug or a crash in place of an image."""
 
@@ -181,7 +200,7 @@ class Faulty(FolderImages):
         super().__init__(root, list_files(root))
         self.fault = fault
 
-    def read(self, index: int) -> Image.Image:
+    def read(self, index: int, covering: tuple[int, int] | None = None) -> Image.Image:
         if self.fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         raise ZeroDivisionError("a bug")

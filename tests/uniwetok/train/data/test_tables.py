@@ -79,6 +79,16 @@ def test_few_groups_are_kept_and_read_again(data: Path, monkeypatch: pytest.Monk
         assert len(source.table._kept) == 1
 
 
+def test_files_that_lie_elsewhere_are_read_in_place(data: Path) -> None:
+    import fsspec
+
+    place = "memory://tables/train.parquet"
+    with fsspec.open(place, "wb") as file:
+        file.write((data / "train-00001-of-00002.parquet").read_bytes())
+    source = pickle.loads(pickle.dumps(tables.TableImages([place], Columns())))
+    assert [source.read(n).getpixel((0, 0))[1] for n in range(5)] == list(range(10, 15))
+
+
 def test_bytes_and_paths_are_images_too(tmp_path: Path) -> None:
     write(tmp_path / "bytes.parquet", {"jpg": [png(3), None], "note": ["a", "b"]})
     source = open_images(tmp_path / "bytes.parquet")
