@@ -59,6 +59,10 @@ def fetch(
 ) -> None:
     """Download and verify weight files; files already downloaded are only verified."""
     from harness.data.assets import ASSETS, fetch as fetch_one
+    from harness.engine.progress import Progress
 
+    progress = Progress(terminal(stderr=True))
     for name in ASSETS if names == ["all"] else names:
-        print(f"{name}: {fetch_one(name, progress=True)}")
+        with progress.bar(name) as on_progress:
+            path = fetch_one(name, on_progress)
+        print(f"{name}: {path}")

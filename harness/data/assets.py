@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +16,7 @@ from harness.interfaces.registry import did_you_mean
 
 if TYPE_CHECKING:
     from harness.data.settings import Settings
+    from harness.interfaces import OnProgress, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +169,53 @@ def locate(name: str) -> Path:
     raise Unavailable(f"{asset.noun} {name!r} missing, run `uwt-eval assets fetch {name}`")
 
 
-def fetch(name: str, *, progress: bool = False) -> Path:
-    """Download and verify a file unless a verified one is there; raise `UserError` on failure."""
-    import pooch
-    import requests
+_progress: ContextVar[Progress | None] = ContextVar("_progress", default=None)
 
+
+@contextmanager
+def fetched_on_need(progress: Progress) -> Iterator[None]:
+    """Within, `needed` downloads what is missing; elsewhere looking for a file never does."""
+    token = _progress.set(progress)
+    try:
+        yield
+    finally:
+        _progress.reset(token)
+
+
+def needed(name: str) -> Path:
+    """As `locate`, and downloads a file that lies nowhere where that may be done.
+
+    Raises:
+        Unavailable: It is not the published one, or missing, and why it could not be had.
+    """
+    from harness.data.settings import read_settings
+
+    asset, settings, progress = find(name), read_settings(), _progress.get()
+    lies_there = any(path.is_file() for path in candidates(asset, settings))
+    if lies_there or settings.offline or progress is None:
+        return locate(name)
+    from harness.data.fetching import FetchError, reached
+
+    where = settings.mirror or asset.url
+    if why := reached(where):
+        raise Unavailable(
+            f"{asset.noun} {name!r} missing and {why}, run `uwt-eval assets fetch {name}`"
+        )
+    print(
+        f"fetching {asset.noun} {name!r}: {asset.size / 1e6:.0f} MB from {where}, licence "
+        f"{asset.licence}, for {asset.used_by}; --offline goes on without",
+        file=sys.stderr,
+    )
+    try:
+        with progress.bar(asset.filename) as on_progress:
+            return _download(asset, settings, on_progress)
+    except FetchError as error:
+        raise Unavailable(f"{asset.noun} {name!r} missing: {error}") from error
+
+
+def fetch(name: str, on_progress: OnProgress = lambda *_: None) -> Path:
+    """Download and verify a file unless a verified one is there; raise `UserError` on failure."""
+    from harness.data.fetching import FetchError
     from harness.data.settings import read_settings
 
     asset = find(name)
@@ -183,17 +230,19 @@ def fetch(name: str, *, progress: bool = False) -> Path:
             f"{asset.filename} to {settings.cache / 'assets'} or set {asset.variable}"
         )
     try:
-        pooch.retrieve(
-            asset.url,
-            known_hash=f"sha256:{asset.sha256}",
-            fname=asset.filename,
-            path=settings.cache / "assets",
-            progressbar=progress,
-        )
-    except (requests.RequestException, OSError, ValueError) as error:
+        return _download(asset, settings, on_progress)
+    except FetchError as error:
         raise UserError(
-            f"asset {name!r} could not be downloaded from {asset.url} ({type(error).__name__}): "
-            f"fetch it elsewhere and put it at {settings.cache / 'assets' / asset.filename}, "
-            f"or name it in {asset.variable}"
+            f"asset {name!r} could not be downloaded: {error}; fetch it elsewhere and put it at "
+            f"{settings.cache / 'assets' / asset.filename}, or name it in {asset.variable}"
         ) from error
-    return settings.cache / "assets" / asset.filename
+
+
+def _download(asset: Asset, settings: Settings, on_progress: OnProgress) -> Path:
+    from harness.data.fetching import Published, download
+
+    target = settings.cache / "assets" / asset.filename
+    mirror = settings.mirror
+    url = f"{mirror.rstrip('/')}/{asset.filename}" if mirror else asset.url
+    download(Published(url, asset.sha256, asset.size), target, on_progress)
+    return target

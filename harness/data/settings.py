@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     assets: Path | None = Field(
         default=None, description="A folder that already holds the weight files, by file name."
     )
+    mirror: str | None = Field(
+        default=None, description="Address that has the weight files, by file name, to fetch from."
+    )
     offline: bool = Field(default=False, description="Never download anything.")
     gedit: str | None = Field(default=None, description="GEdit-Bench: a local copy.")
     judge_url: str | None = Field(

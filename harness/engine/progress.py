@@ -45,6 +45,7 @@ class Progress:
         self._console = console
         self._quiet = quiet
         self._clock = clock
+        self._shown: bars.Progress | None = None
 
     @contextmanager
     def bar(self, name: str) -> Iterator[OnProgress]:
@@ -89,11 +90,18 @@ class Progress:
                 yield lambda done, total: bar.update(
                     task, completed=done, total=total, visible=True
                 )
+                if len(bar.tasks) > 1:  # The last one leaves with the bars.
+                    bar.remove_task(task)
         else:
             yield _Log(self._console, name, self._clock)
 
-    def _bar(self) -> bars.Progress:
-        return bars.Progress(
+    @contextmanager
+    def _bar(self) -> Iterator[bars.Progress]:
+        """The bars on the terminal, to which work within other work adds its own."""
+        if self._shown is not None:
+            yield self._shown
+            return
+        with bars.Progress(
             bars.TextColumn("{task.description}"),
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
@@ -101,7 +109,11 @@ class Progress:
             bars.TimeRemainingColumn(),
             console=self._console,
             transient=True,
-        )
+        ) as self._shown:
+            try:
+                yield self._shown
+            finally:
+                self._shown = None
 
 
 class _Log:

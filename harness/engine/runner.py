@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.data.assets import fetched_on_need
 from harness.data.images import whole_picture
 from harness.data.manifest import blocks
 from harness.data.store import SAMPLES_FILE, Store, discard_damaged_images, join_images
@@ -120,9 +121,12 @@ def by_task(requests: Sequence[RunRequest]) -> Iterator[RunRequest]:
 
 
 def begin(request: RunRequest, world: World, progress: Progress) -> Begun:
-    """Plan a request for the device that is likely its: without torch, which may not be needed."""
+    """Plan a request for the device that is likely its: without torch, which may not be needed.
+
+    Weights that its metrics need and that lie nowhere are downloaded.
+    """
     started, clock = provenance.now(), time.perf_counter()
-    with progress.listing() as on_listing:
+    with progress.listing() as on_listing, fetched_on_need(progress):
         return Begun(make_plan(request, world, on_listing), started, clock)
 
 

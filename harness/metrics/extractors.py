@@ -82,7 +82,7 @@ class LpipsDistance:
             raise Unavailable("the protocol has no LPIPS", kind="not applicable")
         self._net = net
         self._asset = asset
-        path = assets.locate(asset)
+        path = assets.needed(asset)
         self._network = _shared(
             [f"lpips-{net}", self.identity, device],
             lambda: Once(functools.partial(_lpips, net, path, device, keep=bool(_HELD))),
@@ -244,7 +244,7 @@ class Inception(FeatureExtractor):
         if "inception" not in settings:
             raise Unavailable("the protocol has no Inception features", kind="not applicable")
         self._rule = settings["inception"]["input"]
-        self._path = assets.locate("inception")
+        self._path = assets.needed("inception")
         self.output = output or tap(settings)
         self.originals = originals
         super().__init__(settings, device)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from harness.data.assets import fetched_on_need
 from harness.data.images import DecodeRule
 from harness.engine import protocols, provenance
 from harness.engine.plan import make_extractors, metric, run_name
@@ -292,4 +293,5 @@ def compare_files(
         extrapolate=extrapolate,
         progress=progress,
     )
-    return comparison, comparison.record(keys, explicit=names is not None)
+    with fetched_on_need(progress):
+        return comparison, comparison.record(keys, explicit=names is not None)

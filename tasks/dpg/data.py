@@ -149,7 +149,7 @@ def open_data(data: str | None, settings: DpgSettings, title: str) -> DpgData:
 def _published() -> dict[str, str] | None:
     """Texts of the published prompts by item, if they are downloaded."""
     try:
-        path = assets.locate(_ASSET)
+        path = assets.needed(_ASSET)
     except Unavailable:
         return None
     found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))

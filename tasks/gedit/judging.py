@@ -187,7 +187,7 @@ def read_prompts(expected: PromptDigests) -> Prompts:
 
 def _find() -> Path:
     try:
-        return assets.locate(ASSET)
+        return assets.needed(ASSET)
     except Unavailable:
         spec = find_spec("lmms_eval")  # Finds the package without importing it.
         for folder in () if spec is None else spec.submodule_search_locations or ():

@@ -124,7 +124,7 @@ def open_prompts(data: str | None, asset: str) -> PromptFile:
         prompts = read_prompts(path)
         return PromptFile(prompts, path.name, partial_notice(len(prompts)))
     try:
-        path = assets.locate(asset)
+        path = assets.needed(asset)
     except Unavailable as reason:
         prompts = read_prompts(SMALL_FILE)
         notice = (

@@ -110,16 +110,11 @@ def test_fetch_offline_says_where_to_put_the_file(asset: Asset) -> None:
 def test_failed_download_says_where_to_put_the_file(
     asset: Asset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import requests
-
-    def no_network(*_: object, **__: object) -> None:
-        raise requests.ConnectionError
-
     monkeypatch.delenv("UWT_EVAL_OFFLINE")
-    monkeypatch.setattr("pooch.retrieve", no_network)
+    monkeypatch.setenv("UWT_EVAL_MIRROR", "http://127.0.0.1:9/weights")
     with pytest.raises(UserError, match="could not be downloaded") as raised:
         assets.fetch("tiny-net")
-    for text in (asset.url, asset.filename, asset.variable, "ConnectionError"):
+    for text in ("127.0.0.1:9/weights", asset.filename, asset.variable, "ConnectionError"):
         assert text in str(raised.value)
 
 
