@@ -10,6 +10,7 @@ from uniwetok.train.ar.trainer import blocks
 from uniwetok.train.engine.footprint import (
     Footprint,
     Pass,
+    count_gathered,
     image_activations,
     step_flops,
     without_data,
@@ -34,6 +35,7 @@ def measure(config: ARTraining) -> Footprint:
         held={"model": total},
         trained={"model": total},
         averaged=total,
+        gathered=count_gathered(model, blocks(model)),
         tokens=config.model.tokens,
         flops={"forward": forward, "backward": backward},
         activations=activations,

@@ -54,7 +54,7 @@ class ARTrainer(Trainer[ARTraining, CodeBatch]):
             for block in self.model.layers:
                 block.compile()
             self.model.head.net.compile()
-        self._wrapped = self.wrap(self.model, self.model.layers)
+        self._wrapped = self.wrap(self.model, blocks(self.model))
         weights = dict(self.model.named_parameters())
         self.train("model", self.model, build_adamw(weights, config.optimizer, UNDECAYED))
         self.evaluate(weights)
@@ -108,7 +108,7 @@ class ARTrainer(Trainer[ARTraining, CodeBatch]):
 
 
 def blocks(model: BitDance) -> list[nn.Module]:
-    """Give the blocks that may be run again for their gradients."""
+    """Give what is sharded one by one, and may be run again for its gradients."""
     return [*model.layers, *model.head.net.res_blocks]
 
 

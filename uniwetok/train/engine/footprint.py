@@ -41,7 +41,7 @@ class Footprint:
     frozen_bytes: int = 0
     """Bytes of the networks that are not trained."""
     gathered: int = 0
-    """Parameters of the largest part that is gathered at a time where the first is sharded."""
+    """Parameters that are gathered at a time where the first is sharded, see `count_gathered`."""
     tokens: int
     """Tokens of an example."""
     flops: dict[str, int]
@@ -79,6 +79,15 @@ def without_data() -> FakeTensorMode:
 def count(*modules: nn.Module) -> int:
     """Count parameters."""
     return sum(weight.numel() for module in modules for weight in module.parameters())
+
+
+def count_gathered(network: nn.Module, units: Sequence[nn.Module]) -> int:
+    """Count parameters of a sharded network that a process holds at its fullest.
+
+    Those that belong to none of the units, which FSDP gathers for a whole pass, and the largest
+    unit.
+    """
+    return count(network) - count(*units) + max(map(count, units), default=0)
 
 
 def count_flops(run: Callable[[], object]) -> int:

@@ -294,7 +294,7 @@ def _memory(config: RunSettings, footprint: Footprint, world: int) -> dict[str, 
         memory["moving average"] = _FLOAT * footprint.averaged // shards
     memory["frozen networks"] = footprint.frozen_bytes
     if shards > 1 and footprint.gathered:
-        memory["largest gathered weights and gradients"] = 2 * _FLOAT * footprint.gathered
+        memory["gathered weights and gradients"] = 2 * _FLOAT * footprint.gathered
     elif world > 1 and not config.shard:
         # DDP exchanges gradients in buckets of their own beside them.
         memory["gradients in transit"] = _FLOAT * gradients

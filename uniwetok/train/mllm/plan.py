@@ -19,8 +19,16 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Qwe
 from uniwetok.mllm.config import LANGUAGE_MODELS
 from uniwetok.mllm.model import MLLM
 from uniwetok.train import TrainingError
-from uniwetok.train.engine.footprint import Footprint, count, kept_bytes, step_flops, without_data
+from uniwetok.train.engine.footprint import (
+    Footprint,
+    count,
+    count_gathered,
+    kept_bytes,
+    step_flops,
+    without_data,
+)
 from uniwetok.train.mllm.config import MLLMTraining
+from uniwetok.train.mllm.trainer import units
 
 _KNOWN = {"Qwen/Qwen3-8B": "qwen3-8b", "Qwen/Qwen3-14B": "bitdance-14b-16x"}
 """Language models whose sizes are known without their files."""
@@ -68,7 +76,7 @@ def measure(config: MLLMTraining) -> Footprint:
         held={"model": total},
         trained={"model": total},
         averaged=total,
-        gathered=count(whole.table),
+        gathered=count_gathered(whole, units(whole)),
         tokens=config.data.row_tokens,
         flops=flops,
         activations=activations,

@@ -129,7 +129,7 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
             run_again(_layers(model))
         # A sharded model is moved part by part: no GPU need hold all of it.
         self.model = (model if config.shard else model.to(accelerator.device)).train()
-        self._wrapped = self.wrap(Objective(self.model), _units(self.model) if config.shard else ())
+        self._wrapped = self.wrap(Objective(self.model), units(self.model) if config.shard else ())
         weights = dict(self.model.named_parameters())
         self.train("model", self.model, build_adamw(weights, config.optimizer, ()))
         self.evaluate(weights)
@@ -187,17 +187,17 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
             with_weights(self._parts, weights).save_pretrained(folder)
 
 
-def _units(model: MLLM) -> list[nn.Module]:
+def units(model: MLLM) -> list[nn.Module]:
     """Give what a sharded model gathers one at a time.
 
     Each is run in every pass, even where a row has no such tokens; else processes would wait for
     each other.
     """
     net = model.vision_head.net
-    units: list[nn.Module] = [*_layers(model), *net.res_blocks, *net.ada_ln_blocks]
+    found: list[nn.Module] = [*_layers(model), *net.res_blocks, *net.ada_ln_blocks]
     if model.table.weight is not model.output_layer.weight:
-        units += [model.table, model.output_layer]
-    return units
+        found += [model.table, model.output_layer]
+    return found
 
 
 def _layers(model: MLLM) -> nn.ModuleList:

@@ -101,7 +101,7 @@ class Generator(nn.Module):
         return GeneratorPass(terms, prior, reconstruction.detach())
 
     def blocks(self) -> list[nn.Module]:
-        """Give the autoencoder's blocks, which may be run again for their gradients."""
+        """Give what is sharded one by one, and may be run again for its gradients."""
         kinds = (ResBlock, TransformerBlock)
         return [module for module in self.tokenizer.modules() if isinstance(module, kinds)]
 

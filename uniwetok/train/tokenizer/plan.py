@@ -17,6 +17,7 @@ from uniwetok.train.engine.footprint import (
     Pass,
     count,
     count_flops,
+    count_gathered,
     image_activations,
     step_flops,
     without_data,
@@ -50,6 +51,7 @@ def measure(config: TokenizerTraining) -> Footprint:
             name: sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
             for name, network in networks.items()
         }
+        gathered = count_gathered(generator, generator.blocks())
         averaged = sum(weight.numel() for weight in generator.averaged().values())
     frozen = _FLOAT * parameters.get("LPIPS (frozen)", 0)
     if teacher is not None:
@@ -65,6 +67,7 @@ def measure(config: TokenizerTraining) -> Footprint:
         held={name: count(network) for name, network in networks.items()},
         trained=trained,
         averaged=averaged,
+        gathered=gathered,
         frozen_bytes=frozen,
         tokens=(config.data.resolution // config.model.downsample) ** 2,
         flops=flops,

@@ -65,8 +65,7 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
         if config.compile:
             for side in sides:
                 side.compile()
-        blocks = [block for side in sides for block in side.mid_attn_blocks]
-        self._generator = self.wrap(generator, blocks)
+        self._generator = self.wrap(generator, generator.blocks())
         self._add("generator", generator)
         self.evaluate(generator.averaged())
         if discriminator is not None:

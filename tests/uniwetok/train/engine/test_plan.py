@@ -203,6 +203,8 @@ def test_sharding_divides_the_generator_alone(tiny: Plan, footprint: Footprint) 
     assert sharded.memory["weights"] == 4 * (whole // 4 + judge)
     assert sharded.memory["moving average"] == pytest.approx(tiny.memory["moving average"] / 4)
     assert "gradients in transit" not in sharded.memory
+    gathered = sharded.memory["gathered weights and gradients"]
+    assert 0 < gathered < 0.6 * 8 * whole, "all of them, and all their gradients"
 
 
 def test_a_cnn_trains_no_register_tokens() -> None:
