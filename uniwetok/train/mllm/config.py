@@ -102,6 +102,6 @@ class MLLMTraining(RunSettings):
     """Implementation of the language model's attention: ``auto`` is flex_attention on GPUs, whose
     masks of long rows take no memory, and sdpa on CPUs."""
     gradient_checkpointing: bool = True
-    """Keep only the inputs of each of the language model's layers, and run it again for its
-    gradients."""
+    """Keep only the inputs of each of the language model's layers and the diffusion head's blocks,
+    and run it again for its gradients."""
     log_every: int = 20

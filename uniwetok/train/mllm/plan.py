@@ -27,6 +27,7 @@ from uniwetok.train.engine.footprint import (
     step_flops,
     without_data,
 )
+from uniwetok.train.engine.state import run_again
 from uniwetok.train.mllm.config import MLLMTraining
 from uniwetok.train.mllm.trainer import units
 
@@ -131,7 +132,11 @@ def _build(sizes: PretrainedConfig, config: MLLMTraining, layers: int, device: s
         cut.layer_types = cut.layer_types[:layers]
     models: Any = AutoModelForCausalLM  # Its methods have no types.
     with torch.device(device):
-        return MLLM(models.from_config(cut, attn_implementation="sdpa"), config.model)
+        model = MLLM(models.from_config(cut, attn_implementation="sdpa"), config.model)
+    if config.gradient_checkpointing:
+        # Only the head's: what the layers take is known from two of them and one.
+        run_again(model.vision_head.net.res_blocks)
+    return model
 
 
 def _parameters(model: MLLM) -> dict[str, int]:

@@ -126,7 +126,7 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
         self._parts = parts
         model = parts.model
         if config.gradient_checkpointing:
-            run_again(_layers(model))
+            run_again([*_layers(model), *model.vision_head.net.res_blocks])
         # A sharded model is moved part by part: no GPU need hold all of it.
         self.model = (model if config.shard else model.to(accelerator.device)).train()
         self._wrapped = self.wrap(Objective(self.model), units(self.model) if config.shard else ())

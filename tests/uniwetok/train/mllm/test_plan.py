@@ -46,9 +46,9 @@ def test_the_papers_size(uwt_eval: CommandLine) -> None:
     assert plan["tokens"] == 37_376 * 8 * 20_000
     assert plan["fits_estimate"] == (plan["memory_total_estimate"] <= plan["processor_memory"])
     assert "not measured" in plan["basis"]
-    # Two a weight and token forward, twice that backward, and the layers once more; attention
+    # Two a weight and token forward, twice that backward, and layers and head once more; attention
     # within samples of 1,024 tokens and the head's own products come on top.
-    weights = 8 * LAYERS + 6 * (counts["projector"] + counts["diffusion head"])
+    weights = 8 * (LAYERS + counts["diffusion head"]) + 6 * counts["projector"]
     rows = 37_376 // 1024 * 1024 * 8
     attention = 36 * 8 * 2 * 32 * 128 * 1024
     assert plan["flops_per_step"] == pytest.approx((weights + attention) * rows, rel=0.02)
@@ -66,6 +66,9 @@ def test_memory_follows_how_a_run_is_spread() -> None:
     assert plans["4"].memory["weights"] == 2 * plans["8"].memory["weights"]
     assert plans["copies"].memory["weights"] == pytest.approx(8 * plans["8"].memory["weights"])
     assert plans["kept"].activations["all layers"] > 20 * sum(plans["8"].activations.values()) / 10
+    assert (
+        plans["kept"].activations["diffusion head"] > 2 * plans["8"].activations["diffusion head"]
+    )
     assert plans["average"].memory["moving average"] == plans["8"].memory["weights"]
     assert plans["8"].activations["text logits"] > 0
     assert planned(get_mllm("gen").config, 8).activations["text logits"] == 0

@@ -1,6 +1,6 @@
 """Two processes on a CPU, copied or sharded, train as one does and resume exactly.
 
-Also where the resumed run keeps only its layers' inputs.
+Also where the resumed run keeps only the inputs of its layers and of the head's blocks.
 """
 
 from __future__ import annotations
