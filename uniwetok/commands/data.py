@@ -27,7 +27,7 @@ def _group() -> None:
 def check(
     path: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="Records: a .jsonl, a .tar, or a folder of either."),
+        typer.Argument(metavar="FILE", help="Records: a .jsonl, .tar or .parquet, or a folder."),
     ],
     images: Annotated[
         Path | None, typer.Option(help="Folder that a .jsonl names images in (default: its own).")
