@@ -1,4 +1,7 @@
-"""Bytes to RGB by the protocol's rule, 8-bit RGB to the floats that models take, and back."""
+"""Bytes to RGB by the protocol's rule, 8-bit RGB to the floats that models take, and back.
+
+Where the floats are a GPU's, bytes go there and back through pinned pages, waiting for nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from harness.data.transfer import to_device, to_host
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Record
 from uwt_images.decoding import load_image
@@ -158,3 +160,34 @@ def whole_picture(path: Path) -> bool:
     except Exception:  # Damaged bytes make Pillow raise nearly any exception.
         return False
     return True
+
+
+def staging(like: Tensor, device: torch.device) -> Tensor:
+    """Memory of a tensor's shape and dtype that copies to or from a device go through.
+
+    It may be dropped while a copy is under way: torch gives it to nobody before that has ended.
+    """
+    import torch
+
+    return torch.empty(like.shape, dtype=like.dtype, pin_memory=device.type == "cuda")
+
+
+def to_device(values: Tensor, device: torch.device | str) -> Tensor:
+    """The values on a device; a GPU gets them in the order of the current stream, unwaited for."""
+    import torch
+
+    device = torch.device(device)
+    if device.type != "cuda" or values.device.type != "cpu":
+        return values.to(device)
+    return staging(values, device).copy_(values).to(device, non_blocking=True)
+
+
+def to_host(values: Tensor) -> np.ndarray:
+    """The values in the processor's memory, once the current stream has come so far."""
+    import torch
+
+    if values.device.type != "cuda":
+        return values.cpu().numpy()
+    staged = staging(values, values.device).copy_(values, non_blocking=True)
+    torch.cuda.current_stream(values.device).synchronize()
+    return staged.numpy()

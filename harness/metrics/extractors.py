@@ -17,8 +17,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from harness.data import assets
+from harness.data.images import to_host
 from harness.data.settings import read_settings
-from harness.data.transfer import to_host
 from harness.interfaces import Columns, GeneratedImages, ImagePairs
 from harness.interfaces.code import module_digest
 from harness.interfaces.errors import Unavailable

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.digests import Damaged, read_arrays
-from harness.data.transfer import to_host
+from harness.data.images import to_host
 from harness.interfaces import GeneratedImages, ImagePairs
 from harness.interfaces.observing import Once
 from harness.interfaces.types import canonical_json

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from harness.data.transfer import to_device
+from harness.data.images import to_device
 from harness.metrics import resize as resizes
 from harness.metrics.checks import check_images, check_range
 from harness.metrics.inception_network import SIDE, FusedInception, reference_modules

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torchvision.models import alexnet, vgg16
 
-from harness.data.transfer import to_device
+from harness.data.images import to_device
 from harness.metrics.checks import check_images, check_range
 from harness.metrics.networks import Shapes, exact_float32, read_state_dict
 

@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 
 import torch
 
+from harness.data.images import to_device
 from harness.data.manifest import GPU_BLOCK
-from harness.data.transfer import to_device
 from harness.interfaces.observing import ARITHMETIC
 
 Shapes = Mapping[str, torch.Size]
