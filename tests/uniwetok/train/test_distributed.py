@@ -14,6 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.uniwetok.train.tiny import needs_sharding
+
 SCRIPT = """
 import dataclasses, sys
 from pathlib import Path
@@ -31,6 +33,7 @@ run("resumed", 4, True, gradient_checkpointing=True)
 """
 
 
+@needs_sharding
 @pytest.mark.slow
 def test_copied_sharded_and_resumed_runs_agree(tmp_path: Path, photo_folder: Path):
     script = tmp_path / "script.py"

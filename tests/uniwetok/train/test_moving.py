@@ -15,6 +15,7 @@ import pytest
 
 from tests.uniwetok.test_commands import arguments
 from tests.uniwetok.train.mllm.tiny import write_data, write_language_model, write_tokenizer
+from tests.uniwetok.train.tiny import needs_sharding
 from uniwetok.train.engine.checkpoints import Checkpoints
 from uniwetok.train.engine.logs import read_log
 
@@ -54,7 +55,11 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1
     "moves",
     [
         pytest.param([(1, 2, False), (2, 4, False), (1, 6, False)], id="copied"),
-        pytest.param([(1, 1, False), (2, 2, True), (4, 3, True), (1, 4, False)], id="sharded"),
+        pytest.param(
+            [(1, 1, False), (2, 2, True), (4, 3, True), (1, 4, False)],
+            id="sharded",
+            marks=needs_sharding,
+        ),
     ],
 )
 def test_losses_go_on_with_another_number_of_processes(
@@ -117,6 +122,7 @@ def test_two_processes_stop_after_the_same_step(
     assert read_log(tmp_path)[-1]["step"] == step
 
 
+@needs_sharding
 @pytest.mark.slow
 def test_a_killed_process_starts_all_again_from_the_last_checkpoint(
     tmp_path: Path, photo_folder: Path

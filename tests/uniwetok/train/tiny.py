@@ -15,6 +15,9 @@ needs_measuring = pytest.mark.skipif(
     torch.version.cuda is not None and torch.__version__ < "2.10" and not torch.cuda.is_available(),
     reason="torch before 2.10, built for CUDA, measures memory only where there is a GPU",
 )
+needs_sharding = pytest.mark.skipif(
+    not hasattr(torch.cpu.Stream, "record_event"), reason="this torch shards on GPUs alone"
+)
 TINY = TokenizerTraining(
     model=UniWeTokConfig(
         channels=32,

@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.uniwetok.train.tiny import needs_sharding
+
 SCRIPT = """
 import dataclasses, sys
 from pathlib import Path
@@ -47,6 +49,7 @@ def launch(script: Path, photos: Path, out: Path, processes: int) -> None:
     )
 
 
+@needs_sharding
 @pytest.mark.slow
 def test_processes_share_the_work(tmp_path: Path, photo_folder: Path) -> None:
     """Two processes, copied or sharded, train as one that accumulates two parts."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 import copy
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from tests.uniwetok.train.tiny import TINY
+from uniwetok.train import TrainingError
 from uniwetok.train.data.opening import open_images
-from uniwetok.train.engine.state import run_again
+from uniwetok.train.engine.state import run_again, shard
 from uniwetok.train.tokenizer.run import train
 
 
@@ -29,6 +34,15 @@ def gradients(network: nn.Module) -> tuple[list[torch.Tensor], int, torch.Tensor
     loss.backward()
     found = [weight.grad for weight in network.parameters() if weight.grad is not None]
     return found, sum(sizes), torch.get_rng_state()
+
+
+def test_what_cannot_be_sharded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = {"device": torch.device("cpu")}
+    with pytest.raises(TrainingError, match=r"several processes: .* --set shard=false"):
+        shard(nn.Linear(2, 2), (), cast("Accelerator", SimpleNamespace(num_processes=1, **place)))
+    monkeypatch.delattr(torch.cpu.Stream, "record_event", raising=False)
+    with pytest.raises(TrainingError, match=r"torch \S+ shards on GPUs alone; --set shard=false"):
+        shard(nn.Linear(2, 2), (), cast("Accelerator", SimpleNamespace(num_processes=2, **place)))
 
 
 def test_dropout_is_drawn_alike_and_less_is_kept() -> None:

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.uniwetok.train.mllm.tiny import write_data, write_language_model, write_tokenizer
+from tests.uniwetok.train.tiny import needs_sharding
 
 SCRIPT = """
 import dataclasses, sys
@@ -33,6 +34,7 @@ for name, steps, again in (("whole", 4, False), ("parts", 2, False), ("parts", 4
 """
 
 
+@needs_sharding
 @pytest.mark.slow
 def test_processes_train_alike(tmp_path: Path) -> None:
     write_data(tmp_path)
