@@ -123,6 +123,51 @@ def figures(
         print(f"not drawn: {name}: {why}")
 
 
+@app.command()
+def training(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of trainings: --out of `train`.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to draw, .png or .svg (default: training.png, none with --json)."),
+    ] = None,
+    curve: Annotated[
+        list[str] | None,
+        typer.Option(help="What to draw, such as loss or validation/psnr; repeat (default: all)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the curves of trainings side by side: losses, gradients, throughput, validations."""
+    import json
+
+    from reports.training import read_trainings
+
+    form = (out or Path("training.png")).suffix.removeprefix(".").lower()
+    if form not in list(Picture):
+        raise UserError(f"--out {out}: end its name in .png or .svg")
+    read = read_trainings(runs)
+    for note in (note for each in read for note in each.notes):
+        terminal(stderr=True).print(f"note: {note}", style="dim", markup=False, soft_wrap=True)
+    if out is not None or not as_json:
+        from reports.figures.canvas import write_figure
+        from reports.figures.curves import training_curves
+
+        stem = (out or Path("training.png")).with_suffix("")
+        (path,) = write_figure(training_curves(read, curve or []), stem, [form])
+        if not as_json:
+            print(path)
+    if as_json:
+        chosen = set(curve or [name for each in read for name in each.curves])
+        facts = [
+            {
+                "name": each.name,
+                "folder": str(each.folder),
+                "curves": {name: points for name, points in each.curves.items() if name in chosen},
+            }
+            for each in read
+        ]
+        print(json.dumps(facts, indent=2))
+
+
 def _costs(given: list[str]) -> dict[str, float]:
     from reports.figures.scatter import tokens_of
 

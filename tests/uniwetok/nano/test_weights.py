@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,10 @@ from PIL import Image
 from safetensors import safe_open
 
 from benchmarks.nano import ship as shipping
-from benchmarks.nano.curves import draw
 from benchmarks.nano.ship import LARGEST, ship
 from uniwetok.nano import WEIGHTS
 from uniwetok.plugins.tokenizer import NanoPlugin
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
-from uniwetok.train.engine.logs import Logs
 
 
 def test_the_weights_are_small_and_in_half_precision():
@@ -68,18 +65,3 @@ def test_what_is_too_large_does_not_ship(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ValueError, match="MB in float16"):
         ship(WEIGHTS, tmp_path / "weights")
     assert not (tmp_path / "weights").exists()
-
-
-def test_curves_are_drawn_from_the_log(tmp_path: Path):
-    with closing(Logs(tmp_path, 0)) as logs:
-        for step in (1, 2):
-            logs.write(step, {"l1": 1 / step})
-        logs.write(2, {"psnr": 12.0, "ssim": 0.5}, kind="validation")
-    draw(tmp_path, tmp_path / "curves.png")
-    with Image.open(tmp_path / "curves.png") as image:
-        assert image.width > 500
-
-
-def test_a_run_without_a_log_is_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"no log\.jsonl"):
-        draw(tmp_path, tmp_path / "curves.png")
