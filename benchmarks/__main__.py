@@ -1,8 +1,8 @@
 """Run the benchmarks that are named, or all; options after a name go to that benchmark.
 
-`resume`, `train-step`, `ar`, `vqa`, `precision`, `set-scores` and `gpu` run only when they are
-named: the first needs a minute and 1.5 GB, the next two checkouts of the released code, then
-lmms-eval, then two minutes and memory, and the last a CUDA device.
+`train-data`, `resume`, `train-step`, `ar`, `vqa`, `precision`, `set-scores` and `gpu` run only when
+they are named: the first two take a minute or two, the next two checkouts of the released code,
+then lmms-eval, then two minutes and memory, and the last a CUDA device.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BENCHMARKS = (
     "scoring",
     "mllm",
 )
-BY_REQUEST = ("resume", "train-step", "ar", "vqa", "precision", "set-scores", "gpu")
+BY_REQUEST = ("train-data", "resume", "train-step", "ar", "vqa", "precision", "set-scores", "gpu")
 WITH_OPTIONS = ("metrics", "train-step", "ar")
 
 

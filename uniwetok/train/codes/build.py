@@ -43,6 +43,8 @@ from uniwetok.train.data.source import ImageSource
 _STATE_FILE = "codes.state.npy"
 _ORIGIN_FILE = "codes.origin.json"
 _ARRAY_PART = f"{ARRAY_FILE}.partial"
+_BATCH = 64
+"""Views that a GPU encodes at a time."""
 
 
 def build_codes(
@@ -149,11 +151,18 @@ class _Views:
 
 
 def _encode(tokenizer: UniWeTok, images: Iterable[Tensor]) -> np.ndarray:
-    """Encode the views of images, one's at a time: uint8 (images, views, bytes), with checksums."""
-    rows = []
-    for views in images:
-        pixels = to_model_range(torch.cat([views, views[-1:].flip(-1)]))
-        codes = tokenizer.encode(pixels.to(tokenizer.device))
-        packed = [np.frombuffer(each, np.uint8) for each in quantizer.pack(codes)]
-        rows.append(with_checksums(np.stack(packed)))
-    return np.stack(rows)
+    """Encode the views of a block's images: uint8 (images, views, bytes), with checksums.
+
+    A GPU takes them in full batches, those of a block and of no other, so that a build that went on
+    has the same codes. A CPU gains nothing by that, and takes an image's at a time.
+    """
+    views = [torch.cat([each, each[-1:].flip(-1)]) for each in images]
+    device, each = tokenizer.device, len(views[0])
+    batches = torch.split(torch.cat(views), _BATCH) if device.type == "cuda" else views
+    rows: list[np.ndarray] = []
+    for batch in batches:
+        codes = tokenizer.encode(to_model_range(batch.to(device)))
+        rows += [np.frombuffer(packed, np.uint8) for packed in quantizer.pack(codes)]
+    return np.stack(
+        [with_checksums(np.stack(rows[at : at + each])) for at in range(0, len(rows), each)]
+    )

@@ -116,6 +116,7 @@ class EncodedCodes:
             ),
             place,
             view=FreshViews(config, place.steps * place.batch_size),
+            device=tokenizer.device,
         )
 
     def progress(self, steps: int) -> dict[str, float]:
@@ -125,7 +126,7 @@ class EncodedCodes:
     def __iter__(self) -> Iterator[CodeBatch]:
         """Yield a step's batch after the other."""
         for batch in self._images:
-            codes = self._tokenizer.encode(batch.images.to(self._tokenizer.device))
+            codes = self._tokenizer.encode(batch.images)
             packed = np.stack([np.frombuffer(row, np.uint8) for row in quantizer.pack(codes)])
             if batch.labels is None:
                 raise TrainingError("images without a class: give a folder with one a class")

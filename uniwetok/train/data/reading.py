@@ -20,13 +20,17 @@ READS_BEFORE_STOP = 100
 T = TypeVar("T")
 
 
-def read_ahead(items: Dataset[T], numbers: range, workers: int) -> Iterator[T]:
+def read_ahead(
+    items: Dataset[T], numbers: range, workers: int, *, pinned: bool = False
+) -> Iterator[T]:
     """Yield the items of some numbers, in order; torch's random state is left alone.
 
     Args:
         items: what is read; it must allow to be pickled.
         numbers: which.
         workers: processes that read ahead; 0 reads in this one. Changes no result.
+        pinned: hand out what each item's ``pin_memory`` gives, from which copies to a GPU need not
+            be waited for.
 
     Raises:
         TrainingError: a worker died.
@@ -40,6 +44,7 @@ def read_ahead(items: Dataset[T], numbers: range, workers: int) -> Iterator[T]:
         num_workers=workers,
         generator=own,
         worker_init_fn=_deafen,
+        pin_memory=pinned,
     )
     try:
         yield from loader

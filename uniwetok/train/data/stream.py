@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class Batch:
     """One step's images of one process."""
 
     images: torch.Tensor
-    """float32 (B, 3, H, W) in [-1, 1]."""
+    """float32 (B, 3, H, W) in [-1, 1], on the stream's device."""
     ids: list[str]
     """Names of the images within their source."""
     labels: torch.Tensor | None
@@ -64,6 +64,8 @@ class TrainingImages:
         config: resolution or buckets, crop, workers, and when unreadable images stop training.
         place: where this process stands.
         view: cuts images in place of ``config.crop``; it must allow to be pickled.
+        device: where the images go. They travel as bytes, to a GPU out of pinned memory while it
+            computes, and become floats there.
 
     Raises:
         TrainingError: ``batch_size`` does not divide among the processes; while iterating: too
@@ -76,7 +78,9 @@ class TrainingImages:
         config: DataConfig,
         place: Place,
         view: View | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
+        self._device = torch.device(device)
         self._schedule = Schedule(
             config, batch_size=place.batch_size, seed=place.seed, world=place.world
         )
@@ -96,7 +100,8 @@ class TrainingImages:
     def __iter__(self) -> Iterator[Batch]:
         steps = range(self._start, sys.maxsize)
         read, unreadable, first = 0, 0, ""
-        for result in read_ahead(self._steps, steps, self._config.workers):
+        pinned = self._device.type == "cuda"
+        for result in read_ahead(self._steps, steps, self._config.workers, pinned=pinned):
             if isinstance(result, _Failure):
                 raise result.error()
             read += len(result.ids) + result.unreadable
@@ -104,7 +109,7 @@ class TrainingImages:
             first = first or result.first_unreadable
             check_readable(unreadable, read, self._config.corrupt_limit, f"first {first}")
             yield Batch(
-                to_model_range(result.pixels),
+                to_model_range(result.pixels.to(self._device, non_blocking=True)),
                 result.ids,
                 result.labels,
                 result.unreadable,
@@ -122,6 +127,10 @@ class _Read:
     unreadable: int
     first_unreadable: str
     weight: float
+
+    def pin_memory(self) -> _Read:
+        """Give the same with pixels that a GPU reads while the processor goes on."""
+        return replace(self, pixels=self.pixels.pin_memory())
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def train(
     trainer = TokenizerTrainer(config, device=device, vgg16=vgg16)
 
     def open_stream(place: Place) -> TrainingImages:
-        return TrainingImages(source, config.data, place)
+        return TrainingImages(source, config.data, place, device=trainer.accelerator.device)
 
     def picture(path: Path) -> None:
         _write_picture(trainer, heldout or source, path)

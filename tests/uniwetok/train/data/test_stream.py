@@ -56,6 +56,25 @@ def test_a_batch(image_folder: Path) -> None:
     assert batch.unreadable == 0
 
 
+def test_images_become_floats_where_they_are_wanted(image_folder: Path) -> None:
+    place = Place(batch_size=4, seed=5)
+    stream = TrainingImages(open_images(image_folder), config(), place, device="meta")
+    batch = next(iter(stream))
+    assert (batch.images.device.type, batch.images.dtype) == ("meta", torch.float32)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_gpu_gets_the_same_images(image_folder: Path, workers: int) -> None:
+    source, place = open_images(image_folder), Place(batch_size=4, seed=5)
+    here = TrainingImages(source, config(), place)
+    there = TrainingImages(source, config(workers=workers), place, device="cuda")
+    for one, other in itertools.islice(zip(here, there, strict=True), 20):
+        assert other.images.is_cuda
+        assert torch.equal(one.images, other.images.cpu())
+        assert one.ids == other.ids
+
+
 def test_no_labels_without_classes(image_folder: Path) -> None:
     (batch,) = batches(open_images(image_folder / "class_0"), config(), 1)
     assert batch.labels is None
