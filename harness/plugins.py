@@ -44,7 +44,9 @@ PLUGINS = {
         **constants("harness.metrics.scores", "bpp", "psnr", "ssim", "lpips_alex", "lpips_vgg"),
         **constants("harness.metrics.scores", "usage_pooled", "usage_group", "usage_joint"),
         **constants("harness.metrics.scores", "perplexity_pooled", "perplexity_group"),
-        **constants("harness.metrics.feature_scores", "fid", "rfid", "gfid", "sfid", "kid"),
+        **constants(
+            "harness.metrics.feature_scores", "fid", "rfid", "gfid", "sfid", "kid", "kid_few"
+        ),
         "is": "harness.metrics.feature_scores:INCEPTION_SCORE",
         **constants("harness.metrics.feature_scores", "precision", "recall"),
         **constants("harness.metrics.feature_scores", "density", "coverage"),

@@ -60,9 +60,9 @@ def label(metric: str) -> Label:
     return plugin.label if isinstance(plugin, Labelled) else Label(metric)
 
 
-def _arrow(record: ResultRecord, metric: str) -> str:
-    better = record.metrics[metric].higher_is_better
-    return {True: "↑", False: "↓", None: ""}[better]
+def _arrow(records: Sequence[ResultRecord], metric: str) -> str:
+    cells = (record.metrics[metric] for record in records if metric in record.metrics)
+    return {True: "↑", False: "↓", None: ""}[next(cells).higher_is_better]
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _columns(records: Sequence[ResultRecord], layout: Layout) -> list[str]:
 
     return [
         metric
-        for metric in records[0].metrics
+        for metric in dict.fromkeys(key for record in records for key in record.metrics)
         if (not label(metric).optional or (layout.optional and valued(metric)))
         and (layout.empty or valued(metric))
     ]
@@ -150,7 +150,9 @@ def results_table(
     )
     table.add_column("model", no_wrap=not layout.folded, overflow="fold", min_width=12)
     for metric in metrics:
-        table.add_column(label(metric).title + _arrow(first, metric), justify="right", no_wrap=True)
+        table.add_column(
+            label(metric).title + _arrow(records, metric), justify="right", no_wrap=True
+        )
     if layout.counts:
         table.add_column("n", justify="right", no_wrap=True)
         table.add_column("images/s", justify="right", no_wrap=True)
@@ -197,7 +199,7 @@ def print_record(console: Console, record: ResultRecord) -> None:
             interval = f"{form.text(cell.ci_low)} to {form.text(cell.ci_high)}"
         n = str(cell.n) if cell.n else NOTHING
         why = cell.note if cell.status == COMPUTED else cell.status
-        table.add_row(form.title + _arrow(record, metric), value, interval, n, escape(why))
+        table.add_row(form.title + _arrow([record], metric), value, interval, n, escape(why))
     console.print(table)
 
 
@@ -273,6 +275,15 @@ def print_results(
                 figure = f"{label(metric).title} of {record.model}"
                 over = f"over {cell.n} of {record.n - record.n_failed} samples"
                 console.print(f"† {figure}: {over}, {cell.note}", markup=False, style="yellow")
+    notes = (
+        f"{label(metric).title}: {cell.note}"
+        for record in records
+        for metric, cell in record.metrics.items()
+        if metric in shown and cell.value is not None and cell.note
+        if not _left_out(record, metric)
+    )
+    for text in dict.fromkeys(notes):
+        _note(console, text)
     for record in records:
         if record.n_failed:
             counts = ", ".join(f"{count} {status}" for status, count in record.failures.items())

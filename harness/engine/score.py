@@ -185,13 +185,10 @@ def score(file: RunFile, store: Store, provenance: dict[str, Any]) -> tuple[Resu
     observations = replace(
         merged.observations(), made_elsewhere=provenance.get("images") == "made elsewhere"
     )
-    settings = file.protocol.settings
-    metrics = {
-        key: cell_of(key, observations, settings, file.unavailable, n_failed)
-        if withheld is None
-        else absent_cell(key, withheld)
-        for key in file.metrics
-    }
+    if withheld is None:
+        metrics = _cells(file, observations, n_failed)
+    else:
+        metrics = {key: absent_cell(key, withheld) for key in file.metrics}
     judges = {name: facts["judge"] for name, facts in file.extractors.items() if "judge" in facts}
     # Of images made elsewhere it would be how fast files are read.
     timed = merged.model_seconds and "images" not in provenance
@@ -238,6 +235,20 @@ def _with_tokens(card: ModelCard, merged: Merged) -> ModelCard:
     if tokens == 0 or not math.isclose(codes.bits(tokens), rates[0], rel_tol=1e-9):
         return card
     return card.model_copy(update={"tokens": tokens})
+
+
+def _cells(file: RunFile, observations: Observations, n_failed: int) -> dict[str, MetricValue]:
+    """The run's metrics, and behind each that is withheld what can be had in its place."""
+    given = (observations, file.protocol.settings, file.unavailable, n_failed)
+    cells: dict[str, MetricValue] = {}
+    for key in file.metrics:
+        cells[key] = cell_of(key, *given)
+        instead = getattr(metric(key), "instead", "")
+        if instead and cells[key].status.startswith("withheld") and instead not in file.metrics:
+            other = cell_of(instead, *given)
+            if other.value is not None:
+                cells[instead] = other
+    return cells
 
 
 def absent_cell(key: str, status: str) -> MetricValue:

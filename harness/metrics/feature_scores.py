@@ -92,9 +92,22 @@ def _features(observations: Observations, column: str) -> np.ndarray:
 
 
 class FrechetDistance(_FeatureMetric):
-    """Fréchet distance to the originals or the reference: FID where the network is Inception."""
+    """Fréchet distance to the originals or the reference: FID where the network is Inception.
+
+    Args:
+        label: How it is printed.
+        extractor: The extractor of the features.
+        output: The network's output.
+        instead: The metric of the same features that is shown too where this one is withheld.
+    """
 
     higher_is_better: bool | None = False
+
+    def __init__(
+        self, label: Label, extractor: str = "inception", output: str = "", instead: str = ""
+    ) -> None:
+        super().__init__(label, extractor, output)
+        self.instead = instead
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The distance; withheld for too few images, where its bias would be its value."""
@@ -110,11 +123,17 @@ class FrechetDistance(_FeatureMetric):
             reference,
             FeatureSet(self.judged(observations, settings)),
             seed=observations.seed,
-            min_samples=settings.get("inception", {}).get("min_samples", _MIN_SAMPLES),
+            min_samples=_least(settings),
             small_sets=observations.small_sets,
             paired=known is None,
             extrapolate=observations.extrapolate,
         )
+
+
+def _least(settings: Mapping[str, Any]) -> int:
+    """Images below which Fréchet distances are withheld."""
+    least: int = settings.get("inception", {}).get("min_samples", _MIN_SAMPLES)
+    return least
 
 
 class KernelInceptionDistance(_FeatureMetric):
@@ -138,6 +157,24 @@ class KernelInceptionDistance(_FeatureMetric):
             min_samples=rule["subset_size"],
             small_sets=observations.small_sets,
             **rule,
+        )
+
+
+class KernelDistanceOfFew(_FeatureMetric):
+    """KID of fewer images than FID takes; of pairs, without the kernels of an image with itself."""
+
+    higher_is_better: bool | None = False
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The distance over the whole sets, noted as that of few images."""
+        from harness.metrics.features import FeatureSet
+        from harness.metrics.kid import kid_of_few
+
+        return kid_of_few(
+            FeatureSet(self.reference(observations, settings)),
+            FeatureSet(self.judged(observations, settings)),
+            paired=observations.reference is None,
+            most=_least(settings),
         )
 
 
@@ -202,10 +239,11 @@ _last: tuple[weakref.ref[Observations], tuple[Any, ...], Mapping[str, MetricValu
 """The four figures of the observations that were scored last, and what was asked of them."""
 
 FID = FrechetDistance(Label("FID", 2))
-RFID = FrechetDistance(Label("rFID", 2))
-GFID = FrechetDistance(Label("gFID", 2))
+RFID = FrechetDistance(Label("rFID", 2), instead="kid_few")
+GFID = FrechetDistance(Label("gFID", 2), instead="kid_few")
 SFID = FrechetDistance(Label("sFID", 2), "inception_spatial", "spatial")
 KID = KernelInceptionDistance(Label("KID", 4))
+KID_FEW = KernelDistanceOfFew(Label("KID (few)", 4))
 INCEPTION_SCORE = InceptionScoreOfImages(Label("IS", 1), "inception_logits", "logits")
 PRECISION = ManifoldFigure("precision", Label("Prec."))
 RECALL = ManifoldFigure("recall", Label("Rec."))

@@ -112,6 +112,76 @@ def kid_value(
     return interval.around(result.mean, len(second), note=note)
 
 
+def kid_of_few(
+    reference: FeatureSet, samples: FeatureSet, *, paired: bool, most: int
+) -> MetricValue:
+    """Kernel Inception Distance of sets too small for FID: whole sets, and pairs left out.
+
+    The U-statistic of Gretton et al. (2012, JMLR 13, section 2.2) over all rows, of the kernel of
+    `kernel_inception_distance`. Where a reconstruction has its original, their kernel is left out
+    as that of a row with itself is: it would lower the value far below 0, and the more the smaller
+    the set. The interval is the jackknife's, which leaves out an image (of pairs, a pair) in turn.
+
+    Args:
+        reference: features (N, d).
+        samples: features (M, d).
+        paired: whether row i of one is the original of row i of the other.
+        most: samples from which on FID is the measure; of a larger reference that many rows, drawn
+            from a fixed seed, stand for all.
+
+    Raises:
+        Unavailable: too few or too many samples, or a reference known by statistics alone.
+        ValueError: widths differ, or a row that is not finite (named).
+    """
+    from scipy.stats import norm
+
+    check_same_width(reference.width, samples.width, ("reference", "samples"))
+    first, second = reference.rows, samples.rows
+    if len(second) >= most:
+        raise Unavailable(f"{len(second)} images are enough for FID and KID", "not applicable")
+    n = min(len(first), len(second))
+    if n < 3:
+        raise Unavailable(f"{n} images are fewer than the 3 that an interval needs", "withheld")
+    check_rows(first, "reference")
+    check_rows(second, "samples")
+    if len(first) > most:
+        first = first[np.random.RandomState(2020).choice(len(first), most, replace=False)]
+    x, y = first.astype(np.float64), second.astype(np.float64)
+    across = _kernel(x, y)
+    if paired:
+        np.fill_diagonal(across, 0)
+    left_out = [(_others(x), across.sum(axis=1)), (_others(y), across.sum(axis=0))]
+    pairs = across.size - (n if paired else 0)
+    value = sum(own.sum() / (len(own) * (len(own) - 1)) for own, _ in left_out)
+    value -= 2 * across.sum() / pairs
+    if paired:
+        (own_x, to_y), (own_y, to_x) = left_out
+        rows = own_x + own_y - to_y - to_x
+        variance = _jackknife((rows.sum() - 2 * rows) / ((n - 1) * (n - 2)))
+    else:
+        variance = 0.0
+        for own, other in left_out:
+            k, wide = len(own), across.size // len(own)
+            without = (own.sum() - 2 * own) / ((k - 1) * (k - 2))
+            variance += _jackknife(without - 2 * (across.sum() - other) / ((k - 1) * wide))
+    half = float(norm.ppf((1 + CONFIDENCE) / 2)) * float(np.sqrt(variance))
+    method = f"jackknife over {'pairs' if paired else 'images'}"
+    interval = Interval(float(value) - half, float(value) + half, method)
+    return interval.around(float(value), len(second), note=f"of few images: FID needs {most}")
+
+
+def _others(x: Rows) -> Rows:
+    """Of each row the sum of its kernels with the others."""
+    kernel = _kernel(x, x)
+    sums: Rows = kernel.sum(axis=1) - kernel.diagonal()
+    return sums
+
+
+def _jackknife(without: Rows) -> float:
+    """The variance of a figure, by what it is without each row in turn."""
+    return float((len(without) - 1) * without.var())
+
+
 def _kernel(x: Rows, y: Rows) -> Rows:
     inner = (x @ y.T).astype(np.float64)
     inner /= x.shape[1]

@@ -46,6 +46,31 @@ def test_too_few_images_withhold_rfid(
     assert record["metrics"]["rfid"]["status"].startswith("withheld: 2 images are fewer than 2048")
 
 
+@pytest.mark.usefixtures("provide_weights")
+def test_where_rfid_is_withheld_stands_what_few_images_give(
+    uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path
+) -> None:
+    command = (
+        "run", "imagenet-recon", "--data", photo_folder, "-m", "jpeg", "--limit", 4,
+        "--out", tmp_path / "runs",
+    )  # fmt: skip
+    (withheld,) = uwt_eval(*command, "--metrics", "bpp,rfid,psnr", "--json").records
+    cells = withheld["metrics"]
+    assert list(cells) == ["bpp", "rfid", "kid_few", "psnr"]
+    assert cells["kid_few"]["note"] == "of few images: FID needs 2048"
+    assert cells["kid_few"]["ci_low"] < cells["kid_few"]["value"] < cells["kid_few"]["ci_high"]
+    shown = uwt_eval(*command, "--metrics", "bpp,rfid,psnr").out
+    assert "KID (few)↓" in shown
+    assert "KID (few): of few images: FID needs 2048" in shown
+    (run,) = (tmp_path / "runs").iterdir()
+    assert '"kid_few"' not in (run / "run.json").read_text()
+    (again,) = uwt_eval("score", run, "--json").records
+    assert again["metrics"] == cells
+    (given,) = uwt_eval(*command, "--small-sets", "--json").records
+    assert "kid_few" not in given["metrics"]
+    assert given["run_id"] == withheld["run_id"]
+
+
 def test_weights_that_come_later_complete_the_same_run(
     uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path, request: pytest.FixtureRequest
 ) -> None:
