@@ -5,6 +5,7 @@ from harness.interfaces.registry import constants
 PLUGINS = {
     "commands": {
         "run": "harness.commands.run:run",
+        "init": "harness.commands.init:init",
         "merge": "harness.commands.merge:merge",
         "score": "harness.commands.score:score",
         "metrics": "harness.commands.metrics:metrics",

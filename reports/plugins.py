@@ -4,6 +4,7 @@ PLUGINS = {
     "references": {"paper": "reports.paper:reference_rows"},
     "reference_settings": {"paper": "reports.paper:reference_settings"},
     "tables": {"paper": "reports.ablations:TABLES"},
+    "gates": {"baseline": "reports.gate.suite:GATE"},
     "commands": {
         "compare": "reports.commands.compare:compare",
         "gate": "reports.commands.gate:gate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -17,6 +18,48 @@ if TYPE_CHECKING:
     from harness.interfaces import RunRequest
 
 
+class _Speeds:
+    """Images a second of earlier runs in the folders of results, by what decides them."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, list[dict[str, Any]]] = {}
+
+    def of(self, run: ObservedRun | RunFile, device: str, out: Path) -> dict[str, Any]:
+        """The latest speed of the same model, task and protocol on such a device, and its run."""
+        from harness.engine.provenance import machine
+
+        wanted = (run.task, run.model.digest, run.protocol.digest, *_kind(machine(device)))
+        found = [
+            (origin.get("finished", ""), rate, record["run_id"])
+            for record in self._records(out)
+            if (origin := record["provenance"])
+            and (rate := origin.get("images_per_second"))
+            and wanted
+            == (
+                *(record[key] for key in ("task", "model_digest", "protocol_digest")),
+                *_kind(origin.get("machine", {})),
+            )
+        ]
+        _, rate, run_id = max(found, default=("", None, None))
+        return {"images_per_second": rate, "images_per_second_of": run_id}
+
+    def _records(self, out: Path) -> list[dict[str, Any]]:
+        if out not in self._folders:
+            self._folders[out] = []
+            for path in sorted(out.glob("*/record.json")):
+                # What is damaged is said where it is read for its figures.
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                    record = json.loads(path.read_text(encoding="utf-8"))
+                    keys = ("task", "model_digest", "protocol_digest", "run_id", "provenance")
+                    self._folders[out].append({key: record[key] for key in keys})
+        return self._folders[out]
+
+
+def _kind(machine: dict[str, Any]) -> tuple[str, str]:
+    """What kind of device a machine computes on: cpu, or cuda with the GPU's name."""
+    return str(machine.get("device", "")).partition(":")[0], machine.get("gpu", "")
+
+
 def _as_json(request: RunRequest) -> dict[str, Any]:
     return {
         key: str(value) if isinstance(value, Path) else value
@@ -24,7 +67,7 @@ def _as_json(request: RunRequest) -> dict[str, Any]:
     }
 
 
-def _planned(request: RunRequest, world: World) -> dict[str, Any]:
+def _planned(request: RunRequest, world: World, speeds: _Speeds) -> dict[str, Any]:
     """What a run would do; the samples of a task that another program performs are not known."""
     from harness.data.store import Store
     from harness.engine.observed import performed_run
@@ -65,6 +108,9 @@ def _planned(request: RunRequest, world: World) -> dict[str, Any]:
             "batch_size": plan.batch_size,
             "not_computed": plan.file.unavailable,
         }
+    speed = speeds.of(run, facts["device"], request.out)
+    rate, missing = speed["images_per_second"], facts["n_missing"]
+    known = missing is not None and (rate is not None or missing == 0)
     return {
         "run_id": name,
         "task": run.task,
@@ -72,6 +118,8 @@ def _planned(request: RunRequest, world: World) -> dict[str, Any]:
         "protocol": run.protocol.name,
         "protocol_digest": run.protocol.digest,
         **facts,
+        **speed,
+        "model_seconds": (missing / rate if missing else 0.0) if known else None,
         "directory": str(root),
         "request": _as_json(request),
     }
@@ -79,7 +127,8 @@ def _planned(request: RunRequest, world: World) -> dict[str, Any]:
 
 def print_plans(requests: list[RunRequest], world: World, *, as_json: bool) -> None:
     """Print a plan a request: of the whole run, or of the shard that is the world's."""
-    plans = [_planned(request, world) for request in requests]
+    speeds = _Speeds()
+    plans = [_planned(request, world, speeds) for request in requests]
     if as_json:
         print(json.dumps(plans, indent=2))
         return
@@ -99,5 +148,34 @@ def print_plans(requests: list[RunRequest], world: World, *, as_json: bool) -> N
             f"  {item['dataset']}: {counts}, on {item['device']}\n  into {item['directory']}",
             markup=False,
         )
+        if item["n_missing"] != 0:
+            console.print(f"  {_cost(item)}", markup=False)
         for name, reason in item["not_computed"].items():
             console.print(f"  {name}: {reason}", markup=False, style="dim")
+    if len(plans) > 1:
+        missing = sum(item["n_missing"] or 0 for item in plans)
+        known = [item["model_seconds"] for item in plans if item["model_seconds"] is not None]
+        text = f"{len(plans)} runs, {missing} samples still to do, "
+        text += f"{_duration(sum(known))} of the models' own time"
+        if unknown := len(plans) - len(known):
+            text += f" and {unknown} runs of unknown time"
+        console.print(text, style="bold")
+
+
+def _cost(item: dict[str, Any]) -> str:
+    if item["model_seconds"] is None:
+        return f"time unknown: no finished run of its kind on {item['device']} to go by"
+    where = "one core" if item["device"] == "cpu" else item["device"]
+    return (
+        f"about {_duration(item['model_seconds'])} of the model's own time on {where}, at "
+        f"{item['images_per_second']:.3g} images/s as in {item['images_per_second_of']}; reading, "
+        "metrics and judges come on top"
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Seconds below two minutes, minutes below two hours, else hours."""
+    for unit, size in (("s", 1), ("min", 60)):
+        if seconds < 120 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 3600:.1f} h"

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 
 from harness.commands.console import Json, Plugins, terminal
+from harness.commands.outputs import print_filled, print_parts, print_tables
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import (
-    REFERENCES,
+    GATES,
     TABLES,
-    TASKS,
     did_you_mean,
-    expand_tasks,
     load_plugin,
 )
 
@@ -30,14 +28,20 @@ if TYPE_CHECKING:
     from harness.engine.runner import Finished
     from harness.engine.shards import FinishedShard
     from harness.engine.world import World
-    from harness.interfaces import PublishedTable, RunRequest
-    from harness.interfaces.types import ReferenceRow, ResultRecord
+    from harness.interfaces import Gate, GateVerdict, PublishedTable, RunRequest
 
 R = TypeVar("R", "Finished", "FinishedShard")
 
 
 def run(
-    tasks: Annotated[list[str], typer.Argument(help="Tasks or groups, see `uwt-eval list`.")],
+    context: typer.Context,
+    tasks: Annotated[
+        list[str],
+        typer.Argument(
+            help="Tasks or groups, see `uwt-eval list`; or one suite file, SUITE.toml, in place of "
+            "whose settings the options stand that are given beside it."
+        ),
+    ],
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -108,6 +112,12 @@ def run(
             "merge` makes of all. For machines that share no folder."
         ),
     ] = None,
+    update_baseline: Annotated[
+        bool,
+        typer.Option(
+            "--update-baseline", help="Put a suite's results into its gates' baselines; no check."
+        ),
+    ] = False,
     plugin: Plugins = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
@@ -117,62 +127,73 @@ def run(
 ) -> None:
     """Evaluate models on tasks; the same command again resumes what was interrupted.
 
-    Without --model the task's baselines run; without data the embedded sample set is used.
+    Without --model the task's baselines run; without data the embedded sample set is used. After
+    a suite's runs its gates are applied, with the exit codes of `uwt-eval gate`.
     """
+    from harness.commands.suite import ModelTable, Runs, Suite, overridden, read_suite, requests_of
     from harness.data.settings import read_settings
     from harness.engine.runner import run as run_one
     from harness.engine.world import World
-    from harness.interfaces import RunRequest
     from harness.interfaces.types import RunStatus
 
-    for path in plugin or []:
-        load_plugin(path)
-    model = [*(model or []), *_elsewhere(images, label)]
-    if checkpoints is not None and (model or metrics):
+    suite = Suite(tasks=tuple(tasks))
+    if is_suite := any(name.endswith(".toml") for name in tasks):
+        if len(tasks) > 1 or checkpoints is not None:
+            raise UserError(f"{' '.join(tasks)}: a suite file stands alone, without --checkpoints")
+        suite = read_suite(Path(tasks[0]))
+    elif update_baseline:
+        raise UserError("--update-baseline goes with a suite file, which names the baselines")
+    models = [*(model or []), *_elsewhere(images, label)]
+    if checkpoints is not None and (models or metrics):
         raise UserError("--checkpoints names models and metrics: leave --model and --metrics out")
+    for path in [*map(Path, suite.plugins), *(plugin or [])]:
+        load_plugin(path)
+    given: dict[str, Any] = {
+        "models": tuple(ModelTable(name=each) for each in models) or None,
+        "data": data,
+        "protocols": None if protocol is None else (protocol,),
+        "model_precision": model_precision,
+        "limit": limit,
+        "metrics": None if metrics is None else tuple(metrics.split(",")),
+        "batch_size": batch_size,
+        "out": None if out is None else str(out),
+    }
+    # Of these the default is a value too, which one that a suite gives goes before.
+    for key, name, value in (
+        ("device", "device", device),
+        ("seeds", "seed", (seed,)),
+        ("max_failures", "max_failures", max_failures),
+        ("small_sets", "small_sets", small_sets),
+    ):
+        source = context.get_parameter_source(name)
+        given[key] = value if source is not None and source.name == "COMMANDLINE" else None
+    suite = overridden(suite, {name: value for name, value in given.items() if value is not None})
     world = World.from_environment(shard)
-    names = expand_tasks(tasks)
     tables = {name: _table(name) for name in tasks} if checkpoints is not None else {}
     if checkpoints is not None:
-        choices = _table_runs(tables, checkpoints)
-    else:
-        choices = [
-            (name, choice)
-            for name in names
-            for choice in (model or TASKS.get(name).spec.default_models)
-        ]
-    if not choices:
-        raise UserError(f"task {tasks[0]!r} has no default model: give one with --model")
-    requests = [
-        RunRequest(
-            task=name,
-            model=choice,
-            protocol=_protocol_for(name, protocol),
-            model_precision=model_precision,
-            data=data,
-            limit=limit,
-            metrics=None if metrics is None else tuple(metrics.split(",")),
-            seed=seed,
-            device=device,
-            batch_size=batch_size,
-            max_failures=max_failures,
-            small_sets=small_sets,
-            fresh=fresh,
-            out=out or read_settings().out,
+        rows = tuple(
+            Runs(tasks=(name,), models=(ModelTable(name=choice),))
+            for name, choice in _table_runs(tables, checkpoints)
         )
-        for name, choice in choices
-    ]
+        suite = suite.model_copy(update={"runs": rows})
+    place = read_settings().out if suite.out is None else Path(suite.out)
+    requests = requests_of(suite, place, fresh=fresh)
+    gate: Gate | None = GATES.get("baseline") if suite.gates else None
     if dry_run:
         from harness.commands.plans import print_plans
 
         print_plans(requests, world, as_json=as_json)
+    if gate is not None and not update_baseline:
+        for each in suite.gates:
+            gate.check(Path(each.baseline), each.rules)
+    if dry_run:
         return
     # A published table needs all of its rows, and processes that share a run stop together.
     alone = checkpoints is None and world.size == 1
     shown = {"quiet": quiet or as_json, "go_on": alone}
     finished: list[Finished] = []
     parts: list[FinishedShard] = []
-    with together(world, device):
+    with together(world, requests[0].device):
         if world.shards > 1:
             from harness.engine.shards import run_shard
 
@@ -184,24 +205,44 @@ def run(
     if not (finished or parts) and len(refused) == 1:
         raise UserError(*refused)
     records = [result.record for result in finished]
+    verdicts: list[GateVerdict] = []
+    updated: list[str] = []
+    if gate is not None and finished:
+        roots = [result.root for result in finished]
+        for each in suite.gates:
+            if update_baseline:
+                updated.append(gate.update(roots, Path(each.baseline)))
+            else:
+                verdicts.append(gate.judge(roots, Path(each.baseline), each.rules))
     if parts:
-        _print_parts(terminal(), parts, as_json=as_json)
+        print_parts(terminal(), parts, as_json=as_json)
     elif checkpoints is not None:
+        choices = [(request.task, request.model) for request in requests]
         filled = [
             (table, table.filled(checkpoints, dict(zip(choices, records, strict=True))))
             for table in tables.values()
         ]
-        _print_filled(terminal(), filled, finished, as_json=as_json)
+        print_filled(terminal(), filled, finished, as_json=as_json)
     elif as_json:
-        print(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
+        found = [record.model_dump(mode="json") for record in records]
+        gates = [verdict.as_json() for verdict in verdicts]
+        print(json.dumps({"records": found, "gates": gates} if is_suite else found, indent=2))
     else:
-        _print_tables(terminal(), finished)
+        print_tables(terminal(), finished)
+        for verdict in verdicts:
+            verdict.show(terminal())
+        for line in updated:
+            print(line)
     if refused:
         reasons = [f"{', '.join(which)}: {reason}" for reason, which in refused.items()]
         raise UserError(f"not everything could be run: {'; '.join(reasons)}")
     whole = [record.status is RunStatus.COMPLETE for record in records]
-    if not all([*whole, *(part.complete for part in parts)]):
-        raise typer.Exit(ExitCode.INCOMPLETE)
+    whole += [part.complete for part in parts]
+    codes = {verdict.exit_code for verdict in verdicts}
+    codes |= set() if all(whole) else {ExitCode.INCOMPLETE}
+    for code in (ExitCode.USAGE, ExitCode.REGRESSION, ExitCode.INCOMPLETE):
+        if code in codes:
+            raise typer.Exit(code)
 
 
 @contextmanager
@@ -269,21 +310,6 @@ def _table_runs(tables: dict[str, PublishedTable], checkpoints: Path) -> list[tu
     return list(dict.fromkeys(runs))
 
 
-def _protocol_for(task: str, names: str | None) -> str | None:
-    """The first of several comma-separated protocols that the task accepts; one alone as it is."""
-    if names is None or "," not in names:
-        return names
-    refused: UserError | None = None
-    for name in names.split(","):
-        try:
-            TASKS.get(task).protocol(name)
-        except UserError as error:
-            refused = refused or error
-        else:
-            return name
-    raise refused or UserError(f"--protocol {names}: no name is given")
-
-
 def carry_out(
     carry_out: Callable[[RunRequest, World, Progress], R | None],
     requests: list[RunRequest],
@@ -329,60 +355,3 @@ def carry_out(
         for line in result.first_errors:
             messages.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
     return finished, refused
-
-
-def _print_filled(
-    console: Console,
-    filled: list[tuple[PublishedTable, dict[str, Any]]],
-    finished: list[Finished],
-    *,
-    as_json: bool,
-) -> None:
-    if as_json:
-        records = [result.record.model_dump(mode="json") for result in finished]
-        print(json.dumps({"tables": [cells for _, cells in filled], "records": records}, indent=2))
-        return
-    for table, cells in filled:
-        table.show(console, cells)
-    _print_written(console, finished)
-
-
-def _print_tables(console: Console, finished: list[Finished]) -> None:
-    from harness.commands.console import print_results
-
-    by_task: dict[str, list[ResultRecord]] = {}
-    for result in finished:
-        by_task.setdefault(result.record.task, []).append(result.record)
-    for task, records in by_task.items():
-        print_results(console, records, references(task))
-    _print_written(console, finished)
-
-
-def _print_parts(console: Console, parts: list[FinishedShard], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps([part.as_json() for part in parts], indent=2))
-        return
-    for part in parts:
-        console.print(
-            f"{part.title} finished: {part.n} of {part.n_run} samples in {part.root}",
-            markup=False,
-            soft_wrap=True,
-            highlight=False,
-        )
-    console.print(
-        "copy the run directories of all shards together and `uwt-eval merge` them",
-        markup=False,
-        soft_wrap=True,
-    )
-
-
-def _print_written(console: Console, finished: list[Finished]) -> None:
-    console.print()
-    for result in finished:
-        console.print(f"written: {result.root}", markup=False, soft_wrap=True, highlight=False)
-
-
-def references(task: str) -> list[ReferenceRow]:
-    """Published rows for a task, from every reference table installed."""
-    published = REFERENCES.ask(lambda rows_of: list(rows_of(task)))
-    return [row for rows in published.values() for row in rows]

@@ -82,7 +82,7 @@ def show_results(
 ) -> None:
     """Print tables or JSON; exit as incomplete where a result is."""
     from harness.commands.console import print_results
-    from harness.commands.run import references
+    from harness.commands.outputs import references
     from harness.engine.runner import first_errors
     from harness.interfaces.types import RunStatus
 

@@ -64,7 +64,7 @@ class ModelSettings(ProtocolSettings):
     model_precision: Annotated[ModelPrecision, Stage.GENERATE] = MODEL_PRECISION
 
 
-T = TypeVar("T", bound=ProtocolSettings)
+T = TypeVar("T", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,9 +277,10 @@ REFERENCE_SETTINGS: Registry[Callable[[str], Any]] = Registry(
 )
 TABLES: Registry[Mapping[str, Any]] = Registry("tables", "table collection", Mapping)
 PRESETS: Registry[Mapping[str, Any]] = Registry("presets", "preset collection", Mapping)
+GATES: Registry[Any] = Registry("gates", "gate", has="judge")
 REGISTRIES: tuple[Registry[Any], ...] = (
     *(TASKS, MODELS, METRICS, EXTRACTORS, JUDGES, CHECKS, COMMANDS, PROTOCOLS, FAMILIES),
-    *(REFERENCES, REFERENCE_SETTINGS, TABLES, PRESETS),
+    *(REFERENCES, REFERENCE_SETTINGS, TABLES, PRESETS, GATES),
 )
 
 

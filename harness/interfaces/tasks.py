@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from harness.interfaces.errors import ExitCode
     from harness.interfaces.types import (
         Protocol as EvalProtocol,
         ResultRecord,
@@ -358,4 +359,34 @@ class PublishedTable(Protocol):
 
     def show(self, console: Console, filled: Mapping[str, Any]) -> None:
         """Print a filled table as it was published."""
+        ...
+
+
+class GateVerdict(Protocol):
+    """What a gate found."""
+
+    exit_code: ExitCode
+
+    def as_json(self) -> dict[str, Any]:
+        """All checks for machines."""
+        ...
+
+    def show(self, console: Console) -> None:
+        """Print the checks and the verdict."""
+        ...
+
+
+class Gate(Protocol):
+    """Judges runs against a baseline, offered under `uwt_eval.gates`."""
+
+    def check(self, baseline: Path, rules: Sequence[str]) -> None:
+        """Raise `UserError` before anything is run: no baseline there, a rule not understood."""
+        ...
+
+    def judge(self, runs: Sequence[Path], baseline: Path, rules: Sequence[str]) -> GateVerdict:
+        """Judge run directories."""
+        ...
+
+    def update(self, runs: Sequence[Path], baseline: Path) -> str:
+        """Put the runs into the baseline; one line that says what became of it."""
         ...

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.commands.console import Json, terminal
 from harness.interfaces.errors import UserError, json_text
-
-if TYPE_CHECKING:
-    from reports.gate.verdict import Verdict
 
 
 def gate(
@@ -42,7 +39,7 @@ def gate(
     differences wherever both sides have the samples.
     """
     from reports.gate.baseline import update_baseline as write_baseline
-    from reports.gate.outputs import to_json, to_junit, to_markdown
+    from reports.gate.outputs import show, to_json, to_junit, to_markdown
     from reports.gate.rules import parse_rule, read_rules
     from reports.gate.verdict import judge
     from reports.records import load_records
@@ -66,7 +63,7 @@ def gate(
     if as_json:
         print(json_text(to_json(verdict)))
     else:
-        _show(verdict)
+        show(terminal(), verdict)
     raise typer.Exit(verdict.exit_code)
 
 
@@ -89,22 +86,3 @@ def _append_step_summary(summary: str) -> None:
         raise UserError(f"GITHUB_STEP_SUMMARY={target} cannot be written: {error.strerror}") from (
             error
         )
-
-
-def _show(verdict: Verdict) -> None:
-    from harness.interfaces.errors import ExitCode
-    from reports.gate.outputs import runs_of, sentence
-    from reports.gate.verdict import Outcome
-
-    console = terminal(highlight=False, soft_wrap=True)
-    styles = {Outcome.PASS: "green", Outcome.INCOMPLETE: "yellow"}
-    for run, checks in runs_of(verdict):
-        console.print(f"{run.model}: {run.run_id}", markup=False, style="bold")
-        for check in checks:
-            rule = f"{check.rule}: " if check.metric else ""
-            line = f"  {check.outcome.value}: {rule}{sentence(check)}"
-            console.print(line, markup=False, style=styles.get(check.outcome, "red"))
-    for run in verdict.unknown:
-        console.print(f"not in the baseline, not checked: {run.run_id}", markup=False, style="dim")
-    good = verdict.exit_code is ExitCode.DONE
-    console.print(verdict.title, style="bold green" if good else "bold red")

@@ -1,15 +1,18 @@
-"""A verdict as Markdown for a pull request, JUnit XML for a test report, and JSON."""
+"""A verdict in a terminal, as Markdown for a pull request, as JUnit XML and as JSON."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from harness.commands.console import NOTHING
-from harness.interfaces.errors import one_line
+from harness.interfaces.errors import ExitCode, one_line
 from harness.interfaces.types import ResultRecord
 from reports.gate.verdict import Check, Outcome, Verdict
 from reports.text import code, heading, markdown, number, signed
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 MOST_TABLES = 20
 """Runs up to which a summary has a table for each; of more, those that passed are counted."""
@@ -148,3 +151,21 @@ def to_json(verdict: Verdict) -> dict[str, Any]:
         ],
         "not_in_baseline": [run.run_id for run in verdict.unknown],
     }
+
+
+def show(console: Console, verdict: Verdict) -> None:
+    """Print a verdict: a line a check, below the run that it is of."""
+    styles = {Outcome.PASS: "green", Outcome.INCOMPLETE: "yellow"}
+
+    def line(text: str, style: str) -> None:
+        console.print(text, markup=False, style=style, soft_wrap=True, highlight=False)
+
+    for run, checks in runs_of(verdict):
+        line(f"{run.model}: {run.run_id}", "bold")
+        for check in checks:
+            rule = f"{check.rule}: " if check.metric else ""
+            told = f"  {check.outcome.value}: {rule}{sentence(check)}"
+            line(told, styles.get(check.outcome, "red"))
+    for run in verdict.unknown:
+        line(f"not in the baseline, not checked: {run.run_id}", "dim")
+    line(verdict.title, "bold green" if verdict.exit_code is ExitCode.DONE else "bold red")
