@@ -68,7 +68,7 @@ def write_sheet(a: Loaded, b: Loaded, ordered: Sequence[str], target: Path) -> i
     for place, run in enumerate((a, b)):
         draw.text(
             (_GAP + place * (_SIDE + _GAP), 2),
-            f"{'AB'[place]}: {run.record.model}"[:40],
+            f"{'AB'[place]}: {_header(run.record.model)}",
             "black",
             font,
         )
@@ -81,6 +81,11 @@ def write_sheet(a: Loaded, b: Loaded, ordered: Sequence[str], target: Path) -> i
     sheet.save(data, format="PNG")
     write_bytes(target, data.getvalue())
     return len(shown)
+
+
+def _header(name: str) -> str:
+    """A name that fits over a picture; its end, where options are, stays."""
+    return name if len(name) <= 38 else f"{name[:14]}…{name[-23:]}"
 
 
 def _thumbnail(path: Path) -> Image.Image:

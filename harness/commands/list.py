@@ -14,7 +14,7 @@ from rich.table import Table
 from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.errors import UserError
 from harness.interfaces.own import remembered
-from harness.interfaces.registry import EXTRACTORS, METRICS, MODELS, TASKS, load_plugin
+from harness.interfaces.registry import EXTRACTORS, METRICS, MODELS, TASKS, load_plugins
 
 
 class Kind(StrEnum):
@@ -126,8 +126,7 @@ def list_names(
     as_json: Json = False,
 ) -> None:
     """List tasks, groups, models, metrics, protocols, assets and presets of training."""
-    for path in plugin or []:
-        load_plugin(path)
+    load_plugins(plugin)
     kinds = [kind] if kind else list(_CHOOSABLE if task else Kind)
     listing = {item.value: remembered(f"list {item.value}", _LISTS[item]) for item in kinds}
     if task is not None:

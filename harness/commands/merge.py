@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.console import Json, Plugins, terminal
-from harness.interfaces.registry import load_plugin
+from harness.interfaces.registry import load_plugins
 
 
 def merge(
@@ -30,8 +30,7 @@ def merge(
     from harness.engine.progress import Progress
     from harness.engine.shards import merge as merge_runs
 
-    for path in plugin or []:
-        load_plugin(path)
+    load_plugins(plugin)
     messages = terminal(stderr=True)
     progress = Progress(messages, quiet=quiet or as_json)
     done = merge_runs(runs, out or read_settings().out, data, progress)

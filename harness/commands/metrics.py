@@ -10,7 +10,7 @@ import typer
 
 from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.errors import ExitCode, UserError
-from harness.interfaces.registry import load_plugin
+from harness.interfaces.registry import load_plugins
 
 
 def metrics(
@@ -61,8 +61,7 @@ def metrics(
     from harness.interfaces.types import RunStatus
     from harness.sets.compare import compare_files
 
-    for path in plugin or []:
-        load_plugin(path)
+    load_plugins(plugin)
     if out is not None and not keep:
         raise UserError(f"--out {out} goes with --record")
     messages = terminal(stderr=True)

@@ -18,7 +18,7 @@ from harness.interfaces.registry import (
     GATES,
     TABLES,
     did_you_mean,
-    load_plugin,
+    load_plugins,
 )
 
 if TYPE_CHECKING:
@@ -146,8 +146,7 @@ def run(
     models = [*(model or []), *_elsewhere(images, label)]
     if checkpoints is not None and (models or metrics):
         raise UserError("--checkpoints names models and metrics: leave --model and --metrics out")
-    for path in [*map(Path, suite.plugins), *(plugin or [])]:
-        load_plugin(path)
+    load_plugins([*map(Path, suite.plugins), *(plugin or [])])
     given: dict[str, Any] = {
         "models": tuple(ModelTable(name=each) for each in models) or None,
         "data": data,

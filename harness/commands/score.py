@@ -10,7 +10,7 @@ import typer
 
 from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.errors import ExitCode, UserError
-from harness.interfaces.registry import load_plugin
+from harness.interfaces.registry import load_plugins
 
 if TYPE_CHECKING:
     from harness.engine.score import Merged
@@ -52,8 +52,7 @@ def score(
     from harness.engine.observed import score_file
     from harness.engine.runner import rescore
 
-    for path in plugin or []:
-        load_plugin(path)
+    load_plugins(plugin)
     if observations is None:
         if questions or images or protocol or label or out or max_failures:
             raise UserError(

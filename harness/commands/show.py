@@ -23,7 +23,7 @@ from harness.interfaces.registry import (
     TASKS,
     Registry,
     did_you_mean,
-    load_plugin,
+    load_plugins,
     task_groups,
 )
 
@@ -224,8 +224,7 @@ def show(
     Where several kinds of things have the name, each stands under its heading; of --json each is
     the value of its kind.
     """
-    for path in plugin or []:
-        load_plugin(path)
+    load_plugins(plugin)
     if schema:
         from harness.interfaces.types import ResultRecord
 

@@ -107,15 +107,20 @@ class ModelChoice:
         """The card of a model that `build` made, with its code's digest where that is not ours.
 
         What an edited plug-in, or a module beside it, computed before is another model's. Tables
-        tell two choices of one plug-in apart, whether or not its cards have labels.
+        tell two choices of one plug-in apart, whether or not its cards have labels, and whatever
+        the labels of another's plug-in leave unsaid.
         """
         card = model.card
-        changes = {}
+        changes: dict[str, str] = {}
         if code := MODELS.code(self.name):
             # An option that a card forgets decides what is computed all the same.
             changes["code_sha256"] = digest_of([code, self.options]) if self.options else code
         if not card.label and self.text != self.name:
             changes["label"] = _FOLDERS.sub("", self.text)
+        elif code and (unsaid := [key for key in self.options if f"{key}=" not in card.label]):
+            options = "&".join(f"{key}={self.options[key]}" for key in unsaid)
+            mark = "&" if "?" in card.label else "?"
+            changes["label"] = f"{card.label}{mark}{_FOLDERS.sub('', options)}"
         return ModelCard(**{**card.model_dump(), **changes}) if changes else card
 
     def _refused(self, error: ErrorDetails, options: type[BaseModel], argument: str | None) -> str:

@@ -299,6 +299,12 @@ def loaded_plugins() -> tuple[Path, ...]:
     return tuple(dict.fromkeys(_LOADED))
 
 
+def load_plugins(paths: Iterable[Path] | None) -> None:
+    """Run the files of a command's `--plugin`; raise `UserError` where one cannot be run."""
+    for path in paths or ():
+        load_plugin(path)
+
+
 def load_plugin(path: Path) -> None:
     """Run a Python file that registers plug-ins; raise `UserError` where it cannot be run.
 

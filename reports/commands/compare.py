@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.console import Json, terminal
+from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.errors import json_text
+from harness.interfaces.registry import load_plugins
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,12 +35,14 @@ def compare(
     force: Annotated[
         bool, typer.Option("--force", help="Compare what does not compare, and mark it.")
     ] = False,
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Compare two runs over the same samples: differences with paired intervals and p-values."""
     from reports.compare import compare as compare_runs
     from reports.records import load_record
 
+    load_plugins(plugin)
     found = compare_runs(
         load_record(run_a), load_record(run_b), by=by, extremes=samples, force=force
     )

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.console import Json, terminal
+from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.errors import UserError, json_text
+from harness.interfaces.registry import load_plugins
 
 
 def gate(
@@ -31,6 +32,7 @@ def gate(
         Path | None, typer.Option(help="Write a summary for a pull request.")
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Check a run against a baseline: exit 0 passed, 1 regression, 2 not comparable, 3 incomplete.
@@ -46,6 +48,7 @@ def gate(
 
     if update_baseline and (rule or rules or markdown or junit):
         raise UserError("--update-baseline checks nothing: leave rules and summaries out")
+    load_plugins(plugin)
     runs = load_records(run)
     if update_baseline:
         replaced, new = write_baseline(baseline, runs)

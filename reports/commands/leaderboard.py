@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.console import Json, terminal
+from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.errors import ExitCode, UserError, json_text
+from harness.interfaces.registry import load_plugins
 from reports.commands import DefaultCommand
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ def build(
     out: Annotated[Path, typer.Option(help="Markdown file.")] = Path("LEADERBOARD.md"),
     html: Annotated[Path | None, typer.Option(help="A page that sorts and filters.")] = None,
     by: Annotated[str | None, typer.Option(help="Metric to rank by.")] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Rank results of the same task, protocol and samples; write Markdown, and HTML on request."""
     from reports.files import write_text
@@ -39,6 +41,7 @@ def build(
         raise UserError(
             f"--out {out}: the leaderboard is Markdown, name a .md file (--html a page)"
         )
+    load_plugins(plugin)
     groups = build_board(load_records(paths), by)
     write_text(out, to_markdown(groups))
     if html is not None:
@@ -49,10 +52,11 @@ def build(
 
 
 @app.command()
-def check(paths: Paths, as_json: Json = False) -> None:
+def check(paths: Paths, plugin: Plugins = None, as_json: Json = False) -> None:
     """Refuse records that do not follow from their run's files, or of another schema; exit 2."""
     from reports.leaderboard.check import check as check_records
 
+    load_plugins(plugin)
     findings = check_records(paths)
     refused = [finding for finding in findings if finding.problems]
     if as_json:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.console import Json, terminal
+from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.errors import ExitCode, UserError
+from harness.interfaces.registry import load_plugins
 from reports.commands import DefaultCommand, table_numbers
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ def table(
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TERMINAL,
     out: Annotated[Path | None, typer.Option(help="File to write instead of printing.")] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Print tables of the paper with measured rows beside, and why rows do not compare."""
     from reports.tables.filled import fill
 
+    load_plugins(plugin)
     numbers = table_numbers(names, ["all"])
     records = _records(runs)
     tables = [fill(number, records) for number in numbers]
@@ -99,6 +102,7 @@ def figures(
         list[str] | None,
         typer.Option(help="Training tokens of a measured model: NAME=33B; repeat."),
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Draw figures of results beside the paper's: rates, costs, radars, pictures side by side."""
     from harness.interfaces.registry import did_you_mean
@@ -106,6 +110,7 @@ def figures(
     from reports.figures.catalogue import FIGURES, Material, draw
     from reports.figures.comparison import read_details
 
+    load_plugins(plugin)
     for name in names or []:
         if name not in FIGURES:
             raise UserError(f"unknown figure {name!r}: {did_you_mean(name, FIGURES)}")
@@ -238,6 +243,7 @@ def html(
     out: Annotated[
         Path | None, typer.Option(help="File to write (default: RUN_ID.html here).")
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Write one self-contained page of a run: scores, settings, pictures, failures."""
     import re
@@ -246,6 +252,7 @@ def html(
     from reports.page import run_page
     from reports.records import load_record
 
+    load_plugins(plugin)
     loaded = load_record(run)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", loaded.record.run_id).lstrip(".")
     target = out or Path(f"{name}.html")

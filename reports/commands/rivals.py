@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.console import NOTHING, Json, terminal
+from harness.commands.console import NOTHING, Json, Plugins, terminal
 from harness.interfaces.errors import ExitCode, UserError
+from harness.interfaces.registry import load_plugins
 from reports.commands import table_numbers
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def table(
         bool, typer.Option("--dry-run", help="Print the plan; nothing is fetched.")
     ] = False,
     as_json: Json = False,
+    plugin: Plugins = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
     """Measure the rivals in Tables 8 to 13, and print ours beside the paper's figures.
@@ -108,6 +110,7 @@ def table(
     """
     from reports.rivals import load_rivals, select
 
+    load_plugins(plugin)
     group = context.parent and context.parent.command
     beside: Iterable[str] = getattr(group, "commands", ())
     if weights is not None and not weights.is_dir():

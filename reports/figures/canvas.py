@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -98,9 +99,14 @@ def write_figure(figure: Figure, stem: Path, formats: Sequence[str]) -> list[Pat
 
 
 def short(name: str) -> str:
-    """A name that fits beside a point."""
+    """A name that fits beside a point; options, which tell variants apart, are never cut."""
     line = " ".join(name.split())
-    return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1]}…"
+    if len(line) <= LONGEST_NAME:
+        return line
+    title, mark, options = line.partition("?")
+    if len(title) > LONGEST_NAME:
+        title = f"{title[: LONGEST_NAME - 1]}…"
+    return "\n".join([title, *textwrap.wrap(mark + options, LONGEST_NAME)])
 
 
 @dataclass(frozen=True, slots=True)

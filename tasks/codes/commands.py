@@ -12,7 +12,7 @@ import typer
 
 from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.errors import ExitCode, UserError
-from harness.interfaces.registry import load_plugin
+from harness.interfaces.registry import load_plugins
 from harness.interfaces.types import RunStatus
 
 if TYPE_CHECKING:
@@ -178,8 +178,7 @@ def _job(
 ) -> _Job:
     from harness.engine.world import World
 
-    for path in plugins or []:
-        load_plugin(path)
+    load_plugins(plugins)
     return _Job(
         world=World.from_environment(),
         device=device,

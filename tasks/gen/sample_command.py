@@ -14,7 +14,7 @@ import typer
 from harness.commands.console import Plugins, terminal
 from harness.interfaces.errors import UserError
 from harness.interfaces.observing import Turn, Turns
-from harness.interfaces.registry import did_you_mean, load_plugin
+from harness.interfaces.registry import did_you_mean, load_plugins
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +44,7 @@ def sample(
     from harness.engine.world import World, reproducible, resolve_device
     from tasks.gen.data import names_of
 
-    for path in plugin or []:
-        load_plugin(path)
+    load_plugins(plugin)
     if count < 1:
         raise UserError(f"--count {count}: must be at least 1")
     if out.suffix.lower() != ".png":

@@ -103,6 +103,18 @@ def test_an_option_that_a_card_forgets_is_another_model(
     assert [level(uwt_eval, folder, model=f"flat?k={k}")[0] for k in (1, 20)] == [101, 120]
 
 
+def test_choices_of_a_plug_in_with_a_label_are_told_apart(
+    uwt_eval: CommandLine, folder: Path
+) -> None:
+    init = "    def __init__(self, k: int = 0):\n        self.k = k\n\n    def load"
+    labelled = PLUGIN.replace("    def load", init, 1).replace(
+        'name="flat"', 'name="flat", label="Flat"'
+    )
+    (folder / "flat.py").write_text(labelled)
+    names = [level(uwt_eval, folder, model=f"flat{k}")[1]["model"] for k in ("", "?k=1", "?k=64")]
+    assert names == ["Flat", "Flat?k=1", "Flat?k=64"]
+
+
 def test_an_edited_extractor_observes_again(uwt_eval: CommandLine, folder: Path) -> None:
     before, first = level(uwt_eval, folder)
     observer = folder / "observer.py"

@@ -89,6 +89,14 @@ def texts(axes: Any) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
+def test_options_that_tell_variants_apart_are_never_cut() -> None:
+    names = [f"patches:owner/a-patch-tokenizer-of-vectors?nearest=angle&k={k}" for k in (64, 65)]
+    one, other = map(short, names)
+    assert one != other
+    assert one == "patches:owner/a-patch-token…\n?nearest=angle&k=64"
+    assert short("patches?k=64") == "patches?k=64"
+
+
 def test_rates_show_what_was_measured(runs: Path) -> None:
     with style():
         figure = scatter.draw_rates(load_records([runs]))
