@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import queue
 import re
@@ -63,6 +64,65 @@ def snapshot(
         ) from error
 
 
+_DATA = re.compile(r"hf:(?P<repo>[^:@]+)(?::(?P<config>[^@]+))?(?:@(?P<split>.+))?")
+DATA_PREFIX = "hf:"
+"""What places of data on the hub begin with."""
+
+
+def data_files(place: str, split: str, *, local: bool) -> list[str]:
+    """Give the Parquet files of a data set's split, found as `datasets` finds them.
+
+    Rows of such files are read where they lie, by number; its own streams start at their first
+    row alone, and would have to be read up to where a run goes on.
+
+    Args:
+        place: ``hf:REPO[:CONFIG][@SPLIT]``; a repository may be a local folder.
+        split: taken where ``place`` names none, unless there is but one.
+        local: download the files to the hub's cache; else they are named where they lie.
+
+    Raises:
+        HubError: it cannot be reached, has no such split, or is not in Parquet.
+    """
+    found = _DATA.fullmatch(place)
+    if found is None:
+        raise HubError(f"{place}: write hf:REPO, hf:REPO:CONFIG or hf:REPO:CONFIG@SPLIT")
+    repository = found["repo"]
+    if not Path(repository).is_dir() and os.environ.get("HF_HUB_OFFLINE", "0") in {"", "0"}:
+        if not _is_repository(repository):
+            raise HubError(f"{place}: {repository} is no OWNER/NAME of a repository, nor a folder")
+        why = "UWT_EVAL_OFFLINE is set" if _offline() else _unreachable(repository, "dataset")
+        if why:
+            raise HubError(
+                f"{place}: {why}; HF_HUB_OFFLINE=1 looks in the hub's cache, and the path of a "
+                "copy needs no hub"
+            )
+    import datasets
+
+    # Of every try to reach the hub, a warning.
+    logging.disable(logging.WARNING)
+    try:
+        builder = datasets.load_dataset_builder(repository, found["config"])
+        splits = {str(name): files for name, files in (builder.config.data_files or {}).items()}
+        name = found["split"] or (next(iter(splits)) if len(splits) == 1 else split)
+        if builder.name != "parquet":
+            raise HubError(
+                f"{place}: is kept as {builder.name or 'something else'}, and read from Parquet "
+                f"alone; download it and give its path"
+            )
+        if name not in splits:
+            raise HubError(f"{place}: has no split {name!r}, but {', '.join(splits)}")
+        files = list(splits[name])
+        return datasets.DownloadManager().download(files) if local else files
+    except HubError:
+        raise
+    except Exception as error:
+        # The hub's client, the builders and the network each have errors of their own.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise HubError(f"{place}: cannot be opened ({reason})") from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def _is_repository(name: str) -> bool:
     """Tell whether the hub could have a repository of this name."""
     from huggingface_hub.errors import HFValidationError
@@ -91,7 +151,7 @@ def _offline() -> bool:
 
 
 @functools.cache  # A repository is asked for in parts; a hub that is away stays away for a run.
-def _unreachable(name: str) -> str:
+def _unreachable(name: str, kind: str = "model") -> str:
     """Why the hub does not answer a question about a repository; '' where it does."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
@@ -101,7 +161,7 @@ def _unreachable(name: str) -> str:
 
     def ask() -> None:
         try:
-            HfApi().repo_info(name, timeout=seconds)
+            HfApi().repo_info(name, repo_type=kind, timeout=seconds)
         except HfHubHTTPError:
             answers.put("")  # It is there, and says no.
         except Exception as error:  # As above.

@@ -56,7 +56,10 @@ def run(
         str | None, typer.Option(help="What made the images of --images, for tables.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Folder, .zip, .tar or Hugging Face dataset folder.")
+        str | None,
+        typer.Option(
+            help="Folder, .zip, .tar, Hugging Face dataset folder or hf:REPO[:CONFIG][@SPLIT]."
+        ),
     ] = None,
     protocol: Annotated[
         str | None,

@@ -11,6 +11,7 @@ from harness.data.images import read_image
 from harness.data.manifest import ImageSource, opened
 from harness.data.tables import HuggingFaceSource, is_saved_to_disk
 from harness.interfaces.errors import UserError
+from uwt_images.hub import DATA_PREFIX, HubError, data_files
 from uwt_images.listing import IMAGE_SUFFIXES, ListingError, list_files
 from uwt_images.splits import choose_split
 
@@ -56,7 +57,7 @@ def open_source(data: str, layout: str, split: str | None = None) -> DataSource:
     """Open images by path.
 
     Args:
-        data: A folder, a .zip or .tar.
+        data: A folder, a .zip or .tar, or hf:REPO[:CONFIG][@SPLIT] on the Hugging Face hub.
         layout: How the data are expected to lie, for errors.
         split: The split that is taken where several lie there, such as 'validation'.
 
@@ -70,8 +71,12 @@ def open_source(data: str, layout: str, split: str | None = None) -> DataSource:
         before: DataSource = known[key]
         return before
     try:
-        source = _open(Path(data).expanduser(), f"data {data!r}", layout, split)
-    except ListingError as error:
+        if data.startswith(DATA_PREFIX):
+            files = data_files(data, split or "validation", local=True)
+            source: DataSource = HuggingFaceSource(data, files=[Path(each) for each in files])
+        else:
+            source = _open(Path(data).expanduser(), f"data {data!r}", layout, split)
+    except (ListingError, HubError) as error:
         raise UserError(str(error)) from error
     if not source.ids():
         raise UserError(f"data {data!r} holds no image: expected {layout}")
@@ -94,7 +99,9 @@ def _open(path: Path, what: str, layout: str, split: str | None) -> DataSource:
         return ZipSource(path, split)
     if path.is_file() and path.suffix.lower() == ".tar":
         return TarSource(path, split)
-    raise UserError(f"{what} is neither a folder nor a .zip or .tar: expected {layout}")
+    raise UserError(
+        f"{what} is neither a folder nor a .zip or .tar: expected {layout}, or hf:REPO on the hub"
+    )
 
 
 def notice_of(source: DataSource, data: str, images: int | None) -> str:

@@ -75,12 +75,20 @@ class HuggingFaceSource:
     """The image column of a dataset, of one split where it holds several.
 
     Args:
-        root: Folder of the dataset.
+        root: Folder of the dataset, or its name on the hub.
         shards: Its parquet files, relative to it and in order; empty for `save_to_disk` output.
         split: The split that is meant.
+        files: Parquet files, wherever they lie, of which every row counts; instead of shards.
     """
 
-    def __init__(self, root: Path, shards: Sequence[str] = (), split: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        shards: Sequence[str] = (),
+        split: str | None = None,
+        *,
+        files: Sequence[Path] = (),
+    ) -> None:
         import datasets
 
         datasets.disable_progress_bars()  # Ours are drawn; its own would ignore --quiet.
@@ -90,7 +98,8 @@ class HuggingFaceSource:
             if shards:
                 chosen = choose_split(shards, split, str(root))
                 self.note = chosen.note
-                files = [root / name for name in chosen.names]
+                files = [Path(root) / name for name in chosen.names]
+            if files:
                 table: Any = datasets.Dataset.from_parquet(
                     list(map(str, files)), cache_dir=arrow_cache(files)
                 )

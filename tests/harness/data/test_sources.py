@@ -527,3 +527,52 @@ def test_broken_dataset_folder_is_named(tmp_path: Path) -> None:
     make_folder(tmp_path / "parquet", {"a.parquet": b"PAR1 not really"})
     with pytest.raises(UserError, match="not a readable Hugging Face dataset"):
         open_source(str(tmp_path / "parquet"), LAYOUT)
+
+
+def parquet_on_disk(root: Path, **rows: int) -> Path:
+    """A data set of the hub's layout, so many images a split."""
+    for split, count in rows.items():
+        images = []
+        for level in range(count):
+            sink = io.BytesIO()
+            Image.new("RGB", (8, 8), (level, 0, len(split))).save(sink, "PNG")
+            images.append({"bytes": sink.getvalue(), "path": f"{level}.png"})
+        (root / "data").mkdir(parents=True, exist_ok=True)
+        table = pa.table({"image": images, "label": list(range(count))})
+        pq.write_table(table, root / "data" / f"{split}-00000-of-00001.parquet")
+    return root
+
+
+def test_a_data_set_by_its_name(tmp_path: Path) -> None:
+    root = parquet_on_disk(tmp_path / "set", train=3, validation=5, test=2)
+    named = open_source(f"hf:{root}", LAYOUT)
+    assert [
+        len(open_source(f"hf:{root}@{split}", LAYOUT).ids()) for split in ("train", "test")
+    ] == [
+        *(3, 2),
+    ]
+    by_path = open_source(str(root), LAYOUT, "validation")
+    assert list(named.ids()) == list(by_path.ids())
+    assert [named.read(each) for each in named.ids()] == [by_path.read(e) for e in by_path.ids()]
+
+
+def test_a_name_without_a_data_set_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = parquet_on_disk(tmp_path / "set", train=3, test=2)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a.png")
+    for place, reason in (
+        (f"hf:{root}@tset", "no split 'tset', but train, test"),
+        (f"hf:{root}", "no split 'validation'"),
+        (f"hf:{tmp_path / 'photos'}", "read from Parquet alone"),
+        ("hf:", "write hf:REPO"),
+        ("hf:owner/name@val", "UWT_EVAL_OFFLINE is set"),
+        ("hf:no name", "no OWNER/NAME"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            open_source(place, LAYOUT)
+    monkeypatch.delenv("UWT_EVAL_OFFLINE")
+    monkeypatch.setattr("uwt_images.hub._unreachable", lambda *_: "the hub cannot be reached")
+    with pytest.raises(UserError, match="hub cannot be reached; HF_HUB_OFFLINE=1"):
+        open_source("hf:owner/name@val", LAYOUT)

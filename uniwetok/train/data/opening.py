@@ -11,12 +11,12 @@ from braceexpand import braceexpand
 
 from uniwetok.train import TrainingError
 from uniwetok.train.data.folder import SKIPPED, FolderImages
-from uniwetok.train.data.hub import hub_files
 from uniwetok.train.data.mixed import MixedImages, open_each
-from uniwetok.train.data.places import HUB, Columns, DataPlace
+from uniwetok.train.data.places import Columns, DataPlace
 from uniwetok.train.data.shards import OnProgress, ShardImages
 from uniwetok.train.data.source import ImageSource
 from uniwetok.train.data.tables import TableImages
+from uwt_images.hub import DATA_PREFIX, HubError, data_files
 from uwt_images.listing import IMAGE_SUFFIXES, ListingError, list_files, suffix_of
 from uwt_images.splits import choose_split
 
@@ -50,6 +50,14 @@ def open_sources(places: Sequence[DataPlace], *, local: bool = False) -> ImageSo
     return open_each(places, open_one, MixedImages)
 
 
+def hub_files(place: str, split: str, *, local: bool) -> list[str]:
+    """Give the files of a data set on the Hub, see `data_files`; raise `TrainingError`."""
+    try:
+        return data_files(place, split, local=local)
+    except HubError as error:
+        raise TrainingError(str(error)) from error
+
+
 def open_images(
     path: str | Path,
     *,
@@ -73,7 +81,7 @@ def open_images(
         TrainingError: there is no such path, or it holds no image, images and shards at once, or
             several splits but not that one; the message says what was looked for.
     """
-    if str(path).startswith(HUB):
+    if str(path).startswith(DATA_PREFIX):
         return TableImages(hub_files(str(path), split, local=local), columns)
     place = Path(path).expanduser()
     suffix = place.suffix.lower()

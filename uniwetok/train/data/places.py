@@ -12,11 +12,10 @@ from typing import Any
 from uniwetok.fields import did_you_mean
 from uniwetok.train import TrainingError
 from uniwetok.train.data.mixture import is_number, read_weights, write_weights
+from uwt_images.hub import DATA_PREFIX
 
 _NAMED = re.compile(r"([\w-]+)=(.*)", re.DOTALL)
 _KEYS = ("path", "weight", "image", "caption")
-HUB = "hf:"
-"""What places on the Hugging Face Hub begin with."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class DataPlace:
     @property
     def path(self) -> Path | None:
         """The path that must be there; None for a pattern or a place on the Hub."""
-        is_path = not self.place.startswith(HUB) and "{" not in self.place
+        is_path = not self.place.startswith(DATA_PREFIX) and "{" not in self.place
         return Path(self.place).expanduser() if is_path else None
 
 
@@ -149,7 +148,7 @@ def _read_table(path: Path, name: str, table: Any) -> DataPlace:
         if not isinstance(text, str) and (key == "path" or text is not None):
             raise TrainingError(f'{where}: {key} is no text; write {key} = "…"')
     place = str(texts["path"])
-    if not place.startswith(HUB):
+    if not place.startswith(DATA_PREFIX):
         # As written beside the file, wherever the command is run.
         place = str(path.parent / Path(place).expanduser())
     return DataPlace(

@@ -108,7 +108,7 @@ def test_a_data_set_in_a_folder_is_found_as_datasets_finds_it(data: Path, tmp_pa
     assert levels(f"hf:{data}") == list(range(15))
     assert levels(f"hf:{data}@test") == [20, 21]
     assert levels(f"hf:{data}", local=True) == list(range(15))
-    with pytest.raises(TrainingError, match="has no split 'tset'; did you mean 'test'"):
+    with pytest.raises(TrainingError, match="has no split 'tset', but train, test"):
         open_images(f"hf:{data}@tset")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(png(1))
@@ -124,6 +124,9 @@ def test_without_the_hub_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     def unreachable(*_: object) -> None:
         raise ConnectionError("Couldn't reach 'owner/name' on the Hub\n(a traceback)")
 
+    with pytest.raises(TrainingError, match="UWT_EVAL_OFFLINE is set; HF_HUB_OFFLINE=1 looks"):
+        open_images("hf:owner/name:config@train")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(datasets, "load_dataset_builder", unreachable)
     with pytest.raises(TrainingError) as caught:
         open_images("hf:owner/name:config@train")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from uniwetok.train import TrainingError
-from uniwetok.train.data.hub import hub_files
 from uniwetok.train.data.mixed import open_each
-from uniwetok.train.data.opening import TABLE_SUFFIX
-from uniwetok.train.data.places import HUB, Columns, DataPlace
+from uniwetok.train.data.opening import TABLE_SUFFIX, hub_files
+from uniwetok.train.data.places import Columns, DataPlace
 from uniwetok.train.mllm.data.mixed import MixedRecords
 from uniwetok.train.mllm.data.shard_records import ShardRecords
 from uniwetok.train.mllm.data.source import JsonlRecords, RecordSource
 from uniwetok.train.mllm.data.table_records import TableRecords
+from uwt_images.hub import DATA_PREFIX
 from uwt_images.listing import ListingError
 from uwt_images.splits import choose_split
 
@@ -55,7 +55,7 @@ def open_records(
     Raises:
         TrainingError: there is no such path, or nothing in it can be read.
     """
-    if str(path).startswith(HUB):
+    if str(path).startswith(DATA_PREFIX):
         # All is read before the first step, for lengths and codes.
         return TableRecords(hub_files(str(path), "train", local=True), columns)
     place = Path(path).expanduser()
