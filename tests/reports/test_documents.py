@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.reports.runs import cell, write_run
+from tests.reports.test_training import write_log
 from tests.test_docs import REPOSITORY, blocks
 
 DOCUMENT = "docs/reports.md"
@@ -34,9 +35,17 @@ def test_command(
         write_run(Path("runs"), model, columns=columns, pictures=(0, 1, 2), ids=names, side=342)
     sets = {"gfid": cell(2.5, 0.1)}
     root = write_run(Path("runs"), "uniwetok-ar-b:mine", task="imagenet-gen", sets=sets)
+    for name in ("table16", "mine"):
+        write_log(Path("runs") / "train" / name)
     words = shlex.split(command.replace("runs/RUN_A", str(root)))[1:]
+    # A shell expands what has a star.
+    words = [each for word in words for each in (_expanded(word) if "*" in word else [word])]
     result = uwt_eval(*words)
     assert result.code == 0, result.err
+
+
+def _expanded(pattern: str) -> list[str]:
+    return sorted(map(str, Path().glob(pattern)))
 
 
 def test_pictures_are_there() -> None:
