@@ -1,4 +1,4 @@
-"""Sessions: `nox -s tests slow faults lint types tested lowest newest bench mini gpu browser`.
+"""Sessions: `nox -s tests slow faults lint types docs tested lowest newest bench mini gpu browser`.
 
 Each makes its own environment.
 """
@@ -15,7 +15,7 @@ nox.options.sessions = ["tests", "lint", "types"]
 nox.options.reuse_existing_virtualenvs = True
 
 PACKAGES = ["uwt_eval", "uniwetok", "harness", "tasks", "reports", "uwt_images"]
-SOURCES = [*PACKAGES, "tests", "benchmarks", "noxfile.py"]
+SOURCES = [*PACKAGES, "tests", "benchmarks", "docs/hooks.py", "noxfile.py"]
 
 FAST = ["-m", "not gpu and not slow and not browser and not faults", "-n", "2"]
 # Three passes: a worker that has run every test holds 1.9 GB, in each of these at most 1.5.
@@ -143,6 +143,13 @@ def types(session: nox.Session) -> None:
     """Types: strict in the harness, plain elsewhere."""
     session.install(".[dev]")
     session.run("mypy", *PACKAGES)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documents as a site, into build/site; what does not fit stops it."""
+    session.install(".[dev]")
+    session.run("mkdocs", "build", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session
