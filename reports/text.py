@@ -9,8 +9,6 @@ from harness.commands.console import NOTHING, label
 from harness.interfaces.errors import one_line
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
-_MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
-_LINKED = re.compile(r"(?:https?|ftp):(?=//)|www(?=\.)|@(?=\w)", re.IGNORECASE)
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -43,14 +41,6 @@ _LATEX = {
     "∞": r"$\infty$",
 }
 _POWER = re.compile(r"(\d+)\\textasciicircum\{\}(\d+)")
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-
-
-def markdown(text: str) -> str:
-    """The text as itself inside a cell of a Markdown table: no markup, HTML, link or new cell."""
-    escaped = html_escape(_MARKDOWN.sub(r"\\\1", one_line(text)), quote=False)
-    # Sites make links of addresses and tell people who are named; an empty comment keeps both off.
-    return _LINKED.sub(r"\g<0><!-- -->", escaped)
 
 
 def code(text: str) -> str:
@@ -62,12 +52,6 @@ def latex(text: str) -> str:
     """The text as itself in LaTeX; powers such as 2^18 are set as powers."""
     escaped = "".join(_LATEX.get(letter, letter) for letter in one_line(text))
     return _POWER.sub(r"$\1^{\2}$", escaped)
-
-
-def csv_text(text: str) -> str:
-    """The text for a CSV cell; an apostrophe keeps spreadsheets from computing it."""
-    line = one_line(text)
-    return f"'{line}" if line.startswith(_FORMULA) else line
 
 
 def heading(metric: str, better: bool | None) -> str:

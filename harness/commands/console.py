@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from harness.commands.formats import Format, markdown, markdown_lines
 from harness.interfaces import Label, Labelled
 from harness.interfaces.errors import COMPUTED, RunStatus, UserError, terminal_text
 from harness.interfaces.registry import METRICS
@@ -42,8 +43,13 @@ class _Terminal(Console):
         return super().render_str(terminal_text(text), **options)
 
 
-def terminal(*, stderr: bool = False, **options: Any) -> Console:
-    """A console that prints what users wrote as they wrote it: no `:word:` becomes an emoji."""
+def terminal(*, stderr: bool = False, form: Format | None = None, **options: Any) -> Console:
+    """A console that prints what users wrote as they wrote it: no `:word:` becomes an emoji.
+
+    In a format of files it has neither colours nor an end of the line.
+    """
+    if form is not None:
+        options |= {"color_system": None, "highlight": False, "width": _UNBOUNDED}
     console = _Terminal(stderr=stderr, emoji=False, **options)
     if console.width < 1:  # COLUMNS=0, which some shells export: nothing would be seen.
         console.width = _NO_TERMINAL
@@ -141,8 +147,9 @@ def results_table(
     first = records[0]
     counts = list(dict.fromkeys(map(_counted, records)))
     images = "" if layout.counts else f" · n {', '.join(counts)}"
+    seed = f" · seed {first.seed}" if first.seed else ""
     table = Table(
-        title=escape(f"{first.task} · {first.dataset} · protocol {first.protocol}{images}"),
+        title=escape(f"{first.task} · {first.dataset} · protocol {first.protocol}{images}{seed}"),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         padding=(0, 0 if layout.stacked else 1),
@@ -235,29 +242,52 @@ def _fitting(
     return dataclasses.replace(layout, most=1, folded=True)
 
 
-def _note(console: Console, text: str) -> None:
-    """A line below a table; one line in a pipe, whatever its length."""
-    console.print(text, markup=False, style="dim", soft_wrap=not console.is_terminal)
+def print_table(console: Console, table: Table, form: Format | None) -> None:
+    """Print a table as the console fits it, as Markdown or as plain text in columns."""
+    if form is Format.MD:
+        for line in markdown_lines(table):
+            print_line(console, line)
+        return
+    if form is Format.PLAIN:
+        table.box = None
+    console.print(table)
+
+
+def print_line(console: Console, text: str, form: Format | None = None, style: str = "") -> None:
+    """Print a line as it is, one line in a pipe whatever its length; in Markdown of a list."""
+    line = f"- {markdown(text)}" if form is Format.MD else text
+    console.print(line, markup=False, style=style, soft_wrap=not console.is_terminal)
 
 
 def print_results(
-    console: Console, records: Sequence[ResultRecord], references: Sequence[ReferenceRow] = ()
+    console: Console,
+    records: Sequence[ResultRecord],
+    references: Sequence[ReferenceRow] = (),
+    form: Format | None = None,
 ) -> None:
     """Print the table, then why cells are empty and what failed."""
     with _room(console):
         layout = _fitting(console, records, references)
-        console.print(results_table(records, references, layout))
+        print_table(console, results_table(records, references, layout), form)
+    for text, style in _notes(records, references, layout):
+        print_line(console, text, form, style)
+
+
+def _notes(
+    records: Sequence[ResultRecord], references: Sequence[ReferenceRow], layout: Layout
+) -> Iterator[tuple[str, str]]:
+    """Lines below a table, with their styles."""
     every, shown = _columns(records, layout), _columns(records, layout)[: layout.most]
     unseen = [label(each).title for each in every[len(shown) :]]
     if not layout.counts:
         unseen.append("images/s")
     if unseen:
-        _note(console, f"no room for {', '.join(unseen)}: see record.json")
+        yield f"no room for {', '.join(unseen)}: see record.json", "dim"
     if any(row.n is None or row.n != records[0].n for row in references):
-        console.print("* published figures: other data, not comparable", style="italic dim")
+        yield "* published figures: other data, not comparable", "italic dim"
     cells = (_cell(each, record.metrics.get(each), "") for record in records for each in shown)
     if any("±" in cell for cell in cells):
-        _note(console, "± is half of the 95% interval")
+        yield "± is half of the 95% interval", "dim"
     empty: dict[tuple[str, str], dict[int, str]] = {}
     for row, record in enumerate(records):
         for metric, cell in record.metrics.items():
@@ -268,29 +298,18 @@ def print_results(
         whose = f" of {', '.join(models.values())}" if len(models) < len(records) else ""
         reasons.setdefault((whose, reason), []).append(name)
     for (whose, reason), names in reasons.items():
-        _note(console, f"{NOTHING} {', '.join(names)}{whose}: {reason}")
+        yield f"{NOTHING} {', '.join(names)}{whose}: {reason}", "dim"
     for record in records:
         for metric, cell in record.metrics.items():
             if _left_out(record, metric):
                 figure = f"{label(metric).title} of {record.model}"
                 over = f"over {cell.n} of {record.n - record.n_failed} samples"
-                console.print(f"† {figure}: {over}, {cell.note}", markup=False, style="yellow")
-    notes = (
-        f"{label(metric).title}: {cell.note}"
-        for record in records
-        for metric, cell in record.metrics.items()
-        if metric in shown and cell.value is not None and cell.note
-        if not _left_out(record, metric)
-    )
-    for text in dict.fromkeys(notes):
-        _note(console, text)
+                yield f"† {figure}: {over}, {cell.note}", "yellow"
     for record in records:
         if record.n_failed:
             counts = ", ".join(f"{count} {status}" for status, count in record.failures.items())
-            style = "yellow" if record.status is RunStatus.COMPLETE else "bold red"
-            console.print(
+            yield (
                 f"{record.model}: {record.status.value}, {record.n_failed} of {record.n} samples "
                 f"failed ({counts})",
-                style=style,
-                markup=False,
+                "yellow" if record.status is RunStatus.COMPLETE else "bold red",
             )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.console import Json, Plugins, terminal
+from harness.commands.formats import Form, Format, format_of
 from harness.interfaces.registry import load_plugins
 
 
@@ -21,6 +22,7 @@ def merge(
         Path | None, typer.Option(help="Where the run directory is made (default: runs).")
     ] = None,
     plugin: Plugins = None,
+    form: Form = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
@@ -31,8 +33,9 @@ def merge(
     from harness.engine.shards import merge as merge_runs
 
     load_plugins(plugin)
+    form = format_of(form, as_json)
     messages = terminal(stderr=True)
-    progress = Progress(messages, quiet=quiet or as_json)
+    progress = Progress(messages, quiet=quiet or form is Format.JSON)
     done = merge_runs(runs, out or read_settings().out, data, progress)
     if done.left_out:
         messages.print(
@@ -42,4 +45,4 @@ def merge(
             style="yellow",
             soft_wrap=True,
         )
-    show_results([(done.record, done.merged)], [done.root], as_json=as_json)
+    show_results([(done.record, done.merged)], [done.root], form)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from harness.commands.console import print_results
+from harness.commands.console import print_results, terminal
+from harness.commands.formats import Format, record_rows, to_csv
 from harness.interfaces.registry import REFERENCES
 
 if TYPE_CHECKING:
@@ -18,38 +19,44 @@ if TYPE_CHECKING:
 
 
 def print_filled(
-    console: Console,
     filled: list[tuple[PublishedTable, dict[str, Any]]],
     finished: list[Finished],
-    *,
-    as_json: bool,
+    form: Format | None,
 ) -> None:
     """Print published tables, or all of it as JSON."""
-    if as_json:
+    if form is Format.JSON:
         records = [result.record.model_dump(mode="json") for result in finished]
         print(json.dumps({"tables": [cells for _, cells in filled], "records": records}, indent=2))
         return
     for table, cells in filled:
-        table.show(console, cells)
-    print_written(console, finished)
+        table.show(terminal(), cells)
+    _print_written([result.root for result in finished])
 
 
-def print_tables(console: Console, finished: list[Finished]) -> None:
-    """Print a table a task, protocol, data set and seed."""
+def print_records(
+    records: Sequence[ResultRecord], roots: Sequence[Path], form: Format | None
+) -> None:
+    """Print a table a task, protocol, data set and seed, and where the runs are; or rows as CSV."""
+    if form is Format.CSV:
+        print(to_csv(record_rows(records)), end="")
+        return
+    console = terminal(form=form)
     tables: dict[tuple[object, ...], list[ResultRecord]] = {}
-    for record in (result.record for result in finished):
+    for record in records:
         digests = (record.protocol_digest, record.dataset_digest, record.seed)
         tables.setdefault((record.task, *digests), []).append(record)
-    for records in tables.values():
-        print_results(console, records, references(records[0].task))
-    print_written(console, finished)
+    for of_one in tables.values():
+        print_results(console, of_one, references(of_one[0].task), form)
+    if form is not Format.MD:
+        _print_written(roots)
 
 
-def print_parts(console: Console, parts: list[FinishedShard], *, as_json: bool) -> None:
+def print_parts(parts: list[FinishedShard], form: Format | None) -> None:
     """Say what shards did."""
-    if as_json:
+    if form is Format.JSON:
         print(json.dumps([part.as_json() for part in parts], indent=2))
         return
+    console = terminal()
     for part in parts:
         console.print(
             f"{part.title} finished: {part.n} of {part.n_run} samples in {part.root}",
@@ -64,11 +71,12 @@ def print_parts(console: Console, parts: list[FinishedShard], *, as_json: bool) 
     )
 
 
-def print_written(console: Console, finished: list[Finished]) -> None:
-    """Name the run directories."""
-    console.print()
-    for result in finished:
-        console.print(f"written: {result.root}", markup=False, soft_wrap=True, highlight=False)
+def _print_written(roots: Sequence[Path]) -> None:
+    console = terminal()
+    if roots:
+        console.print()
+    for root in roots:
+        console.print(f"written: {root}", markup=False, soft_wrap=True, highlight=False)
 
 
 def references(task: str) -> list[ReferenceRow]:

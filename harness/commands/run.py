@@ -12,7 +12,8 @@ from urllib.parse import quote
 import typer
 
 from harness.commands.console import Json, Plugins, terminal
-from harness.commands.outputs import print_filled, print_parts, print_tables
+from harness.commands.formats import Form, Format, format_of
+from harness.commands.outputs import print_filled, print_parts, print_records
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import (
     GATES,
@@ -122,6 +123,7 @@ def run(
         ),
     ] = False,
     plugin: Plugins = None,
+    form: Form = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
     dry_run: Annotated[
@@ -139,6 +141,7 @@ def run(
     from harness.engine.world import World
     from harness.interfaces.types import RunStatus
 
+    form = format_of(form, as_json)
     suite = Suite(tasks=tuple(tasks))
     if is_suite := any(name.endswith(".toml") for name in tasks):
         if len(tasks) > 1 or checkpoints is not None:
@@ -147,6 +150,8 @@ def run(
     elif update_baseline:
         raise UserError("--update-baseline goes with a suite file, which names the baselines")
     models = [*(model or []), *_elsewhere(images, label)]
+    if checkpoints is not None and form not in (None, Format.JSON):
+        raise UserError(f"--checkpoints fills published tables, which have no --format {form}")
     if checkpoints is not None and (models or metrics):
         raise UserError("--checkpoints names models and metrics: leave --model and --metrics out")
     load_plugins([*map(Path, suite.plugins), *(plugin or [])])
@@ -184,7 +189,7 @@ def run(
     if dry_run:
         from harness.commands.plans import print_plans
 
-        print_plans(requests, world, as_json=as_json)
+        print_plans(requests, world, as_json=form is Format.JSON)
     if gate is not None and not update_baseline:
         for each in suite.gates:
             gate.check(Path(each.baseline), each.rules)
@@ -192,7 +197,7 @@ def run(
         return
     # A published table needs all of its rows, and processes that share a run stop together.
     alone = checkpoints is None and world.size == 1
-    shown = {"quiet": quiet or as_json, "go_on": alone}
+    shown = {"quiet": quiet or form is Format.JSON, "go_on": alone}
     finished: list[Finished] = []
     parts: list[FinishedShard] = []
     with together(world, requests[0].device):
@@ -217,24 +222,25 @@ def run(
             else:
                 verdicts.append(gate.judge(roots, Path(each.baseline), each.rules))
     if parts:
-        print_parts(terminal(), parts, as_json=as_json)
+        print_parts(parts, form)
     elif checkpoints is not None:
         choices = [(request.task, request.model) for request in requests]
         filled = [
             (table, table.filled(checkpoints, dict(zip(choices, records, strict=True))))
             for table in tables.values()
         ]
-        print_filled(terminal(), filled, finished, as_json=as_json)
-    elif as_json:
+        print_filled(filled, finished, form)
+    elif form is Format.JSON:
         found = [record.model_dump(mode="json") for record in records]
         gates = [verdict.as_json() for verdict in verdicts]
         print(json.dumps({"records": found, "gates": gates} if is_suite else found, indent=2))
     else:
-        print_tables(terminal(), finished)
+        print_records(records, [result.root for result in finished], form)
+        messages = terminal(stderr=form in (Format.CSV, Format.MD))
         for verdict in verdicts:
-            verdict.show(terminal())
+            verdict.show(messages)
         for line in updated:
-            print(line)
+            messages.print(line, markup=False, soft_wrap=True, highlight=False)
     if refused:
         reasons = [f"{', '.join(which)}: {reason}" for reason, which in refused.items()]
         raise UserError(f"not everything could be run: {'; '.join(reasons)}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.console import Json, Plugins, terminal
+from harness.commands.formats import Form, Format, format_of
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import load_plugins
 
@@ -45,6 +46,7 @@ def score(
         int, typer.Option(help="Failed samples up to which observations count as complete.")
     ] = 0,
     plugin: Plugins = None,
+    form: Form = None,
     as_json: Json = False,
 ) -> None:
     """Compute metrics from what a run has stored, or a file holds: no model, no data, no GPU."""
@@ -59,7 +61,7 @@ def score(
                 "--questions, --images, --protocol, --label, --out and --max-failures go with "
                 "--observations FILE; a run directory holds its own"
             )
-        show_results([rescore(Path(root)) for root in runs], [], as_json=as_json)
+        show_results([rescore(Path(root)) for root in runs], [], format_of(form, as_json))
         return
     if len(runs) != 1:
         raise UserError(f"--observations {observations}: name one task, got {', '.join(runs)}")
@@ -73,34 +75,28 @@ def score(
         label=label,
         max_failures=max_failures,
     )
-    show_results([(record, merged)], [root], as_json=as_json)
+    show_results([(record, merged)], [root], format_of(form, as_json))
 
 
 def show_results(
-    results: list[tuple[ResultRecord, Merged]], written: list[Path], *, as_json: bool
+    results: list[tuple[ResultRecord, Merged]], written: list[Path], form: Format | None
 ) -> None:
-    """Print tables or JSON; exit as incomplete where a result is."""
-    from harness.commands.console import print_results
-    from harness.commands.outputs import references
+    """Print tables or rows; exit as incomplete where a result is."""
+    from harness.commands.outputs import print_records
     from harness.engine.runner import first_errors
     from harness.interfaces.types import RunStatus
 
     records = [record for record, _ in results]
-    if as_json:
+    if form is Format.JSON:
         print(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
     else:
-        console = terminal()
-        for task in dict.fromkeys(record.task for record in records):
-            mine = [record for record in records if record.task == task]
-            print_results(console, mine, references(task))
+        print_records(records, written, form)
+        messages = terminal(stderr=True)
         for _, merged in results:
             for line in first_errors(merged.failed):
-                console.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
+                messages.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
         for notice in dict.fromkeys(merged.file.notice for _, merged in results):
             if notice:
-                messages = terminal(stderr=True)
                 messages.print(f"note: {notice}", markup=False, style="yellow", soft_wrap=True)
-        for root in written:
-            console.print(f"written: {root}", markup=False, soft_wrap=True, highlight=False)
     if any(record.status is RunStatus.INCOMPLETE for record in records):
         raise typer.Exit(ExitCode.INCOMPLETE)

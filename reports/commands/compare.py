@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.console import Json, Plugins, terminal
+from harness.commands.console import Json, Plugins, print_line, print_table, terminal
+from harness.commands.formats import Form, Format, format_of, to_csv
 from harness.interfaces.errors import json_text
 from harness.interfaces.registry import load_plugins
 
@@ -36,6 +37,7 @@ def compare(
         bool, typer.Option("--force", help="Compare what does not compare, and mark it.")
     ] = False,
     plugin: Plugins = None,
+    form: Form = None,
     as_json: Json = False,
 ) -> None:
     """Compare two runs over the same samples: differences with paired intervals and p-values."""
@@ -51,12 +53,15 @@ def compare(
         from reports.pictures import write_sheet
 
         shown = write_sheet(found.a, found.b, found.ordered, sheet)
-    if as_json:
+    form = format_of(form, as_json)
+    if form is Format.JSON:
         print(json_text(_facts(found)))
         return
-
-    console = terminal(highlight=False)
-    _show(console, found)
+    if form is Format.CSV:
+        print(to_csv(_rows(found)), end="")
+        return
+    console = terminal(form=form, highlight=False) if form else terminal(highlight=False)
+    _show(console, found, form)
     if sheet is not None:
         console.print(f"{shown} kept pictures, the greatest loss first: {sheet}", markup=False)
 
@@ -133,6 +138,18 @@ def _facts(found: Comparison) -> dict[str, Any]:
     }
 
 
+def _rows(found: Comparison) -> list[dict[str, Any]]:
+    """A row a metric for machines; figures of whole sets have a difference alone."""
+    facts = _facts(found)
+    sides = {"run_a": found.a.record.run_id, "run_b": found.b.record.run_id}
+    names = ("a", "b", "difference", "ci_low", "ci_high", "p_value", "n", "rose", "fell", "reason")
+    return [
+        {"metric": metric, "kind": kind, **{name: cells.get(name) for name in names}, **sides}
+        for kind in ("paired", "not_paired")
+        for metric, cells in facts[kind].items()
+    ]
+
+
 def _both(a: str, b: str) -> str:
     """What two runs said, once where it is the same."""
     from harness.interfaces.errors import one_line
@@ -142,7 +159,7 @@ def _both(a: str, b: str) -> str:
     return cut[0] if a == b else f"A {cut[0] or '—'} | B {cut[1] or '—'}"
 
 
-def _show(console: Console, found: Comparison) -> None:
+def _show(console: Console, found: Comparison, form: Format | None) -> None:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -150,13 +167,17 @@ def _show(console: Console, found: Comparison) -> None:
     from harness.interfaces.errors import one_line
     from reports.text import heading, interval, number, signed
 
-    for line in found.incomparable:
-        console.print(f"NOT COMPARABLE, forced: {line}", style="bold red", markup=False)
+    def line(text: str, style: str = "") -> None:
+        print_line(console, text, form, style)
+
+    for reason in found.incomparable:
+        line(f"NOT COMPARABLE, forced: {reason}", "bold red")
     for name, run in (("A", found.a), ("B", found.b)):
-        text = f"{name}: {one_line(run.record.model)}  {one_line(run.record.run_id)}"
-        console.print(text, markup=False, soft_wrap=True)
-    for line in found.warnings:
-        console.print(line, style="yellow", markup=False)
+        line(f"{name}: {one_line(run.record.model)}  {one_line(run.record.run_id)}")
+    for warning in found.warnings:
+        line(warning, "yellow")
+    if form is Format.MD:
+        console.print()
     left = f", {found.n_only_a} in A alone, {found.n_only_b} in B alone"
     lone = found.n_only_a or found.n_only_b
     title = f"{found.b.record.task}, {found.n_common} common samples" + (left if lone else "")
@@ -175,7 +196,7 @@ def _show(console: Console, found: Comparison) -> None:
             p_value,
             f"{each.n_rose}/{each.n_fell}",
         )
-    console.print(table)
+    print_table(console, table, form)
     sets = {name: each for name, each in found.unpaired.items() if not each.reason}
     if sets:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -190,14 +211,13 @@ def _show(console: Console, found: Comparison) -> None:
                 interval(metric, *whole.interval_b),
                 signed(metric, whole.difference),
             )
-        console.print(table)
+        print_table(console, table, form)
     reasons: dict[str, list[str]] = {}
     for metric, whole in found.unpaired.items():
         if whole.reason:
             reasons.setdefault(whole.reason, []).append(metric)
     for reason, metrics in reasons.items():
-        text = f"— {', '.join(metrics)}: {reason}"
-        console.print(text, style="dim", markup=False, soft_wrap=True)
+        line(f"— {', '.join(metrics)}: {reason}", "dim")
     metric = found.ranked_by or ""
     sign = -1 if found.better.get(metric) is False else 1
     for loss, gain, samples in (
@@ -207,7 +227,6 @@ def _show(console: Console, found: Comparison) -> None:
         for sample in samples:
             title = loss if sign * sample.change < 0 else gain
             values = f"{number(metric, sample.a)} → {number(metric, sample.b)}"
-            console.print(f"{title}: {sample.id}  {metric} {values}", markup=False, soft_wrap=True)
+            line(f"{title}: {sample.id}  {metric} {values}")
             for name, texts in sample.texts.items():
-                line = f"    {name}: {_both(*texts)}"
-                console.print(line, markup=False, style="dim", soft_wrap=True)
+                line(f"    {name}: {_both(*texts)}", "dim")

@@ -33,6 +33,8 @@ class Format(StrEnum):
     LATEX = "latex"
     CSV = "csv"
     HTML = "html"
+    JSON = "json"
+    PLAIN = "plain"
     TERMINAL = "terminal"
 
 
@@ -57,7 +59,7 @@ def table(
     _say_left_out(tables, records)
     if form is Format.TERMINAL:
         if out is not None:
-            raise UserError("--out: give --format md, latex, csv or html with it")
+            raise UserError("--out: give --format md, latex, csv, html, json or plain with it")
         from reports.tables.formats import show
 
         console = terminal(highlight=False)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from harness.commands.console import NOTHING
+from harness.commands.formats import markdown
 from harness.interfaces.errors import ExitCode, one_line
 from harness.interfaces.types import ResultRecord
 from reports.gate.verdict import Check, Outcome, Verdict
-from reports.text import code, heading, markdown, number, signed
+from reports.text import code, heading, number, signed
 
 if TYPE_CHECKING:
     from rich.console import Console

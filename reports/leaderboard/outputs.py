@@ -10,13 +10,14 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.commands.console import NOTHING, label
+from harness.commands.formats import markdown
 from harness.interfaces import Label
 from harness.interfaces.errors import one_line
 from harness.interfaces.types import MetricValue, ResultRecord
 from reports.leaderboard.board import Entry, Group
 from reports.records import why_missing
 from reports.templates import render
-from reports.text import code, markdown
+from reports.text import code
 
 RULE = (
     "Rank = 1 + the number of entries whose 95% interval lies wholly on the better side of this "

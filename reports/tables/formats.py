@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import io
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich import box
@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.commands.console import NOTHING, fits
+from harness.commands.console import NOTHING, fits, print_table, terminal
+from harness.commands.formats import Format, markdown, to_csv as rows_as_csv
 from harness.interfaces.errors import one_line
 from reports.tables.codes import Codes
 from reports.tables.filled import Cell, Filled, Measure, Row
 from reports.templates import render
-from reports.text import csv_text, latex, markdown
+from reports.text import latex
 
 _METHOD = 28
 """Characters of a method's name on one line of the terminal."""
@@ -198,15 +199,19 @@ def _latex_cell(measure: Measure, cell: Cell, measured: bool) -> str:
 
 def to_csv(tables: Sequence[Filled]) -> str:
     """One line a figure, printed or measured, unrounded; shares are shares."""
-    lines = [line for table in tables for line in _csv_lines(table)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return rows_as_csv(_rows(tables))
 
 
-def _csv_lines(filled: Filled) -> Iterator[dict[str, object]]:
+def to_json(tables: Sequence[Filled]) -> str:
+    """The rows of `to_csv` as a list of tables of the same keys."""
+    return json.dumps(_rows(tables), indent=2, ensure_ascii=False) + "\n"
+
+
+def _rows(tables: Sequence[Filled]) -> list[dict[str, object]]:
+    return [row for table in tables for row in _rows_of(table)]
+
+
+def _rows_of(filled: Filled) -> Iterator[dict[str, object]]:
     headings = spanned_headings(filled)
     for section in filled.sections:
         for row in section.rows:
@@ -218,21 +223,21 @@ def _csv_lines(filled: Filled) -> Iterator[dict[str, object]]:
                 why = cell.status if cell.value is None else "; ".join(row.reasons)
                 yield {
                     "table": filled.number,
-                    "section": csv_text(section.heading),
-                    "row": csv_text(row.label),
+                    "section": section.heading,
+                    "row": row.label,
                     "kind": "measured" if row.measured else "paper",
-                    "column": csv_text(name),
+                    "column": name,
                     "metric": measure.metric,
                     "value": cell.value,
                     "ci_low": cell.ci_low,
                     "ci_high": cell.ci_high,
                     "delta": cell.delta,
                     "comparable": "" if not row.measured else "no" if row.reasons else "yes",
-                    "why": csv_text(why) if row.measured else "",
+                    "why": why if row.measured else "",
                     "task": cell.task,
-                    "protocol": record and csv_text(record.protocol),
+                    "protocol": record and record.protocol,
                     "n": record and record.n,
-                    "run_id": record and csv_text(record.run_id),
+                    "run_id": record and record.run_id,
                 }
 
 
@@ -242,21 +247,32 @@ def to_html(tables: Sequence[Filled]) -> str:
     return render("tables.html.j2", tables=tables, **{each.__name__: each for each in write})
 
 
+def to_plain(tables: Sequence[Filled]) -> str:
+    """Columns of text as wide as they are."""
+    text = io.StringIO()
+    console = terminal(form=Format.PLAIN, file=text)
+    for filled in tables:
+        show(console, filled, Format.PLAIN)
+    return text.getvalue()
+
+
 WRITERS: Mapping[str, Callable[[Sequence[Filled]], str]] = {
     "md": to_markdown,
     "latex": to_latex,
     "csv": to_csv,
     "html": to_html,
+    "json": to_json,
+    "plain": to_plain,
 }
 
 
-def show(console: Console, filled: Filled) -> None:
+def show(console: Console, filled: Filled, form: Format | None = None) -> None:
     """Print a table and its notes; one that is too wide comes in parts, a few columns each."""
     console.print(
         f"Table {filled.number}: {filled.title}", style="italic", markup=False, soft_wrap=True
     )
     for part in _parts(console, filled):
-        console.print(part)
+        print_table(console, part, form)
     for note in footnotes(filled):
         console.print(one_line(note), markup=False, style="dim", soft_wrap=True)
 

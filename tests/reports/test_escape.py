@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from reports.text import code, csv_text, latex, markdown, one_line
+from harness.commands.formats import csv_text, markdown
+from harness.interfaces.errors import one_line
+from reports.text import code, latex
 
 
 def test_lines_and_control_characters_become_spaces() -> None:

@@ -71,6 +71,7 @@ def test_runs_inherit_and_each_is_planned_once(uwt_eval: CommandLine, suite: Pat
 def test_a_models_weights_lie_beside_the_file(suite: Path) -> None:
     (suite.parent / "made & kept").mkdir()
     models = """[[runs]]
+    data = "hf:owner/photos@validation"
     models = [
         { name = "images", argument = "made & kept", options = { label = "a b", sides = [1, 2] } },
         "images:made & kept?reference=photos&dtype=bfloat16",
@@ -78,6 +79,7 @@ def test_a_models_weights_lie_beside_the_file(suite: Path) -> None:
     ]"""
     more(suite, models)
     requests = requests_of(read_suite(suite), Path("runs"), fresh=False)
+    assert {request.data for request in requests} == {"hf:owner/photos@validation"}
     first, second, third = (ModelChoice.parse(request.model) for request in requests)
     made = str(suite.parent / "made & kept")
     assert (first.argument, first.options) == (made, {"label": "a b", "sides": "[1, 2]"})
