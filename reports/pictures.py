@@ -14,6 +14,8 @@ from reports.records import Loaded
 from uwt_images.decoding import RASTER_FORMATS
 
 _SIDE = 256
+_SUFFIXES = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "WEBP": (".webp",)}
+"""How files are called that a browser shows as what they are."""
 _GAP = 6
 _LINE = 18
 
@@ -40,6 +42,18 @@ def read_picture(path: Path) -> Image.Image:
             return image.convert("RGB")
     except (OSError, SyntaxError) as error:
         raise UserError(f"{path} is no readable picture: remove it or run again") from error
+
+
+def safe_picture(root: Path, name: str) -> Path | None:
+    """A picture in a run directory; None where it is missing, lies outside, or is no picture."""
+    path = root / name
+    try:
+        if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
+            return None
+        with Image.open(path, formats=RASTER_FORMATS) as image:
+            return path if path.suffix.lower() in _SUFFIXES[image.format or ""] else None
+    except (OSError, SyntaxError, KeyError, ValueError):
+        return None
 
 
 def write_sheet(a: Loaded, b: Loaded, ordered: Sequence[str], target: Path) -> int:

@@ -11,5 +11,6 @@ PLUGINS = {
         "gate": "reports.commands.gate:gate",
         "leaderboard": "reports.commands.leaderboard:app",
         "report": "reports.commands.report:app",
+        "view": "reports.commands.view:view",
     },
 }

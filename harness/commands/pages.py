@@ -14,14 +14,22 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _NONE = "'none'"
+_BESIDE = (
+    "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
+    "base-uri 'none'; form-action 'none'"
+)
 _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
-def page_template(path: Path) -> Template:
+def page_template(path: Path, *, beside: bool = False) -> Template:
     """The template of a page; a value that it misses is an error.
 
     It must put `{{ csp }}` into a `meta` of its head: a content security policy, by which only the
     template's own scripts run, whatever a name or a reply holds.
+
+    Args:
+        path: The template.
+        beside: Whether the page is made of files in its folder, instead of one with all within.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -34,7 +42,7 @@ def page_template(path: Path) -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals["csp"] = _policy(path.read_text(encoding="utf-8"))
+    environment.globals["csp"] = _BESIDE if beside else _policy(path.read_text(encoding="utf-8"))
     return environment.get_template(path.name)
 
 

@@ -172,7 +172,7 @@ def merge(roots: Sequence[Path], out: Path, data: str | None, progress: Progress
     for root, part in parts.items():
         if different := differences(facts_of(file), facts_of(part)):
             raise UserError(f"{root} is of another run than {next(iter(parts))}: {different}")
-    opened = None if isinstance(task, Performed) else _open(file, data, progress)
+    opened = None if isinstance(task, Performed) else open_data(file, data, progress)
     with ExitStack() as locks:
         for root in {target.root.resolve(), *roots}:
             if not root.exists() or os.access(root, os.W_OK):  # Nobody can be at work elsewhere.
@@ -326,7 +326,7 @@ def _facts(files: Sequence[RunFile]) -> dict[str, Any]:
     }
 
 
-def _open(file: RunFile, data: str | None, progress: Progress) -> TaskData | None:
+def open_data(file: RunFile, data: str | None, progress: Progress) -> TaskData | None:
     """The run's data if they are here; raise `UserError` where other data are named."""
     if "images" in file.provenance:
         return None  # Of images made elsewhere too it would have to be known where they are.

@@ -259,6 +259,24 @@ class Sample(Record):
     sha256: str = Field(description="Digest of the sample's content.")
 
 
+CARDS_FILE = "cards.json"
+"""Where a run directory lists what its gallery shows, as `SampleCard`s."""
+
+
+class SampleCard(Record):
+    """What a task says of one sample for people: what was asked, what came, how it was judged."""
+
+    id: str
+    title: str = Field(description="The prompt or instruction.")
+    verdict: str
+    good: bool | None = Field(description="None where it was not judged.")
+    words: str = Field(default="", description="What the judge said, or the reason.")
+    group: str = ""
+    pictures: tuple[tuple[str, str], ...] = Field(
+        default=(), description="Names below the run directory, and captions."
+    )
+
+
 class MetricValue(Record):
     """One number with its interval and its failures, or the reason why there is none."""
 

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from harness.commands.pages import page_template
 from harness.data.store import Store
 from harness.engine.plan import read_run_file
-from harness.interfaces.errors import one_line
+from harness.interfaces.errors import one_line, plain
+from harness.interfaces.types import CARDS_FILE, SampleCard
 from tasks.gallery.cards import SIDE, Box, Card, Shot, Thumbnail, with_thumbnails
 from tasks.shared.pictures import fitted_line, sheet
 
@@ -107,7 +108,7 @@ PAGE = "gallery.html"
 
 
 def write_gallery(root: Path, title: str, cards: Sequence[Card]) -> None:
-    """Write `gallery.html` and `gallery/000.png`, `001.png` … of all cards, in their order.
+    """Write `gallery.html`, `gallery/000.png`, `001.png` … and `cards.json` of all cards, in order.
 
     The page's header names the model that the run directory's `run.json` names.
 
@@ -138,6 +139,23 @@ def write_gallery(root: Path, title: str, cards: Sequence[Card]) -> None:
 
     store.write(PAGE, write)
     sheets.finish()
+    store.write_json(CARDS_FILE, [_listed(root, card) for card in cards])
+
+
+def _listed(root: Path, card: Card) -> dict[str, Any]:
+    """The card as other programs read it, with those pictures that lie in the run directory."""
+    inside = [shot for shot in card.pictures if shot.path.is_relative_to(root)]
+    return SampleCard(
+        id=plain(card.id),
+        title=plain(card.title),
+        verdict=plain(card.verdict.text),
+        good=card.verdict.good,
+        words=plain(card.verdict.words),
+        group=plain(card.verdict.group),
+        pictures=tuple(
+            (plain(shot.path.relative_to(root).as_posix()), shot.caption) for shot in inside
+        ),
+    ).model_dump(mode="json")
 
 
 def _headed(root: Path, title: str) -> str:

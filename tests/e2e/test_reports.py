@@ -19,7 +19,7 @@ from tests.test_docs import REPOSITORY, blocks
 
 COMMANDS = [
     (document, line)
-    for document in ("docs/gates.md", "docs/leaderboard.md")
+    for document in ("docs/gates.md", "docs/leaderboard.md", "docs/viewer.md")
     for text in blocks(document, "")
     for line in text.splitlines()
 ]
@@ -86,7 +86,7 @@ def test_images_made_elsewhere_stand_in_the_tables(uwt_eval: CommandLine, workpl
 
 
 def test_documents_have_commands() -> None:
-    assert len(COMMANDS) == 8
+    assert len(COMMANDS) == 10
 
 
 @pytest.mark.parametrize(("document", "command"), COMMANDS)

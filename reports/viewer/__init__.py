@@ -1,0 +1,1 @@
+"""The local page over all runs: samples side by side, worst first; files without a server."""

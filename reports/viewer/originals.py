@@ -1,0 +1,59 @@
+"""The originals of those samples whose reconstructions were kept, where the data can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from harness.commands.console import terminal
+from harness.engine.plan import read_run_file
+from harness.engine.progress import Progress
+from harness.engine.shards import open_data
+from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.registry import TASKS, warn
+from harness.interfaces.types import Sample
+from reports.viewer.collect import Group
+
+
+def originals_of(group: Group, names: Iterable[str], data: str | None) -> Mapping[str, Image.Image]:
+    """What the models were given, by sample id; empty where it is no picture or not at hand.
+
+    Args:
+        group: Runs on the same samples.
+        names: Ids of the samples that are wanted.
+        data: Where the data lie; the task's own place if None.
+    """
+    wanted = set(names)
+    if not wanted or group.runs[0].loaded.record.task not in TASKS:
+        return {}
+    try:
+        opened, samples = _opened(group, data)
+    except UserError as error:
+        warn(f"{group.title}: shown without originals: {error}")
+        return {}
+    found = {}
+    for sample in (each for each in samples if each.id in wanted):
+        try:
+            pixels = opened.load(sample)
+        except SampleFailure:
+            continue  # The sample's status says so.
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+            break  # Classes and prompts: there is no original.
+        found[sample.id] = Image.fromarray(pixels)
+    return found
+
+
+def _opened(group: Group, data: str | None) -> tuple[Any, Sequence[Sample]]:
+    """The data of the first run whose data are at hand, and its samples; none where there is none.
+
+    Images that were made elsewhere do not tell where their originals lie.
+    """
+    for root in (run.loaded.root for run in group.runs):
+        assert root is not None
+        file = read_run_file(root)
+        if opened := open_data(file, data, Progress(terminal(stderr=True))):
+            return opened, file.samples
+    return None, ()
