@@ -31,7 +31,6 @@ def build_app(asked: str | None = None) -> typer.Typer:
         name="uwt-eval",
         help="Benchmark image tokenizers, autoregressive image models and unified multimodal LLMs.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -117,7 +116,8 @@ def main() -> None:
         os.environ["UWT_EVAL_OFFLINE"] = "1"
     with interruptible() as interrupted:
         try:
-            build_app(_asked(arguments))(arguments)
+            app = build_app(_asked(_completed() or arguments))
+            app(arguments, prog_name="uwt-eval")
         except KeyboardInterrupt:
             sys.exit(ExitCode.INTERRUPTED)
         except SystemExit as stop:
@@ -135,6 +135,14 @@ def main() -> None:
                 traceback.print_exc()
             _say(unforeseen(error) + ("" if debug else "; --debug shows where it comes from"))
             sys.exit(ExitCode.UNFORESEEN)
+
+
+def _completed() -> list[str]:
+    """The words so far, where a shell asks how a command line may go on; none where it does not."""
+    if "_UWT_EVAL_COMPLETE" not in os.environ:
+        return []
+    words = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")  # Bash's.
+    return words.split()[1:]
 
 
 def _say(text: str) -> None:

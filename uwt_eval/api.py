@@ -50,7 +50,7 @@ def evaluate(
         model_precision: fp32, tf32, bf16 or fp16 instead of what the protocol says.
         limit: Evaluate a fixed choice of so many samples.
         metrics: Keys instead of the task's own.
-        device: auto, cpu, cuda or cuda:N. Modules of `tokenizer` are measured where they are.
+        device: auto, cpu, cuda, cuda:N or mps. Modules of `tokenizer` are measured where they are.
         batch_size: Images a forward pass on a GPU.
         seed: Of every random stream.
         max_failures: Failed samples up to which a result counts as complete.
@@ -148,7 +148,7 @@ def metrics(
         samples: The images to judge.
         names: fid, sfid, kid, is, prc, psnr, ssim, lpips and others; all that ship if None.
         protocol: torch-fidelity, adm, clean, wetok, exact or a .toml file.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps.
         seed: Of the intervals.
         small_sets: Give FID and KID of too few images too.
         extrapolate: Note FID∞ too, FID at infinitely many images.

@@ -16,7 +16,7 @@ from harness.interfaces.errors import ExitCode
 def calibrate(
     images: Annotated[str, typer.Argument(help="Any images: folder, .zip, .tar or .npz.")],
     protocol: Annotated[str, typer.Option(help="As for `uwt-eval metrics`.")] = "torch-fidelity",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
     as_json: Json = False,
 ) -> None:

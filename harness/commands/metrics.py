@@ -29,7 +29,7 @@ def metrics(
     protocol: Annotated[
         str, typer.Option(help="torch-fidelity, adm, clean, wetok, exact or a .toml file.")
     ] = "torch-fidelity",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
     small_sets: Annotated[
         bool, typer.Option("--small-sets", help="Give FID and KID of too few images too.")

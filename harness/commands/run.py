@@ -84,7 +84,7 @@ def run(
             help="Comma-separated metrics instead of the task's own; those that a run has stay."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     model_precision: Annotated[
         str | None,
         typer.Option(

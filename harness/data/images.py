@@ -182,6 +182,11 @@ def to_device(values: Tensor, device: torch.device | str) -> Tensor:
     return staging(values, device).copy_(values).to(device, non_blocking=True)
 
 
+def with_float64(values: Tensor) -> Tensor:
+    """The values where float64 is known: Apple's GPUs have none, so those go to the processor."""
+    return values.cpu() if values.device.type == "mps" else values
+
+
 def to_host(values: Tensor) -> np.ndarray:
     """The values in the processor's memory, once the current stream has come so far."""
     import torch

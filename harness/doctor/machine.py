@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.data.settings import read_settings
 from harness.doctor.finding import Finding
+from harness.interfaces.observing import gpu_name
 
 _LEAST_FREE_BYTES = 5 * 10**9
 _FORCED = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
@@ -31,6 +32,10 @@ def find() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
+    if torch.backends.mps.is_available():
+        text = f"{gpu_name('mps')}, by --device mps alone; float64 is the processor's"
+        yield Finding("mps", "ok", text)
+        return
     if not torch.cuda.is_available():
         built = torch.version.cuda
         fix = (

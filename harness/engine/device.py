@@ -79,6 +79,10 @@ class ModelInTurn:
             if self._cuda is not None:
                 # Whose turn is next finds the device's work done, and its time is the next one's.
                 self._cuda.current_stream(self._device).synchronize()
+            elif self._device == "mps":
+                import torch
+
+                torch.mps.synchronize()
         finally:
             self._lane.seconds = self.seconds + time.perf_counter() - start
         return result

@@ -137,6 +137,8 @@ class Batches:
                 warn(f"out of GPU memory at {tried} samples a batch: going on with {half}")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        elif torch.backends.mps.is_available():
+            torch.mps.empty_cache()
         return half
 
 

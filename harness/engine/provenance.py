@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.interfaces.errors import PACKAGES as OURS
+from harness.interfaces.observing import gpu_name
 
 PACKAGES = (
     "uwt-eval",
@@ -86,9 +87,11 @@ def machine(device: str) -> dict[str, Any]:
         "device": device,
     }
     if device.startswith("cuda"):
-        facts["gpu"] = torch.cuda.get_device_name(torch.device(device))
+        facts["gpu"] = gpu_name(device)
         facts["cuda"] = torch.version.cuda
         facts["tf32"] = torch.backends.cuda.matmul.allow_tf32
+    elif device == "mps":
+        facts["gpu"] = gpu_name(device)
     return facts
 
 

@@ -168,6 +168,10 @@ def resolve_device(name: str, world: World) -> str:
     device = likely_device(name, world)
     if device == "cpu" and name == "cpu":
         return device
+    if device == "mps":
+        if not _torch_has_mps():
+            raise UserError("--device mps: torch sees no Apple GPU here; use --device cpu")
+        return device
     if _may_have_cuda() and _torch_has_cuda():
         return device
     if name == "auto":
@@ -178,13 +182,15 @@ def resolve_device(name: str, world: World) -> str:
 def likely_device(name: str, world: World) -> str:
     """The same as far as it is known without torch, whose import takes seconds.
 
+    'auto' never means an Apple GPU: its arithmetic is not held to that of the others by any test.
+
     Raises:
         UserError: No device has such a name.
     """
     if name == "auto":
         name = "cuda" if _may_have_cuda() else "cpu"
-    if name != "cpu" and not re.fullmatch(r"cuda(:\d+)?", name):
-        raise UserError(f"--device {name}: use auto, cpu, cuda or cuda:N")
+    if name not in {"cpu", "mps"} and not re.fullmatch(r"cuda(:\d+)?", name):
+        raise UserError(f"--device {name}: use auto, cpu, cuda, cuda:N or mps")
     return f"cuda:{world.local_rank}" if name == "cuda" else name
 
 
@@ -203,6 +209,12 @@ def _torch_has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def _torch_has_mps() -> bool:
+    import torch
+
+    return torch.backends.mps.is_available()
 
 
 def lanes_for(device: str, cores: int) -> int:

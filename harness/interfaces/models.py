@@ -99,7 +99,7 @@ class Model(Protocol):
         ...
 
     def load(self, device: str) -> None:
-        """Make the model ready on `device` ('cpu', 'cuda', 'cuda:1' …)."""
+        """Make the model ready on `device` ('cpu', 'cuda', 'cuda:1', 'mps')."""
         ...
 
 

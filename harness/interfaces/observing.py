@@ -245,7 +245,8 @@ class Turns:
         self._device = None if device == "cpu" else threading.RLock()
         self._model = threading.RLock()
         self._extractors = threading.RLock()
-        self.networks = None if self._device is None else threading.RLock()
+        # Torch has one stream on an Apple GPU, for one thread at a time.
+        self.networks = self._device if device in {"cpu", "mps"} else threading.RLock()
         """The turn of networks beside the model; none where there is no GPU."""
 
     def of_model(self, model: object) -> Turn:
@@ -296,7 +297,20 @@ def out_of_memory(error: Exception) -> bool:
     """Whether a GPU's memory has ended."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError)
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "MPS backend out of memory" in str(error)
+
+
+def gpu_name(device: str) -> str:
+    """What a GPU, 'cuda', 'cuda:1' or 'mps', is called."""
+    import torch
+
+    if device == "mps":
+        # Torch tells it since 2.9.
+        named: Callable[[], str] = getattr(torch.backends.mps, "get_name", lambda: "Apple GPU")
+        return named()
+    return torch.cuda.get_device_name(torch.device(device))
 
 
 class Once(Generic[T]):

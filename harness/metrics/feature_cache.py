@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.digests import Damaged, read_arrays
-from harness.data.images import to_host
+from harness.data.images import to_host, with_float64
 from harness.interfaces import GeneratedImages, ImagePairs
-from harness.interfaces.observing import Once
+from harness.interfaces.observing import Once, gpu_name
 from harness.interfaces.types import canonical_json
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def _levels(images: Tensor) -> Tensor:
 
     if images.dtype == torch.uint8:
         return images
-    levels = ((images.double() + 1) * 127.5).round().clamp(0, 255)
-    if torch.equal((levels / 127.5 - 1).to(images.dtype), images):
+    levels = ((with_float64(images).double() + 1) * 127.5).round().clamp(0, 255)
+    if torch.equal((levels / 127.5 - 1).to(images), images):
         return levels.byte()
     return images
 
@@ -230,7 +230,7 @@ def _machine(device: str) -> dict[str, str]:
         "processor": (
             f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
             if device == "cpu"
-            else torch.cuda.get_device_name(torch.device(device))
+            else gpu_name(device)
         ),
         "torch": torch.__version__,
     }

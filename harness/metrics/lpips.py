@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torchvision.models import alexnet, vgg16
 
-from harness.data.images import to_device
+from harness.data.images import to_device, with_float64
 from harness.metrics.checks import check_images, check_range
 from harness.metrics.networks import Shapes, exact_float32, read_state_dict
 
@@ -57,7 +57,7 @@ class _Kept:
         if self._room <= 0 and not self._entries:
             return list(compute(images))
         # Only finds the images that may be the same; a sum is quick where they are, on a GPU too.
-        key = images.dtype, images.shape, images.sum(dtype=torch.float64).item()
+        key = images.dtype, images.shape, with_float64(images).sum(dtype=torch.float64).item()
         entry = self._entries.get(key)
         if entry is not None and torch.equal(entry[0], images):
             return entry[1]
@@ -168,11 +168,11 @@ class Lpips:
             return torch.cat(pieces, dim=1)
 
     def _distance(self, known: list[torch.Tensor], images: torch.Tensor) -> torch.Tensor:
-        total = torch.zeros(len(images), dtype=torch.float64, device=self.device)
+        total = with_float64(torch.zeros(len(images), device=self.device)).double()
         features = self._normalised_features(images)
         for own, other, head in zip(known, features, self._heads, strict=True):
             difference = other.sub_(own).square_()
-            total += (difference @ head).mean(dim=(1, 2), dtype=torch.float64)
+            total += with_float64(difference @ head).mean(dim=(1, 2), dtype=torch.float64)
         return total
 
     def _normalised_features(self, images: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from harness.data.images import with_float64
 from harness.metrics.checks import check_images
 
 
@@ -69,13 +70,13 @@ def pil_bicubic(images: torch.Tensor, side: int) -> torch.Tensor:
     check_images(images, "images")
     # Pillow computes weights and sums in float64; float32 would be off by 2e-6 on large images.
     resized = functional.interpolate(
-        images.to(torch.float64),
+        with_float64(images).to(torch.float64),
         size=(side, side),
         mode="bicubic",
         align_corners=False,
         antialias=True,
     )
-    return resized.to(torch.float32)
+    return resized.to(images.device, torch.float32)
 
 
 def _lerp(lines: torch.Tensor, side: int) -> torch.Tensor:

@@ -268,7 +268,7 @@ def compare_files(
         samples: The images to judge.
         names: Metrics and groups of them; all that ship if None.
         protocol: Its name, or a .toml file.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps.
         seed: Seeds the intervals.
         small_sets: As for `Comparison`, and so are the others.
         extrapolate: As above.

@@ -93,7 +93,7 @@ def table(
         Path | None, typer.Option(help="Folder with weights as OWNER/NAME, before the hub.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="A fixed choice of this many samples.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Where run directories are made (default: runs).")
     ] = None,

@@ -37,7 +37,7 @@ Pixels = Annotated[
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="Files of tables, or tar shards.")]
 Limit = Annotated[int | None, typer.Option(help="A fixed choice of this many images.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Batch = Annotated[int | None, typer.Option(help="Images a forward pass on a GPU.")]
 Seed = Annotated[int, typer.Option(help="Seed of a decoder's noise.")]
 Failures = Annotated[int, typer.Option(help="Images that may fail.")]

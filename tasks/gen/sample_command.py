@@ -34,7 +34,7 @@ def sample(
         int | None, typer.Option(help="Diffusion steps a token, as steps=… of the model.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("samples.png"),
     plugin: Plugins = None,
 ) -> None:

@@ -37,7 +37,7 @@ class HarnessModel(lmms):  # type: ignore[misc]
     Args:
         model: As `--model` takes it: NAME[:ARGUMENT][?key=value&…].
         plugin: A file that registers the model, as `--plugin`; or nothing.
-        device: auto, cpu, cuda or cuda:N; lmms-eval's own choice where it gives one.
+        device: auto, cpu, cuda, cuda:N or mps; lmms-eval's own choice where it gives one.
         batch_size: Most questions that are asked together.
         asker: What answers already, instead of all of these.
         max_new_tokens: Longest reply, where a task file sets none.

@@ -38,6 +38,21 @@ def test_unforeseen_errors_are_one_line_and_no_regression(
     assert "--debug" in result.err
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("ru", "run"), ("run --model-p", "--model-precision"), ("leaderboard ch", "check")],
+)
+def test_a_shell_completes_commands_and_their_options(
+    words: str, found: str, uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = f"uwt-eval {words}"
+    monkeypatch.setenv("_UWT_EVAL_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+    result = uwt_eval()
+    assert (result.code, result.out.split()) == (0, [found])
+
+
 @pytest.mark.parametrize("words", [("--debug", "broken"), ("broken", "--debug")])
 def test_debug_shows_the_traceback(
     uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, words: tuple[str, str]

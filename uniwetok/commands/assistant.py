@@ -27,7 +27,7 @@ Images = Annotated[
     list[Path] | None, typer.Option("--image", "-i", help="A picture; repeat for several.")
 ]
 Dtype = Annotated[str, typer.Option(help="float32 or bfloat16.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 
 def load(model: Path, tokenizer: Path | None, dtype: str, device: str) -> Assistant:

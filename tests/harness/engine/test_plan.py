@@ -118,7 +118,7 @@ def test_metrics_are_named_in_any_case(tiles: Path, control: Control) -> None:
         ({"seed": -1}, "--seed -1: must be at least 0"),
         ({"max_failures": -1}, "--max-failures -1: must be at least 0"),
         ({"device": "tpu"}, "--device tpu"),
-        ({"device": "meta"}, "--device meta: use auto, cpu, cuda or cuda:N"),
+        ({"device": "meta"}, "--device meta: use auto, cpu, cuda, cuda:N or mps"),
         ({"data": "/nowhere"}, "'/nowhere' does not exist: expected a folder with val/"),
     ],
     ids=str,
