@@ -27,6 +27,7 @@ from uniwetok.train.engine.logs import to_pixels
 from uniwetok.train.engine.loop import Finished, Hooks, Loop
 from uniwetok.train.engine.settings import OptimizerConfig
 from uniwetok.train.tokenizer.config import TokenizerTraining
+from uniwetok.train.tokenizer.plan import measure
 from uniwetok.train.tokenizer.trainer import TokenizerTrainer
 
 MODEL = UniWeTokConfig(
@@ -142,6 +143,7 @@ def train(
         trainer,
         lambda place: Crops(tiles, config, place),
         out,
+        measure,
         hooks=Hooks(validate=validate, on_notice=print),
     )
     return loop.finish()

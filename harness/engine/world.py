@@ -250,9 +250,12 @@ def reproducible(device: str) -> Iterator[int]:
     On a processor every operation runs on one thread, because another thread count gives other last
     bits; the cores are used by working on several blocks at a time, one lane each. On a GPU TF32 is
     off, but for a model whose protocol lets it: features move by as much as by a wrong protocol.
+    A training that is evaluated along the way has its own arithmetic again afterwards.
     """
     import torch
 
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
     if device.startswith("cuda"):
         _allow_tf32(False)
         # What metric networks ask for as they begin, for they begin while a model works.
@@ -263,6 +266,7 @@ def reproducible(device: str) -> Iterator[int]:
         yield max(threads, _share_of_cores()) if _launcher_chose_one_thread() else threads
     finally:
         torch.set_num_threads(threads)
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 @contextmanager

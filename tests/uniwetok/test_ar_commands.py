@@ -110,7 +110,7 @@ def test_validation_is_the_task_that_run_runs(
     protocol.write_text((PROTOCOLS / "adm.toml").read_text().replace("size = 256", "size = 16"))
     result = uwt_eval(
         *arguments(tmp_path / "run", "steps=1", "validate_every=1", "model.classes=1000"),
-        "--data", photo_folder / "val", "--tokenizer", tokenizer, "--limit", "1",
+        "--data", photo_folder / "val", "--tokenizer", tokenizer, "--validate-limit", "1",
         "--protocol", protocol,
     )  # fmt: skip
     assert result.code == 0, result.err

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from tests.conftest import CommandLine
+from uniwetok.train.engine import trackers
 from uniwetok.train.engine.checkpoints import Checkpoints
 from uniwetok.train.engine.logs import read_log
 
@@ -109,8 +110,8 @@ def test_a_wetok_is_trained_validated_and_evaluated(
     given = [f"--set={item}" for item in (*sizes, "steps=1", "validate_every=1")]
     result = uwt_eval(
         "train", "tokenizer", "--preset", "wetok-16x", "--data", str(photo_folder),
-        "--heldout", str(photo_folder), "--limit", "1", "--out", str(tmp_path / "a"), *given,
-        "--device", "cpu", "--json",
+        "--heldout", str(photo_folder), "--validate-limit", "1", *given,
+        "--out", str(tmp_path / "a"), "--device", "cpu", "--json",
     )  # fmt: skip
     assert result.code == 0, result.err
     trained = json.loads(result.out)
@@ -130,12 +131,92 @@ def test_validation_is_the_task_that_run_runs(
 ):
     result = uwt_eval(
         *arguments(photo_folder, tmp_path, "steps=1", "validate_every=1", "grid_every=1"),
-        "--heldout", str(photo_folder), "--limit", "2", "--device", "cpu",
+        "--heldout", str(photo_folder), "--validate-limit", "2", "--device", "cpu",
     )  # fmt: skip
     assert result.code == 0, result.err
     (row,) = (row for row in read_log(tmp_path) if row["kind"] == "validation")
     assert row["psnr"] > 0
     assert (tmp_path / "pictures" / "step-00000001.png").is_file()
+
+
+def test_a_validated_training_has_the_bits_of_one_that_is_not(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
+):
+    def trained(name: str, *words: str) -> Path:
+        given = arguments(photo_folder, tmp_path / name, "steps=4", "ema_decay=0.5")
+        result = uwt_eval(*given, "--device", "cpu", *words)
+        assert result.code == 0, result.err
+        return tmp_path / name
+
+    validation = ("--validate", "imagenet-recon", "--validate-data", str(photo_folder))
+    often = ("--validate-every", "1", "--validate-limit", "2", "--best", "psnr")
+    plain, watched = trained("plain"), trained("watched", *validation, *often)
+    losses = [
+        [row["loss"] for row in read_log(each) if row["kind"] == "train"]
+        for each in (plain, watched)
+    ]
+    assert losses[0] == losses[1]
+    models = [(each / "model" / "model.safetensors").read_bytes() for each in (plain, watched)]
+    assert models[0] == models[1]
+    found = {row["step"]: row["psnr"] for row in read_log(watched) if row["kind"] == "validation"}
+    assert list(found) == [1, 2, 3, 4]
+    best = json.loads((watched / "best" / "best.json").read_text())
+    assert best == {"metric": "psnr", "value": max(found.values()), "step": best["step"]}
+    assert found[best["step"]] == best["value"]
+    again = uwt_eval(
+        "run", "imagenet-recon", "-m", f"uniwetok:{watched / 'best'}", "--data", photo_folder,
+        "--limit", "2", "--device", "cpu", "--out", tmp_path / "runs", "--json",
+    )  # fmt: skip
+    assert again.records[0]["metrics"]["psnr"]["value"] == best["value"]
+
+
+def test_trackers_are_told_what_is_logged(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
+):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for steps in (2, 3):
+        result = uwt_eval(
+            *arguments(photo_folder, tmp_path, f"steps={steps}"), "--device", "cpu",
+            "--log", "tensorboard", "--log", "tensorboard",
+        )  # fmt: skip
+        assert result.code == 0, result.err
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    told = {each.step: each.value for each in board.Scalars("train/loss")}
+    assert told == pytest.approx({row["step"]: row["loss"] for row in read_log(tmp_path)})
+    assert list(told) == [1, 2, 3]
+    assert "train/mfu" not in board.Tags()["scalars"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--log", "wandbb"), "--log wandbb: did you mean 'wandb'?"),
+        (("--log", "trackio"), "--log trackio: it is not installed; pip install trackio"),
+        (("--best", "psnr"), "--best psnr: nothing is validated; give --validate-every N"),
+        (
+            ("--best", "pnsr", "--validate-every", "1"),
+            "--best pnsr: not a metric of imagenet-recon; did you mean 'psnr'?",
+        ),
+        (("--validate", "imagenet-gen"), "it takes other models than imagenet-recon"),
+        (("--validate-data", "nowhere"), "--validate-data: nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_watched_is_one_line(
+    uwt_eval: CommandLine,
+    photo_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    message: str,
+):
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None if name == "trackio" else name)
+    result = uwt_eval(*arguments(photo_folder, tmp_path / "run"), "--device", "cpu", *words)
+    assert result.code == 2
+    assert message in result.err
+    assert len(result.err.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from harness.interfaces.errors import ExitCode, Unavailable, UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from uniwetok.commands.validation import Validation
     from uniwetok.train.ar.config import ARTraining
     from uniwetok.train.data.places import DataPlace
     from uniwetok.train.data.reading import OnBlock
@@ -45,7 +46,6 @@ Data = Annotated[
 More = Annotated[list[str] | None, typer.Argument(hidden=True)]
 """What follows the first source of `--data`."""
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
-Limit = Annotated[int, typer.Option(help="Images of a validation.")]
 Codes = Annotated[
     Path | None, typer.Option(help="Folder of the cache of codes (default: OUT/codes).")
 ]
@@ -81,6 +81,12 @@ class RunOptions:
     ] = False
     as_json: Json = False
     quiet: Quiet = False
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="wandb, trackio or tensorboard, beside log.jsonl; repeat (default: tensorboard)."
+        ),
+    ] = None
 
     @property
     def changes(self) -> list[str]:
@@ -88,23 +94,29 @@ class RunOptions:
         kept = [] if self.keep_last is None else [f"keep_last={self.keep_last}"]
         return [*(self.settings or []), *kept]
 
+    @property
+    def trackers(self) -> list[str]:
+        """What is told all that is logged."""
+        return self.log or ["tensorboard"]
+
     def folder(self, preset: str) -> Path:
         """Give the run's folder."""
         return self.out or Path("runs") / "train" / preset
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `RunOptions` after its own, gathered as its last argument."""
-    hints = get_type_hints(RunOptions, include_extras=True)
+    """Give a command the options of its ``run`` after its own: `RunOptions` or more than these."""
+    kind = get_type_hints(command)["run"]
+    hints = get_type_hints(kind, include_extras=True)
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
-        for name, option in inspect.signature(RunOptions).parameters.items()
+        for name, option in inspect.signature(kind).parameters.items()
     ]
     own = inspect.signature(command).parameters.values()
 
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
-        run = RunOptions(**{name: given.pop(name) for name in hints})
+        run = kind(**{name: given.pop(name) for name in hints})
         command(**given, run=run)
 
     parameters = [*(each for each in own if each.name != "run"), *shared]
@@ -122,25 +134,14 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-@dataclass(frozen=True)
-class Validation:
-    """The task that a run is validated by, as `uwt-eval run` runs it."""
-
-    task: str
-    model: Callable[[Path], str]
-    """What `--model` would take for the weights in a folder."""
-    data: str | None
-    limit: int
-    protocol: str | None = None
-
-
 def check_places(**options: str | Path | None) -> None:
     """Raise `UserError` where a path that an option names is absent, before networks are imported.
 
-    Shards may be named by a brace pattern, which their reader expands.
+    Shards may be named by a brace pattern, which their reader expands, and data sets of the Hub.
     """
     for option, place in options.items():
-        if place is not None and "{" not in str(place) and not Path(place).expanduser().exists():
+        elsewhere = place is None or "{" in str(place) or str(place).startswith("hf:")
+        if not (elsewhere or Path(str(place)).expanduser().exists()):
             raise UserError(f"--{option.replace('_', '-')}: {place} does not exist")
 
 
@@ -226,12 +227,14 @@ def carry_out(
     from accelerate import PartialState
 
     from uniwetok.train.engine.stopping import Stopped
+    from uniwetok.train.engine.trackers import check_trackers
 
+    check_trackers(run.trackers)
     _join(run.device)
     out = run.folder(preset)
     is_main = PartialState(cpu=run.device == "cpu").is_main_process
     quiet = run.quiet or run.as_json or not is_main
-    teller = _Teller(config, validation, out, run.device, quiet=quiet)
+    teller = _Teller(config, validation, out, run.device, quiet=quiet, trackers=run.trackers)
     try:
         with teller.following() as (hooks, on_block):
             finished = train(out, hooks, on_block)
@@ -264,6 +267,7 @@ class _Teller:
     out: Path
     device: str
     quiet: bool = field(kw_only=True)
+    trackers: Sequence[str] = field(kw_only=True)
 
     @contextmanager
     def following(self) -> Iterator[tuple[Hooks, OnBlock]]:
@@ -295,6 +299,7 @@ class _Teller:
                 Hooks(
                     on_step=on_step,
                     validate=None if self.validation is None else self._validate,
+                    trackers=self.trackers,
                     on_notice=self._notice,
                     stoppable=lambda: stoppable("" if self.quiet else _STOPPING),
                 ),
@@ -323,27 +328,8 @@ class _Teller:
         )
 
     def _validate(self, model: Path, step: int) -> Mapping[str, float]:
-        from harness.engine.progress import Progress
-        from harness.engine.runner import run
-        from harness.engine.world import World
-        from harness.interfaces import RunRequest
-
         assert self.validation is not None
-        request = RunRequest(
-            task=self.validation.task,
-            model=self.validation.model(model),
-            data=self.validation.data,
-            limit=self.validation.limit,
-            protocol=self.validation.protocol,
-            device=self.device,
-            out=self.out / "validation",
-        )
-        finished = run(request, World(), Progress(self._messages, quiet=True))
-        assert finished is not None
-        metrics = finished.record.metrics
-        values = {name: m.value for name, m in metrics.items() if m.value is not None}
-        self._notice(f"step {step:,}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()))
-        return values
+        return self.validation.run(model, step, self.out, self.device, self._notice)
 
 
 def _print_finished(finished: Finished, next_step: str, *, as_json: bool) -> None:

@@ -19,16 +19,15 @@ from uniwetok.commands.own_classes import (
 from uniwetok.commands.shared import (
     Codes,
     Data,
-    Limit,
     More,
     RunOptions,
-    Validation,
     carry_out,
     check_places,
     given_data,
     user_errors,
     with_run_options,
 )
+from uniwetok.commands.validation import ImageRunOptions
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok
@@ -47,10 +46,9 @@ def tokenizer(
     heldout: Annotated[
         str | None, typer.Option(help="Images for pictures and validation, as --data of `run`.")
     ] = None,
-    limit: Limit = 256,
     more: More = None,
     *,
-    run: RunOptions,
+    run: ImageRunOptions,
 ) -> None:
     """Train the tokenizer; the same command again resumes from the last checkpoint.
 
@@ -96,8 +94,12 @@ def tokenizer(
                 *("uwt-eval", "run", "imagenet-recon", "-m", f"{plugin}:{model}"),
                 *("--data", heldout or places[0].place),
             ],
-            validation=Validation(
-                "imagenet-recon", lambda model: f"{plugin}:{model}", heldout, limit
+            validation=run.validation(
+                config,
+                "imagenet-recon",
+                lambda model: f"{plugin}:{model}",
+                heldout,
+                does={"VisualTokenizer", "ImageEmbedder"},
             ),
             sizes=lambda: _sizes(places),
         )
@@ -115,16 +117,12 @@ def ar(
     on_the_fly: Annotated[
         bool, typer.Option("--on-the-fly", help="Encode each image anew, as --set data.views=0.")
     ] = False,
-    reference: Annotated[
-        str | None, typer.Option(help="Reference of a validation's FID, as --data of `run`.")
-    ] = None,
-    limit: Limit = 256,
     protocol: Annotated[
         str | None, typer.Option(help="Protocol of a validation, as --protocol of `run`.")
     ] = None,
     more: More = None,
     *,
-    run: RunOptions,
+    run: ImageRunOptions,
 ) -> None:
     """Train the class-to-image model on a tokenizer's codes, which are made and kept first.
 
@@ -178,7 +176,7 @@ def ar(
             if chosen is not None:
                 words += ["--protocol", chosen]
             # Of ImageNet the reference is the published one, which a setting may name.
-            place = reference or (places[0].place if own and places else None)
+            place = run.validate_data or (places[0].place if own and places else None)
             return words if place is None else [*words, "--data", place]
 
         carry_out(
@@ -188,7 +186,9 @@ def ar(
             run,
             train,
             evaluation=evaluation,
-            validation=Validation("imagenet-gen", model, reference, limit, protocol=chosen),
+            validation=run.validation(
+                config, "imagenet-gen", model, None, chosen, does={"ClassToImage"}
+            ),
             sizes=lambda: _sizes(places),
         )
 

@@ -19,7 +19,7 @@ from harness.engine import device
 from harness.engine.device import Beside, ModelInTurn
 from harness.engine.plan import make_plan
 from harness.engine.work import Worker
-from harness.engine.world import World, model_arithmetic
+from harness.engine.world import World, model_arithmetic, reproducible
 from harness.interfaces.models import offers
 from harness.interfaces.observing import ARITHMETIC, Turns
 from harness.metrics.extractors import Pixels
@@ -247,3 +247,20 @@ def test_a_model_in_turn_is_what_it_was(control: Control) -> None:
     assert isinstance(held, ToyTokenizer)
     assert held.card == model.card
     assert held.seconds == 0
+
+
+def test_a_training_has_its_own_arithmetic_again_after_an_evaluation() -> None:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+
+    def now() -> tuple[bool, ...]:
+        return cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+
+    at_first = now()
+    try:
+        own = (False, True, True, True)
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = own
+        with reproducible("cuda:0"):
+            assert now() == (True, False, False, False)
+        assert now() == own
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = at_first

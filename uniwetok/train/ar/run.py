@@ -16,6 +16,7 @@ from uniwetok.tokenizer import UniWeTok
 from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import ARTraining
+from uniwetok.train.ar.plan import measure
 from uniwetok.train.ar.trainer import ARTrainer
 from uniwetok.train.codes.build import build_codes
 from uniwetok.train.codes.cache import (
@@ -125,6 +126,7 @@ def train_ar(
         trainer,
         open_stream,
         out,
+        measure,
         picture=None if tokenizer is None else _picturer(trainer, tokenizer),
         hooks=hooks,
         notices=[*chosen, *(() if source is None else source.notices)],

@@ -1,54 +1,68 @@
-"""What a training run writes for people: JSON lines, TensorBoard's curves, and pictures."""
+"""What a training run writes for people: JSON lines, trackers' curves, and pictures."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from uniwetok.files import replaced
+from uniwetok.train.engine.trackers import open_tracker
 
 _PAIRS_A_ROW = 4
 _COLUMNS = 4
 
 
 class Logs:
-    """``OUT/log.jsonl`` and ``OUT/tensorboard``; lines after a resumed step are dropped."""
+    """``OUT/log.jsonl`` and trackers; lines after a resumed step are dropped."""
 
-    def __init__(self, out: Path, first_step: int) -> None:
+    def __init__(
+        self,
+        out: Path,
+        first_step: int,
+        trackers: Sequence[str] = ("tensorboard",),
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         """Open the logs.
 
         Args:
             out: the run's folder.
-            first_step: what is logged at or after it is written again.
+            first_step: what was logged of later steps is written again.
+            trackers: that are told too, see `open_tracker`.
+            settings: of the run, which trackers show.
+
+        Raises:
+            TrainingError: a tracker cannot be opened.
         """
         self._path = out / "log.jsonl"
         kept = [row for row in read_log(out) if row["step"] <= first_step]
         with replaced(self._path) as partial:
             partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         self._file = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=first_step)
+        self._trackers = [
+            open_tracker(name, out, first_step, settings or {}) for name in dict.fromkeys(trackers)
+        ]
 
     def write(self, step: int, values: Mapping[str, float], kind: str = "train") -> None:
         """Add a line for a step that has been done, and its curves."""
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._file.write(json.dumps({"step": step, "kind": kind, **finite}) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(f"{kind}/{name}", value, step)
+        for tracker in self._trackers:
+            tracker.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
     def close(self) -> None:
         """Flush and close."""
         self._file.close()
-        self._board.close()
+        for tracker in self._trackers:
+            tracker.finish()
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:

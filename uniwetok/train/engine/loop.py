@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -13,7 +13,9 @@ from uniwetok.files import write_json
 from uniwetok.train import TrainingError
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.engine.checkpoints import CONFIG_FILE, Checkpoints, copied
+from uniwetok.train.engine.footprint import Footprint
 from uniwetok.train.engine.logs import Logs
+from uniwetok.train.engine.machine import here
 from uniwetok.train.engine.optimizers import learning_rate
 from uniwetok.train.engine.overrides import to_dict
 from uniwetok.train.engine.sharded import open_group
@@ -56,6 +58,8 @@ class Hooks:
     """Called after every step with its number and, at every log line, with its values."""
     validate: Validate | None = None
     """Gives numbers to log, by name."""
+    trackers: Sequence[str] = ("tensorboard",)
+    """What is told all that is logged, see `open_tracker`."""
     on_notice: Callable[[str], None] = lambda _: None
     """Called with what a user must know."""
     stoppable: Callable[[], AbstractContextManager[Callable[[], bool]]] = lambda: nullcontext(
@@ -85,6 +89,8 @@ class Loop(Generic[B]):
     """Opens the batches of this process."""
     out: Path
     """The run's folder: configuration, checkpoints, logs, pictures and the model."""
+    measure: Callable[[Any], Footprint]
+    """Counts the work of a step of given settings, for MFU; called where a GPU's peak is known."""
     picture: MakePicture | None = None
     """Makes what is looked at along the way."""
     hooks: Hooks | None = None
@@ -120,7 +126,7 @@ class Loop(Generic[B]):
             self._checkpoints.require_space(self.trainer.checkpoint_bytes)
             write_json(self.out / CONFIG_FILE, to_dict(self._config))
         self._accelerator.wait_for_everyone()
-        logs = closing(Logs(self.out, start)) if self._is_main else nullcontext()
+        logs = closing(self._open_logs(start)) if self._is_main else nullcontext()
         try:
             with logs as opened, self._hooks.stoppable() as told:
                 values = self._steps(start, opened, Agreement(self._accelerator, told))
@@ -130,6 +136,23 @@ class Loop(Generic[B]):
         self.trainer.export(self.out / "model")
         self._accelerator.wait_for_everyone()
         return Finished(self._config.steps, self.out / "model", values)
+
+    def _open_logs(self, start: int) -> Logs:
+        return Logs(self.out, start, self._hooks.trackers, to_dict(self._config))
+
+    def _least_seconds(self) -> float | None:
+        """Seconds of a step at the peak of all GPUs, by which MFU is counted; None where unknown.
+
+        Blocks that are run again are counted once: it is the model's work, not the hardware's.
+        """
+        config = self._config
+        peak = here(self._accelerator.device.type).peak_flops(config.precision)
+        if peak is None or not self._is_main:
+            return None
+        footprint = self.measure(replace(config, gradient_checkpointing=False))
+        work: int = sum(footprint.flops.values()) * config.batch_size
+        world: int = self._accelerator.num_processes
+        return work / (peak * world)
 
     def _resume(self) -> int:
         notice = self._hooks.on_notice if self._is_main else lambda _: None
@@ -150,6 +173,7 @@ class Loop(Generic[B]):
     def _steps(self, start: int, logs: Logs | None, agreement: Agreement) -> dict[str, float]:
         config = self._config
         values: dict[str, float] = {}
+        least = self._least_seconds()
         pace = _Pace()
         stream = self.open_stream(self.trainer.place(start))
         batches = iter(stream)
@@ -171,7 +195,7 @@ class Loop(Generic[B]):
             if "log" in due:
                 values = logged = {
                     **self.trainer.averages(),
-                    **pace.read(config.unit),
+                    **pace.read(config.unit, least),
                     "learning_rate": learning_rate(config.optimizer, step, config.steps),
                     **stream.progress(done),
                     "unreadable": self._unreadable,
@@ -181,10 +205,11 @@ class Loop(Generic[B]):
                     logs.write(done, logged)
             if self._is_main:
                 self._hooks.on_step(done, logged)
-            if "grid" in due and self.picture:
-                self.picture(self.out / "pictures" / f"step-{done:08d}.png")
-            if "validate" in due:
-                self._validate(done, logs)
+            with pace.paused():
+                if "grid" in due and self.picture:
+                    self.picture(self.out / "pictures" / f"step-{done:08d}.png")
+                if "validate" in due:
+                    self._validate(done, logs)
             stops = done < config.steps and agreement.stops()
             if "checkpoint" in due or stops:
                 self._checkpoint(done)
@@ -245,18 +270,34 @@ class Loop(Generic[B]):
 
 @dataclass
 class _Pace:
-    """Examples, steps and waiting since the last reading."""
+    """Examples, steps and waiting since the last reading, pictures and validations left out."""
 
     examples: int = 0
     steps: int = 0
     waited: float = 0.0
-    since: float = field(default_factory=time.perf_counter)
+    since: float = field(init=False)
 
-    def read(self, unit: str) -> dict[str, float]:
-        """Give throughput, and the share of the time that was spent waiting for data."""
+    def __post_init__(self) -> None:
+        self.since = time.perf_counter()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time of what is not training."""
+        began = time.perf_counter()
+        yield
+        self.since += time.perf_counter() - began
+
+    def read(self, unit: str, least: float | None) -> dict[str, float]:
+        """Give throughput, and the share of the time that was spent waiting for data.
+
+        Args:
+            unit: what examples are counted in.
+            least: seconds of a step at the processors' peak, for MFU; None without.
+        """
         seconds = time.perf_counter() - self.since
-        return {
+        values = {
             f"{unit}_per_second": self.examples / seconds,
             "seconds_per_step": seconds / self.steps,
             "data_wait": self.waited / seconds,
         }
+        return values if least is None else {**values, "mfu": least * self.steps / seconds}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
@@ -32,11 +33,20 @@ class Processor:
     the machine's own, where it can be measured."""
     single_flops: float | None = None
     """FLOP a second in float32, likewise."""
+    driver_name: str = ""
+    """Regular expression of the names that its driver gives it."""
+
+    def peak_flops(self, precision: str) -> float | None:
+        """FLOP a second in a precision, as its maker states them; None where that is not known."""
+        return self.single_flops if precision == "float32" else self.half_flops
 
 
-def _gpu(name: str, half: float, single: float, memory: int, *, bfloat16: bool = True) -> Processor:
+def _gpu(
+    name: str, driver: str, half: float, single: float, memory: int, *, bfloat16: bool = True
+) -> Processor:
     """Build one from its maker's TFLOP/s and GB."""
     return Processor(
+        driver_name=driver,
         name=name,
         kind="cuda",
         memory=memory * 10**9,
@@ -46,19 +56,19 @@ def _gpu(name: str, half: float, single: float, memory: int, *, bfloat16: bool =
     )
 
 
-H100 = _gpu("H100 SXM", 989, 67, 80)
+H100 = _gpu("H100 SXM", "NVIDIA H100 80GB HBM3", 989, 67, 80)
 GPUS = {
     "h100": H100,
-    "h200": _gpu("H200 SXM", 989, 67, 141),
-    "b200": _gpu("B200", 2250, 75, 180),
-    "a100": _gpu("A100 SXM", 312, 19.5, 80),
-    "a100-40": _gpu("A100 SXM 40 GB", 312, 19.5, 40),
-    "l40s": _gpu("L40S", 362, 91.6, 48),
-    "a6000": _gpu("RTX A6000", 155, 38.7, 48),
-    "rtx4090": _gpu("RTX 4090", 165, 82.6, 24),
-    "rtx3090": _gpu("RTX 3090", 71, 35.6, 24),
-    "v100": _gpu("V100 SXM", 125, 15.7, 32, bfloat16=False),
-    "t4": _gpu("T4", 65, 8.1, 16, bfloat16=False),
+    "h200": _gpu("H200 SXM", "NVIDIA H200", 989, 67, 141),
+    "b200": _gpu("B200", "NVIDIA B200", 2250, 75, 180),
+    "a100": _gpu("A100 SXM", "(NVIDIA )?A100(-SXM4-80GB|-PCIE-80GB| 80GB PCIe)", 312, 19.5, 80),
+    "a100-40": _gpu("A100 SXM 40 GB", "(NVIDIA )?A100-(SXM4|PCIE)-40GB", 312, 19.5, 40),
+    "l40s": _gpu("L40S", "NVIDIA L40S", 362, 91.6, 48),
+    "a6000": _gpu("RTX A6000", "(NVIDIA )?RTX A6000", 155, 38.7, 48),
+    "rtx4090": _gpu("RTX 4090", "NVIDIA GeForce RTX 4090", 165, 82.6, 24),
+    "rtx3090": _gpu("RTX 3090", "(NVIDIA )?GeForce RTX 3090", 71, 35.6, 24),
+    "v100": _gpu("V100 SXM", "Tesla V100-SXM.*", 125, 15.7, 32, bfloat16=False),
+    "t4": _gpu("T4", "(Tesla|NVIDIA) T4", 65, 8.1, 16, bfloat16=False),
 }
 """GPUs that can be planned for elsewhere, by name; figures of their data sheets."""
 
@@ -83,11 +93,16 @@ def here(device: str = "auto") -> Processor:
     """
     if device != "cpu" and torch.cuda.is_available():
         facts = torch.cuda.get_device_properties(torch.cuda.current_device())
+        known = next(
+            (gpu for gpu in GPUS.values() if re.fullmatch(gpu.driver_name, facts.name)), None
+        )
         return Processor(
             name=facts.name,
             kind="cuda",
             memory=facts.total_memory,
             bfloat16=torch.cuda.is_bf16_supported(including_emulation=False),
+            half_flops=known.half_flops if known else None,
+            single_flops=known.single_flops if known else None,
         )
     if device != "cpu" and torch.backends.mps.is_available():
         return Processor(name="Apple GPU", kind="other", memory=_main_memory(), bfloat16=False)

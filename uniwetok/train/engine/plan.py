@@ -238,8 +238,7 @@ def make_plan(
     flops = {name: each * batch for name, each in footprint.flops.items()}
     basis = "as measured"
     if seconds_per_step is None:
-        single = config.precision == "float32"
-        peak, source = processor.single_flops if single else processor.half_flops, "its maker's"
+        peak, source = processor.peak_flops(config.precision), "its maker's"
         if peak is None:
             peak, source = product_flops(config.precision), "matrix products' measured"
         seconds_per_step = sum(flops.values()) / (peak * utilisation * world)

@@ -95,8 +95,8 @@ class RunSettings(Settings):
     accumulation = 1
     grid_every = 0
     validate_every = 0
-    unit = "rows"
-    """What a batch consists of."""
+    unit = "tokens"
+    """What throughput counts."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

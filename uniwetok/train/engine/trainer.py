@@ -37,7 +37,7 @@ class Examples(Protocol):
     """One step's batch of one process."""
 
     def __len__(self) -> int:
-        """Return the number of images."""
+        """Return the number of images, or of tokens: what ``config.unit`` says."""
         ...
 
     @property

@@ -25,6 +25,7 @@ from uniwetok.train.mllm.data.sizes import SizeRule
 from uniwetok.train.mllm.data.source import RecordSource
 from uniwetok.train.mllm.data.stream import PackedRows, PackedStream
 from uniwetok.train.mllm.parts import load_parts
+from uniwetok.train.mllm.plan import measure
 from uniwetok.train.mllm.trainer import MLLMTrainer
 
 _IDENTITY_FILE = "data.json"
@@ -89,7 +90,7 @@ def train_mllm(
             source, index, config.data, parts.builder, images or parts.images, place
         )
 
-    return Loop(trainer, open_stream, out, hooks=hooks, notices=notices).finish()
+    return Loop(trainer, open_stream, out, measure, hooks=hooks, notices=notices).finish()
 
 
 def _index(

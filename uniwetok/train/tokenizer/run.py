@@ -16,6 +16,7 @@ from uniwetok.train.engine.checkpoints import settle
 from uniwetok.train.engine.logs import write_pairs
 from uniwetok.train.engine.loop import Finished, Hooks, Loop
 from uniwetok.train.tokenizer.config import TokenizerTraining
+from uniwetok.train.tokenizer.plan import measure
 from uniwetok.train.tokenizer.trainer import TokenizerTrainer
 
 _PICTURES = 8
@@ -56,7 +57,9 @@ def train(
         _write_picture(trainer, heldout or source, path)
 
     notices = [*chosen, *source.notices]
-    return Loop(trainer, open_stream, out, picture=picture, hooks=hooks, notices=notices).finish()
+    return Loop(
+        trainer, open_stream, out, measure, picture=picture, hooks=hooks, notices=notices
+    ).finish()
 
 
 def _write_picture(trainer: TokenizerTrainer, shown: ImageSource, path: Path) -> None:

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import pytest
+from accelerate import PartialState
+
+from uniwetok.train import TrainingError
 from uniwetok.train.engine.logs import Logs, read_log
 
 
@@ -25,3 +32,63 @@ def test_a_number_that_is_not_finite_is_null(tmp_path: Path):
     with closing(Logs(tmp_path, 0)) as logs:
         logs.write(1, {"psnr": float("inf")}, kind="validation")
     assert read_log(tmp_path) == [{"step": 1, "kind": "validation", "psnr": None}]
+
+
+class Recorded(ModuleType):
+    """Stands for wandb, which needs an account, or for trackio."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.opened: list[dict[str, Any]] = []
+        self.lines: list[tuple[int, dict[str, float]]] = []
+        self.closed = 0
+
+    def init(self, **options: Any) -> Recorded:
+        self.opened.append(options)
+        return self
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self.lines.append((step, values))
+
+    def finish(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_a_tracker_is_told_every_line_and_goes_on_in_the_same_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    PartialState(cpu=True)
+    package = Recorded()
+    monkeypatch.setitem(sys.modules, name, package)
+    for step in (1, 2):
+        with closing(Logs(tmp_path, step - 1, [name], {"steps": 2})) as logs:
+            logs.write(step, {"loss": 1 / step})
+            logs.write(step, {"psnr": 10.0 * step}, kind="validation")
+    first, second = package.opened
+    assert first == second
+    assert first["project"] == "uniwetok"
+    assert first["config"] == {"steps": 2}
+    assert first["resume"] == "allow"
+    assert package.lines == [
+        (1, {"train/loss": 1.0}),
+        (1, {"validation/psnr": 10.0}),
+        (2, {"train/loss": 0.5}),
+        (2, {"validation/psnr": 20.0}),
+    ]
+    assert package.closed == 2
+
+
+def test_a_tracker_that_cannot_be_opened_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    PartialState(cpu=True)
+    package = Recorded()
+    monkeypatch.setitem(sys.modules, "wandb", package)
+
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("No API key configured.\nUse `wandb login`.")
+
+    monkeypatch.setattr(package, "init", refuse)
+    with pytest.raises(TrainingError, match=r"^--log wandb: No API key configured\.$"):
+        Logs(tmp_path, 0, ["wandb"])

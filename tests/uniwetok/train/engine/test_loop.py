@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tests.uniwetok.train.tiny import TINY
+from tests.uniwetok.train.tiny import TINY, needs_measuring
 from uniwetok.tokenizer import UniWeTok
 from uniwetok.train import TrainingError
 from uniwetok.train.data.opening import open_images
 from uniwetok.train.data.stream import Batch
+from uniwetok.train.engine import loop
 from uniwetok.train.engine.checkpoints import Checkpoints
 from uniwetok.train.engine.logs import read_log
 from uniwetok.train.engine.loop import Hooks
+from uniwetok.train.engine.machine import here
+from uniwetok.train.tokenizer.plan import measure
 from uniwetok.train.tokenizer.run import train
 from uniwetok.train.tokenizer.trainer import TokenizerTrainer
 
@@ -161,3 +166,35 @@ def test_pictures_and_validation_are_made_where_asked(tmp_path: Path, photo_fold
     rows = [row for row in read_log(tmp_path) if row["kind"] == "validation"]
     assert [(row["step"], row["psnr"]) for row in rows] == [(4, 12.5), (6, 12.5)]
     assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 4
+
+
+@needs_measuring
+def test_mfu_is_the_plans_work_over_the_time_of_the_peak(
+    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    peak = 1e9
+    slow = dataclasses.replace(here("cpu"), single_flops=peak)
+    monkeypatch.setattr(loop, "here", lambda _: slow)
+    config = dataclasses.replace(TINY, gradient_checkpointing=True)
+    values = train(config, open_images(photo_folder), tmp_path, device="cpu").values
+    work = config.batch_size * sum(measure(TINY).flops.values())
+    expected = work / (values["seconds_per_step"] * peak)
+    assert values["mfu"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_validation_takes_nothing_from_throughput(
+    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ahead = 0.0
+    real = time.perf_counter
+
+    def validate(model: Path, step: int) -> dict[str, float]:
+        nonlocal ahead
+        ahead += 1000
+        return {}
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: real() + ahead))
+    config = dataclasses.replace(TINY, validate_every=1)
+    hooks = Hooks(validate=validate)
+    values = train(config, open_images(photo_folder), tmp_path, device="cpu", hooks=hooks).values
+    assert values["seconds_per_step"] < 500

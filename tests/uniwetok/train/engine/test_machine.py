@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -116,3 +117,31 @@ def test_the_dry_run_says_what_is_chosen_and_why(
 
 def test_products_are_measured() -> None:
     assert machine.product_flops("float32") > 1e6
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA A100-SXM4-40GB", 312e12),
+        ("Tesla T4", 65e12),
+        ("NVIDIA H100 PCIe", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+    ],
+)
+def test_the_peak_of_a_gpu_is_known_by_its_drivers_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, peak: float | None
+) -> None:
+    facts = SimpleNamespace(name=name, total_memory=1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: facts)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert here().peak_flops("bfloat16") == peak
+    assert here("cpu").peak_flops("bfloat16") is None
+
+
+def test_every_gpu_that_can_be_planned_for_has_a_drivers_name() -> None:
+    names = [gpu.driver_name for gpu in GPUS.values()]
+    assert all(names)
+    assert len(set(names)) == len(names)

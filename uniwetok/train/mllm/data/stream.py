@@ -44,14 +44,12 @@ class PackedRows:
     """One step's rows of one process."""
 
     rows: list[Row]
-    images: int
-    """Images in all rows."""
     unreadable: int
     """Samples that are left out, for an image could not be read."""
 
     def __len__(self) -> int:
-        """Return the number of images."""
-        return self.images
+        """Return the number of tokens."""
+        return sum(row.batch.tokens for row in self.rows)
 
 
 @dataclass
@@ -116,8 +114,7 @@ class PackedStream:
         if not all(kept):
             # Leaving the row out would let this process fall out of step with the others.
             raise TrainingError("a row has no readable sample left; repair or remove the records")
-        images = sum(len(read.images) for row in kept for read in row)
-        return PackedRows([self._row(row) for row in kept], images, lost)
+        return PackedRows([self._row(row) for row in kept], lost)
 
     def _row(self, row: list[_Read]) -> Row:
         images = [image for read in row for image in read.images]
