@@ -26,7 +26,7 @@ def test_every_setting_is_one(setting: str) -> None:
 
 
 def test_settings_were_found() -> None:
-    assert len(SETTINGS) == 10
+    assert len(SETTINGS) == 11
 
 
 def test_sizes_and_guidance_are_those_of_the_presets() -> None:
