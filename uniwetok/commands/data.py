@@ -10,7 +10,8 @@ import typer
 
 from harness.commands.console import Json, terminal
 from harness.interfaces.errors import ExitCode
-from uniwetok.commands.shared import Quiet, user_errors
+from uniwetok.commands.options import Quiet
+from uniwetok.commands.shared import user_errors
 
 if TYPE_CHECKING:
     from uniwetok.train.mllm.data.check import CheckReport

@@ -14,7 +14,8 @@ from harness.commands.console import Json, terminal
 from harness.engine.progress import Progress
 from harness.interfaces.errors import UserError, json_text
 from uniwetok.commands import assistant as common
-from uniwetok.commands.shared import Quiet, user_errors
+from uniwetok.commands.options import Quiet
+from uniwetok.commands.shared import user_errors
 
 if TYPE_CHECKING:
     import numpy as np

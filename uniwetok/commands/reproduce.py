@@ -13,7 +13,8 @@ from rich.table import Table
 
 from harness.commands.console import Json, terminal
 from harness.interfaces.errors import UserError
-from uniwetok.commands.shared import Quiet, user_errors
+from uniwetok.commands.options import Quiet
+from uniwetok.commands.shared import user_errors
 
 if TYPE_CHECKING:
     from harness.interfaces import OnProgress

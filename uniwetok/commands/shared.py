@@ -1,10 +1,9 @@
-"""What several commands share: errors, options of training, and the one body behind `train`."""
+"""What several commands share: errors, and the one body behind `train`."""
 
 from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import json
 import shlex
 import sys
@@ -13,12 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from harness.commands.console import Json, terminal
+from harness.commands.console import terminal
 from harness.interfaces.errors import ExitCode, Unavailable, UserError
+from uniwetok.commands.options import RunOptions, check_places
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,114 +35,6 @@ if TYPE_CHECKING:
 C = TypeVar("C", "TokenizerTraining", "ARTraining", "MLLMTraining")
 
 _STOPPING = "\nstopping after this step, with a checkpoint (Ctrl-C again ends it at once)\n"
-Data = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PLACE | NAME=PLACE@WEIGHT … | FILE.toml",
-        help="Images: a folder, WebDataset shards (a folder, or DIR/{000..009}.tar), Parquet, or "
-        "hf:REPO[:CONFIG][@SPLIT]. Several sources are named and weighed.",
-    ),
-]
-More = Annotated[list[str] | None, typer.Argument(hidden=True)]
-"""What follows the first source of `--data`."""
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
-Codes = Annotated[
-    Path | None, typer.Option(help="Folder of the cache of codes (default: OUT/codes).")
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """The options of every training command."""
-
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the run (default: runs/train/PRESET).")
-    ] = None
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE over the preset; repeat.")
-    ] = None
-    keep_last: Annotated[
-        int | None, typer.Option(min=1, help="Checkpoints to keep, as --set keep_last=K.")
-    ] = None
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto"
-    gpus: Annotated[
-        int | None, typer.Option(min=1, help="GPUs that --dry-run plans for (default: those here).")
-    ] = None
-    gpu: Annotated[
-        str | None,
-        typer.Option(help="Kind of them, such as h100 (default: the one here, else h100)."),
-    ] = None
-    seconds_per_step: Annotated[
-        float | None,
-        typer.Option(help="Measured seconds, for the hours that --dry-run gives."),
-    ] = None
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan: sizes, memory, work, hours.")
-    ] = False
-    as_json: Json = False
-    quiet: Quiet = False
-    log: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="wandb, trackio or tensorboard, beside log.jsonl; repeat (default: tensorboard)."
-        ),
-    ] = None
-
-    @property
-    def changes(self) -> list[str]:
-        """All settings that are given, as `--set` takes them."""
-        kept = [] if self.keep_last is None else [f"keep_last={self.keep_last}"]
-        return [*(self.settings or []), *kept]
-
-    @property
-    def trackers(self) -> list[str]:
-        """What is told all that is logged."""
-        return self.log or ["tensorboard"]
-
-    def folder(self, preset: str) -> Path:
-        """Give the run's folder."""
-        return self.out or Path("runs") / "train" / preset
-
-
-def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of its ``run`` after its own: `RunOptions` or more than these."""
-    kind = get_type_hints(command)["run"]
-    hints = get_type_hints(kind, include_extras=True)
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
-        for name, option in inspect.signature(kind).parameters.items()
-    ]
-    own = inspect.signature(command).parameters.values()
-
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> None:
-        run = kind(**{name: given.pop(name) for name in hints})
-        command(**given, run=run)
-
-    parameters = [*(each for each in own if each.name != "run"), *shared]
-    annotations = get_type_hints(command, include_extras=True) | hints
-    # Typer reads both.
-    wrapped.__annotations__ = {each.name: annotations[each.name] for each in parameters}
-    wrapped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            each.replace(
-                kind=inspect.Parameter.KEYWORD_ONLY, annotation=wrapped.__annotations__[each.name]
-            )
-            for each in parameters
-        ]
-    )
-    return wrapped
-
-
-def check_places(**options: str | Path | None) -> None:
-    """Raise `UserError` where a path that an option names is absent, before networks are imported.
-
-    Shards may be named by a brace pattern, which their reader expands, and data sets of the Hub.
-    """
-    for option, place in options.items():
-        elsewhere = place is None or "{" in str(place) or str(place).startswith("hf:")
-        if not (elsewhere or Path(str(place)).expanduser().exists()):
-            raise UserError(f"--{option.replace('_', '-')}: {place} does not exist")
 
 
 def given_data(

@@ -10,23 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.interfaces.errors import UserError
+from uniwetok.commands.options import (
+    Codes,
+    Data,
+    More,
+    RunOptions,
+    check_places,
+    with_run_options,
+)
 from uniwetok.commands.own_classes import (
     IMAGENET_CLASSES,
     PROTOCOL_FILE,
     class_names,
     write_protocol,
 )
-from uniwetok.commands.shared import (
-    Codes,
-    Data,
-    More,
-    RunOptions,
-    carry_out,
-    check_places,
-    given_data,
-    user_errors,
-    with_run_options,
-)
+from uniwetok.commands.shared import carry_out, given_data, user_errors
 from uniwetok.commands.validation import ImageRunOptions
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.interfaces.errors import UserError
-from uniwetok.commands.shared import RunOptions, check_places
+from uniwetok.commands.options import RunOptions, check_places
 
 if TYPE_CHECKING:
     from uniwetok.train.engine.settings import RunSettings
