@@ -21,6 +21,8 @@ from reports.samples import Samples, contributions, read_samples
 
 FAILED = "failed"
 """The name by which samples are sorted by whether they failed."""
+VERDICT = "verdict"
+"""The name by which they are sorted by whether they were judged right."""
 _CARDS = TypeAdapter(list[SampleCard])
 _NAMES = (
     ("model",),
@@ -118,6 +120,8 @@ def _viewed(loaded: Loaded) -> ViewedRun:
     cards, kept = _cards(loaded.root / CARDS_FILE), kept_pictures(loaded)
     if any(card.pictures for card in cards.values()):
         kept = {}
+    verdicts = [cards[name].good if name in cards else None for name in rows.ids]
+    values[VERDICT] = np.array([np.nan if good is None else good for good in verdicts], np.float64)
     return ViewedRun(loaded, rows, place, values, cards, kept)
 
 
@@ -136,13 +140,14 @@ def _cards(path: Path) -> dict[str, SampleCard]:
 def _group(runs: Sequence[ViewedRun]) -> Group:
     records = [run.loaded.record for run in runs]
     ids = dict.fromkeys(name for run in runs for name in run.samples.ids)
-    any_failed = any(record.n_failed for record in records)
     metrics = [
         Metric(name, label(name), higher_is_better(name, records))
         for name in metric_names(records)
         if any(name in run.values for run in runs)
     ]
-    if any_failed:
+    if any(np.isfinite(run.values[VERDICT]).any() for run in runs):
+        metrics.append(Metric(VERDICT, Label(VERDICT, digits=0), better=True))
+    if any(record.n_failed for record in records):
         metrics.append(Metric(FAILED, Label(FAILED, digits=0), better=False))
     title = one_line(f"{records[0].task} · {records[0].dataset}, {len(ids)} samples")
     return Group(title, _names(runs), list(runs), list(ids), metrics)

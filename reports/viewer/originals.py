@@ -35,7 +35,7 @@ def originals_of(group: Group, names: Iterable[str], data: str | None) -> Mappin
         warn(f"{group.title}: shown without originals: {error}")
         return {}
     found = {}
-    for sample in (each for each in samples if each.id in wanted):
+    for sample in (each for each in samples if opened is not None and each.id in wanted):
         try:
             pixels = opened.load(sample)
         except SampleFailure:
@@ -47,13 +47,10 @@ def originals_of(group: Group, names: Iterable[str], data: str | None) -> Mappin
 
 
 def _opened(group: Group, data: str | None) -> tuple[Any, Sequence[Sample]]:
-    """The data of the first run whose data are at hand, and its samples; none where there is none.
-
-    Images that were made elsewhere do not tell where their originals lie.
-    """
+    """The runs' data, if they are at hand, and their samples."""
     for root in (run.loaded.root for run in group.runs):
         assert root is not None
         file = read_run_file(root)
-        if opened := open_data(file, data, Progress(terminal(stderr=True))):
-            return opened, file.samples
+        if "images" not in file.provenance:  # Others do not tell where their originals lie.
+            return open_data(file, data, Progress(terminal(stderr=True))), file.samples
     return None, ()

@@ -192,7 +192,7 @@ function article(run, entry, shared) {
   const list = make("dl");
   group.metrics.forEach((metric, at) => {
     const value = entry.v[at];
-    if (value !== null) list.append(make("dt", {}, metric.title), make("dd", {}, form(metric, value)));
+    if (value !== null && !metric.own) list.append(make("dt", {}, metric.title), make("dd", {}, form(metric, value)));
   });
   const rest = [];
   for (const [name, text] of texts(entry)) {

@@ -14,7 +14,7 @@ from PIL import Image
 from harness.commands.pages import page_template
 from harness.interfaces.errors import UserError, plain
 from reports.files import write_text
-from reports.viewer.collect import Group, ViewedRun, failure_of, words_of
+from reports.viewer.collect import FAILED, VERDICT, Group, ViewedRun, failure_of, words_of
 from reports.viewer.originals import originals_of
 
 PAGE = "index.html"
@@ -23,6 +23,8 @@ CHUNK = 250
 _HERE = Path(__file__).parent
 _OWN = ("viewer.js", "viewer.css")
 _MADE = ("data", "pictures")
+_CALL = b"uwtData("
+"""How every data file begins."""
 
 
 def write_viewer(groups: Sequence[Group], out: Path, data: str | None = None) -> Path:
@@ -40,20 +42,26 @@ def write_viewer(groups: Sequence[Group], out: Path, data: str | None = None) ->
         UserError: The folder holds something else, or cannot be written.
     """
     try:
-        if out.exists() and any(out.iterdir()) and not (out / _OWN[0]).is_file():
+        if out.exists() and any(out.iterdir()) and not _is_viewer(out):
             raise UserError(f"--out {out}: it holds other files, name a new folder")
         for folder in _MADE:
             shutil.rmtree(out / folder, ignore_errors=True)
             (out / folder).mkdir(parents=True)
+        _write_data(out, "index", {"groups": [_about(group) for group in groups]})
         for number, group in enumerate(groups):
             _write_group(out, number, group, data)
-        _write_data(out, "index", {"groups": [_about(group) for group in groups]})
         for name in _OWN:
             shutil.copyfile(_HERE / name, out / name)
         write_text(out / PAGE, page_template(_HERE / "index.html.j2", beside=True).render())
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror}") from error
     return out / PAGE
+
+
+def _is_viewer(folder: Path) -> bool:
+    """Whether an earlier viewer lies there, whole or not."""
+    index = folder / "data" / "index.js"
+    return index.is_file() and index.read_bytes().startswith(_CALL)
 
 
 def _about(group: Group) -> dict[str, Any]:
@@ -70,6 +78,7 @@ def _about(group: Group) -> dict[str, Any]:
                 "digits": each.label.digits,
                 "percent": each.label.percent,
                 "better": each.better,
+                "own": each.name in {FAILED, VERDICT},
             }
             for each in group.metrics
         ],
@@ -168,7 +177,8 @@ def _write_data(out: Path, name: str, value: Any) -> None:
     text = json.dumps(_harmless(value), separators=(",", ":"))
     text = text.replace("<", "\\u003c").replace("&", "\\u0026")
     # Not in one step and synced, as results are: the whole folder can be written again.
-    (out / "data" / f"{name}.js").write_text(f"uwtData({json.dumps(name)},{text})\n", "ascii")
+    script = f"{json.dumps(name)},{text})\n".encode("ascii")
+    (out / "data" / f"{name}.js").write_bytes(_CALL + script)
 
 
 def _harmless(value: Any) -> Any:

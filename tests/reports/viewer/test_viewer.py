@@ -7,6 +7,7 @@ import re
 import threading
 import urllib.error
 import urllib.request
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,9 @@ def test_what_tells_runs_apart_is_in_their_names(write: Any, tmp_path: Path) -> 
 def test_prompts_verdicts_and_pictures_of_a_judged_benchmark(write: Any, tmp_path: Path) -> None:
     write_judged(tmp_path / "runs")
     write()
+    (group,) = data_of(tmp_path / "viewer", "index")["groups"]
+    place = [metric["title"] for metric in group["metrics"]].index("verdict")
+    assert data_of(tmp_path / "viewer", f"0/m{place}") == [[0.0, 1.0]]
     wrong, right = data_of(tmp_path / "viewer", "0/c0")
     assert wrong["r"][0]["c"] == [NASTY, "wrong: one clock", False, NASTY, ""]
     assert wrong["r"][0]["p"] == [[None, "drawn"]]  # It is told that the picture is missing.
@@ -147,6 +151,7 @@ def test_nothing_to_show_or_another_folder(write: Any, tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "good")
     (tmp_path / "viewer").mkdir()
     (tmp_path / "viewer" / "thesis.tex").write_text("years of work")
+    (tmp_path / "viewer" / "viewer.js").write_text("another's")
     assert "it holds other files" in write(code=2).err
     assert (tmp_path / "viewer" / "thesis.tex").is_file()
 
@@ -165,6 +170,15 @@ def test_originals_where_the_data_are(uwt_eval: CommandLine, tmp_path: Path) -> 
     assert uwt_eval("view", tmp_path / "runs", "--out", tmp_path / "viewer").code == 0
     for entry in data_of(tmp_path / "viewer", "0/c0"):
         assert (tmp_path / "viewer" / entry["o"]).is_file()
+
+
+def test_the_address_is_told(write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(server: ThreadingHTTPServer) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", interrupted)
+    write_run(tmp_path / "runs", "a")
+    assert re.search(r"http://127\.0\.0\.1:\d+/ ", write("--serve", "--port", "0").out)
 
 
 def test_served_to_this_machine_alone(write: Any, tmp_path: Path) -> None:
