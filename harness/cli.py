@@ -114,7 +114,7 @@ def main() -> None:
     offline, arguments = _without("--offline", arguments)
     if offline:
         os.environ["UWT_EVAL_OFFLINE"] = "1"
-    with interruptible() as interrupted:
+    with interruptible(_asked(arguments)) as interrupted:
         try:
             app = build_app(_asked(_completed() or arguments))
             app(arguments, prog_name="uwt-eval")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from harness.interfaces import Model, Performed, RunRequest
 from harness.interfaces.errors import UserError
@@ -31,7 +31,7 @@ def evaluate(
     limit: int | None = None,
     metrics: Sequence[str] | None = None,
     device: str = "auto",
-    batch_size: int | None = None,
+    batch_size: int | Literal["auto"] | None = None,
     seed: int = 0,
     max_failures: int = 0,
     small_sets: bool = False,
@@ -51,7 +51,7 @@ def evaluate(
         limit: Evaluate a fixed choice of so many samples.
         metrics: Keys instead of the task's own.
         device: auto, cpu, cuda, cuda:N or mps. Modules of `tokenizer` are measured where they are.
-        batch_size: Images a forward pass on a GPU.
+        batch_size: Images a forward pass on a GPU; 'auto' finds how many fit.
         seed: Of every random stream.
         max_failures: Failed samples up to which a result counts as complete.
         small_sets: Give FID below its least number of images too.

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich import box
@@ -29,11 +29,27 @@ Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="A Python file that registers models, tasks or metrics."),
 ]
+Batch = Annotated[
+    str | None,
+    typer.Option(
+        "--batch-size",
+        help="Images a forward pass on a GPU, or auto: as many as fit; a CPU takes one at a time.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 NOTHING = "—"
 _UNBOUNDED = 10_000
 _NO_TERMINAL = 80
 """Columns that rich takes where there is no terminal to ask."""
+
+
+def batch_of(text: str | None) -> int | Literal["auto"] | None:
+    """What `--batch-size` says; raise `UserError` where it is no number and not auto."""
+    if text is None or text == "auto":
+        return None if text is None else "auto"
+    if not text.removeprefix("-").isdecimal():
+        raise UserError(f"--batch-size {text}: give a whole number, or auto")
+    return int(text)
 
 
 class _Terminal(Console):

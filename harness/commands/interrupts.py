@@ -22,18 +22,22 @@ GRACE = 1.0
 """Seconds that the work under way has to come to an end."""
 _LOOK_EVERY = 0.5
 """Seconds between looks at whether torchrun is still there."""
-_NOTICE = "\ninterrupted: the same command resumes (Ctrl-C again ends it at once)\n"
+_BEGINS_AGAIN = frozenset({"score", "merge", "calibrate", "chat", "generate", "edit", "sample"})
+"""Commands that keep nothing of what they had begun."""
 _SHOW_CURSOR = "\x1b[?25h"
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[threading.Event]:
+def interruptible(command: str = "") -> Iterator[threading.Event]:
     """Within, the first SIGINT is answered and gets `GRACE` seconds, a second one ends the process.
 
     Python itself hears a signal only between two bytecodes of the main thread, which may be deep in
     a matrix product or waiting for threads that have no end. A thread of ours is told by the
     interpreter's C handler instead. All that is kept is written whole or not at all, so that an end
     in the middle loses the work under way and nothing else.
+
+    Args:
+        command: Which one it is, for the answer says what the same one does another time.
 
     Yields:
         an event that is set from the first SIGINT on.
@@ -61,7 +65,9 @@ def interruptible() -> Iterator[threading.Event]:
     if hasattr(os, "register_at_fork"):
         # A worker process shares the socket and is hit by the same Ctrl-C: it is not to speak here.
         os.register_at_fork(after_in_child=lambda: _forget(main_process, waker))
-    threading.Thread(target=_listen, args=(ours, heard), name="interrupts", daemon=True).start()
+    threading.Thread(
+        target=_listen, args=(ours, heard, command), name="interrupts", daemon=True
+    ).start()
     try:
         yield heard
     finally:
@@ -155,12 +161,13 @@ def _forget(main_process: int, waker: socket.socket) -> None:
         signal.set_wakeup_fd(-1)
 
 
-def _listen(ours: socket.socket, heard: threading.Event) -> None:
+def _listen(ours: socket.socket, heard: threading.Event, command: str) -> None:
     """Wait for signals until the other side is closed."""
     if not _told(ours, {signal.SIGINT}):
         ours.close()
         return
-    _say(_NOTICE)
+    then = "begins again" if command in _BEGINS_AGAIN else "resumes"
+    _say(f"\ninterrupted: the same command {then} (Ctrl-C again ends it at once)\n")
     heard.set()
     ours.settimeout(GRACE)
     with contextlib.suppress(TimeoutError):

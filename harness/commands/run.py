@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import typer
 
-from harness.commands.console import Json, Plugins, terminal
+from harness.commands.console import Batch, Json, Plugins, batch_of, terminal
 from harness.commands.formats import Form, Format, format_of
 from harness.commands.outputs import print_filled, print_parts, print_records
 from harness.interfaces.errors import ExitCode, UserError
@@ -92,10 +92,7 @@ def run(
             "what the protocol says."
         ),
     ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Images a forward pass on a GPU; a CPU takes one at a time."),
-    ] = None,
+    batch_size: Batch = None,
     seed: Annotated[int, typer.Option(help="Seed of every random stream.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Where run directories are made (default: runs).")
@@ -162,7 +159,7 @@ def run(
         "model_precision": model_precision,
         "limit": limit,
         "metrics": None if metrics is None else tuple(metrics.split(",")),
-        "batch_size": batch_size,
+        "batch_size": batch_of(batch_size),
         "out": None if out is None else str(out),
     }
     # Of these the default is a value too, which one that a suite gives goes before.

@@ -52,6 +52,7 @@ def score(
     """Compute metrics from what a run has stored, or a file holds: no model, no data, no GPU."""
     from harness.data.settings import read_settings
     from harness.engine.observed import score_file
+    from harness.engine.progress import Progress
     from harness.engine.runner import rescore
 
     load_plugins(plugin)
@@ -61,7 +62,15 @@ def score(
                 "--questions, --images, --protocol, --label, --out and --max-failures go with "
                 "--observations FILE; a run directory holds its own"
             )
-        show_results([rescore(Path(root)) for root in runs], [], format_of(form, as_json))
+        messages = terminal(stderr=True)
+        written = format_of(form, as_json)
+        with Progress(messages, quiet=written is Format.JSON).bar("scoring") as on_progress:
+            results = []
+            for done, name in enumerate(runs):
+                on_progress(done, len(runs))
+                results.append(rescore(Path(name)))
+            on_progress(len(runs), len(runs))
+        show_results(results, [], written)
         return
     if len(runs) != 1:
         raise UserError(f"--observations {observations}: name one task, got {', '.join(runs)}")

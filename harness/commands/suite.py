@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlencode
 
 from pydantic import Field, model_validator
@@ -61,7 +61,7 @@ class Runs(Record):
     metrics: tuple[str, ...] | None = None
     seeds: tuple[Seed, ...] = (0,)
     device: str = "auto"
-    batch_size: Count | None = None
+    batch_size: Count | Literal["auto"] | None = None
     max_failures: Annotated[int, Field(ge=0)] = 0
     small_sets: bool = False
 

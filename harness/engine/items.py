@@ -64,6 +64,7 @@ class Batches:
         turn: Held while a batch is worked on, the data's.
         stopping: Set once nothing more shall begin.
         clock: How long this thread's calls of the model have worked, in seconds.
+        most: Up to how many items the size is doubled while they fit; it never grows where None.
     """
 
     def __init__(
@@ -72,9 +73,13 @@ class Batches:
         turn: AbstractContextManager[Any],
         stopping: threading.Event,
         clock: Callable[[], float] = time.perf_counter,
+        most: int | None = None,
     ) -> None:
         self.size = size
         """Items a batch; less than was asked for once memory has ended."""
+        self.too_many: int | None = None
+        """The least number of items that memory has ended at."""
+        self._most = most
         self._turn = turn
         self._stopping = stopping
         self._clock = clock
@@ -117,6 +122,7 @@ class Batches:
                 batch[0].fail(error)
         else:
             size = len(batch)
+            self._grow(size)
         if size < len(batch):
             # Out of the handler, for what was raised holds on to the tensors of its frames.
             for at in range(0, len(batch), size):
@@ -126,15 +132,23 @@ class Batches:
         for item in batch:
             item.seconds += seconds
 
+    def _grow(self, fitted: int) -> None:
+        """Double the size after a whole batch of it, unless memory has ended before."""
+        with self._lock:
+            if self._most is not None and self.too_many is None and fitted == self.size:
+                self.size = min(2 * fitted, self._most)
+
     def _halve(self, tried: int) -> int:
         """Half of a size that was too much, which no later batch exceeds."""
         import torch
 
         half = -(-tried // 2)
         with self._lock:
+            self.too_many = min(tried, self.too_many or tried)
             if half < self.size:
                 self.size = half
-                warn(f"out of GPU memory at {tried} samples a batch: going on with {half}")
+                if self._most is None:
+                    warn(f"out of GPU memory at {tried} samples a batch: going on with {half}")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         elif torch.backends.mps.is_available():

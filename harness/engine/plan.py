@@ -48,6 +48,8 @@ from harness.interfaces.types import (
     digest_of,
 )
 
+_MOST_FOUND = 512
+"""Samples up to which a batch grows: their block is in memory, and speed has long ceased to."""
 _quoted = json.encoder.encode_basestring
 """A text as `canonical_json` writes it."""
 
@@ -202,6 +204,8 @@ class Plan:
     device: str
     batch_size: int
     root: Path
+    most_batch: int | None = None
+    """Up to how many samples a batch is to grow while they fit; None where it is not."""
 
     @property
     def model_precision(self) -> ModelPrecision:
@@ -275,7 +279,7 @@ def resolve(request: RunRequest) -> tuple[Task, Model, ModelCard, Protocol, Sequ
     """
     if request.limit is not None and request.limit < 1:
         raise UserError(f"--limit {request.limit}: must be at least 1")
-    if request.batch_size is not None and request.batch_size < 1:
+    if isinstance(request.batch_size, int) and request.batch_size < 1:
         raise UserError(f"--batch-size {request.batch_size}: must be at least 1")
     for option, number in (("max-failures", request.max_failures), ("seed", request.seed)):
         if number < 0:
@@ -421,8 +425,10 @@ def make_plan(
     batch = best_batch(model, device, step_size(device))
     # On a CPU a batch brings no speed at these sizes, and one image at a time is what makes every
     # sample's bits independent of --batch-size.
-    if device != "cpu":
-        batch = request.batch_size or batch
+    if device != "cpu" and isinstance(request.batch_size, int):
+        batch = request.batch_size
+    grows = request.batch_size == "auto" and device != "cpu" and on_device(model)
+    most = max(batch, min(_MOST_FOUND, len(samples))) if grows else batch
     # Another reference is another result of the same run: nothing is generated anew.
     reference = data.reference_digest if isinstance(data, GenerativeTaskData) else ""
     file = RunFile(
@@ -435,7 +441,7 @@ def make_plan(
         dataset_digest=digest_of([data_digest, reference]) if reference else data_digest,
         notice=data.notice,
         seed=request.seed,
-        block_size=_block_size(device, len(samples), batch, waits, earlier),
+        block_size=_block_size(device, len(samples), most, waits, earlier),
         max_failures=request.max_failures,
         small_sets=request.small_sets,
         metrics=tuple(keys),
@@ -446,10 +452,19 @@ def make_plan(
         reference=digest_of([reference, codes]) if reference and codes else reference,
         task_code=TASKS.code(spec.name),
     )
-    if world.is_main and device != "cpu" and batch > file.block_size:
+    if world.is_main and device != "cpu" and most > file.block_size:
         warn(
             f"{name} was begun in blocks of {file.block_size}: batches are no larger; "
             "--fresh begins anew"
         )
-    batch = min(batch, step_size(device, batch), file.block_size)
-    return Plan(file, model, data, ready, device, batch, request.out / name)
+    most = min(most, step_size(device, most), file.block_size)
+    return Plan(
+        file,
+        model,
+        data,
+        ready,
+        device,
+        min(batch, most),
+        request.out / name,
+        most if grows else None,
+    )

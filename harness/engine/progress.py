@@ -1,4 +1,7 @@
-"""Progress of long work: bars on a terminal, elsewhere a line in the log every minute."""
+"""Progress of long work: bars on a terminal, elsewhere lines in the log.
+
+A line at the start, one every minute, whether or not anything was done in it, and one at the end.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from harness.engine.world import World
 from harness.interfaces import OnProgress
 
 _EVERY = 60.0
-"""Seconds between lines in a log; work that takes less leaves none."""
+"""Seconds between lines in a log."""
 
 
 class RateColumn(bars.ProgressColumn):
@@ -55,9 +58,18 @@ class Progress:
 
     @contextmanager
     def listing(self) -> Iterator[OnProgress]:
-        """Progress of reading the data for its digests, shown once there is any."""
+        """Progress of reading the data for its digests, shown once there is any.
+
+        In a log it is mostly over at once, and leaves no line in less than a minute.
+        """
         with self._followed("reading data", None, visible=False) as on_progress:
             yield on_progress
+
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """Within, metrics are computed, of which nobody knows how far they are."""
+        with self._followed("scoring", None, visible=False):
+            yield
 
     @contextmanager
     def samples(self, name: str, total: int, world: World) -> Iterator[Callable[[int], None]]:
@@ -93,7 +105,8 @@ class Progress:
                 if len(bar.tasks) > 1:  # The last one leaves with the bars.
                     bar.remove_task(task)
         else:
-            yield _Log(self._console, name, self._clock)
+            with _every_minute(_Log(self._console, name, self._clock, ends=visible)) as log:
+                yield log
 
     @contextmanager
     def _bar(self) -> Iterator[bars.Progress]:
@@ -117,27 +130,75 @@ class Progress:
 
 
 class _Log:
-    """Lines such as `webp: 1200 of 50000, 19.8/s, 0:41:03 left`; the last one when all is done."""
+    """Lines such as `webp: 1200 of 50000, 19.8/s, 0:41:03 left`.
 
-    def __init__(self, console: Console, name: str, clock: Callable[[], float]) -> None:
+    Args:
+        console: Where to.
+        name: What is done.
+        clock: Seconds that only grow.
+        ends: Whether there is a line at the start and one at the end.
+    """
+
+    def __init__(
+        self, console: Console, name: str, clock: Callable[[], float], *, ends: bool
+    ) -> None:
         self._console = console
         self._name = name
         self._clock = clock
+        self._ends = ends
         self._start = self._told = clock()
+        self._lock = threading.Lock()
         self._before: int | None = None
         """What had been done before this process began, as its first word says."""
+        self._now = 0, 0
 
     def __call__(self, done: int, total: int) -> None:
-        now = self._clock()
+        with self._lock:
+            first, self._now = self._before is None, (done, total)
+            if first:
+                self._before = done
+            begins = self._ends and first and done < total
+            ended = done == total and (self._ends or self._told > self._start)
+            if begins:
+                self._say(f"{done} of {total} at the start")
+            elif not first and (ended or self._due()):
+                self._say(self._how_far())
+
+    def remind(self) -> None:
+        """Say how far it is where nothing has been said for a minute."""
+        with self._lock:
+            if self._due():
+                self._say(self._how_far())
+
+    def _due(self) -> bool:
+        return self._clock() - self._told >= _EVERY
+
+    def _how_far(self) -> str:
+        self._told = self._clock()
+        seconds = self._told - self._start
         if self._before is None:
-            self._before = done
-        elif now - self._told >= _EVERY or (done == total and self._told > self._start):
-            self._told = now
-            rate = (done - self._before) / max(now - self._start, 1e-9)
-            left = timedelta(seconds=round((total - done) / rate)) if rate else "unknown time"
-            self._console.print(
-                f"{self._name}: {done} of {total}, {rate:.3g}/s, {left} left",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+            return f"{timedelta(seconds=round(seconds))} so far"
+        done, total = self._now
+        rate = (done - self._before) / max(seconds, 1e-9)
+        left = timedelta(seconds=round((total - done) / rate)) if rate else "unknown time"
+        return f"{done} of {total}, {rate:.3g}/s, {left} left"
+
+    def _say(self, text: str) -> None:
+        line = f"{self._name}: {text}"
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _every_minute(log: _Log) -> Iterator[_Log]:
+    """Within, a thread reminds the log, for work that may be silent for long."""
+    over = threading.Event()
+
+    def remind() -> None:
+        while not over.wait(_EVERY):
+            log.remind()
+
+    threading.Thread(target=remind, name="progress", daemon=True).start()
+    try:
+        yield log
+    finally:
+        over.set()

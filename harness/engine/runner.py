@@ -104,7 +104,10 @@ def run(request: RunRequest, world: World, progress: Progress) -> Finished | Non
         if done is None:
             return None
         plan, facts = done.plan, done.facts
-        record, merged = conclude(plan.file, done.store, facts, plan.data, joins=plan.keeps_images)
+        with progress.scoring():
+            record, merged = conclude(
+                plan.file, done.store, facts, plan.data, joins=plan.keeps_images
+            )
     return Finished(
         record, plan.root, plan.file.notice, first_errors(merged.failed), facts["seconds"]
     )
@@ -310,8 +313,12 @@ def performed(
 
 
 def _memory(plan: Plan, worker: Worker) -> dict[str, str]:
-    """What the record says where memory ended."""
+    """What the record says where memory ended, or how much of it was looked for."""
     asked, taken = plan.batch_size, worker.batches.size
+    if plan.most_batch is not None:
+        end = worker.batches.too_many
+        tried = f"{end} did not fit" if end else f"at most {plan.most_batch} were tried"
+        return {"memory": f"--batch-size auto: batches of {taken}, {tried}"}
     if taken == asked:
         return {}
     return {"memory": f"out of GPU memory at batches of {asked}, went on with {taken}"}

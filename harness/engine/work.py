@@ -79,7 +79,11 @@ class Worker:
         model = ModelInTurn(plan.model, turns, arithmetic, plan.device, self._stopping)
         self._model: Any = model
         self.batches = Batches(
-            plan.batch_size, self._data_turn, self._stopping, lambda: model.seconds
+            plan.batch_size,
+            self._data_turn,
+            self._stopping,
+            lambda: model.seconds,
+            plan.most_batch,
         )
         self._beside = Beside(plan.device)
         self._extractors = {
@@ -87,7 +91,7 @@ class Worker:
         }
         # A block is worked on by one lane, a step at a time, and written whole: a network sees the
         # same batches, and gives the same bits, however the work is shared out.
-        self._step = step_size(plan.device, plan.batch_size)
+        self._step = step_size(plan.device, plan.most_batch or plan.batch_size)
         numbered = list(enumerate(blocks(plan.file.samples, plan.file.block_size)))
         self.share = world.share(numbered)
         n = len(plan.file.samples)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from harness.interfaces.models import Code, ImageFiles, Model
 from harness.interfaces.observing import Columns, Extractor, ReferenceSet
@@ -42,7 +42,8 @@ class RunRequest:
     metrics: tuple[str, ...] | None = None
     seed: int = 0
     device: str = "auto"
-    batch_size: int | None = None
+    batch_size: int | Literal["auto"] | None = None
+    """Samples a forward pass on a GPU; 'auto' finds how many fit, from the model's best on."""
     max_failures: int = 0
     small_sets: bool = False
     fresh: bool = False

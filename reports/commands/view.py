@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.console import Plugins, terminal
-from harness.interfaces.registry import load_plugin
+from harness.interfaces.registry import load_plugins
 
 
 def view(
@@ -27,8 +27,7 @@ def view(
     from reports.viewer.serve import LOOPBACK, server
     from reports.viewer.write import write_viewer
 
-    for path in plugin or []:
-        load_plugin(path)
+    load_plugins(plugin)
     groups, left_out = read_groups(runs)
     messages = terminal(stderr=True)
     for line in left_out:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.commands.console import Json, Plugins, terminal
+from harness.commands.console import Batch, Json, Plugins, batch_of, terminal
 from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import load_plugins
 from harness.interfaces.types import RunStatus
@@ -38,7 +38,6 @@ Pixels = Annotated[
 FormatOption = Annotated[Format, typer.Option("--format", help="Files of tables, or tar shards.")]
 Limit = Annotated[int | None, typer.Option(help="A fixed choice of this many images.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Batch = Annotated[int | None, typer.Option(help="Images a forward pass on a GPU.")]
 Seed = Annotated[int, typer.Option(help="Seed of a decoder's noise.")]
 Failures = Annotated[int, typer.Option(help="Images that may fail.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do everything again, whatever is there.")]
@@ -51,7 +50,7 @@ class _Job:
 
     world: World
     device: str
-    batch_size: int | None
+    batch_size: int | Literal["auto"] | None
     seed: int
     max_failures: int
     limit: int | None
@@ -167,7 +166,7 @@ def reconstruct(
 
 def _job(
     device: str,
-    batch_size: int | None,
+    batch_size: str | None,
     seed: int,
     max_failures: int,
     limit: int | None,
@@ -182,7 +181,7 @@ def _job(
     return _Job(
         world=World.from_environment(),
         device=device,
-        batch_size=batch_size,
+        batch_size=batch_of(batch_size),
         seed=seed,
         max_failures=max_failures,
         limit=limit,

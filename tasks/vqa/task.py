@@ -258,7 +258,9 @@ class VqaTask(FiledTask):
             model_digest=ModelChoice.parse(request.model).card(model).digest,
             plugins=tuple(str(path.absolute()) for path in loaded_plugins()),
             device=device,
-            batch_size=request.batch_size or best_batch(model, device, _GPU_BATCH),
+            batch_size=request.batch_size
+            if isinstance(request.batch_size, int)
+            else best_batch(model, device, _GPU_BATCH),
             limit=limit,
             data=None if request.data is None else self._copy(request.data, settings),
             place=request.data,

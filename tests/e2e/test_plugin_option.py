@@ -27,6 +27,8 @@ COMMANDS = (
     "report figures",
     "report html run",
     "reproduce table8",
+    "export runs --to csv",
+    "view runs",
 )
 
 

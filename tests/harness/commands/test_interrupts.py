@@ -63,6 +63,18 @@ def test_the_process_ends_with_a_line(command: str, times: int) -> None:
     assert "interrupted" not in process.stderr.read()
 
 
+def test_a_command_that_keeps_nothing_says_that_it_begins_again() -> None:
+    code = STOPPABLE.replace("interruptible()", 'interruptible("score")').replace("stopping", "", 1)
+    process = started("stops", code)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        process.stdout.readline()
+    assert process.wait(30) == 130
+    assert "interrupted: the same command begins again (Ctrl-C" in process.stderr.read()
+
+
 def test_nothing_is_left_behind_where_nothing_happens() -> None:
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.set_wakeup_fd(-1)
@@ -93,9 +105,9 @@ with interruptible():
 """
 
 
-def started(how: str) -> subprocess.Popen[str]:
+def started(how: str, code: str = STOPPABLE) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", STOPPABLE, how],
+        [sys.executable, "-c", code, how],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -50,6 +50,28 @@ def test_batches_are_halved_until_they_fit_and_stay_so(capsys: pytest.CaptureFix
     assert "going on with 2" in capsys.readouterr().err
 
 
+def test_batches_grow_until_memory_ends_or_the_most_is_reached(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tried: list[int] = []
+
+    def step(batch: list[Item]) -> None:
+        tried.append(len(batch))
+        if len(batch) > 40:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    worker = Batches(8, nullcontext(), threading.Event(), most=512)
+    worker.run([items(200)], step)
+    assert tried == [8, 16, 32, 64, 32, 32, 32, 32, 16]
+    assert (worker.size, worker.too_many) == (32, 64)
+    assert capsys.readouterr().err == "", "where the end of memory is looked for it is no surprise"
+    small = Batches(8, nullcontext(), threading.Event(), most=20)
+    tried.clear()
+    small.run([items(60)], step)
+    assert tried == [8, 16, 20, 16]
+    assert (small.size, small.too_many) == (20, None)
+
+
 def test_a_single_sample_that_does_not_fit_ends_the_run() -> None:
     def step(batch: list[Item]) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -95,3 +117,19 @@ def test_a_run_that_ran_out_of_memory_gives_the_same_record(
     assert "memory" not in records[0].provenance
     assert records[1].provenance["memory"] == ("out of GPU memory at batches of 4, went on with 1")
     assert records[1].provenance["batch_size"] == 1
+
+
+def test_the_record_says_what_auto_found(
+    tiles: Path, control: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planned(*given: Any) -> Any:
+        return dataclasses.replace(make_plan(*given), batch_size=1, most_batch=4)
+
+    monkeypatch.setattr(runner, "make_plan", planned)
+    asked = request(tiles, metrics=("psnr",), out=tmp_path, batch_size="auto")
+    finished = runner.run(asked, World(), Progress(Console(), quiet=True))
+    assert finished is not None
+    size = finished.record.provenance["batch_size"]
+    said = f"--batch-size auto: batches of {size}, at most 4 were tried"
+    assert finished.record.provenance["memory"] == said
+    assert size > 1

@@ -193,6 +193,17 @@ def test_a_gpu_takes_batches_as_large_as_asked_for(
     assert "was begun in blocks of 64: batches are no larger" in capsys.readouterr().err
 
 
+def test_auto_starts_at_the_models_best_on_a_gpu_alone(
+    tiles: Path, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan(tiles, batch_size="auto")
+    assert (made.batch_size, made.most_batch) == (1, None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(ToyTokenizer, "best_batch", 2, raising=False)
+    made = plan(tiles, device="cuda", batch_size="auto")
+    assert (made.batch_size, made.most_batch) == (2, len(made.file.samples))
+
+
 def test_small_images_go_one_at_a_time_on_a_cpu(tiles: Path, control: Control) -> None:
     assert plan(tiles, batch_size=64).batch_size == 1
 

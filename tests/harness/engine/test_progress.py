@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from harness.engine.progress import Progress
+from harness.engine.progress import Progress, _Log
 from harness.engine.world import World
 
 
@@ -32,12 +32,39 @@ def test_share_of_several_processes_is_said() -> None:
     assert "webp (1 of 4 processes)" in drawn(terminal=True, world=World(0, 4))
 
 
-@pytest.mark.parametrize(("terminal", "quiet"), [(False, False), (True, True)])
-def test_short_work_leaves_no_line_in_a_log(terminal: bool, quiet: bool) -> None:
-    assert drawn(terminal=terminal, quiet=quiet).strip() == ""
+@pytest.mark.parametrize("terminal", [False, True])
+def test_quiet_work_leaves_no_line(terminal: bool) -> None:
+    assert drawn(terminal=terminal, quiet=True).strip() == ""
 
 
-def test_a_log_gets_a_line_a_minute_and_one_at_the_end() -> None:
+def test_short_work_leaves_a_line_at_its_start_and_one_at_its_end_in_a_log() -> None:
+    start, end = drawn(terminal=False).splitlines()
+    assert start == "webp: 4 of 8 at the start"
+    assert end.startswith("webp: 8 of 8, ")
+
+
+def test_work_that_is_there_already_leaves_no_line() -> None:
+    text = io.StringIO()
+    with Progress(Console(file=text)).samples("webp", 8, World()) as advance:
+        advance(8)
+    assert text.getvalue() == ""
+
+
+def test_silent_work_gets_a_line_a_minute_too() -> None:
+    text, now = io.StringIO(), [0.0]
+    console = Console(file=text)
+    log = _Log(console, "scoring", lambda: now[0], ends=False)
+    for second in (59, 60, 61, 125):
+        now[0] = float(second)
+        log.remind()
+    assert text.getvalue().splitlines() == ["scoring: 0:01:00 so far", "scoring: 0:02:05 so far"]
+    log(3, 10)
+    now[0] = 190.0
+    log.remind()
+    assert text.getvalue().splitlines()[-1] == "scoring: 3 of 10, 0/s, unknown time left"
+
+
+def test_a_log_gets_a_line_a_minute_and_one_at_each_end() -> None:
     text, now = io.StringIO(), [0.0]
     progress = Progress(Console(file=text, width=30), clock=lambda: now[0])
     with progress.samples("webp?bytes=1024", 1000, World()) as advance:
@@ -46,6 +73,7 @@ def test_a_log_gets_a_line_a_minute_and_one_at_the_end() -> None:
             now[0] = float(second)
             advance(4)
     assert text.getvalue().splitlines() == [
+        "webp?bytes=1024: 400 of 1000 at the start",
         "webp?bytes=1024: 640 of 1000, 4/s, 0:01:30 left",
         "webp?bytes=1024: 880 of 1000, 4/s, 0:00:30 left",
         "webp?bytes=1024: 1000 of 1000, 4/s, 0:00:00 left",

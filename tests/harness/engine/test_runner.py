@@ -360,12 +360,15 @@ def test_decoder_of_another_shape_is_a_model_error(
         run(request(tiles))
 
 
-def test_nothing_is_printed_where_there_is_no_terminal(
+def test_two_lines_of_progress_are_all_that_is_printed_where_there_is_no_terminal(
     tiles: Path, control: Control, capfd: pytest.CaptureFixture[str], caplog: Any
 ) -> None:
     with caplog.at_level(logging.WARNING):
         runner.run(request(tiles), World(), Progress(Console(stderr=True)))
-    assert capfd.readouterr() == ("", "")
+    out, err = capfd.readouterr()
+    start, end = err.splitlines()
+    assert (out, start) == ("", "toy: 0 of 14 at the start")
+    assert end.startswith("toy: 14 of 14, ")
     assert not caplog.records
 
 
