@@ -14,12 +14,13 @@ from uniwetok.ar.diffusion_head import DiffusionHead
 from uniwetok.ar.layers import initialize
 from uniwetok.ar.transformer import Transformer, to_tokens
 from uniwetok.files import write_json
+from uniwetok.publishing import Published
 from uniwetok.tensors import CONFIG_FILE, WEIGHTS_FILE, CheckpointError, shapes, write_tensors
 from uniwetok.tokenizer import checkpoint as files
 from uniwetok.weights import LoadReport, Weights, listing
 
 
-class BitDance(Transformer):
+class BitDance(Transformer, Published):
     """Predicts an image's codes from its class, one token or patch of tokens after the other.
 
     A causal transformer gives a condition for each token, from which a diffusion head draws its

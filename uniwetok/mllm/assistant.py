@@ -20,12 +20,13 @@ from uniwetok.mllm.drawing import Drawing, OnStep, draw
 from uniwetok.mllm.layout import SequenceBuilder
 from uniwetok.mllm.model import MLLM
 from uniwetok.mllm.segments import Turn
+from uniwetok.publishing import Published
 from uniwetok.tensors import write_tensors
 from uniwetok.tokenizer import UniWeTok, checkpoint as files
 
 
 @dataclass(eq=False)
-class Assistant:
+class Assistant(Published):
     """Chats, generates and edits; ``builder`` lays out sequences in the text tokenizer's tokens.
 
     Raises:

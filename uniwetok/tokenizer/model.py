@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from uniwetok.files import write_json
+from uniwetok.publishing import Published
 from uniwetok.tensors import (
     CONFIG_FILE,
     SHARDS,
@@ -30,7 +31,7 @@ from uniwetok.weights import LoadReport, Weights, listing
 from uwt_images.hub import HubError, snapshot
 
 
-class UniWeTok(nn.Module):
+class UniWeTok(nn.Module, Published):
     """Image tokenizer with a codebook of 2^128, and its generative decoder.
 
     The methods here are for inference and record no gradients; training calls the differentiable
