@@ -26,9 +26,12 @@ class _Speeds:
 
     def of(self, run: ObservedRun | RunFile, device: str, out: Path) -> dict[str, Any]:
         """The latest speed of the same model, task and protocol on such a device, and its run."""
-        from harness.engine.provenance import machine
+        kind, gpu = device.partition(":")[0], ""
+        if kind == "cuda":  # Torch takes its time, which on a CPU nothing asks for.
+            from harness.engine.provenance import machine
 
-        wanted = (run.task, run.model.digest, run.protocol.digest, *_kind(machine(device)))
+            gpu = machine(device)["gpu"]
+        wanted = (run.task, run.model.digest, run.protocol.digest, kind, gpu)
         found = [
             (origin.get("finished", ""), rate, record["run_id"])
             for record in self._records(out)
@@ -37,7 +40,8 @@ class _Speeds:
             and wanted
             == (
                 *(record[key] for key in ("task", "model_digest", "protocol_digest")),
-                *_kind(origin.get("machine", {})),
+                str(origin.get("machine", {}).get("device", "")).partition(":")[0],
+                origin.get("machine", {}).get("gpu", ""),
             )
         ]
         _, rate, run_id = max(found, default=("", None, None))
@@ -53,11 +57,6 @@ class _Speeds:
                     keys = ("task", "model_digest", "protocol_digest", "run_id", "provenance")
                     self._folders[out].append({key: record[key] for key in keys})
         return self._folders[out]
-
-
-def _kind(machine: dict[str, Any]) -> tuple[str, str]:
-    """What kind of device a machine computes on: cpu, or cuda with the GPU's name."""
-    return str(machine.get("device", "")).partition(":")[0], machine.get("gpu", "")
 
 
 def _as_json(request: RunRequest) -> dict[str, Any]:

@@ -100,10 +100,10 @@ def show_results(
         print(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
     else:
         print_records(records, written, form)
-        messages = terminal(stderr=True)
+        told, messages = terminal(stderr=form is not None), terminal(stderr=True)
         for _, merged in results:
             for line in first_errors(merged.failed):
-                messages.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
+                told.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
         for notice in dict.fromkeys(merged.file.notice for _, merged in results):
             if notice:
                 messages.print(f"note: {notice}", markup=False, style="yellow", soft_wrap=True)

@@ -90,9 +90,11 @@ class ModelInTurn:
 
 def cuda_of(device: str) -> Any:
     """Torch's streams and events where the device is a GPU that is here; None elsewhere."""
+    if not device.startswith("cuda"):  # A stored result is told without torch.
+        return None
     import torch
 
-    return torch.cuda if device.startswith("cuda") and torch.cuda.is_available() else None
+    return torch.cuda if torch.cuda.is_available() else None
 
 
 class Beside:
