@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,34 @@ def test_readme_library_example_runs() -> None:
     exec(compile(example, "README.md", "exec"), scope)
     assert tuple(scope["restored"].shape) == (2, 3, 250, 300)  # type: ignore[attr-defined]
     assert tuple(scope["codes"].shape) == (2, 128, 8, 10)  # type: ignore[attr-defined]
+
+
+def test_readme_comparison_runs(
+    uwt_eval: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_folder: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photo_folder, tmp_path / "my" / "originals")
+    for path in photo_folder.rglob("*.*"):
+        target = tmp_path / "my" / "reconstructions" / f"{path.stem}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ImageOps.fit(Image.open(path), (256, 256)).save(target)
+    (text,) = [each for each in blocks("README.md", "") if "uwt-eval compare" in each]
+    roots: dict[str, str] = {}
+    for line in text.splitlines():
+        words = shlex.split(line)[1:]
+        # Four photos show what 48 do; the sample set's own pictures are many.
+        words += ["--limit", "4"] if "webp" in words else []
+        result = uwt_eval(*(roots.get(word, word) for word in words))
+        assert result.code == 0, f"{line}: {result.err}"
+        if "webp" in words:
+            small, large = sorted(map(str, Path("runs").iterdir()), key=lambda each: "2048" in each)
+            roots = {"runs/RUN_A": small, "runs/RUN_B": large}
+    assert Path("viewer/index.html").is_file()
+
+
+def test_readme_python_is_that_of_its_document() -> None:
+    (example,) = blocks("README.md", "py")
+    assert example == blocks("docs/python.md", "python")[0]
 
 
 def test_ci_calls_the_readme_test_command() -> None:
