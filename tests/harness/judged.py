@@ -23,6 +23,7 @@ from harness.interfaces import (
     Picture,
     Processes,
     RunRequest,
+    offers,
 )
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import ModelCard, Protocol, Sample, Status, TaskSpec, digest_of
@@ -121,7 +122,7 @@ class Colours:
         return "all"
 
     def generate(self, model: Any, inputs: Sequence[str], seeds: Sequence[int]) -> list[Code]:
-        if hasattr(type(model), "read"):
+        if offers(model, "ImageFiles"):
             return model.read([f"{name}/0.png" for name in inputs])  # type: ignore[no-any-return]
         return model.generate(inputs, seeds)  # type: ignore[no-any-return]
 
@@ -206,6 +207,17 @@ class PerformedColours:
             identities={"judge": {"version": 2}},
             label="performed",
         )
+
+    def merge(
+        self,
+        samples: Sequence[Sample],
+        replies: Sequence[bytes],
+        shards: Sequence[Path],
+        root: Path,
+        data: str | None,
+        progress: Progress,
+    ) -> ObservedRows:
+        raise NotImplementedError
 
 
 RIGHT = SampleMean("right", "judge", higher_is_better=True)
