@@ -165,9 +165,10 @@ class _Log:
                 self._say(self._how_far())
 
     def remind(self) -> None:
-        """Say how far it is where nothing has been said for a minute."""
+        """Say how far it is where nothing has been said for a minute, and all is not done."""
         with self._lock:
-            if self._due():
+            done, total = self._now
+            if self._due() and (self._before is None or done < total):
                 self._say(self._how_far())
 
     def _due(self) -> bool:

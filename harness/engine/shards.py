@@ -196,9 +196,11 @@ def merge(roots: Sequence[Path], out: Path, data: str | None, progress: Progress
             )
             given = (file.samples, _replies(target, file), list(parts), target.root)
             rows = task.merge(*given, data, progress)
-            return MergedRun(*settle(target, rows, observed, facts), target.root, "")
+            with progress.scoring():
+                return MergedRun(*settle(target, rows, observed, facts), target.root, "")
         target.write_record("run.json", file.model_copy(update={"provenance": facts}))
-        record, merged = conclude(file, target, facts, opened, joins=keeps_images)
+        with progress.scoring():
+            record, merged = conclude(file, target, facts, opened, joins=keeps_images)
     left_out = "" if opened is not None else f"grid.png{', samples.npz' if keeps_images else ''}"
     return MergedRun(record, merged, target.root, left_out)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rich.console import Console
 
 from benchmarks.pipeline import pictures
 from benchmarks.random_weights import random_inception_state_dict, random_trunk_state_dict
@@ -20,6 +21,8 @@ from harness.data.store import Store
 from harness.engine import work
 from harness.engine.device import Beside
 from harness.engine.plan import make_plan
+from harness.engine.progress import Progress
+from harness.engine.runner import run
 from harness.engine.world import World, reproducible, resolve_device
 from harness.interfaces import RunRequest
 from harness.metrics.extractors import Inception, LpipsDistance
@@ -160,3 +163,20 @@ def test_networks_beside_the_model_give_the_bits_of_those_in_turn(
         }
     assert len(rows["beside"]) >= 5
     assert rows["beside"] == rows["in turn"]
+
+
+def test_auto_finds_a_batch_that_fits(tmp_path: Path, checkpoint: Path) -> None:
+    pictures(tmp_path / "data", 256)
+    asked = RunRequest(
+        task="imagenet-recon",
+        model=f"uniwetok:{checkpoint}",
+        data=str(tmp_path / "data"),
+        device=DEVICE,
+        batch_size="auto",
+        metrics=("psnr",),
+        out=tmp_path / "runs",
+    )
+    finished = run(asked, World(), Progress(Console(), quiet=True))
+    assert finished is not None
+    found = finished.record.provenance
+    assert found["memory"].startswith(f"--batch-size auto: batches of {found['batch_size']}, ")

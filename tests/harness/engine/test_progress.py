@@ -62,6 +62,11 @@ def test_silent_work_gets_a_line_a_minute_too() -> None:
     now[0] = 190.0
     log.remind()
     assert text.getvalue().splitlines()[-1] == "scoring: 3 of 10, 0/s, unknown time left"
+    log(10, 10)
+    lines = text.getvalue()
+    now[0] = 500.0
+    log.remind()
+    assert text.getvalue() == lines
 
 
 def test_a_log_gets_a_line_a_minute_and_one_at_each_end() -> None:
