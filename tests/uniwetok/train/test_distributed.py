@@ -15,18 +15,21 @@ import torch
 from safetensors.torch import load_file
 
 from tests.uniwetok.train.tiny import needs_sharding
+from uniwetok.train.engine.logs import read_log
 
 SCRIPT = """
 import dataclasses, sys
 from pathlib import Path
 from tests.uniwetok.train.tiny import TINY
 from uniwetok.train.data.opening import open_images
+from uniwetok.train.engine.loop import Hooks
 from uniwetok.train.tokenizer.run import train
 photos, out = sys.argv[1:3]
 def run(name, steps, shard, **changes):
     config = dataclasses.replace(TINY, steps=steps, shard=shard, **changes)
-    train(config, open_images(photos), Path(out) / name, device="cpu")
-run("copied", 4, False)
+    hooks = Hooks(validate=lambda model, step: {"psnr": float(step)})
+    train(config, open_images(photos), Path(out) / name, device="cpu", hooks=hooks)
+run("copied", 4, False, validate_every=2)
 run("sharded", 4, True)
 run("resumed", 2, True)
 run("resumed", 4, True, gradient_checkpointing=True)
@@ -46,6 +49,8 @@ def test_copied_sharded_and_resumed_runs_agree(tmp_path: Path, photo_folder: Pat
         timeout=300,
         capture_output=True,
     )
+    rows = [row for row in read_log(tmp_path / "copied") if row["kind"] == "validation"]
+    assert [(row["step"], row["psnr"]) for row in rows] == [(2, 2.0), (4, 4.0)]
     copied, sharded, resumed = (
         load_file(tmp_path / name / "model" / "model.safetensors")
         for name in ("copied", "sharded", "resumed")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from torch import distributed
+
 from uniwetok.files import write_json
 from uniwetok.train import TrainingError
 from uniwetok.train.data.schedule import Place
@@ -109,6 +111,8 @@ class Loop(Generic[B]):
             open_group() if self._config.shard else None,
         )
         self._hooks = self.hooks or Hooks()
+        several = self._accelerator.num_processes > 1
+        self._waiting = open_group() if several and self._hooks.validate is not None else None
         self._unreadable = 0
 
     def finish(self) -> Finished:
@@ -251,7 +255,8 @@ class Loop(Generic[B]):
         self.trainer.export(self.out / "model")
         if self._is_main and logs is not None:
             logs.write(done, self._hooks.validate(self.out / "model", done), kind="validation")
-        self._accelerator.wait_for_everyone()
+        if self._waiting is not None:
+            distributed.barrier(self._waiting)
 
     @contextmanager
     def _last_good_named(self) -> Iterator[None]:

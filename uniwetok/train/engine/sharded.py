@@ -61,9 +61,10 @@ _PICKLED = {
 
 
 def open_group() -> ProcessGroup:
-    """Let all processes write together in the background; every one of them must call this.
+    """Let all processes write or wait together; every one of them must call this.
 
-    A group of its own, and on CPUs: training uses the other one at the same time.
+    A group of its own, and on CPUs: training uses the other one at the same time, and NCCL gives up
+    on processes that are silent for ten minutes.
     """
     group = distributed.new_group(backend="gloo", timeout=_LONGEST_WRITE)
     return cast("ProcessGroup", group)
