@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from harness.interfaces import OnProgress
 
 _PATIENCE = 5.0
-"""Seconds in which a server has to answer at all."""
-_SILENCE = 60.0
-"""Seconds that a download may stand still."""
-_ATTEMPTS = 3
+"""Seconds in which a server has to answer at all, and then to go on."""
 _CHUNK = 1 << 16
 _CUT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
@@ -83,13 +80,16 @@ def download(file: Published, target: Path, on_progress: OnProgress) -> None:
 
 def _bring(file: Published, target: Path, on_progress: OnProgress) -> None:
     part = target.with_name(f"{target.name}.part")
-    for attempt in range(_ATTEMPTS):
+    known = 0
+    while True:
         try:
             _continue(file, part, on_progress)
             break
         except _CUT:
-            if attempt == _ATTEMPTS - 1:
+            there = part.stat().st_size if part.is_file() else 0
+            if there <= known:  # Of a server that gives nothing more, no third try.
                 raise
+            known = there
     digest = sha256_file(part)
     if digest != file.sha256:
         part.unlink()
@@ -106,9 +106,7 @@ def _continue(file: Published, part: Path, on_progress: OnProgress) -> None:
     if there >= file.size:
         there = 0
     asked = {"Range": f"bytes={there}-"} if there else {}
-    with requests.get(
-        file.url, headers=asked, stream=True, timeout=(_PATIENCE, _SILENCE)
-    ) as answer:
+    with requests.get(file.url, headers=asked, stream=True, timeout=_PATIENCE) as answer:
         answer.raise_for_status()
         if answer.status_code != requests.codes.partial_content:
             there = 0

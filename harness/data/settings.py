@@ -31,7 +31,9 @@ class Settings(BaseSettings):
         default=None, description="A folder that already holds the weight files, by file name."
     )
     mirror: str | None = Field(
-        default=None, description="Address that has the weight files, by file name, to fetch from."
+        default=None,
+        pattern=r"^https?://[^/]",
+        description="Address that has the weight files, by file name, to fetch from.",
     )
     offline: bool = Field(default=False, description="Never download anything.")
     gedit: str | None = Field(default=None, description="GEdit-Bench: a local copy.")

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from harness.commands.console import Batch, Json, Plugins, batch_of, terminal
-from harness.interfaces.errors import ExitCode, UserError
+from harness.interfaces.errors import ExitCode
 from harness.interfaces.registry import load_plugins
 from harness.interfaces.types import RunStatus
+from tasks.codes.job import Job, check_apart, decoded, encoded
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from harness.engine.runner import Finished
-    from harness.engine.world import World
-    from tasks.codes.files import CodesHeader
 
 Format = Literal["parquet", "webdataset"]
-WORK = ".work"
-"""Below --out: the run directories, from which a command that was cut goes on."""
-
 Data = Annotated[str | None, typer.Argument(help="Folder, .zip, .tar or Hugging Face dataset.")]
 ModelOption = Annotated[
     str | None,
@@ -42,42 +35,6 @@ Seed = Annotated[int, typer.Option(help="Seed of a decoder's noise.")]
 Failures = Annotated[int, typer.Option(help="Images that may fail.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do everything again, whatever is there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """What the three commands share."""
-
-    world: World
-    device: str
-    batch_size: int | Literal["auto"] | None
-    seed: int
-    max_failures: int
-    limit: int | None
-    fresh: bool
-    quiet: bool
-
-    def run(self, task: str, model: str, data: str | None, protocol: str, out: Path) -> Any:
-        """Carry one task out below `out`; None for all but the main process."""
-        from harness.commands.run import carry_out
-        from harness.engine.runner import run
-        from harness.interfaces import RunRequest
-
-        request = RunRequest(
-            task=task,
-            model=model,
-            protocol=protocol,
-            data=data,
-            limit=self.limit,
-            seed=self.seed,
-            device=self.device,
-            batch_size=self.batch_size,
-            max_failures=self.max_failures,
-            fresh=self.fresh,
-            out=out / WORK,
-        )
-        finished, _ = carry_out(run, [request], self.world, quiet=self.quiet, go_on=False)
-        return next(iter(finished), None)
 
 
 def encode(
@@ -101,14 +58,14 @@ def encode(
     """
     job = _job(device, batch_size, 0, max_failures, limit, plugin, fresh=fresh, quiet=quiet)
     with _together(job):
-        finished = _encoded(job, data, model or "uniwetok-nano", protocol, out, format_)
+        finished = encoded(job, data, model or "uniwetok-nano", protocol, out, format_)
     if finished is None:
         return
     header, result = finished
     facts = {"codes": str(out), "n": header.n, "failed": header.failed, **_rate(result)}
-    files = f"{len(header.files)} {format_} file{'s' * (len(header.files) != 1)}"
-    _say(facts, f"{header.n} images of {header.dataset} by {header.model.title}: {files} in {out}",
-         as_json=as_json)  # fmt: skip
+    files = counted(len(header.files), f"{format_} file")
+    what = f"{counted(header.n, 'image')} of {header.dataset} by {header.model.title}"
+    _say(facts, f"{what}: {files} in {out}", as_json=as_json)
     _end(result)
 
 
@@ -132,7 +89,7 @@ def decode(
     """
     job = _job(device, batch_size, seed, max_failures, limit, plugin, fresh=fresh, quiet=quiet)
     with _together(job):
-        result = _decoded(job, codes, model, out)
+        result = decoded(job, codes, model, out)
     if result is not None:
         _told_pictures(result, out, as_json=as_json)
 
@@ -154,14 +111,17 @@ def reconstruct(
 ) -> None:
     """Encode images and decode them again, to PNGs; the same command again resumes."""
     job = _job(device, batch_size, seed, max_failures, limit, plugin, fresh=fresh, quiet=quiet)
+    from tasks.codes.files import WORK
+
+    check_apart(data, out)
     codes = out / WORK / "codes"
     with _together(job):
-        encoded = _encoded(job, data, model or "uniwetok-nano", protocol, codes, "parquet")
+        codes_made = encoded(job, data, model or "uniwetok-nano", protocol, codes, "parquet")
         job.world.barrier()  # The codes are written by the main process.
-        result = _decoded(job, codes, model or "uniwetok-nano", out)
-    if result is not None and encoded is not None:
-        _told_pictures(result, out, as_json=as_json)
-        _end(encoded[1])
+        result = decoded(job, codes, model or "uniwetok-nano", out)
+    if result is not None and codes_made is not None:
+        _told_pictures(result, out, codes_made[1].record.n_failed, as_json=as_json)
+        _end(codes_made[1])
 
 
 def _job(
@@ -174,11 +134,11 @@ def _job(
     *,
     fresh: bool,
     quiet: bool,
-) -> _Job:
+) -> Job:
     from harness.engine.world import World
 
     load_plugins(plugins)
-    return _Job(
+    return Job(
         world=World.from_environment(),
         device=device,
         batch_size=batch_of(batch_size),
@@ -190,107 +150,26 @@ def _job(
     )
 
 
-def _together(job: _Job) -> Any:
+def _together(job: Job) -> AbstractContextManager[None]:
     from harness.commands.run import together
 
     return together(job.world, job.device)
 
 
-def _encoded(
-    job: _Job, data: str | None, model: str, protocol: str, out: Path, form: Format
-) -> tuple[CodesHeader, Finished] | None:
-    """Encode, then write the codes below `out`; None for all but the main process."""
-    from harness.engine.plan import read_run_file
-    from tasks.codes.files import CodesHeader, write_codes
-
-    there = None if job.fresh else _there(out, model)
-    result = job.run("encode", model, data, protocol, out)
-    if result is None:
-        return None
-    file = read_run_file(result.root)
-    header = CodesHeader(
-        model=file.model,
-        choice=model,
-        protocol=file.protocol.name,
-        protocol_digest=file.protocol.digest,
-        dataset=file.dataset,
-        dataset_digest=file.dataset_digest,
-        failed=result.record.n_failed,
-        format=form,
-        files=(),
-    )
-    if there is not None:
-        if there.model_copy(update={"files": ()}) != header:
-            raise UserError(
-                f"{out} holds codes of other images, {there.dataset}, or with other settings: give "
-                "another --out, or --fresh to replace them"
-            )
-        if all((out / each.name).is_file() for each in there.files):
-            return there, result
-    return write_codes(out, header, _rows(result.root)), result
-
-
-def _there(out: Path, model: str) -> CodesHeader | None:
-    """The codes that lie there already; raise `UserError` where they are another model's."""
-    from harness.engine.models import ModelChoice
-    from tasks.codes.files import HEADER, read_header
-
-    if not (out / HEADER).is_file():
-        return None
-    there = read_header(out)
-    choice = ModelChoice.parse(model)
-    if choice.card(choice.build()).digest != there.model.digest:
-        raise UserError(
-            f"{out} holds codes by {there.model.title}, not by {model}: give another --out, or "
-            "--fresh to replace them"
-        )
-    return there
-
-
-def _rows(root: Path) -> Iterator[pa.Table]:
-    """What a run has of the images that were encoded, a block at a time."""
-    import pyarrow.compute as pc
-
-    from harness.data.manifest import blocks
-    from harness.data.store import Store
-    from harness.engine.plan import read_run_file
-    from tasks.codes.files import SCHEMA
-
-    file, store = read_run_file(root), Store(root)
-    for index, block in enumerate(blocks(file.samples, file.block_size)):
-        table = store.read_part("outputs", index, file.output_key(block), len(block))
-        if table is None:
-            raise UserError(f"{root} has lost block {index}: run the same command again")
-        yield table.filter(pc.equal(table["status"], "ok")).select(SCHEMA.names).cast(SCHEMA)
-
-
-def _decoded(job: _Job, codes: Path, model: str | None, out: Path) -> Finished | None:
-    """Decode, then link the pictures below `out`; None for all but the main process."""
-    from harness.data.store import link
-    from tasks.codes.files import read_header
-
-    choice = model or read_header(codes).choice
-    result: Finished | None = job.run("decode", choice, str(codes), "whole", out)
-    if result is None:
-        return None
-    pictures = result.root / "images"
-    for source in sorted(pictures.rglob("*.png")):
-        target = out / source.relative_to(pictures)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not (target.exists() and target.samefile(source)):
-            link(source, target)
-    return result
+def counted(count: int, noun: str) -> str:
+    """A number of things in words: 1 image, 2 images."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _rate(result: Finished) -> dict[str, Any]:
     return {"bpp": result.record.value("bpp"), "run": str(result.root)}
 
 
-def _told_pictures(result: Finished, out: Path, *, as_json: bool) -> None:
+def _told_pictures(result: Finished, out: Path, failed: int = 0, *, as_json: bool) -> None:
     record = result.record
     n = record.n - record.n_failed
-    facts = {"pictures": str(out), "n": n, "failed": record.n_failed, **_rate(result)}
-    _say(facts, f"{n} pictures by {record.model} in {out}", as_json=as_json)
+    facts = {"pictures": str(out), "n": n, "failed": failed + record.n_failed, **_rate(result)}
+    _say(facts, f"{counted(n, 'picture')} by {record.model} in {out}", as_json=as_json)
     _end(result)
 
 

@@ -124,6 +124,10 @@ class CodesToDecode:
         """The decoded image, rounded to uint8 (H, W, 3)."""
         return to_uint8(rendered)
 
+    def picture_names(self) -> list[str]:
+        """Of all pictures, in order."""
+        return list(self._names.values())
+
     def picture_path(self, sample: Sample) -> str:
         """Named as the image was, as a PNG."""
         return self._names[sample.id]
@@ -141,8 +145,10 @@ def _identity(card: ModelCard) -> ModelCard:
 
 
 def _png_names(ids: Sequence[str]) -> dict[str, str]:
-    """By image the name of its PNG: with the old endings where two names differ in nothing else."""
+    """By image the name of its PNG: with the old endings where else two would be in one place."""
     names = {each: str(PurePosixPath(each).with_suffix(".png")) for each in ids}
-    if len({name.casefold() for name in names.values()}) < len(names):
+    folders = {str(folder) for name in names.values() for folder in PurePosixPath(name).parents}
+    alike = len({name.casefold() for name in names.values()}) < len(names)
+    if alike or not folders.isdisjoint(names.values()):
         return {each: f"{each}.png" for each in ids}
     return names

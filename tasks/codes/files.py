@@ -27,6 +27,10 @@ from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import ModelCard, Record
 
 HEADER = "codes.json"
+WORK = ".work"
+"""Below --out: the run directories, from which a command that was cut goes on."""
+_DEEPEST, _LONGEST = 32, 240
+"""Folders of a path, and bytes of each, with room for an ending: file systems take 255."""
 Format = Literal["parquet", "webdataset"]
 _ROWS: dict[Format, int] = {"parquet": 50_000, "webdataset": 10_000}
 """Images a file."""
@@ -134,10 +138,20 @@ def read_header(folder: Path) -> CodesHeader:
         raise UserError(f"{folder} holds no codes: `uwt-eval encode` writes {HEADER} there")
     try:
         return CodesHeader.model_validate(json.loads(path.read_bytes()))
-    except (ValidationError, ValueError, RecursionError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
         raise UserError(
-            f"{path}: not as `uwt-eval encode` writes it: {first_line(error)}"
+            f"{path}: {place}: {first['msg']}; not as this version of `uwt-eval encode` writes it: "
+            "encode again, or install the version that did"
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({first_line(error)}): encode again") from error
+
+
+def whole(path: Path, file: CodesFile) -> bool:
+    """Whether a file is there as it was written."""
+    return path.is_file() and sha256_file(path) == file.sha256
 
 
 class Codes:
@@ -154,6 +168,8 @@ class Codes:
         self._lock = threading.Lock()
         self._table = lru_cache(maxsize=2)(self._read)
         self._places: dict[str, tuple[int, int]] = {}
+        if not self.header.n:
+            raise UserError(f"{folder} holds no codes: every image failed, or there was none")
         for number, file in enumerate(self.header.files):
             self._check(folder / file.name, file)
             for row, name in enumerate(self._table(number)["id"].to_pylist()):
@@ -165,9 +181,15 @@ class Codes:
 
     def _check(self, path: Path, file: CodesFile) -> None:
         if PurePosixPath(file.name).name != file.name or not path.is_file():
-            raise UserError(f"{self._folder / HEADER} names {file.name!r}, which is not there")
-        if sha256_file(path) != file.sha256:
-            raise Damaged(path, "its checksum differs")
+            raise UserError(
+                f"{self._folder / HEADER} names {file.name!r}, which is not there: "
+                "`uwt-eval encode` into the same --out writes it again"
+            )
+        if not whole(path, file):
+            raise UserError(
+                f"{path} is damaged, its checksum differs: `uwt-eval encode` into the same --out "
+                "writes it again"
+            )
 
     def ids(self) -> Sequence[str]:
         """The images' names, in the order of the files."""
@@ -214,6 +236,13 @@ def _of_tar(path: Path) -> pa.Table:
 
 
 def _inside(name: str) -> bool:
-    """Whether a name is a relative path that leads nowhere else."""
+    """Whether a name is a relative path that leads nowhere else, and that a disk can hold."""
     parts = PurePosixPath(name).parts
-    return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in name
+    return (
+        bool(parts)
+        and parts[0] not in ("/", WORK)
+        and ".." not in parts
+        and "\0" not in name
+        and len(parts) <= _DEEPEST
+        and all(len(part.encode()) <= _LONGEST for part in parts)
+    )

@@ -118,13 +118,14 @@ def carry_out(
         return
     from accelerate import PartialState
 
+    from uniwetok.train.engine.machine import on_cpu
     from uniwetok.train.engine.stopping import Stopped
     from uniwetok.train.engine.trackers import check_trackers
 
     check_trackers(run.trackers)
     _join(run.device)
     out = run.folder(preset)
-    is_main = PartialState(cpu=run.device == "cpu").is_main_process
+    is_main = PartialState(cpu=on_cpu(run.device)).is_main_process
     quiet = run.quiet or run.as_json or not is_main
     teller = _Teller(config, validation, out, run.device, quiet=quiet, trackers=run.trackers)
     try:

@@ -144,12 +144,13 @@ def ar(
             from uniwetok.ar.checkpoint import NAMES_FILE
             from uniwetok.train.ar.run import train_ar
             from uniwetok.train.data.opening import open_sources
+            from uniwetok.train.engine.machine import on_cpu
 
             if config.validate_every and tokenizer is None:
                 raise UserError("--tokenizer is missing: validation decodes samples with it")
             source = open_sources(places, local=True) if places else None
             names = class_names(source, config.model.classes)
-            writes = own and PartialState(cpu=run.device == "cpu").is_main_process
+            writes = own and PartialState(cpu=on_cpu(run.device)).is_main_process
             if writes:
                 write_protocol(out / PROTOCOL_FILE, names)
             finished = train_ar(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,7 @@ from harness.data import assets, fetching
 from harness.data.assets import Asset
 from harness.data.settings import read_settings
 from harness.engine.progress import Progress
-from harness.interfaces.errors import Unavailable
+from harness.interfaces.errors import Unavailable, UserError
 from tests.conftest import CommandLine
 
 CONTENT = bytes(range(256)) * 12_000
@@ -32,6 +33,7 @@ class Server:
     cut: int = 0
     """Answers that break off in the middle."""
     resumes: bool = True
+    silent: bool = False
 
 
 @pytest.fixture
@@ -42,6 +44,9 @@ def server() -> Iterator[Server]:
         def do_GET(self) -> None:
             wanted = self.headers.get("Range", "")
             state.asked.append(f"{self.path} {wanted}".strip())
+            if state.silent:
+                time.sleep(1)
+                return
             start = int(wanted[6:-1]) if wanted and state.resumes else 0
             body = state.content[start:]
             self.send_response(206 if start else 200)
@@ -122,11 +127,29 @@ def test_it_goes_on_where_it_was_cut(server: Server) -> None:
 
 
 def test_a_later_command_goes_on(server: Server) -> None:
-    server.cut = 3
+    server.cut = 99
     with pytest.raises(Unavailable, match="missing: http://127"):
         needed()
+    assert len(server.asked) < 20
+    server.cut = 0
     assert needed().read_bytes() == CONTENT
     assert "bytes=" in server.asked[-1]
+
+
+def test_a_silent_server_is_left_within_seconds(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_PATIENCE", 0.2)
+    server.silent = True
+    with pytest.raises(Unavailable, match="timed out"):
+        needed()
+    assert len(server.asked) == 1
+
+
+def test_a_mirror_is_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UWT_EVAL_MIRROR", "weights")
+    with pytest.raises(UserError, match="UWT_EVAL_MIRROR='weights'"):
+        needed()
 
 
 def test_a_server_that_begins_anew_is_understood(server: Server) -> None:

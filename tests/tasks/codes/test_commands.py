@@ -15,6 +15,7 @@ import pytest
 import webdataset
 from PIL import Image
 
+from tasks.codes import files
 from tests.conftest import REPOSITORY, CommandLine
 
 
@@ -40,7 +41,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def pictures(root: Path) -> dict[str, np.ndarray]:
-    found = [path for path in root.rglob("*.png") if ".work" not in path.parts]
+    found = [path for path in root.rglob("*.png") if ".work" not in path.parts and path.is_file()]
     return {str(path.relative_to(root)): pixels(path) for path in found}
 
 
@@ -132,7 +133,7 @@ def test_what_does_not_fit_is_one_line(uwt_eval: CommandLine, folder: Path, tmp_
         (("decode", folder), "holds no codes"),
         (("decode", codes, "--model", "jpeg", "--out", out), "these codes are of webp"),
         (("decode", codes, "--model", "webp:2048", "--out", out), "the model given is"),
-        (("encode", folder, "--model", "jpeg", "--out", codes), "holds codes by webp"),
+        (("encode", folder, "--model", "jpeg", "--out", codes), "with another model"),
         (("encode", tmp_path / "no", "--out", out), "does not exist"),
         (("encode", folder, "--format", "zip", "--out", out), "zip"),
         (("encode", folder, "--model", "uniwetok-ar-nano", "--out", out), "encodes and decodes"),
@@ -195,3 +196,95 @@ def _renamed(archive: bytes, name: str) -> bytes:
             member.size = len(content)
             new.addfile(member, io.BytesIO(content))
     return sink.getvalue()
+
+
+def test_pictures_of_the_user_are_never_replaced(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    for out in (folder, folder / "wide" / "new"):
+        for command in ("encode", "reconstruct"):
+            done = uwt_eval(command, folder, "--model", "webp", "--out", out, "--fresh")
+            assert (done.code, "among the images" in done.err) == (2, True)
+    uwt_eval("encode", folder, "--model", "webp", "--out", tmp_path / "codes")
+    done = uwt_eval("decode", tmp_path / "codes", "--out", folder)
+    assert done.code == 2
+    assert f"{folder / 'two.png'} is there" in done.err.replace("\n", "")
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+    assert not (folder / ".work").exists()
+
+
+def test_damaged_files_are_written_again(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    command = ("encode", folder, "--model", "webp", "--out", tmp_path / "codes")
+    uwt_eval(*command)
+    file = tmp_path / "codes" / "codes-00000.parquet"
+    whole = file.read_bytes()
+    for damaged in (b"", whole[:-40] + b"x" + whole[-39:]):
+        file.write_bytes(damaged)
+        done = uwt_eval("decode", tmp_path / "codes")
+        assert (done.code, "uwt-eval encode" in done.err) == (2, True)
+        assert uwt_eval(*command).code == 0
+        assert file.read_bytes() == whole
+
+
+def test_other_images_are_refused_before_any_work(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    codes = tmp_path / "codes"
+    uwt_eval("encode", folder, "--model", "webp", "--out", codes)
+    kept = sorted(codes.rglob("*"))
+    (folder / "two.png").unlink()
+    for more, other in ((), "images"), (("--format", "webdataset"), "images and --format"):
+        done = uwt_eval("encode", folder, "--model", "webp", "--out", codes, *more)
+        assert (done.code, f"with another {other}" in done.err) == (2, True)
+    assert sorted(codes.rglob("*")) == kept
+    assert uwt_eval("encode", folder, "--model", "webp", "--out", codes, "--fresh").code == 0
+
+
+def test_failures_of_both_halves_are_counted(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "two.png").write_bytes(b"")
+    done = uwt_eval("reconstruct", folder, "--model", "webp", "--out", tmp_path / "out", "--json")
+    told = json.loads(done.out)
+    assert (done.code, told["n"], told["failed"]) == (3, 2, 1)
+
+
+def test_a_file_beside_a_folder_of_its_name(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "two.webp").mkdir()
+    Image.open(folder / "two.png").save(folder / "two.webp" / "x.png")
+    Image.open(folder / "two.png").save(folder / "wide.bmp")
+    (folder / "wide.png").mkdir()
+    Image.open(folder / "two.png").save(folder / "wide.png" / "x.png")
+    uwt_eval("reconstruct", folder, "--model", "identity", "--out", tmp_path / "out")
+    assert {"wide.bmp.png", "wide.png/x.png.png"} <= set(pictures(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"files": []}, "holds no codes"),
+        ({"version": 9}, "version: Input should be 1"),
+        ({"model": None}, "model: Input should be"),
+        ({"format": "zip"}, "format: Input should be 'parquet' or 'webdataset'"),
+    ],
+)
+def test_a_header_of_another_kind_is_one_line(
+    uwt_eval: CommandLine, folder: Path, change: dict[str, object], text: str
+) -> None:
+    uwt_eval("encode", folder, "--model", "webp", "--out", "codes")
+    header = json.loads(Path("codes/codes.json").read_text())
+    Path("codes/codes.json").write_text(json.dumps({**header, **change}))
+    done = uwt_eval("decode", "codes")
+    assert (done.code, text in done.err.replace("\n", " ")) == (2, True), done.err
+
+
+@pytest.mark.parametrize(
+    "name", ["a/" * 40 + "x.png", "x" * 300, ".work/x.png", "/etc/x.png", "a/../../x.png", ""]
+)
+def test_names_that_lead_elsewhere_are_refused(name: str) -> None:
+    assert not files._inside(name)

@@ -58,3 +58,27 @@ def test_copied_sharded_and_resumed_runs_agree(tmp_path: Path, photo_folder: Pat
     for name, weight in sharded.items():
         torch.testing.assert_close(copied[name], weight, rtol=0, atol=1e-6)
         assert torch.equal(resumed[name], weight), name
+
+
+JOINED = """
+from tests.uniwetok.train.tiny import TINY
+from uniwetok.train.engine.trainer import make_accelerator
+print(f"joined {make_accelerator(TINY, 'auto').num_processes}")
+"""
+
+
+def test_processes_train_together_where_there_is_no_gpu(tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(JOINED)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", str(script)),
+        ],
+        env=os.environ | {"PYTHONPATH": str(Path.cwd()), "CUDA_VISIBLE_DEVICES": ""},
+        check=True,
+        timeout=300,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.count("joined 2") == 2

@@ -37,6 +37,7 @@ from uniwetok.train.data.source import ImageSource
 from uniwetok.train.engine.checkpoints import settle
 from uniwetok.train.engine.logs import write_grid
 from uniwetok.train.engine.loop import Finished, Hooks, Loop, MakePicture, Stream
+from uniwetok.train.engine.machine import on_cpu
 
 _PICTURES = 8
 _PICTURE_STEPS = 25
@@ -74,7 +75,7 @@ def train_ar(
     config, chosen = settle(config, out, device)
     if tokenizer is not None:
         check_sizes(config, tokenizer)
-        tokenizer = tokenizer.eval().to(PartialState(cpu=device == "cpu").device)
+        tokenizer = tokenizer.eval().to(PartialState(cpu=on_cpu(device)).device)
     digest = encoder_digest(tokenizer) if tokenizer is not None else None
     codes = None if config.data.views == 0 else _find_codes(config, source, digest, codes_folder)
     if codes is not None:

@@ -85,6 +85,14 @@ def named(name: str) -> Processor:
     return GPUS[key]
 
 
+def on_cpu(device: str) -> bool:
+    """Tell whether a run trains on the CPU: where it is asked for, or there is no GPU.
+
+    Accelerate has to be told: processes that find no GPU by themselves would each train alone.
+    """
+    return device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
 def here(device: str = "auto") -> Processor:
     """Look at what this process trains on.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions
 
 from uniwetok.train.data.schedule import Place
-from uniwetok.train.engine.machine import decide, here
+from uniwetok.train.engine.machine import decide, here, on_cpu
 from uniwetok.train.engine.optimizers import Ema, learning_rate
 from uniwetok.train.engine.settings import RunSettings
 from uniwetok.train.engine.state import (
@@ -249,7 +249,7 @@ def make_accelerator(config: RunSettings, device: str, *handlers: Any) -> Accele
     """
     decided, _ = decide(config, here(device))
     return Accelerator(
-        cpu=device == "cpu",
+        cpu=on_cpu(device),
         mixed_precision=_MIXED_PRECISION[decided.precision],
         kwargs_handlers=list(handlers),
     )

@@ -1,0 +1,181 @@
+"""Encoding and decoding below one folder: refused before, done by the engine, then written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from harness.interfaces.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from harness.engine.runner import Finished
+    from harness.engine.world import World
+    from harness.interfaces import RunRequest
+    from tasks.codes.files import CodesHeader, Format
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the three commands share."""
+
+    world: World
+    device: str
+    batch_size: int | Literal["auto"] | None
+    seed: int
+    max_failures: int
+    limit: int | None
+    fresh: bool
+    quiet: bool
+
+    def request(
+        self, task: str, model: str, data: str | None, protocol: str, out: Path
+    ) -> RunRequest:
+        """One task below `out`."""
+        from harness.interfaces import RunRequest
+        from tasks.codes.files import WORK
+
+        return RunRequest(
+            task=task,
+            model=model,
+            protocol=protocol,
+            data=data,
+            limit=self.limit,
+            seed=self.seed,
+            device=self.device,
+            batch_size=self.batch_size,
+            max_failures=self.max_failures,
+            fresh=self.fresh,
+            out=out / WORK,
+        )
+
+    def run(self, request: RunRequest) -> Finished | None:
+        """Carry a request out; None for all but the main process."""
+        from harness.commands.run import carry_out
+        from harness.engine.runner import run
+
+        finished, _ = carry_out(run, [request], self.world, quiet=self.quiet, go_on=False)
+        return next(iter(finished), None)
+
+
+def encoded(
+    job: Job, data: str | None, model: str, protocol: str, out: Path, form: Format
+) -> tuple[CodesHeader, Finished] | None:
+    """Encode, then write the codes below `out`; None for all but the main process."""
+    from harness.engine.plan import read_run_file
+    from tasks.codes.files import CodesHeader, whole, write_codes
+
+    check_apart(data, out)
+    request = job.request("encode", model, data, protocol, out)
+    there = None if job.fresh else _there(job, request, out, form)
+    result = job.run(request)
+    if result is None:
+        return None
+    file = read_run_file(result.root)
+    header = CodesHeader(
+        model=file.model,
+        choice=model,
+        protocol=file.protocol.name,
+        protocol_digest=file.protocol.digest,
+        dataset=file.dataset,
+        dataset_digest=file.dataset_digest,
+        failed=result.record.n_failed,
+        format=form,
+        files=(),
+    )
+    same = there is not None and there.model_copy(update={"files": ()}) == header
+    if there is not None and same and all(whole(out / each.name, each) for each in there.files):
+        return there, result
+    return write_codes(out, header, _rows(result.root)), result
+
+
+def check_apart(data: str | None, out: Path) -> None:
+    """Raise `UserError` where what is written would lie among the images that are read."""
+    if data is None or not (place := Path(data).expanduser().resolve()).is_dir():
+        return
+    if out.resolve() == place or out.resolve().is_relative_to(place):
+        raise UserError(f"--out {out} lies among the images of {data}: give a folder outside of it")
+
+
+def _there(job: Job, request: RunRequest, out: Path, form: Format) -> CodesHeader | None:
+    """The codes that lie there already; raise `UserError` where they are others."""
+    from harness.engine.plan import make_plan
+    from tasks.codes.files import HEADER, read_header
+
+    if not (out / HEADER).is_file():
+        return None
+    there = read_header(out)
+    file = make_plan(request, job.world).file
+    asked = {
+        "model": (there.model.digest, file.model.digest),
+        "images": (there.dataset_digest, file.dataset_digest),
+        "--protocol": (there.protocol_digest, file.protocol.digest),
+        "--format": (there.format, form),
+    }
+    if others := [name for name, (theirs, ours) in asked.items() if theirs != ours]:
+        raise UserError(
+            f"{out} holds codes of {there.dataset} by {there.model.title} with another "
+            f"{' and '.join(others)}: give another --out, or --fresh to replace them"
+        )
+    return there
+
+
+def _rows(root: Path) -> Iterator[pa.Table]:
+    """What a run has of the images that were encoded, a block at a time."""
+    import pyarrow.compute as pc
+
+    from harness.data.manifest import blocks
+    from harness.data.store import Store
+    from harness.engine.plan import read_run_file
+    from tasks.codes.files import SCHEMA
+
+    file, store = read_run_file(root), Store(root)
+    for index, block in enumerate(blocks(file.samples, file.block_size)):
+        table = store.read_part("outputs", index, file.output_key(block), len(block))
+        if table is None:
+            raise UserError(f"{root} has lost block {index}: run the same command again")
+        yield table.filter(pc.equal(table["status"], "ok")).select(SCHEMA.names).cast(SCHEMA)
+
+
+def decoded(job: Job, codes: Path, model: str | None, out: Path) -> Finished | None:
+    """Decode, then link the pictures below `out`; None for all but the main process."""
+    from harness.data.store import link
+    from tasks.codes.data import CodesToDecode
+    from tasks.codes.files import WORK, Codes
+
+    found = Codes(codes)
+    if not job.fresh:
+        _refuse_others(out, out / WORK, CodesToDecode(found, codes.name).picture_names())
+    choice = model or found.header.choice
+    result = job.run(job.request("decode", choice, str(codes), "whole", out))
+    if result is None:
+        return None
+    pictures = result.root / "images"
+    for source in sorted(path for path in pictures.rglob("*.png") if path.is_file()):
+        target = out / source.relative_to(pictures)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not (target.exists() and target.samefile(source)):
+            link(source, target)
+    return result
+
+
+def _refuse_others(out: Path, work: Path, names: Sequence[str]) -> None:
+    """Raise `UserError` where a file would be replaced that no such command has written."""
+    runs = list(work.glob("decode-*"))
+    for name in names:
+        target = out / name
+        if target.exists() and not any(_same(run / "images" / name, target) for run in runs):
+            raise UserError(
+                f"{target} is there, and not as this command writes it: give another --out, or "
+                "--fresh to replace it"
+            )
+
+
+def _same(ours: Path, target: Path) -> bool:
+    """Whether a file is a link to ours, or a copy."""
+    if not (ours.is_file() and target.is_file()):
+        return False
+    return ours.samefile(target) or ours.read_bytes() == target.read_bytes()
