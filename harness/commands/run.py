@@ -138,7 +138,7 @@ def run(
     from harness.engine.world import World
     from harness.interfaces.types import RunStatus
 
-    form = format_of(form, as_json)
+    form = format_of(form, as_json) if form or as_json else None
     suite = Suite(tasks=tuple(tasks))
     if is_suite := any(name.endswith(".toml") for name in tasks):
         if len(tasks) > 1 or checkpoints is not None:

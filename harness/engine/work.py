@@ -17,8 +17,15 @@ import numpy as np
 from harness.data.images import whole_picture
 from harness.data.manifest import blocks, step_size
 from harness.data.store import Store, has_images, write_images
-from harness.engine.device import Beside, ModelInTurn
-from harness.engine.items import Batches, Item, Stopped, observation_rows, output_rows
+from harness.engine.items import (
+    Batches,
+    Beside,
+    Item,
+    ModelInTurn,
+    Stopped,
+    observation_rows,
+    output_rows,
+)
 from harness.engine.plan import Plan
 from harness.engine.world import World, in_order, model_arithmetic
 from harness.interfaces import Code, Columns, PictureFiles, Preflighted

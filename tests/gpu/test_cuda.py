@@ -19,7 +19,7 @@ from benchmarks.random_weights import random_inception_state_dict, random_trunk_
 from harness.data.images import to_float, to_uint8
 from harness.data.store import Store
 from harness.engine import work
-from harness.engine.device import Beside
+from harness.engine.items import Beside
 from harness.engine.plan import make_plan
 from harness.engine.progress import Progress
 from harness.engine.runner import run

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from harness.data.store import Store
-from harness.engine import device
-from harness.engine.device import Beside, ModelInTurn
+from harness.engine import items
+from harness.engine.items import Beside, ModelInTurn
 from harness.engine.plan import make_plan
 from harness.engine.work import Worker
 from harness.engine.world import World, model_arithmetic, reproducible
@@ -77,7 +77,7 @@ class FakeStream:
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     fake = FakeCuda()
-    monkeypatch.setattr(device, "cuda_of", lambda name: fake if name == "cuda" else None)
+    monkeypatch.setattr(items, "cuda_of", lambda name: fake if name == "cuda" else None)
     return fake
 
 

@@ -13,7 +13,7 @@ import torch
 from harness.data.images import with_float64
 from harness.doctor import machine
 from harness.engine import provenance
-from harness.engine.device import ModelInTurn
+from harness.engine.items import ModelInTurn
 from harness.engine.world import World, likely_device, model_arithmetic, resolve_device
 from harness.interfaces.errors import UserError
 from harness.interfaces.observing import Turns, out_of_memory
