@@ -152,6 +152,8 @@ class Checkpoints:
     def close(self) -> None:
         """Wait until all is written, whether it could be or not."""
         self._writer.shutdown()
+        if self._group is not None:
+            sharded.let_go()
 
     def finish(self) -> None:
         """Wait until all is written.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,8 @@ from uniwetok.files import read_json, replaced, write_json
 _METADATA = ".metadata"
 _OTHERS = "others.pt"
 _CHECKSUMS = "checksums.json"
+_A_MOMENT = 0.2
+"""Seconds in which idle threads let go of what they held."""
 _CHUNK = 1 << 20
 _LONGEST_WRITE = timedelta(hours=2)
 """How long the first process to have written waits for the last one."""
@@ -68,6 +71,15 @@ def open_group() -> ProcessGroup:
     """
     group = distributed.new_group(backend="gloo", timeout=_LONGEST_WRITE)
     return cast("ProcessGroup", group)
+
+
+def let_go() -> None:
+    """Give the threads of a group time to end with it, before its last reference goes.
+
+    They drop the last tensors when they may hold the interpreter, which the end of a group holds
+    while it waits for them: seen to wait for ever under torch 2.6.
+    """
+    time.sleep(_A_MOMENT)
 
 
 def write(target: Path, state: Mapping[str, Any], group: ProcessGroup) -> None:
