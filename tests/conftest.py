@@ -36,6 +36,24 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     registry.warn.cache_clear()  # What another test was warned of once is said to this one too.
 
 
+@pytest.fixture(autouse=True)
+def plugins_forgotten() -> Iterator[None]:
+    """What a test's `--plugin` registers goes with its file: a later test would look for that."""
+    kept = [
+        (each, each._registered, dict(each._registered), dict(each._files))
+        for each in registry.REGISTRIES
+    ]
+    loaded = list(registry._LOADED)
+    yield
+    for each, registered, plugins, files in kept:
+        each._registered = registered
+        registered.clear()
+        registered.update(plugins)
+        each._files.clear()
+        each._files.update(files)
+    registry._LOADED[:] = loaded
+
+
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour has passed since the files of the test were written: their digests are kept."""

@@ -321,6 +321,13 @@ def _notes(
                 figure = f"{label(metric).title} of {record.model}"
                 over = f"over {cell.n} of {record.n - record.n_failed} samples"
                 yield f"† {figure}: {over}, {cell.note}", "yellow"
+    yield from dict.fromkeys(
+        (f"{label(metric).title}: {cell.note}", "dim")
+        for record in records
+        for metric, cell in record.metrics.items()
+        if metric in shown and cell.note and cell.value is not None
+        if not _left_out(record, metric)
+    )
     for record in records:
         if record.n_failed:
             counts = ", ".join(f"{count} {status}" for status, count in record.failures.items())

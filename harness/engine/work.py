@@ -149,14 +149,16 @@ class Worker:
     def run(self, on_samples: Callable[[int], None]) -> None:
         """Finish every missing block; `on_samples` is told how many samples each one added."""
         todo = self.missing()
-        on_samples(sum(len(block) for _, block in self.share) - sum(len(b) for _, b in todo))
+        done = sum(len(block) for _, block in self.share) - sum(len(b) for _, b in todo)
         if not todo:
+            on_samples(done)
             return
         for extractor in self.plan.extractors.values():
             if isinstance(extractor, Preflighted):
                 extractor.preflight()
         with self.timings.stage("model"):
             self.plan.model.load(self.plan.device)
+        on_samples(done)  # Not before: a model that cannot be loaded is one line, its error.
         with ThreadPoolExecutor(_LOADERS) as loaders, ThreadPoolExecutor(self.lanes) as lanes:
             jobs = (
                 partial(self._in_lane, index, block, self._steps(block, loaders), on_samples)

@@ -322,6 +322,9 @@ def load_plugin(path: Path) -> None:
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.append(folder)
     _LOADING.append(path)
+    # Bytecode is known by the second and the size of its source: of an edited module beside the
+    # file it might be the one before, under the digest of the new one.
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
     except KeyboardInterrupt:
@@ -330,6 +333,7 @@ def load_plugin(path: Path) -> None:
         reason = str(error) if isinstance(error, UserError) else first_line(error)
         raise UserError(f"--plugin {path}: {reason}") from error
     finally:
+        sys.dont_write_bytecode = writes
         _LOADING.pop()
     _LOADED.append(path)
 
