@@ -15,6 +15,7 @@ def printed(console: Console) -> list[str]:
     return [line for line in console.export_text().splitlines() if "%" in line]
 
 
+@pytest.mark.slow
 def test_whole_runs_stand_beside_their_forward_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(

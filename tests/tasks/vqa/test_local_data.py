@@ -8,6 +8,7 @@ import pytest
 from harness.interfaces.errors import UserError
 from tasks.vqa.local_data import find_copy
 from tasks.vqa.pictures import PicturesById, pending
+from tasks.vqa.suites import SUITES
 from tests.tasks.vqa.copies import ROWS, write_copies, write_json
 from uwt_images.listing import UnreadableImage
 
@@ -173,3 +174,20 @@ def test_pictures_that_lie_apart() -> None:
     joined = pending(("image",), "", lambda: PicturesById(images))(questions)
     assert joined[0]["image"].convert("RGB").tobytes() == rows[1]["image"].tobytes()
     assert json.dumps(joined[0]["imageId"]) == '"n2"'
+
+
+@pytest.mark.parametrize(
+    ("suite", "column"),
+    [
+        ("seedbench", "choice_a"),
+        ("scienceqa", "choices"),
+        ("ai2d", "options"),
+        ("textvqa", "answers"),
+        ("vqav2", None),  # Its test split has no answers; the protocol of the other asks for them.
+    ],
+)
+def test_rows_of_another_suite_lack_a_column(suite: str, column: str | None) -> None:
+    there = list(ROWS["pope"][0])
+    lacking = SUITES[suite].absent(there)
+    assert (lacking[0] if lacking else None) == column
+    assert SUITES[suite].absent(list(ROWS[suite][0])) == []
