@@ -60,7 +60,7 @@ _TRUNKS: dict[Net, str] = {"alex": "alexnet", "vgg": "vgg16"}
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of networks and sets."""
+    """How large the networks are, and how much they work on."""
 
     tokenizer: UniWeTokConfig
     drawer: BitDanceConfig

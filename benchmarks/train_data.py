@@ -21,7 +21,7 @@ IMAGES, SIDE, BATCH = 48, 1536, 16
 ROUNDS = 3
 STEPS = 24
 _SHARE = 0.8
-"""Of what the workers can do, what the paced step asks for: a device that is the bound."""
+"""Share of the workers' rate that the paced step asks for, so that the device is the bound."""
 
 
 def main() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
+from harness.engine.protocols import read_toml
 from harness.interfaces.errors import UserError
 
 
@@ -43,12 +43,7 @@ def read_list(path: Path, name: str, form: str) -> list[Any]:
     Raises:
         UserError: The file cannot be read or holds something else.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--{name} {path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"--{name} {path}: {error}") from error
+    content = read_toml(path, f"--{name} {path}")
     found = content.get(name)
     if content.keys() != {name} or not isinstance(found, list) or not found:
         raise UserError(f"--{name} {path}: it must hold {form}")

@@ -8,7 +8,7 @@ import os
 import queue
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -157,24 +157,31 @@ def _unreachable(name: str, kind: str = "model") -> str:
     from huggingface_hub.errors import HfHubHTTPError
 
     seconds = _patience()
-    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
 
-    def ask() -> None:
+    def ask() -> str:
         try:
             HfApi().repo_info(name, repo_type=kind, timeout=seconds)
         except HfHubHTTPError:
-            answers.put("")  # It is there, and says no.
+            return ""  # It is there, and says no.
         except Exception as error:  # As above.
-            answers.put(f"the hub cannot be reached ({_line(error)})")
-        else:
-            answers.put("")
+            return f"the hub cannot be reached ({_line(error)})"
+        return ""
 
-    # The timeout is that of one address, and a name may have a dozen.
-    threading.Thread(target=ask, daemon=True).start()
+    return answer_within(seconds, ask, f"the hub has not answered in {seconds} seconds")
+
+
+def answer_within(seconds: float, ask: Callable[[], str], silence: str) -> str:
+    """Give what asking a server gives, or `silence` where that takes longer.
+
+    The time-outs of the libraries are of one address, where a name may have a dozen, and do not
+    count the look-up of the name.
+    """
+    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=lambda: answers.put(ask()), daemon=True).start()
     try:
         return answers.get(timeout=seconds)
     except queue.Empty:
-        return f"the hub has not answered in {seconds} seconds"
+        return silence
 
 
 def _line(error: BaseException) -> str:

@@ -297,7 +297,7 @@ def highest_that_fits(
 def _may_fit(
     at: int, made: Mapping[int, float], budget: int, over: int, falls: Sequence[float]
 ) -> bool:
-    """Whether a file is not made, and none from `over` on is so large that it cannot fit."""
+    """Whether a file that is not made may fit: none from `over` on is so large that it cannot."""
     return at not in made and all(
         made[at - back] <= budget * (1 + fall)
         for back, fall in enumerate(falls, 1)

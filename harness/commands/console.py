@@ -44,7 +44,7 @@ _NO_TERMINAL = 80
 
 
 def batch_of(text: str | None) -> int | Literal["auto"] | None:
-    """What `--batch-size` says; raise `UserError` where it is no number and not auto."""
+    """Read `--batch-size`; raise `UserError` where it is neither a number nor auto."""
     if text is None or text == "auto":
         return None if text is None else "auto"
     if not text.removeprefix("-").isdecimal():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """What tables are written as where they are not drawn for the terminal."""
+    """Formats of tables other than the terminal's own."""
 
     MD = "md"
     CSV = "csv"

@@ -1,4 +1,4 @@
-"""What `uwt-eval run` prints of results: tables a task, published tables, parts of shards."""
+"""How `uwt-eval run` prints its results: a table for each task, published tables, shards."""
 
 from __future__ import annotations
 

@@ -316,7 +316,7 @@ def _table_runs(tables: dict[str, PublishedTable], checkpoints: Path) -> list[tu
 
 
 def carry_out(
-    carry_out: Callable[[RunRequest, World, Progress], R | None],
+    each: Callable[[RunRequest, World, Progress], R | None],
     requests: list[RunRequest],
     world: World,
     *,
@@ -326,7 +326,7 @@ def carry_out(
     """Carry the requests out one after the other; what they have to say goes to stderr.
 
     Args:
-        carry_out: Does one.
+        each: Carries one out.
         requests: In order.
         world: The processes.
         quiet: No progress bars.
@@ -345,7 +345,7 @@ def carry_out(
     refused: dict[str, list[str]] = {}
     for request in by_task(requests):
         try:
-            result = carry_out(request, world, progress)
+            result = each(request, world, progress)
         except UserError as error:
             if not go_on or len(requests) == 1:
                 raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +12,7 @@ from urllib.parse import quote, urlencode
 from pydantic import Field, model_validator
 
 from harness.engine.models import ModelChoice
+from harness.engine.protocols import read_toml
 from harness.interfaces import RunRequest
 from harness.interfaces.errors import UserError
 from harness.interfaces.protocols import Count, ModelPrecision, Seed, check
@@ -112,12 +112,7 @@ def read_suite(path: Path) -> Suite:
     Raises:
         UserError: The file cannot be read, or a key or value that a suite does not have.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"suite {path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"suite {path}: {error}") from error
+    content = read_toml(path, f"suite {path}")
     suite = check(Suite, content)
     if isinstance(suite, list):
         raise UserError(f"suite {path}: {'.'.join(suite[0].place)!r} {suite[0].text}")

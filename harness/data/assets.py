@@ -196,7 +196,7 @@ def needed(name: str) -> Path:
         return locate(name)
     from harness.data.fetching import FetchError, reached
 
-    where = settings.mirror or asset.url
+    where = _address(asset, settings)
     if why := reached(where):
         raise Unavailable(
             f"{asset.noun} {name!r} missing and {why}, run `uwt-eval assets fetch {name}`"
@@ -238,11 +238,16 @@ def fetch(name: str, on_progress: OnProgress = lambda *_: None) -> Path:
         ) from error
 
 
+def _address(asset: Asset, settings: Settings) -> str:
+    """Where the file is to be had: from the mirror, where one is set."""
+    mirror = settings.mirror
+    return f"{mirror.rstrip('/')}/{asset.filename}" if mirror else asset.url
+
+
 def _download(asset: Asset, settings: Settings, on_progress: OnProgress) -> Path:
     from harness.data.fetching import Published, download
 
     target = settings.cache / "assets" / asset.filename
-    mirror = settings.mirror
-    url = f"{mirror.rstrip('/')}/{asset.filename}" if mirror else asset.url
-    download(Published(url, asset.sha256, asset.size), target, on_progress)
+    file = Published(_address(asset, settings), asset.sha256, asset.size)
+    download(file, target, on_progress)
     return target

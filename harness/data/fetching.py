@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import queue
 import socket
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ import requests
 from filelock import FileLock
 
 from harness.data.digests import sha256_file
+from uwt_images.hub import answer_within
 
 if TYPE_CHECKING:
     from harness.interfaces import OnProgress
@@ -29,29 +28,25 @@ class FetchError(Exception):
     """A file cannot be had; the message is the reason, in one line."""
 
 
-@functools.cache  # Asked for several files of one server, which is away for a whole command.
 def reached(url: str) -> str:
     """Why the server of an address cannot be reached within seconds; '' where it can."""
     parts = urlsplit(url)
     proxy = requests.utils.get_environ_proxies(url).get(parts.scheme)
     target = urlsplit(proxy) if proxy else parts
-    host, port = target.hostname or "", target.port or (80 if target.scheme == "http" else 443)
-    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+    port = target.port or (80 if target.scheme == "http" else 443)
+    return _answers(target.hostname or "", port)
 
-    def ask() -> None:
+
+@functools.cache  # Asked for several files of one server, which is away for a whole command.
+def _answers(host: str, port: int) -> str:
+    def ask() -> str:
         try:
             socket.create_connection((host, port), _PATIENCE).close()
         except (OSError, OverflowError, UnicodeError) as error:
-            answers.put(f"{host} cannot be reached ({error})")
-        else:
-            answers.put("")
+            return f"{host} cannot be reached ({error})"
+        return ""
 
-    # The timeout is that of one address, and neither counts the look-up of the name.
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        return answers.get(timeout=_PATIENCE)
-    except queue.Empty:
-        return f"{host} has not answered in {_PATIENCE:.0f} seconds"
+    return answer_within(_PATIENCE, ask, f"{host} has not answered in {_PATIENCE:.0f} seconds")
 
 
 @dataclass(frozen=True, slots=True)

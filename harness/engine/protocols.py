@@ -57,15 +57,22 @@ def load(name: str, folder: Path, spec: TaskSpec) -> Protocol:
     )
 
 
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a user's TOML file; raise `UserError`, which calls it `what`, where that fails."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{what} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # No TOML; a number too long; too deep.
+        raise UserError(f"{what}: {error}") from error
+
+
 class _File:
     """A protocol file whose sections have known names."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:  # No TOML; a number too long; too deep.
-            raise UserError(f"protocol file {path}: {error}") from error
+        self._content = read_toml(path, f"protocol file {path}")
         self._known("section", self._content, _SECTIONS)
         for key in _SECTIONS[2:]:
             self._table(f"[{key}]", self._content.get(key, {}))

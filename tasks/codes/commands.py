@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from harness.commands.console import Batch, Json, Plugins, batch_of, terminal
+from harness.commands.options import with_options
 from harness.interfaces.errors import ExitCode
 from harness.interfaces.registry import load_plugins
 from harness.interfaces.types import RunStatus
@@ -24,130 +26,112 @@ ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", help="NAME[:ARGUMENT][?key=value&…], a tokenizer or codec."),
 ]
-Pixels = Annotated[
-    str,
-    typer.Option(help="Which pixels: whole, crop-256 or a .toml file."),
-]
+Pixels = Annotated[str, typer.Option(help="Which pixels: whole, crop-256 or a .toml file.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Files of tables, or tar shards.")]
-Limit = Annotated[int | None, typer.Option(help="A fixed choice of this many images.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Seed = Annotated[int, typer.Option(help="Seed of a decoder's noise.")]
-Failures = Annotated[int, typer.Option(help="Images that may fail.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Do everything again, whatever is there.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+DEFAULT = "uniwetok-nano"
+"""The model where none is given to encode with."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of every one of these commands."""
+
+    limit: Annotated[int | None, typer.Option(help="A fixed choice of this many images.")] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    batch_size: Batch = None
+    max_failures: Annotated[int, typer.Option(help="Images that may fail.")] = 0
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do everything again, whatever is there.")
+    ] = False
+    plugin: Plugins = None
+    as_json: Json = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False
+
+    def job(self, seed: int = 0) -> Job:
+        """What is to be done with these, once the plug-ins are there."""
+        from harness.engine.world import World
+
+        load_plugins(self.plugin)
+        return Job(
+            world=World.from_environment(),
+            device=self.device,
+            batch_size=batch_of(self.batch_size),
+            seed=seed,
+            max_failures=self.max_failures,
+            limit=self.limit,
+            fresh=self.fresh,
+            quiet=self.quiet,
+        )
+
+
+@with_options
 def encode(
+    run: Options,
     data: Data = None,
     model: ModelOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the codes.")] = Path("codes"),
     format_: FormatOption = "parquet",
     protocol: Pixels = "whole",
-    limit: Limit = None,
-    device: Device = "auto",
-    batch_size: Batch = None,
-    max_failures: Failures = 0,
-    fresh: Fresh = False,
-    plugin: Plugins = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Encode images to files of codes; the same command again resumes.
 
     Without a model the small tokenizer that ships is taken, without data the sample set.
     """
-    job = _job(device, batch_size, 0, max_failures, limit, plugin, fresh=fresh, quiet=quiet)
+    job = run.job()
     with _together(job):
-        finished = encoded(job, data, model or "uniwetok-nano", protocol, out, format_)
+        finished = encoded(job, data, model or DEFAULT, protocol, out, format_)
     if finished is None:
         return
     header, result = finished
     facts = {"codes": str(out), "n": header.n, "failed": header.failed, **_rate(result)}
     files = counted(len(header.files), f"{format_} file")
     what = f"{counted(header.n, 'image')} of {header.dataset} by {header.model.title}"
-    _say(facts, f"{what}: {files} in {out}", as_json=as_json)
+    _say(facts, f"{what}: {files} in {out}", as_json=run.as_json)
     _end(result)
 
 
+@with_options
 def decode(
+    run: Options,
     codes: Annotated[Path, typer.Argument(help="Folder that `uwt-eval encode` wrote.")],
     model: ModelOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("decoded"),
-    limit: Limit = None,
-    device: Device = "auto",
-    batch_size: Batch = None,
     seed: Seed = 0,
-    max_failures: Failures = 0,
-    fresh: Fresh = False,
-    plugin: Plugins = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Decode files of codes to PNGs; the same command again resumes.
 
     Without a model the one that the codes were made with is taken.
     """
-    job = _job(device, batch_size, seed, max_failures, limit, plugin, fresh=fresh, quiet=quiet)
+    job = run.job(seed)
     with _together(job):
         result = decoded(job, codes, model, out)
     if result is not None:
-        _told_pictures(result, out, as_json=as_json)
+        _told_pictures(result, out, as_json=run.as_json)
 
 
+@with_options
 def reconstruct(
+    run: Options,
     data: Data = None,
     model: ModelOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("reconstructed"),
     protocol: Pixels = "whole",
-    limit: Limit = None,
-    device: Device = "auto",
-    batch_size: Batch = None,
     seed: Seed = 0,
-    max_failures: Failures = 0,
-    fresh: Fresh = False,
-    plugin: Plugins = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Encode images and decode them again, to PNGs; the same command again resumes."""
-    job = _job(device, batch_size, seed, max_failures, limit, plugin, fresh=fresh, quiet=quiet)
     from tasks.codes.files import WORK
 
+    job = run.job(seed)
     check_apart(data, out)
     codes = out / WORK / "codes"
     with _together(job):
-        codes_made = encoded(job, data, model or "uniwetok-nano", protocol, codes, "parquet")
+        made = encoded(job, data, model or DEFAULT, protocol, codes, "parquet")
         job.world.barrier()  # The codes are written by the main process.
-        result = decoded(job, codes, model or "uniwetok-nano", out)
-    if result is not None and codes_made is not None:
-        _told_pictures(result, out, codes_made[1].record.n_failed, as_json=as_json)
-        _end(codes_made[1])
-
-
-def _job(
-    device: str,
-    batch_size: str | None,
-    seed: int,
-    max_failures: int,
-    limit: int | None,
-    plugins: list[Path] | None,
-    *,
-    fresh: bool,
-    quiet: bool,
-) -> Job:
-    from harness.engine.world import World
-
-    load_plugins(plugins)
-    return Job(
-        world=World.from_environment(),
-        device=device,
-        batch_size=batch_of(batch_size),
-        seed=seed,
-        max_failures=max_failures,
-        limit=limit,
-        fresh=fresh,
-        quiet=quiet,
-    )
+        result = decoded(job, codes, model or DEFAULT, out)
+    if result is not None and made is not None:
+        _told_pictures(result, out, made[1].record.n_failed, as_json=run.as_json)
+        _end(made[1])
 
 
 def _together(job: Job) -> AbstractContextManager[None]:

@@ -34,10 +34,7 @@ class ImagesToEncode(EncodedImages):
     ) -> dict[str, Columns]:
         """Nothing: what is known of codes without decoding them needs no extractor."""
         del inputs, rendered
-        if extractors:
-            names = ", ".join(extractors)
-            raise UserError(f"encoding decodes nothing that {names} could look at: run a task")
-        return {}
+        return _nothing_of(extractors, "encoding decodes nothing that {} could look at: run a task")
 
     def picture(self, rendered: Code) -> None:
         """None: codes are no picture."""
@@ -115,10 +112,7 @@ class CodesToDecode:
     ) -> dict[str, Columns]:
         """Nothing: there are no originals to compare with."""
         del inputs, rendered
-        if extractors:
-            names = ", ".join(extractors)
-            raise UserError(f"codes come without the originals that {names} compares with")
-        return {}
+        return _nothing_of(extractors, "codes come without the originals that {} compares with")
 
     def picture(self, rendered: Tensor) -> np.ndarray:
         """The decoded image, rounded to uint8 (H, W, 3)."""
@@ -137,6 +131,13 @@ class CodesToDecode:
         from tasks.shared.pictures import labelled_grid
 
         labelled_grid([(each.path, each.sample.id) for each in pictures]).save(target)
+
+
+def _nothing_of(extractors: Mapping[str, Extractor], why: str) -> dict[str, Columns]:
+    """No columns; raise `UserError` where something was to be observed."""
+    if extractors:
+        raise UserError(why.format(", ".join(extractors)))
+    return {}
 
 
 def _identity(card: ModelCard) -> ModelCard:

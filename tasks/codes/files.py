@@ -22,6 +22,7 @@ import pyarrow as pa
 from pydantic import Field, ValidationError
 
 from harness.data.digests import Damaged, sha256_file
+from harness.data.manifest import opened
 from harness.data.store import Store
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.types import ModelCard, Record
@@ -219,6 +220,16 @@ class Codes:
         if table.num_rows != file.rows or any(column.null_count for column in table.columns):
             raise Damaged(path, f"not {file.rows} whole rows")
         return table
+
+
+def open_codes(folder: Path) -> Codes:
+    """A folder's codes, read and held against their checksums once a command; raises as `Codes`."""
+    known = opened()
+    key = ("codes", folder)
+    if key not in known:
+        known[key] = Codes(folder)
+    found: Codes = known[key]
+    return found
 
 
 def _of_tar(path: Path) -> pa.Table:

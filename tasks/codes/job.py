@@ -144,9 +144,9 @@ def decoded(job: Job, codes: Path, model: str | None, out: Path) -> Finished | N
     """Decode, then link the pictures below `out`; None for all but the main process."""
     from harness.data.store import link
     from tasks.codes.data import CodesToDecode
-    from tasks.codes.files import WORK, Codes
+    from tasks.codes.files import WORK, open_codes
 
-    found = Codes(codes)
+    found = open_codes(codes)
     if not job.fresh:
         _refuse_others(out, out / WORK, CodesToDecode(found, codes.name).picture_names())
     choice = model or found.header.choice

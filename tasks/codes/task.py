@@ -41,12 +41,12 @@ class DecodeTask(FiledTask):
     def open(self, data: str | None, protocol: Protocol) -> CodesToDecode:
         """The codes that `uwt-eval encode` wrote to `data`."""
         from tasks.codes.data import CodesToDecode
-        from tasks.codes.files import Codes
+        from tasks.codes.files import open_codes
 
         del protocol
         if data is None:
             raise UserError(f"task {self.spec.name!r} has no data of its own: give --data CODES")
-        return CodesToDecode(Codes(Path(data)), Path(data).name or data)
+        return CodesToDecode(open_codes(Path(data)), Path(data).name or data)
 
 
 ENCODE = EncodeTask(

@@ -1,18 +1,16 @@
-"""The options that trainings share, and how a command gets them."""
+"""The options that trainings share."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated
 
 import typer
 
 from harness.commands.console import Json
 from harness.interfaces.errors import UserError
+from uwt_images.hub import DATA_PREFIX
 
 Data = Annotated[
     list[str] | None,
@@ -83,42 +81,12 @@ class RunOptions:
         return self.out or Path("runs") / "train" / preset
 
 
-def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of its ``run`` after its own: `RunOptions` or more than these."""
-    kind = get_type_hints(command)["run"]
-    hints = get_type_hints(kind, include_extras=True)
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
-        for name, option in inspect.signature(kind).parameters.items()
-    ]
-    own = inspect.signature(command).parameters.values()
-
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> None:
-        run = kind(**{name: given.pop(name) for name in hints})
-        command(**given, run=run)
-
-    parameters = [*(each for each in own if each.name != "run"), *shared]
-    annotations = get_type_hints(command, include_extras=True) | hints
-    # Typer reads both.
-    wrapped.__annotations__ = {each.name: annotations[each.name] for each in parameters}
-    wrapped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            each.replace(
-                kind=inspect.Parameter.KEYWORD_ONLY, annotation=wrapped.__annotations__[each.name]
-            )
-            for each in parameters
-        ]
-    )
-    return wrapped
-
-
 def check_places(**options: str | Path | None) -> None:
     """Raise `UserError` where a path that an option names is absent, before networks are imported.
 
     Shards may be named by a brace pattern, which their reader expands, and data sets of the Hub.
     """
     for option, place in options.items():
-        elsewhere = place is None or "{" in str(place) or str(place).startswith("hf:")
+        elsewhere = place is None or "{" in str(place) or str(place).startswith(DATA_PREFIX)
         if not (elsewhere or Path(str(place)).expanduser().exists()):
             raise UserError(f"--{option.replace('_', '-')}: {place} does not exist")

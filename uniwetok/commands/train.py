@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands.options import with_options
 from harness.interfaces.errors import UserError
 from uniwetok.commands.options import (
     Codes,
@@ -16,7 +17,6 @@ from uniwetok.commands.options import (
     More,
     RunOptions,
     check_places,
-    with_run_options,
 )
 from uniwetok.commands.own_classes import (
     IMAGENET_CLASSES,
@@ -37,7 +37,7 @@ app = typer.Typer(help="Train the paper's models.", no_args_is_help=True)
 
 
 @app.command()
-@with_run_options
+@with_options
 def tokenizer(
     preset: Annotated[str, typer.Option(help="Named settings, see `uwt-eval list presets`.")],
     data: Data = None,
@@ -104,7 +104,7 @@ def tokenizer(
 
 
 @app.command()
-@with_run_options
+@with_options
 def ar(
     preset: Annotated[str, typer.Option(help="uniwetok-b, uniwetok-l, uniwetok-h or nano-ar.")],
     tokenizer: Annotated[
@@ -193,7 +193,7 @@ def ar(
 
 
 @app.command()
-@with_run_options
+@with_options
 def mllm(
     preset: Annotated[str, typer.Option(help="pretrain, gen, edit or chat.")],
     data: Data = None,

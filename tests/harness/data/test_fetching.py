@@ -85,7 +85,7 @@ def asset(server: Server, monkeypatch: pytest.MonkeyPatch) -> Asset:
     )
     monkeypatch.setattr(assets, "ASSETS", {**assets.ASSETS, "tiny-net": published})
     monkeypatch.delenv("UWT_EVAL_OFFLINE")
-    fetching.reached.cache_clear()
+    fetching._answers.cache_clear()
     return published
 
 
@@ -150,6 +150,20 @@ def test_a_mirror_is_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UWT_EVAL_MIRROR", "weights")
     with pytest.raises(UserError, match="UWT_EVAL_MIRROR='weights'"):
         needed()
+
+
+def test_a_server_that_is_away_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def away(address: object, *_: object) -> None:
+        asked.append(address)
+        raise OSError("no route")
+
+    monkeypatch.setattr("socket.create_connection", away)
+    for file in ("alexnet.pth", "vgg16.pth"):
+        why = fetching.reached(f"https://weights.invalid/{file}")
+        assert why == "weights.invalid cannot be reached (no route)"
+    assert asked == [("weights.invalid", 443)]
 
 
 def test_a_server_that_begins_anew_is_understood(server: Server) -> None:
