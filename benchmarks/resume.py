@@ -72,7 +72,8 @@ def make_run(root: Path) -> None:
 def measure(folder: str) -> None:
     """Print seconds of reading and of looking, and the peak of memory in MB, as JSON."""
     from harness.data.store import Store
-    from harness.engine.plan import Plan, read_run_file
+    from harness.engine.plan import Plan
+    from harness.engine.run_file import read_run_file
     from harness.engine.work import Worker
     from harness.engine.world import World
 

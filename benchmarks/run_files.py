@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.engine.plan import RunFile
+    from harness.engine.run_file import RunFile
     from harness.interfaces.types import ModelCard, Protocol
 
 
@@ -19,7 +19,7 @@ def run_file(
 ) -> RunFile:
     """A run of images of these names, in the blocks of a run on a GPU."""
     from harness.data.manifest import block_size
-    from harness.engine.plan import RunFile
+    from harness.engine.run_file import RunFile
     from harness.interfaces.types import Sample
 
     samples = tuple(

@@ -20,7 +20,8 @@ from benchmarks.run_files import run_file
 from harness.data.manifest import blocks
 from harness.data.store import Store
 from harness.engine.items import observation_table, output_table
-from harness.engine.plan import RunFile, read_run_file, resolve
+from harness.engine.plan import resolve
+from harness.engine.run_file import RunFile, read_run_file
 from harness.engine.score import Merged, cell_of
 from harness.interfaces import Code, RunRequest
 from harness.interfaces.types import Sample

@@ -13,7 +13,7 @@ from harness.interfaces.registry import TASKS
 
 if TYPE_CHECKING:
     from harness.engine.observed import ObservedRun
-    from harness.engine.plan import RunFile
+    from harness.engine.run_file import RunFile
     from harness.engine.world import World
     from harness.interfaces import RunRequest
 

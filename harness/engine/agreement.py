@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.engine.plan import RunFile
+from harness.engine.run_file import RunFile
 from harness.engine.world import World
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import digest_of

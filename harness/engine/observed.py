@@ -9,14 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data.manifest import blocks, dataset_digest
-from harness.engine.plan import (
-    RunFile,
-    earlier_run,
-    metric,
-    resolve,
-    run_id,
-    with_earlier,
-)
+from harness.engine.plan import metric, resolve
+from harness.engine.run_file import RunFile, earlier_run, run_id, with_earlier
 from harness.engine.world import World, resolve_device
 from harness.interfaces import (
     Code,

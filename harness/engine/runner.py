@@ -19,8 +19,9 @@ from harness.data.images import whole_picture
 from harness.data.manifest import blocks
 from harness.data.store import SAMPLES_FILE, Store, discard_damaged_images, join_images
 from harness.engine import provenance
-from harness.engine.plan import Plan, RunFile, make_plan, read_run_file
+from harness.engine.plan import Plan, make_plan
 from harness.engine.progress import Progress
+from harness.engine.run_file import RunFile, read_run_file
 from harness.engine.work import Worker
 from harness.engine.world import World, lanes_for, reproducible, resolve_device
 from harness.interfaces import (

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from harness.data.manifest import blocks
 from harness.data.store import ROWS_FILE, Store
 from harness.engine.items import RESERVED
-from harness.engine.plan import RunFile, metric
+from harness.engine.plan import metric
+from harness.engine.run_file import RunFile
 from harness.interfaces import Observations
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.types import (

@@ -28,8 +28,8 @@ from harness.data.store import (
 from harness.engine import provenance
 from harness.engine.agreement import differences, facts_of
 from harness.engine.observed import ObservedRun, keep_share, settle
-from harness.engine.plan import RunFile, read_run_file
 from harness.engine.progress import Progress
+from harness.engine.run_file import RunFile, read_run_file
 from harness.engine.runner import begin, carried_out, conclude, first_errors, performed
 from harness.engine.score import Merged, failed_in
 from harness.engine.world import World, parse_shard

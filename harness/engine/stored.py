@@ -11,7 +11,8 @@ from harness.data.digests import Damaged, read_table, unsealed
 from harness.data.images import whole_picture
 from harness.data.store import ROWS_FILE, SAMPLES_FILE, Store
 from harness.engine import provenance
-from harness.engine.plan import Plan, RunFile, read_run_file
+from harness.engine.plan import Plan
+from harness.engine.run_file import RunFile, read_run_file
 from harness.engine.work import Worker
 from harness.engine.world import World
 from harness.interfaces import Concluding

@@ -10,8 +10,9 @@ import pandas as pd
 from harness.data.assets import fetched_on_need
 from harness.data.images import DecodeRule
 from harness.engine import protocols, provenance
-from harness.engine.plan import make_extractors, metric, run_name
+from harness.engine.plan import make_extractors, metric
 from harness.engine.progress import Progress
+from harness.engine.run_file import run_name
 from harness.engine.score import absent_cell, cell_of
 from harness.engine.world import World, resolve_device
 from harness.interfaces import Observations

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.manifest import dataset_digest
-from harness.engine.plan import RunFile, read_run_file
+from harness.engine.run_file import RunFile, read_run_file
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ResultRecord, digest_of
 from reports.records import Loaded, load_records, merged, record_files

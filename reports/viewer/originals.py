@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from harness.commands.console import terminal
-from harness.engine.plan import read_run_file
 from harness.engine.progress import Progress
+from harness.engine.run_file import read_run_file
 from harness.engine.shards import open_data
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.registry import TASKS, warn

@@ -65,7 +65,7 @@ def encoded(
     job: Job, data: str | None, model: str, protocol: str, out: Path, form: Format
 ) -> tuple[CodesHeader, Finished] | None:
     """Encode, then write the codes below `out`; None for all but the main process."""
-    from harness.engine.plan import read_run_file
+    from harness.engine.run_file import read_run_file
     from tasks.codes.files import CodesHeader, whole, write_codes
 
     check_apart(data, out)
@@ -129,7 +129,7 @@ def _rows(root: Path) -> Iterator[pa.Table]:
 
     from harness.data.manifest import blocks
     from harness.data.store import Store
-    from harness.engine.plan import read_run_file
+    from harness.engine.run_file import read_run_file
     from tasks.codes.files import SCHEMA
 
     file, store = read_run_file(root), Store(root)

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.data import assets
 from harness.data.store import Store
-from harness.engine.plan import read_run_file
+from harness.engine.run_file import read_run_file
 from harness.interfaces import Code, ImageFiles, offers
 from harness.interfaces.errors import SampleFailure, Unavailable, UserError
 from harness.interfaces.types import Status, digest_of

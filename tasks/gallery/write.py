@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from harness.commands.pages import page_template
 from harness.data.store import Store
-from harness.engine.plan import read_run_file
+from harness.engine.run_file import read_run_file
 from harness.interfaces.errors import one_line, plain
 from harness.interfaces.types import CARDS_FILE, SampleCard
 from tasks.gallery.cards import SIDE, Box, Card, Shot, Thumbnail, with_thumbnails

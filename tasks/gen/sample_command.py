@@ -40,7 +40,7 @@ def sample(
 ) -> None:
     """Draw images of classes and write them as one picture, each above its class's name."""
     from harness.engine.models import ModelChoice, require
-    from harness.engine.plan import sample_seed
+    from harness.engine.run_file import sample_seed
     from harness.engine.world import World, reproducible, resolve_device
     from tasks.gen.data import names_of
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from harness.data.store import Store
-from harness.engine.plan import read_run_file
+from harness.engine.run_file import read_run_file
 from harness.interfaces import Code, ImageFiles
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.types import Sample, Status, digest_of

@@ -26,7 +26,6 @@ from harness.interfaces.errors import DecodeError, UserError
 from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Record, Sample, Stage
 from harness.metrics.settings import PairMeasures, SetMeasures, TappedInception
-from tasks.shared.pictures import reconstruction_grid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -263,6 +262,8 @@ class ReconData(EncodedImages):
 
     def illustrate(self, pictures: Sequence[Picture], target: Path) -> None:
         """Write original, reconstruction and error side by side, captioned with `_CAPTIONS`."""
+        from tasks.shared.pictures import reconstruction_grid
+
         rows = []
         for picture in pictures:
             shown = {name: picture.values[name] for name in _CAPTIONS if name in picture.values}

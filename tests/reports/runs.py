@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from harness.data.manifest import dataset_digest
-from harness.engine.plan import RunFile, run_id
+from harness.engine.run_file import RunFile, run_id
 from harness.interfaces.types import (
     MetricValue,
     ModelCard,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from harness.engine.agreement import agree, differences, facts_of
-from harness.engine.plan import RunFile, make_plan
+from harness.engine.plan import make_plan
+from harness.engine.run_file import RunFile
 from harness.engine.world import World
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ModelCard

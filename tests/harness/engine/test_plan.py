@@ -10,7 +10,8 @@ from PIL import Image
 
 from harness.data.manifest import CPU_BLOCK, blocks
 from harness.data.store import Store
-from harness.engine.plan import Plan, make_plan, run_id
+from harness.engine.plan import Plan, make_plan
+from harness.engine.run_file import run_id
 from harness.engine.world import World, resolve_device
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ModelCard, Sample, Stage, digest_of

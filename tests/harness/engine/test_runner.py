@@ -19,8 +19,8 @@ from harness.data.images import to_float
 from harness.data.manifest import CPU_BLOCK
 from harness.data.store import Store
 from harness.engine import runner
-from harness.engine.plan import sample_seed
 from harness.engine.progress import Progress
+from harness.engine.run_file import sample_seed
 from harness.engine.runner import Finished, rescore
 from harness.engine.world import World
 from harness.interfaces import Code, RunRequest

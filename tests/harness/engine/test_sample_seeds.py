@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from harness.engine.plan import sample_seed
+from harness.engine.run_file import sample_seed
 
 ARGUMENTS = st.tuples(st.integers(), st.text(), st.integers(), st.text())
 

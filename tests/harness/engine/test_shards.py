@@ -14,8 +14,8 @@ from rich.console import Console
 
 from harness.data.manifest import CPU_BLOCK
 from harness.data.store import Store
-from harness.engine.plan import read_run_file
 from harness.engine.progress import Progress
+from harness.engine.run_file import read_run_file
 from harness.engine.runner import rescore
 from harness.engine.shards import FinishedShard, MergedRun, merge, run_shard
 from harness.engine.world import World

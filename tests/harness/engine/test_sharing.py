@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.engine.plan import read_run_file
+from harness.engine.run_file import read_run_file
 from harness.engine.runner import Finished
 from tasks import PROTOCOLS
 from tests.conftest import CommandLine
