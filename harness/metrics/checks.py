@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +71,15 @@ def check_images(images: torch.Tensor, name: str) -> None:
 
 
 def check_range(images: torch.Tensor, name: str, low: float, high: float) -> None:
-    """Check that a batch of float images is finite and inside its range.
+    """Check that a batch of float images is finite and inside its range: `range_check`, at once."""
+    range_check(images, name, low, high)()
+
+
+def range_check(images: torch.Tensor, name: str, low: float, high: float) -> Callable[[], None]:
+    """Begin to look whether a batch of float images is finite and inside its range.
+
+    The look is queued on the images' device, and only the call of what is returned waits for it:
+    made after the network was queued too, it costs a GPU no idle moment.
 
     Args:
         images: float (B, ...).
@@ -79,16 +88,20 @@ def check_range(images: torch.Tensor, name: str, low: float, high: float) -> Non
         high: the largest value allowed.
 
     Raises:
-        ValueError: an integer dtype, or a value outside [low, high] or not finite (the image is
-            named).
+        ValueError: an integer dtype, at once; by what is returned, a value outside [low, high] or
+            not finite (the image is named).
     """
     if not images.is_floating_point():
         raise ValueError(f"{name} are {images.dtype}; give floats in [{low:g}, {high:g}]")
     least, most = images.flatten(1).aminmax(dim=1)
     inside = (least >= low) & (most <= high)
-    if not bool(inside.all()):
-        image = int(inside.logical_not().nonzero()[0, 0])
-        raise ValueError(
-            f"{name}[{image}] spans [{float(least[image]):g}, {float(most[image]):g}], outside "
-            f"[{low:g}, {high:g}]; scale or clamp it to that range"
-        )
+
+    def finish() -> None:
+        if not bool(inside.all()):
+            image = int(inside.logical_not().nonzero()[0, 0])
+            raise ValueError(
+                f"{name}[{image}] spans [{float(least[image]):g}, {float(most[image]):g}], outside "
+                f"[{low:g}, {high:g}]; scale or clamp it to that range"
+            )
+
+    return finish

@@ -14,7 +14,7 @@ from torch import nn
 from torchvision.models import alexnet, vgg16
 
 from harness.data.images import to_device, with_float64
-from harness.metrics.checks import check_images, check_range
+from harness.metrics.checks import check_images, range_check
 from harness.metrics.networks import Shapes, exact_float32, read_state_dict
 
 Net = Literal["alex", "vgg"]
@@ -145,9 +145,10 @@ class Lpips:
         """
         if not candidates:
             raise ValueError("there are no candidates; give at least 1")
+        in_range = []
         for name, images in [("reference", reference), *(("candidates", c) for c in candidates)]:
             check_images(images, name)
-            check_range(images, name, -1.0, 1.0)
+            in_range.append(range_check(images, name, -1.0, 1.0))
             if images.shape != reference.shape:
                 raise ValueError(
                     f"{name} have shape {tuple(images.shape)}, the reference has "
@@ -165,7 +166,10 @@ class Lpips:
             for own, *others in zip(*batches, strict=True):
                 known = self._kept.of(own, self._normalised_features)
                 pieces.append(torch.stack([self._distance(known, other) for other in others]))
-            return torch.cat(pieces, dim=1)
+            distances = torch.cat(pieces, dim=1)
+        for check in in_range:
+            check()
+        return distances
 
     def _distance(self, known: list[torch.Tensor], images: torch.Tensor) -> torch.Tensor:
         total = with_float64(torch.zeros(len(images), device=self.device)).double()
