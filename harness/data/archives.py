@@ -25,6 +25,7 @@ from uwt_images.listing import (
 )
 from uwt_images.splits import choose_split
 
+TAR = ".tar"
 _MOST_LINKS = 40
 """Links on one path, as the kernel counts them."""
 
@@ -150,6 +151,45 @@ class TarSource:
         """The archive and where in it the member lies."""
         place = self._places[image_id]
         return str(self.path), image_id if place is None else f"{place[0]}+{place[1]}"
+
+
+class ShardSource:
+    """Every image in the .tar shards of a folder, as WebDataset has them; ids begin with the shard.
+
+    Args:
+        root: The folder.
+        names: The shards' paths below it, sorted.
+        split: The split that is taken where the names tell several apart.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str], split: str | None = None) -> None:
+        chosen = choose_split(names, split, str(root))
+        self._shards = {name: TarSource(root / name, split) for name in chosen.names}
+        notes = (chosen.note, *(shard.note for shard in self._shards.values()))
+        self.note = "; ".join(filter(None, dict.fromkeys(notes)))
+
+    def ids(self) -> Sequence[str]:
+        """Shard and member of every image, in the shards' order."""
+        return [
+            f"{name}/{member}" for name, shard in self._shards.items() for member in shard.ids()
+        ]
+
+    def read(self, image_id: str) -> bytes:
+        """The member's bytes."""
+        shard, member = self._found(image_id)
+        return shard.read(member)
+
+    def container(self, image_id: str) -> tuple[str, str]:
+        """The shard and where in it the member lies."""
+        shard, member = self._found(image_id)
+        return shard.container(member)
+
+    def _found(self, image_id: str) -> tuple[TarSource, str]:
+        name, _, member = image_id.partition("/")
+        while name not in self._shards:  # A shard in a folder below.
+            step, _, member = member.partition("/")
+            name = f"{name}/{step}"
+        return self._shards[name], member
 
 
 def _normal(name: str) -> str:

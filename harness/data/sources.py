@@ -1,4 +1,4 @@
-"""Where images lie: folders, zip and tar archives, Hugging Face datasets on disk."""
+"""Where images lie: folders, zip and tar archives, shards, Hugging Face datasets on disk."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from harness.data.archives import TarSource, ZipSource
+from harness.data.archives import TAR, ShardSource, TarSource, ZipSource
 from harness.data.images import read_image
 from harness.data.manifest import ImageSource, opened
 from harness.data.tables import HuggingFaceSource, is_saved_to_disk
 from harness.interfaces.errors import UserError
 from uwt_images.hub import DATA_PREFIX, HubError, data_files
-from uwt_images.listing import IMAGE_SUFFIXES, ListingError, list_files
+from uwt_images.listing import IMAGE_SUFFIXES, ListingError, list_files, suffix_of
 from uwt_images.splits import choose_split
 
 _PARQUET = ".parquet"
@@ -57,7 +57,8 @@ def open_source(data: str, layout: str, split: str | None = None) -> DataSource:
     """Open images by path.
 
     Args:
-        data: A folder, a .zip or .tar, or hf:REPO[:CONFIG][@SPLIT] on the Hugging Face hub.
+        data: A folder, of .tar shards too, a .zip or .tar, or hf:REPO[:CONFIG][@SPLIT] on the
+            Hugging Face hub.
         layout: How the data are expected to lie, for errors.
         split: The split that is taken where several lie there, such as 'validation'.
 
@@ -88,16 +89,19 @@ def _open(path: Path, what: str, layout: str, split: str | None) -> DataSource:
     if not path.exists():
         raise UserError(f"{what} does not exist: expected {layout}")
     if path.is_dir():
-        names = list_files(path, (*IMAGE_SUFFIXES, _PARQUET))
-        images = [name for name in names if not name.lower().endswith(_PARQUET)]
-        if not images and (names or is_saved_to_disk(path)):
-            return HuggingFaceSource(path, names, split)
+        names = list_files(path, (*IMAGE_SUFFIXES, _PARQUET, TAR))
+        images = [name for name in names if suffix_of(name) in IMAGE_SUFFIXES]
+        tables = [name for name in names if suffix_of(name) == _PARQUET]
+        if not images and (tables or is_saved_to_disk(path)):
+            return HuggingFaceSource(path, tables, split)
+        if not images and names:
+            return ShardSource(path, names, split)
         chosen = choose_split(images, split, str(path))
         ids = [name.removeprefix(chosen.root) for name in chosen.names]
         return FolderSource(path / chosen.root, ids, chosen.note)
     if path.is_file() and path.suffix.lower() == ".zip":
         return ZipSource(path, split)
-    if path.is_file() and path.suffix.lower() == ".tar":
+    if path.is_file() and path.suffix.lower() == TAR:
         return TarSource(path, split)
     raise UserError(
         f"{what} is neither a folder nor a .zip or .tar: expected {layout}, or hf:REPO on the hub"

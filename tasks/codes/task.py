@@ -13,7 +13,10 @@ from tasks import PROTOCOLS
 if TYPE_CHECKING:
     from tasks.codes.data import CodesToDecode, ImagesToEncode
 
-_LAYOUT = "a folder of images, a .zip or .tar of one, or a Hugging Face dataset folder"
+_LAYOUT = (
+    "a folder of images, a .zip or .tar of one, a folder of .tar shards, or a "
+    "Hugging Face dataset folder"
+)
 
 
 class EncodeTask(FiledTask):

@@ -102,8 +102,8 @@ def _task(images: str, *groups: str, native: bool = False) -> ReconTask:
         kind=f"recon{ending}",
         interface=("VisualTokenizer", "ImageFiles"),
         dataset=f"the {count:,} {title} images",
-        layout=f"a folder with {files}, a flat folder of images, a .zip or .tar of either, or a "
-        "Hugging Face dataset folder",
+        layout=f"a folder with {files}, a flat folder of images, a .zip or .tar of either, "
+        "a folder of .tar shards, or a Hugging Face dataset folder",
         metrics=METRICS,
         protocols=("wetok", "exact"),
         groups=groups,

@@ -88,6 +88,31 @@ def test_tar_holds_the_same_images_as_the_folder(tmp_path: Path, prefix: str) ->
     assert contents(source) == {name: FILES[name] for name in FOUND}
 
 
+def test_a_folder_of_shards_is_one_set_of_images(tmp_path: Path) -> None:
+    sample = {"0001.jpg": b"a", "0001.cls": b"7", "0002.jpg": b"b", "0002.json": b"{}"}
+    for name in ("pets-train-0000.tar", "pets-val-0000.tar", "pets-val-0001.tar"):
+        make_tar(tmp_path / name, sample)
+    source = open_source(str(tmp_path), LAYOUT, "validation")
+    assert contents(source) == {
+        "pets-val-0000.tar/0001.jpg": b"a",
+        "pets-val-0000.tar/0002.jpg": b"b",
+        "pets-val-0001.tar/0001.jpg": b"a",
+        "pets-val-0001.tar/0002.jpg": b"b",
+    }
+    assert "'pets-val' is read" in source.note
+    assert source.container("pets-val-0001.tar/0001.jpg")[0] == str(tmp_path / "pets-val-0001.tar")
+    (below := tmp_path / "more" / "a.tar").mkdir(parents=True)
+    make_tar(below / "0.tar", {"x.png": b"c"})
+    assert contents(open_source(str(tmp_path / "more"), LAYOUT)) == {"a.tar/0.tar/x.png": b"c"}
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    make_tar(tmp_path / "0.tar", {"x.png": b"c"})
+    (tmp_path / "1.tar").write_bytes((tmp_path / "0.tar").read_bytes()[:700])
+    with pytest.raises(UserError, match=r"1\.tar: not a readable uncompressed tar"):
+        open_source(str(tmp_path), LAYOUT)
+
+
 @pytest.mark.parametrize("make", [make_folder, make_zip, make_tar])
 def test_sources_can_be_read_from_several_threads(make: object, tmp_path: Path) -> None:
     files = {f"{index:03d}.png": bytes([index]) * 5000 for index in range(200)}
