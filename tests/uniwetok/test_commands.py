@@ -199,7 +199,7 @@ def test_trackers_are_told_what_is_logged(
             ("--best", "pnsr", "--validate-every", "1"),
             "--best pnsr: not a metric of imagenet-recon; did you mean 'psnr'?",
         ),
-        (("--validate", "imagenet-gen"), "it takes other models than imagenet-recon"),
+        (("--validate", "imagenet-gen"), "it takes ClassToImage or ImageFiles, this trains none"),
         (("--validate-data", "nowhere"), "--validate-data: nowhere does not exist"),
     ],
 )

@@ -68,6 +68,35 @@ def test_a_run_and_a_dry_run(uwt_eval: CommandLine, tmp_path: Path) -> None:
     assert sources["again"]["share"] == 0.25
 
 
+def test_a_run_is_validated_by_the_task_that_is_named(
+    uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    parts = {
+        "--data": write_data(tmp_path),
+        "--tokenizer": write_tokenizer(tmp_path / "tokenizer"),
+        "--language-model": write_language_model(tmp_path / "qwen"),
+        "--out": tmp_path / "run",
+    }
+    words = [str(word) for pair in parts.items() for word in pair]
+    words += [word for setting in SMALL for word in ("--set", setting)]
+    words += ["--device", "cpu", "--validate-every", "2"]
+    train = ("train", "mllm", "--preset", "pretrain", *words)
+    unnamed = uwt_eval(*train)
+    assert unnamed.code == 2
+    assert "--validate-every: by what task? name it with --validate TASK" in unnamed.err
+    other = uwt_eval(*train, "--validate", "imagenet-recon")
+    assert other.code == 2
+    assert "it takes VisualTokenizer or ImageFiles, this trains none" in other.err
+    result = uwt_eval(
+        *train, "--validate", "geneval", "--validate-limit", "1",
+        "--validate-as", "uniwetok-gen?height=128&width=128&steps=1",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    (root,) = (tmp_path / "run" / "validation").glob("geneval-*")
+    drawn = json.loads((root / "run.json").read_text())["model"]
+    assert (drawn["name"], drawn["config"]["steps"]) == ("uniwetok-gen", 1)
+
+
 def test_what_is_missing_is_said(uwt_eval: CommandLine, tmp_path: Path) -> None:
     data = str(write_data(tmp_path))
     cases = [

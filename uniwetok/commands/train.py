@@ -15,7 +15,6 @@ from uniwetok.commands.options import (
     Codes,
     Data,
     More,
-    RunOptions,
     check_places,
 )
 from uniwetok.commands.own_classes import (
@@ -25,7 +24,7 @@ from uniwetok.commands.own_classes import (
     write_protocol,
 )
 from uniwetok.commands.shared import carry_out, given_data, user_errors
-from uniwetok.commands.validation import ImageRunOptions
+from uniwetok.commands.validation import ValidatedRunOptions
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok
@@ -46,7 +45,7 @@ def tokenizer(
     ] = None,
     more: More = None,
     *,
-    run: ImageRunOptions,
+    run: ValidatedRunOptions,
 ) -> None:
     """Train the tokenizer; the same command again resumes from the last checkpoint.
 
@@ -120,7 +119,7 @@ def ar(
     ] = None,
     more: More = None,
     *,
-    run: ImageRunOptions,
+    run: ValidatedRunOptions,
 ) -> None:
     """Train the class-to-image model on a tokenizer's codes, which are made and kept first.
 
@@ -208,9 +207,15 @@ def mllm(
         Path | None, typer.Option(help="Folder that a .jsonl names images in (default: its own).")
     ] = None,
     codes: Codes = None,
+    validate_as: Annotated[
+        str | None,
+        typer.Option(
+            help="As what model it is validated, with its options, as 'uniwetok-gen?steps=20'."
+        ),
+    ] = None,
     more: More = None,
     *,
-    run: RunOptions,
+    run: ValidatedRunOptions,
 ) -> None:
     """Train the multimodal model on packed sequences of text and a tokenizer's codes.
 
@@ -256,6 +261,15 @@ def mllm(
             named = [place for place in places if place.name]
             return {place.name: len(open_record_sources([place], images)) for place in named}
 
+        def model(folder: Path) -> str:
+            from harness.interfaces.registry import TASKS
+
+            assert run.validate is not None  # Where no task is named nothing is validated.
+            fits = TASKS.get(run.validate).spec.interfaces
+            usual = next(name for each, name in _MLLM_DOES.items() if each in fits)
+            name, mark, options = (validate_as or usual).partition("?")
+            return f"{name}:{folder}{mark}{options}"
+
         carry_out(
             "mllm",
             chosen.name,
@@ -263,8 +277,17 @@ def mllm(
             run,
             train,
             evaluation=lambda model: ["uwt-eval", "chat", "--model", str(model)],
+            validation=run.validation(config, None, model, None, does=set(_MLLM_DOES)),
             sizes=sizes,
         )
+
+
+_MLLM_DOES = {
+    "TextToImage": "uniwetok-gen",
+    "ImageEditor": "uniwetok-edit",
+    "MultimodalLM": "uniwetok-chat",
+}
+"""What the multimodal model can be asked for, and what it is called then."""
 
 
 def _sizes(places: Sequence[DataPlace]) -> dict[str, int]:

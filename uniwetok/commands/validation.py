@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageRunOptions(RunOptions):
-    """The options of trainings on images, which a task of `run` can validate along the way."""
+class ValidatedRunOptions(RunOptions):
+    """The options of trainings that a task of `run` can validate along the way."""
 
     validate: Annotated[
         str | None,
-        typer.Option(help="Task of a validation (default: what the command at the end runs)."),
+        typer.Option(
+            help="Task of a validation (default: what the command at the end runs, if it runs one)."
+        ),
     ] = None
     validate_data: Annotated[
         str | None, typer.Option(help="Its data, or a generator's reference, as --data of `run`.")
@@ -46,13 +48,13 @@ class ImageRunOptions(RunOptions):
     def validation(
         self,
         config: RunSettings,
-        task: str,
+        task: str | None,
         model: Callable[[Path], str],
         data: str | None,
         protocol: str | None = None,
         *,
         does: Set[str],
-    ) -> Validation:
+    ) -> Validation | None:
         """Say how a run is validated.
 
         Args:
@@ -63,6 +65,9 @@ class ImageRunOptions(RunOptions):
             protocol: of the task; None for the model's own.
             does: interfaces that such models have, of which a task takes one.
 
+        Returns:
+            None where nothing is validated, for no task is named.
+
         Raises:
             UserError: a task that is unknown or takes other models, data that are absent, `--best`
                 without a validation, or a metric that the task has not.
@@ -71,14 +76,19 @@ class ImageRunOptions(RunOptions):
 
         check_places(validate_data=self.validate_data)
         if self.validate is not None and not does & set(TASKS.get(self.validate).spec.interfaces):
-            raise UserError(f"--validate {self.validate}: it takes other models than {task}")
-        chosen = Validation(
-            self.validate or task, model, self.validate_data or data, self.validate_limit, protocol
-        )
+            needed = " or ".join(TASKS.get(self.validate).spec.interfaces)
+            raise UserError(f"--validate {self.validate}: it takes {needed}, this trains none")
+        if self.best is not None and not config.validate_every:
+            raise UserError(f"--best {self.best}: nothing is validated; give --validate-every N")
+        name = self.validate or task
+        if name is None:
+            if config.validate_every:
+                raise UserError("--validate-every: by what task? name it with --validate TASK")
+            return None
+        place = self.validate_data or data
+        chosen = Validation(name, model, place, self.validate_limit, protocol)
         if self.best is None:
             return chosen
-        if not config.validate_every:
-            raise UserError(f"--best {self.best}: nothing is validated; give --validate-every N")
         return replace(chosen, best=best_by(self.best, chosen.task))
 
 

@@ -91,10 +91,12 @@ class RunSettings(Settings):
     keep_every: int = 0
     """Checkpoints after multiples of so many steps are kept for good; 0 keeps none of them."""
 
+    validate_every: int = 0
+    """Steps between validations; 0 makes none."""
+
     # What `ImageRunSettings` lets a run choose; not fields here, so that nobody can set them.
     accumulation = 1
     grid_every = 0
-    validate_every = 0
     unit = "tokens"
     """What throughput counts."""
 
@@ -132,8 +134,6 @@ class ImageRunSettings(RunSettings):
     """Compile the large parts of the model."""
     grid_every: int = 1000
     """Steps between pictures of what the averaged model does; 0 makes none."""
-    validate_every: int = 0
-    """Steps between validations; 0 makes none."""
 
 
 def check_parts(batch_size: int, accumulation: int, world: int) -> None:
