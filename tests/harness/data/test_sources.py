@@ -99,7 +99,7 @@ def test_a_folder_of_shards_is_one_set_of_images(tmp_path: Path) -> None:
         "pets-val-0001.tar/0001.jpg": b"a",
         "pets-val-0001.tar/0002.jpg": b"b",
     }
-    assert "'pets-val' is read" in source.note
+    assert "of its splits train, val 'val' is read" in source.note
     assert source.container("pets-val-0001.tar/0001.jpg")[0] == str(tmp_path / "pets-val-0001.tar")
     (below := tmp_path / "more" / "a.tar").mkdir(parents=True)
     make_tar(below / "0.tar", {"x.png": b"c"})
