@@ -15,6 +15,7 @@ from rich.markup import escape
 from harness.commands.console import terminal
 from harness.commands.interrupts import interruptible
 from harness.interfaces.errors import ExitCode, UserError, one_line, unforeseen
+from harness.interfaces.extras import missed
 from harness.interfaces.own import remembered
 from harness.interfaces.registry import COMMANDS, DISTRIBUTION
 from harness.plugins import PLUGINS
@@ -128,9 +129,10 @@ def main() -> None:
         except BaseException as error:
             if interrupted.is_set():  # What an interrupted import or worker raises is no error.
                 sys.exit(ExitCode.INTERRUPTED)
-            if isinstance(error, UserError):
-                _say(str(error))
-                sys.exit(error.exit_code)
+            told = error if isinstance(error, UserError) else missed(error)
+            if told is not None:
+                _say(str(told))
+                sys.exit(told.exit_code)
             if debug:
                 traceback.print_exc()
             _say(unforeseen(error) + ("" if debug else "; --debug shows where it comes from"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -39,3 +39,34 @@ def hostile(folder: Path) -> Path:
     for place in places:
         (folder / place).write_text(f"raise RuntimeError('{place} of the working directory')")
     return folder
+
+
+_HIDING = """
+import sys
+from importlib.machinery import PathFinder
+
+HIDDEN = {modules!r}
+NAMES = {distributions!r}
+
+
+class Seeing(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name in HIDDEN else PathFinder.find_spec(name, path, target)
+
+    @classmethod
+    def find_distributions(cls, *args, **options):
+        found = PathFinder.find_distributions(*args, **options)
+        return (each for each in found if each.name.lower().replace("_", "-") not in NAMES)
+
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Seeing
+"""
+
+
+def hiding(site: Path, modules: Iterable[str], distributions: Iterable[str]) -> Path:
+    """Write a folder for PYTHONPATH with which no process sees these modules and distributions."""
+    site.mkdir(parents=True, exist_ok=True)
+    text = _HIDING.format(modules={*modules}, distributions={*distributions})
+    (site / "sitecustomize.py").write_text(text)
+    return site

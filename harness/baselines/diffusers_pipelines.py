@@ -20,7 +20,6 @@ from harness.baselines.hub import (
     DType,
     Source,
     check_parts,
-    library,
     named,
     no_bars,
     source,
@@ -29,6 +28,7 @@ from harness.baselines.hub import (
 from harness.baselines.lossless import StoredAsPng, png
 from harness.interfaces import Argument, Code
 from harness.interfaces.errors import UserError, first_line
+from harness.interfaces.extras import library
 from harness.interfaces.types import ModelCard
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class DiffusersPipeline(StoredAsPng):
     @functools.cached_property
     def _class(self) -> type:
         name = self._index.get("_class_name")  # Looked for before pipelines are imported.
-        diffusers = library("diffusers", "diffusers")
+        diffusers = library("diffusers")
         kind = getattr(diffusers, name, None) if isinstance(name, str) else None
         if not (isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)):
             raise UserError(
@@ -158,7 +158,7 @@ class DiffusersPipeline(StoredAsPng):
         """Build all components; a scheduler or LoRA that does not fit is one line."""
         import torch
 
-        diffusers, kind = library("diffusers", "diffusers"), self._class
+        diffusers, kind = library("diffusers"), self._class
         more: dict[str, Any] = dict.fromkeys(self._left_out)
         if more and "requires_safety_checker" in inspect.signature(kind).parameters:
             more["requires_safety_checker"] = False

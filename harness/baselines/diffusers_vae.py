@@ -16,7 +16,6 @@ from harness.baselines.hub import (
     DType,
     Source,
     check_weights,
-    library,
     named,
     no_bars,
     source,
@@ -25,6 +24,7 @@ from harness.baselines.hub import (
 from harness.baselines.latents import LatentTokenizer
 from harness.interfaces import Argument
 from harness.interfaces.errors import UserError, first_line
+from harness.interfaces.extras import library
 from harness.interfaces.types import IMAGE_SIDE, Codebook, Latents, ModelCard
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class DiffusersAutoencoder(LatentTokenizer):
     @functools.cached_property
     def _class(self) -> type:
         name = self._config.get("_class_name")
-        kind = getattr(library("diffusers", "diffusers"), name, None) if name else None
+        kind = getattr(library("diffusers"), name, None) if name else None
         if not (isinstance(kind, type) and {"encode", "decode"} <= set(dir(kind))):
             raise UserError(
                 f"{self.repository}: its configuration names {name or 'no class'}, which is no "

@@ -23,6 +23,7 @@ from harness.baselines.hub import (
 from harness.baselines.lossless import StoredAsPng, png
 from harness.interfaces import Argument, Code, Question
 from harness.interfaces.errors import UserError, first_line
+from harness.interfaces.extras import library
 from harness.interfaces.types import ModelCard
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class TransformersVLM:
 
     @functools.cached_property
     def _config(self) -> dict[str, Any]:
+        library("transformers")
         from transformers.models.auto import modeling_auto
 
         other = of_diffusers(self._source.folder)

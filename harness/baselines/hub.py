@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 import math
 import re
@@ -11,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.data.digests import weights_sha256
 from harness.interfaces.errors import UserError
+from harness.interfaces.extras import library
 from harness.interfaces.types import digest_of
 from uwt_images.hub import HubError, snapshot
 
@@ -31,23 +30,12 @@ _VARIANTS = (".fp16.", ".bf16.", ".fp8.", ".non_ema.")
 """Parts of the names of weights that stand beside the usual ones in another form."""
 
 
-def library(name: str, extra: str) -> ModuleType:
-    """Import a package of an extra; raise `UserError` that says how to get it."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise UserError(f"{name} cannot be imported ({error}): reinstall it") from error
-        raise UserError(
-            f'this model needs {name}, which is not installed: pip install "uwt-eval[{extra}]"'
-        ) from error
-
-
 def no_bars() -> None:
     """Keep diffusers and transformers from drawing bars of what they load, among ours."""
+    diffusers = library("diffusers")
     from transformers.utils import logging as transformers_logging
 
-    library("diffusers", "diffusers").utils.logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 

@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 from PIL import Image
 
-from harness.baselines.hub import Source, check_parts, library, named, source, until, versions
+from harness.baselines.hub import Source, check_parts, named, source, until, versions
 from harness.interfaces import Argument, Question
 from harness.interfaces.errors import SampleFailure, UserError, first_line
+from harness.interfaces.extras import library
 from harness.interfaces.registry import did_you_mean, warn
 from harness.interfaces.types import ModelCard, Status
 
@@ -153,7 +154,7 @@ class LmmsModel:
 
 
 def _check_name(name: str) -> None:
-    library("lmms_eval", "vqa")
+    library("lmms_eval")
     from lmms_eval.models import list_available_models
 
     known = list_available_models(include_aliases=True)

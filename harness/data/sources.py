@@ -11,6 +11,7 @@ from harness.data.images import read_image
 from harness.data.manifest import ImageSource, opened
 from harness.data.tables import HuggingFaceSource, is_saved_to_disk
 from harness.interfaces.errors import UserError
+from harness.interfaces.extras import need
 from uwt_images.hub import DATA_PREFIX, HubError, data_files
 from uwt_images.listing import IMAGE_SUFFIXES, ListingError, list_files, suffix_of
 from uwt_images.splits import choose_split
@@ -73,6 +74,7 @@ def open_source(data: str, layout: str, split: str | None = None) -> DataSource:
         return before
     try:
         if data.startswith(DATA_PREFIX):
+            need(f"data {data!r}", "datasets")
             files = data_files(data, split or "validation", local=True)
             source: DataSource = HuggingFaceSource(data, files=[Path(each) for each in files])
         else:

@@ -13,6 +13,7 @@ from harness.data.digests import DigestCache
 from harness.data.images import read_image
 from harness.data.settings import read_settings
 from harness.interfaces.errors import DecodeError, UserError
+from harness.interfaces.extras import need
 from harness.interfaces.types import digest_of
 from uwt_images.listing import ListingError
 from uwt_images.splits import choose_split, pick
@@ -89,6 +90,7 @@ class HuggingFaceSource:
         *,
         files: Sequence[Path] = (),
     ) -> None:
+        need(f"data {str(root)!r}", "datasets")
         import datasets
 
         datasets.disable_progress_bars()  # Ours are drawn; its own would ignore --quiet.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from harness.doctor.finding import Finding
 from harness.interfaces.errors import UserError
+from harness.interfaces.extras import lacking
 from harness.judges import JudgeSettings
 
 _SETTINGS = JudgeSettings(client="openai", model="any", max_tokens=1, jpeg_quality=90)
@@ -17,6 +18,10 @@ def find() -> Iterator[Finding]:
     """The endpoint, the key's presence, and an answer that costs nothing."""
     from harness.judges.openai_judge import KEYS, OpenAIJudge
 
+    if text := lacking("openai", "tenacity"):
+        what, _, fix = text.partition(": ")
+        yield Finding("judge", "warning", f"a benchmark with a judge {what}", fix)
+        return
     present = [name for name in KEYS if os.environ.get(name, "").strip()]
     keys = " or ".join(KEYS)
     try:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TYPE_CHECKING
 
 from harness.doctor.finding import Finding
+from harness.interfaces.extras import EXTRAS, install, lacking
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -34,6 +35,7 @@ def find() -> Iterator[Finding]:
     yield from wrong
     if not wrong:
         yield Finding("packages", "ok", f"{len(needed)} as declared")
+    yield _extras()
     for name in _BINARY:
         yield _load(name)
     beside = [each for each in declared if each not in needed and _is_for(each, "vqa")]
@@ -46,6 +48,18 @@ def find() -> Iterator[Finding]:
 
 def _is_for(requirement: Requirement, extra: str) -> bool:
     return requirement.marker is not None and requirement.marker.evaluate({"extra": extra})
+
+
+def _extras() -> Finding:
+    """Which extras are installed whole; a plain install has none, and what needs one says so."""
+    modules: dict[str, list[str]] = {}
+    for module, extra in EXTRAS.items():
+        modules.setdefault(extra, []).append(module)
+    found = [extra for extra, needed in modules.items() if not lacking(*needed)]
+    absent = [extra for extra in modules if extra not in found]
+    texts = [f"{', '.join(found)} installed"] * bool(found)
+    texts += [f"{', '.join(absent)} not, each by {install('NAME')}"] * bool(absent)
+    return Finding("extras", "ok", "; ".join(texts))
 
 
 def _requirement(text: str) -> Requirement:
@@ -81,5 +95,5 @@ def _optional(requirement: Requirement) -> Finding:
     found = _check(requirement)
     if found.level == "ok":
         return Finding(_VQA, "ok", f"{found.text}, as pinned ({requirement.specifier})")
-    fix = f'{found.fix}, best in an environment of its own: pip install "{_PACKAGE}[vqa]"'
+    fix = f"{found.fix}, best in an environment of its own: {install('vqa')}"
     return Finding(_VQA, "warning", f"{found.text} (VQA suites by lmms-eval need it)", fix)

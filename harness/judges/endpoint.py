@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from harness.interfaces.errors import UserError
+from harness.interfaces.extras import need
 from harness.interfaces.observing import Once
 from harness.judges import failures
 from harness.judges.answers import Shape, read_answer, storable
@@ -89,11 +90,15 @@ class Endpoint:
         shape: What an answer must look like.
         cache: Of the answers.
         patience: With an endpoint that fails.
+
+    Raises:
+        UserError: The client's packages are not installed.
     """
 
     def __init__(
         self, place: Place, shape: Shape, cache: ReplyCache, patience: Patience | None = None
     ) -> None:
+        need(f"the {place.kind} {place.model}", "openai", "tenacity")
         self.place = place
         self._shape = shape
         self._cache = cache

@@ -10,7 +10,8 @@ import numpy as np
 from harness.data.digests import weights_sha256
 from harness.engine.models import ModelChoice, require
 from harness.interfaces import Question
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.extras import lacking
 from harness.interfaces.observing import Once
 from harness.interfaces.types import digest_of
 from tasks.dpg.settings import PluginVqa, TransformersVqa
@@ -56,6 +57,8 @@ class _Transformers:
     """A model of transformers."""
 
     def __init__(self, settings: TransformersVqa, device: str) -> None:
+        if text := lacking("transformers"):
+            raise Unavailable(f"the model that answers {text}")
         self._settings = settings
         self._device = device
         self._folder = locate(settings.model, "vqa.model")

@@ -20,6 +20,7 @@ from PIL import Image
 from harness.data import assets
 from harness.interfaces import Columns
 from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.extras import install
 from harness.interfaces.registry import JUDGES
 from harness.judges import Judge, JudgeReply, JudgeRequest
 from tasks.gedit.cells import Judging, judged_columns
@@ -194,8 +195,8 @@ def _find() -> Path:
             if (path := Path(folder) / _FILE).is_file():
                 return path
         raise UserError(
-            "the judge's prompts are not on this machine: install the extra with "
-            f'`pip install "uwt-eval[vqa]"`, or run `uwt-eval assets fetch {ASSET}`'
+            f"the judge's prompts are not on this machine: run `{install('vqa')}`, or "
+            f"`uwt-eval assets fetch {ASSET}`"
         ) from None
 
 

@@ -11,6 +11,7 @@ from harness.data.images import read_image
 from harness.data.settings import read_settings
 from harness.data.tables import arrow_cache
 from harness.interfaces.errors import DecodeError, UserError
+from harness.interfaces.extras import library
 from tasks.gedit.edits import LANGUAGES, LAYOUT, LIST, REPOSITORY, Edit, checked_edit
 from tasks.shared.jsonl import read_objects
 from uwt_images.listing import ListingError, list_files
@@ -166,8 +167,7 @@ def open_gedit(data: str | None, language: str) -> GEditSource:
 
 
 def _from_disk(path: Path) -> Any:
-    import datasets
-
+    datasets = library("datasets", f"data {str(path)!r}")
     datasets.disable_progress_bars()
     try:
         names = [path.name] if path.is_file() else list_files(path, (".parquet",))
@@ -195,8 +195,7 @@ def _from_disk(path: Path) -> Any:
 
 
 def _from_hub() -> Any:
-    import datasets
-
+    datasets = library("datasets", f"data set {REPOSITORY}")
     advice = "fetch it elsewhere, then give --data or set UWT_EVAL_GEDIT"
     if read_settings().offline:
         raise UserError(f"no data given, and UWT_EVAL_OFFLINE is set: {advice} ({LAYOUT})")

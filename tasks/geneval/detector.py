@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.extras import lacking
 from harness.interfaces.observing import Once
 from tasks.geneval.prompts import OBJECTS
 from tasks.geneval.settings import TransformersDetector
@@ -133,10 +134,12 @@ class Mask2Former:
         device: Where it runs.
 
     Raises:
-        Unavailable: The weights are missing or not the protocol's.
+        Unavailable: The weights or transformers are missing, or the weights are not the protocol's.
     """
 
     def __init__(self, settings: TransformersDetector, device: str) -> None:
+        if text := lacking("transformers"):
+            raise Unavailable(f"the detector {text}")
         self._settings = settings
         self._device = device
         self._folder = locate(settings.network, "detector.network", _FILES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from harness.data.digests import verified_sha256
 from harness.interfaces import MultimodalLM, Question
 from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.extras import lacking
 from harness.interfaces.observing import Once, turn_of
 from harness.interfaces.types import ModelCard
 
@@ -70,10 +70,8 @@ def open_clip_weights(model: str, tag: str) -> Path:
             f"{model!r} on the Hugging Face hub; see open_clip.list_pretrained()"
         )
     needed = open_clip.get_model_config(model)["text_cfg"].get("hf_tokenizer_name")
-    if needed and importlib.util.find_spec("transformers") is None:
-        raise Unavailable(
-            f"the tokenizer of {model} needs transformers, run `pip install transformers`"
-        )
+    if needed and (text := lacking("transformers")):
+        raise Unavailable(f"the tokenizer of {model} {text}")
     if needed and not isinstance(try_to_load_from_cache(needed, "tokenizer_config.json"), str):
         raise Unavailable(f"tokenizer of {needed} missing, run `hf download {needed}`")
     for candidate in (filename,) if filename else _OPEN_CLIP_FILES:

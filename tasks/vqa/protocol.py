@@ -12,11 +12,12 @@ from packaging.utils import canonicalize_name
 from pydantic import Field
 
 from harness.interfaces.errors import UserError
+from harness.interfaces.extras import install
 from harness.interfaces.protocols import Count, ProtocolSettings, Seed
 from harness.interfaces.types import Record, Stage
 
 PACKAGE = "lmms_eval"
-EXTRA = 'pip install "uwt-eval[vqa]"'
+EXTRA = install("vqa")
 """How lmms-eval is installed beside the harness."""
 
 

@@ -10,6 +10,7 @@ import typer
 
 from harness.commands.console import terminal
 from harness.interfaces.errors import DecodeError, UserError
+from harness.interfaces.extras import need
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,8 @@ def load(model: Path, tokenizer: Path | None, dtype: str, device: str) -> Assist
 
 
 def check_folder(model: Path) -> None:
-    """Raise `UserError` where there is no such folder, before what loads one is imported."""
+    """Raise `UserError` where there is no such folder, or nothing to load it with."""
+    need("the multimodal model", "transformers")
     if not model.is_dir():
         raise UserError(f"--model: {model}: no such folder")
 

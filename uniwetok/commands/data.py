@@ -10,8 +10,9 @@ import typer
 
 from harness.commands.console import Json, terminal
 from harness.interfaces.errors import ExitCode
+from harness.interfaces.extras import need
 from uniwetok.commands.options import Quiet
-from uniwetok.commands.shared import user_errors
+from uniwetok.commands.shared import TRAINS_WITH, user_errors
 
 if TYPE_CHECKING:
     from uniwetok.train.mllm.data.check import CheckReport
@@ -46,6 +47,7 @@ def check(
 
     The format is described in docs/mllm-data.md.
     """
+    need("training data", *TRAINS_WITH)
     from harness.engine.progress import Progress
     from uniwetok.train.mllm.data.check import check_records
     from uniwetok.train.mllm.data.opening import open_records

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from harness.commands.console import Json, terminal
 from harness.interfaces.errors import UserError
+from harness.interfaces.extras import need
 from uniwetok.commands.options import Quiet
-from uniwetok.commands.shared import user_errors
+from uniwetok.commands.shared import TRAINS_WITH, user_errors
 
 if TYPE_CHECKING:
     from harness.interfaces import OnProgress
@@ -50,6 +51,7 @@ def mini_ablations(
     quiet: Quiet = False,
 ) -> None:
     """Repeat Tables 1-5 at a small size on a CPU; the same command again goes on."""
+    need("training", *TRAINS_WITH)
     from uniwetok.studies.settings import MiniSettings
 
     with user_errors():
@@ -83,6 +85,7 @@ def mini_mllm(
 
     The same command again goes on. Needs the package easy-vqa, which is in uwt-eval[mini].
     """
+    need("this study", "easy_vqa", *TRAINS_WITH, "transformers")
     with user_errors():
         from harness.engine.progress import Progress
         from uniwetok.studies.mllm.proof import prove

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", "TokenizerTraining", "ARTraining", "MLLMTraining")
 
+TRAINS_WITH = ("accelerate", "webdataset")
+"""Packages of the extra `train` without which nothing is trained."""
 _STOPPING = "\nstopping after this step, with a checkpoint (Ctrl-C again ends it at once)\n"
 
 

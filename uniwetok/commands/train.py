@@ -11,6 +11,7 @@ import typer
 
 from harness.commands.options import with_options
 from harness.interfaces.errors import UserError
+from harness.interfaces.extras import need
 from uniwetok.commands.options import (
     Codes,
     Data,
@@ -23,7 +24,7 @@ from uniwetok.commands.own_classes import (
     class_names,
     write_protocol,
 )
-from uniwetok.commands.shared import carry_out, given_data, user_errors
+from uniwetok.commands.shared import TRAINS_WITH, carry_out, given_data, user_errors
 from uniwetok.commands.validation import ValidatedRunOptions
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def tokenizer(
 
     Several GPUs or nodes: `torchrun --no-python --nproc-per-node 8 uwt-eval train tokenizer …`.
     """
+    need("training", *TRAINS_WITH)
     with user_errors():
         from uniwetok.presets import get
         from uniwetok.train.engine.overrides import override
@@ -126,6 +128,7 @@ def ar(
     The same command again resumes from the last checkpoint. Several GPUs or nodes:
     `torchrun --no-python --nproc-per-node 8 uwt-eval train ar …`.
     """
+    need("training", *TRAINS_WITH)
     with user_errors():
         from uniwetok.presets import get_ar
         from uniwetok.train.engine.overrides import override
@@ -222,6 +225,7 @@ def mllm(
     The same command again resumes from the last checkpoint. Several GPUs or nodes:
     `torchrun --no-python --nproc-per-node 8 uwt-eval train mllm …`.
     """
+    need("training", *TRAINS_WITH, "transformers")
     with user_errors():
         from uniwetok.presets import get_mllm
         from uniwetok.train.engine.overrides import override

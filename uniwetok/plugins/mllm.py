@@ -13,6 +13,7 @@ from pydantic import Field
 
 from harness.interfaces import Argument, Code, Question
 from harness.interfaces.errors import SampleFailure
+from harness.interfaces.extras import need
 from harness.interfaces.types import ModelCard, Status
 from uniwetok.plugins.tokenizer import DecoderPlugin, DType, label, model_card, packed, user_errors
 
@@ -54,6 +55,7 @@ class _Multimodal(DecoderPlugin):
     @functools.cached_property
     def card(self) -> ModelCard:
         """Identity from all parts' files, their sizes, and what is asked of the model."""
+        need(f"model {self._name!r}", "transformers")
         from uniwetok.mllm import checkpoint
         from uniwetok.tensors import files_of
         from uniwetok.tokenizer import checkpoint as tokenizer_files
@@ -197,6 +199,7 @@ def load_assistant(name: str, folder: Path, tokenizer: Path | None, dtype: str) 
     Raises:
         UserError: A part is missing, damaged, or does not fit the others.
     """
+    need(f"the model of {name}", "transformers")
     import torch
     from transformers.utils import logging
 

@@ -97,7 +97,7 @@ def test_missing_weights_and_packages_say_what_to_fetch(
     clip = settings_of("clip").classifier
     with monkeypatch.context() as patch:
         patch.setattr("importlib.util.find_spec", lambda name: None)
-        with pytest.raises(Unavailable, match="run `pip install transformers`"):
+        with pytest.raises(Unavailable, match=r"needs transformers.*uwt-eval\[mllm\]"):
             find_vectors(clip, "cpu")
         patch.setattr("importlib.util.find_spec", lambda name: object())
         with pytest.raises(

@@ -129,7 +129,7 @@ def test_the_package_is_named_where_it_is_missing(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     result = uwt_eval("reproduce", "mini-mllm", "--out", str(tmp_path / "out"))
     assert result.code == 2
-    assert "pip install easy-vqa" in result.err
+    assert 'pip install "uwt-eval[mini]"' in result.err
 
 
 def test_the_document_tells_the_defaults() -> None:
