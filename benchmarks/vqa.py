@@ -155,7 +155,7 @@ def _our_way(copy: Path, root: Path) -> None:
         device="cpu",
         batch_size=1,
         limit=None,
-        data=find_copy(copy, ("pope",), "", "test"),
+        copies={"pope": find_copy(copy, ("pope",), "", "test")},
         root=str(root),
     )
     job.journal.parent.mkdir(parents=True)

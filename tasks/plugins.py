@@ -14,7 +14,9 @@ PLUGINS = {
         **constants("tasks.gedit.task", "gedit-en", "gedit-cn", "gedit"),
         **constants("tasks.vqa.task", "seedbench", "pope", "vqav2", "gqa", "scienceqa", "textvqa"),
         **constants("tasks.vqa.task", "chartqa", "ai2d", "realworldqa", "mmmu", "mme"),
+        "lmms:": "tasks.vqa.any_task:task",
     },
+    "listings": {"lmms": "tasks.vqa.any_task:listing"},
     "extractors": {
         "class_ranks": "tasks.zeroshot.scores:ClassRanks",
         "geneval_verdicts": "tasks.geneval.verdicts:GenEvalVerdicts",
@@ -39,6 +41,7 @@ PLUGINS = {
         **constants("tasks.vqa.metrics", "f1", "f1_split_mean", "total"),
         "perception": "tasks.vqa.metrics:PERCEPTION_SCORE",
         "cognition": "tasks.vqa.metrics:COGNITION_SCORE",
+        "lmms:": "tasks.vqa.any_task:metric",
     },
     "families": {
         "recon": "tasks.recon.data:ReconSettings",
@@ -51,6 +54,7 @@ PLUGINS = {
         "dpg": "tasks.dpg.settings:DpgSettings",
         "edit": "tasks.gedit.settings:GEditSettings",
         "vqa": "tasks.vqa.protocol:VqaSettings",
+        "lmms": "tasks.vqa.protocol:LmmsSettings",
         "text-to-image": "tasks.shared.benchmark:PromptSettings",
     },
     "protocols": {"tasks": "tasks:PROTOCOLS"},

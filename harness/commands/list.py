@@ -14,7 +14,14 @@ from rich.table import Table
 from harness.commands.console import Json, Plugins, terminal
 from harness.interfaces.errors import UserError
 from harness.interfaces.own import remembered
-from harness.interfaces.registry import EXTRACTORS, METRICS, MODELS, TASKS, load_plugins
+from harness.interfaces.registry import (
+    EXTRACTORS,
+    LISTINGS,
+    METRICS,
+    MODELS,
+    TASKS,
+    load_plugins,
+)
 
 
 class Kind(StrEnum):
@@ -28,6 +35,7 @@ class Kind(StrEnum):
     PROTOCOLS = "protocols"
     ASSETS = "assets"
     PRESETS = "presets"
+    LMMS = "lmms"
 
 
 def _tasks() -> dict[str, str]:
@@ -64,6 +72,11 @@ def _presets() -> dict[str, str]:
     from harness.engine.presets import all_presets
 
     return {name: preset.title for name, preset in all_presets().items()}
+
+
+def _lmms() -> dict[str, str]:
+    """Tasks of lmms-eval's: too many to stand among the others."""
+    return LISTINGS.get(Kind.LMMS)()
 
 
 def _summary(plugin: Any) -> str:
@@ -114,6 +127,7 @@ _LISTS: dict[Kind, Callable[[], dict[str, str]]] = {
     Kind.PROTOCOLS: _protocols,
     Kind.ASSETS: _assets,
     Kind.PRESETS: _presets,
+    Kind.LMMS: _lmms,
 }
 
 
@@ -125,10 +139,17 @@ def list_names(
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """List tasks, groups, models, metrics, protocols, assets and presets of training."""
+    """List tasks, groups, models, metrics, protocols, assets, presets; `lmms` for lmms-eval's."""
     load_plugins(plugin)
-    kinds = [kind] if kind else list(_CHOOSABLE if task else Kind)
-    listing = {item.value: remembered(f"list {item.value}", _LISTS[item]) for item in kinds}
+    every = [item for item in Kind if item is not Kind.LMMS]
+    kinds = [kind] if kind else list(_CHOOSABLE) if task else every
+    listing = {
+        # What is installed of lmms-eval, and its data, are not our code's to decide.
+        item.value: _LISTS[item]()
+        if item is Kind.LMMS
+        else remembered(f"list {item.value}", _LISTS[item])
+        for item in kinds
+    }
     if task is not None:
         for item in kinds:
             chosen = _of_task(item, task)

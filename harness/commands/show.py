@@ -66,6 +66,8 @@ def _found(name: str) -> dict[str, dict[str, Any]]:
     """What is called so, by kind: a name may be a protocol's and a model's."""
     if (Path(name) / "record.json").is_file():
         return {"run": json.loads((Path(name) / "record.json").read_text(encoding="utf-8"))}
+    if ":" in name and name in TASKS:
+        return {"task": {"task": name, **TASKS.get(name).spec.model_dump(mode="json")}}
     if ":" in name or "?" in name:
         from harness.engine.models import ModelChoice
 

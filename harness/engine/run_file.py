@@ -179,7 +179,7 @@ def run_name(task: str, model: str, protocol: str, digest: str) -> str:
     """Name of a run from what people look for, and the digest of what tells it apart."""
     # File systems take 255 bytes; the digest tells apart what the name no longer does.
     name = re.sub(r"[^A-Za-z0-9.]+", "-", model).strip("-")[:128]
-    return f"{task}-{name}-{protocol}-{digest[:10]}"
+    return f"{task.replace(':', '-')}-{name}-{protocol}-{digest[:10]}"
 
 
 def earlier_run(root: Path) -> RunFile | None:

@@ -101,7 +101,8 @@ class Registry(Generic[T]):
     """Plug-ins of one kind by name; listing imports none of them.
 
     Our own packages list theirs in code; other distributions offer theirs as entry points of the
-    group `uwt_eval.KIND`, and can neither break nor replace one of ours.
+    group `uwt_eval.KIND`, and can neither break nor replace one of ours. What is offered under a
+    name that ends in a colon makes plug-ins without number, 'PREFIX:NAME', of their NAME.
     """
 
     def __init__(self, kind: str, noun: str, what: Any = object, has: str = "") -> None:
@@ -175,11 +176,23 @@ class Registry(Generic[T]):
         return bool(self._registered)
 
     def names(self) -> list[str]:
-        """All names, sorted."""
-        return sorted({*self._registered, *self._entry_points()})
+        """All names but those with a prefix, sorted."""
+        known = {*self._registered, *self._entry_points()}
+        return sorted(name for name in known if not name.endswith(":"))
 
     def __contains__(self, name: str) -> bool:
-        return name in self._registered or name in self._entry_points()
+        if name in self._registered or name in self._entry_points():
+            return True
+        try:
+            return self.prefixed(name) is not None
+        except UserError:
+            return False
+
+    def prefixed(self, name: str) -> T | None:
+        """The plug-in 'PREFIX:NAME', None without such a prefix; raise `UserError` as its maker."""
+        prefix, colon, rest = name.partition(":")
+        point = self._entry_points().get(prefix + colon) if colon else None
+        return None if point is None else cast("T", point.load()(rest))
 
     def spelled(self, name: str) -> str:
         """The known name that differs from `name` in case alone, where one does; else `name`."""
@@ -211,6 +224,8 @@ class Registry(Generic[T]):
             if wrong := self._wrong(plugin):
                 raise UserError(f"{self.noun} {name!r} of a --plugin file: {wrong}")
             return cast("T", plugin)
+        if (made := self.prefixed(name)) is not None:
+            return made
         point = self._entry_points().get(name)
         if point is None:
             raise UserError(f"unknown {self.noun} {name!r}: {did_you_mean(name, self.names())}")
@@ -266,6 +281,8 @@ MODELS: Registry[Callable[..., Any]] = Registry("models", "model", Callable)
 METRICS: Registry[Any] = Registry("metrics", "metric", has="needs")
 EXTRACTORS: Registry[Callable[..., Any]] = Registry("extractors", "extractor", Callable)
 JUDGES: Registry[Callable[..., Any]] = Registry("judges", "judge", Callable)
+LISTINGS: Registry[Callable[[], dict[str, str]]] = Registry("listings", "listing", Callable)
+"""What `list` shows besides: names and a line each."""
 CHECKS: Registry[Callable[[], Iterable[Any]]] = Registry("checks", "check", Callable)
 COMMANDS: Registry[Any] = Registry("commands", "command", Callable)
 PROTOCOLS: Registry[Path] = Registry("protocols", "protocol folder", Path)
@@ -279,7 +296,7 @@ TABLES: Registry[Mapping[str, Any]] = Registry("tables", "table collection", Map
 PRESETS: Registry[Mapping[str, Any]] = Registry("presets", "preset collection", Mapping)
 GATES: Registry[Any] = Registry("gates", "gate", has="judge")
 REGISTRIES: tuple[Registry[Any], ...] = (
-    *(TASKS, MODELS, METRICS, EXTRACTORS, JUDGES, CHECKS, COMMANDS, PROTOCOLS, FAMILIES),
+    *(TASKS, MODELS, METRICS, EXTRACTORS, JUDGES, LISTINGS, CHECKS, COMMANDS, PROTOCOLS, FAMILIES),
     *(REFERENCES, REFERENCE_SETTINGS, TABLES, PRESETS, GATES),
 )
 
@@ -356,6 +373,7 @@ def expand_tasks(names: Iterable[str]) -> list[str]:
     chosen: list[str] = []
     for name in names:
         if name not in TASKS and name not in groups:
+            TASKS.prefixed(name)  # It says which names are like this one.
             hint = did_you_mean(name, [*TASKS.names(), *groups])
             raise UserError(f"unknown task {name!r}: {hint}")
         chosen += [name] if name in TASKS else groups[name]

@@ -13,7 +13,7 @@ from harness.interfaces.errors import UserError
 from reports.files import read_list
 
 _RULE = re.compile(
-    r"\s*(?P<metric>[\w.-]+?)\s*"
+    r"\s*(?P<metric>[\w.-]+?|\w+:[^<>=]+?)\s*"
     r"(?:(?P<side><=|>=)\s*(?P<amount>[+−-]?\s*\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*(?P<percent>%?))?\s*"
 )
 _HELP = "write METRIC>=-0.05, METRIC<=+1% or METRIC alone"

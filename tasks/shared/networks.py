@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.data.digests import verified_sha256
 from harness.interfaces import MultimodalLM, Question
@@ -13,6 +13,8 @@ from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.extras import lacking
 from harness.interfaces.observing import Once, turn_of
 from harness.interfaces.types import ModelCard
+
+T = TypeVar("T")
 
 _OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -118,7 +120,7 @@ class LazyModel:
     """A model that is loaded when it is first asked: kept replies need none.
 
     Args:
-        plugin: Answers questions.
+        plugin: Answers questions, unless it is put to another use.
         device: Where it is loaded.
         card: What it is, as `ModelChoice.card` says.
     """
@@ -138,6 +140,12 @@ class LazyModel:
         self, questions: Sequence[Question], *, max_new_tokens: int, stop: Sequence[str] = ()
     ) -> Any:
         """What the plug-in makes of the questions, unchecked."""
+        return self.use(
+            lambda model: model.reply(questions, max_new_tokens=max_new_tokens, stop=stop)
+        )
+
+    def use(self, call: Callable[[Any], T]) -> T:
+        """What comes of a call of the loaded plug-in, by one thread at a time."""
         model = self._loaded()
         with self._turn:
-            return model.reply(questions, max_new_tokens=max_new_tokens, stop=stop)
+            return call(model)

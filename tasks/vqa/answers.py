@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ from harness.interfaces.types import Sample, Status, digest_of
 from tasks.vqa.metrics import ANSWERS
 from tasks.vqa.replies import Answered, safe
 from tasks.vqa.scorers import Judged, UnparsedReply
-from tasks.vqa.suites import Suite
+from tasks.vqa.suites import PREFIX, Suite
 
 TEXTS = ("question", "answer", "reply", "prediction", "category", "cluster", "question_id")
 """Text columns of the observations."""
@@ -34,11 +34,36 @@ class Row(Answered):
     """The data set's row without its pictures."""
     lmms_score: float | None = None
     """lmms-eval's own score of the reply."""
+    task: str = ""
+    """lmms-eval's task, where it alone scores."""
+    target: str = ""
+    """The right answer as the task has it."""
+    taken: str = ""
+    """What the task's filter made of the reply."""
+    results: Mapping[str, Any] = field(default_factory=dict)
+    """What its scorer found, by figure: what is aggregated."""
 
     def line(self) -> str:
         """The row as a line of JSON, what was asked first."""
         asked = {"id": self.id, "question": self.question, "document": self.document}
-        return json.dumps(asked | vars(self), default=str) + "\n"
+        facts = vars(self).items()
+        kept = {name: value for name, value in facts if self.task or name not in _THEIRS}
+        return json.dumps(asked | kept, default=_plain) + "\n"
+
+
+_THEIRS = ("task", "target", "taken", "results")
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy's as Python's, anything else as a text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def score_of(result: Any) -> float | None:
+    """A question's score in what a scorer found of it; None where it holds none."""
+    if isinstance(result, Mapping):
+        result = result.get("score")
+    return float(result) if isinstance(result, int | float | np.number | np.bool_) else None
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -83,6 +108,10 @@ class _Scored:
 def _scored(suite: Suite, row: Row) -> _Scored:
     if row.status is not Status.OK:
         return _Scored(row)
+    if suite.judge is None:
+        first = next(map(score_of, row.results.values()), None)
+        score = first if first is not None and 0 <= first <= 1 else float("nan")
+        return _Scored(row, Judged(score, row.target, row.taken or row.reply))
     try:
         return _Scored(row, suite.judge(row.document, row.reply))
     except UnparsedReply as unparsed:
@@ -96,11 +125,13 @@ def observed(
     label: str = "",
     identity: Mapping[str, Any] = MappingProxyType({}),
     notices: Sequence[str] = (),
+    figures: Mapping[str, Any] = MappingProxyType({}),
 ) -> ObservedRows:
     """Score rows with our own scorer, beside lmms-eval's scores where they are known.
 
     `score` is lmms-eval's where it ran; `own_score` is ours. Both stand in samples.parquet. Where
-    the rows come from is told by `label` to people, by `identity` to the run's files.
+    the rows come from is told by `label` to people, by `identity` to the run's files. `figures`
+    are `LmmsFigures` as lmms-eval's process left them.
     """
     scored = [_scored(suite, row) for row in rows]
     texts = [_texts(suite, item) for item in scored]
@@ -114,6 +145,7 @@ def observed(
     }
     if suite.name == "mmmu":
         columns |= _with_random_options(scored)
+    columns |= _figures(rows, figures)
     return ObservedRows(
         samples=_samples([(row, row.images) for row in rows]),
         statuses=[item.row.status for item in scored],
@@ -149,11 +181,26 @@ def _texts(suite: Suite, item: _Scored) -> dict[str, str]:
         "answer": judged.answer,
         "reply": row.reply,
         "prediction": judged.prediction,
-        "category": suite.category(row.document),
+        "category": suite.category(row.document) or (row.task if len(suite.tasks) > 1 else ""),
         "cluster": cluster,
         "question_id": str(row.document.get("question_id", row.id)),
     }
     return {name: safe(text)[0] for name, text in values.items()}
+
+
+def _figures(rows: Sequence[Row], figures: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Scores behind each figure that is their mean; any other figure with its interval."""
+    columns: dict[str, np.ndarray] = {}
+    for name, facts in figures.items():
+        if facts["mean"]:
+            scores = [score_of(row.results.get(name)) for row in rows]
+            columns[PREFIX + name] = np.array([np.nan if s is None else s for s in scores], float)
+            continue
+        for key in ("value", "low", "high", "n"):
+            number = np.nan if facts[key] is None else facts[key]
+            columns[f"{PREFIX}{name} {key}"] = np.full(len(rows), number, float)
+        columns[f"{PREFIX}{name} method"] = np.full(len(rows), facts["method"], object)
+    return columns
 
 
 def _with_random_options(scored: Sequence[_Scored]) -> dict[str, np.ndarray]:

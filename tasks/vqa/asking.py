@@ -170,6 +170,8 @@ class Asker:
         """The question with its pictures, or what came of it already."""
         try:
             images = list(asked.load())
+        except UserError:
+            raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             return Answered.failed(SampleFailure(Status.DECODE_ERROR, reason))

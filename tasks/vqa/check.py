@@ -100,7 +100,7 @@ def ask(folder: Path) -> None:
         device="cpu",
         batch_size=1,
         limit=None,
-        data=find_copy(folder, ("pope",), "", "test"),
+        copies={"pope": find_copy(folder, ("pope",), "", "test")},
         root=str(folder / "run"),
     )
     carry_out(job, lambda _, **__: None, lambda: None)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import types
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-import lmms_eval
 from lmms_eval.api.instance import Instance
 from lmms_eval.evaluator import simple_evaluate
 from lmms_eval.tasks import TaskManager
+from lmms_eval.utils import load_yaml_config
 
 from harness.data.store import Store
-from harness.data.tables import arrow_cache
 from harness.engine.models import ModelChoice
 from harness.interfaces import MultimodalLM
 from harness.interfaces.errors import UserError
@@ -26,20 +24,17 @@ from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
 from tasks.shared.networks import LazyModel
 from tasks.vqa.answers import Row, write_rows
+from tasks.vqa.arranging import arranged, no_data, overrides
 from tasks.vqa.asking import Answering, Asked, Asker, share
+from tasks.vqa.drawing import Draughtsman, drawn_in, placed
+from tasks.vqa.figures import figures_of, figures_of_groups, logged_of, storable
 from tasks.vqa.job import Job
+from tasks.vqa.lmms_files import catalogue
 from tasks.vqa.lmms_model import HarnessModel
 from tasks.vqa.page import keep_pictures
-from tasks.vqa.pictures import PendingPicture, PicturesById, pending
-from tasks.vqa.protocol import first_cause, import_failure
+from tasks.vqa.protocol import import_failure
 from tasks.vqa.replies import Answered, Journal, hand_over, handed_over
-from tasks.vqa.suites import SUITES, Suite, sample_score
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-GQA_IMAGES = "testdev_balanced_images"
-"""The hub's subset with GQA's pictures, which lie apart from its questions."""
+from tasks.vqa.suites import sample_score, suite_named
 
 
 class _ShareDone(Exception):
@@ -57,16 +52,28 @@ def evaluate(job: Job, tell: Callable[..., None], meet: Callable[[], None]) -> N
     Raises:
         UserError: The model, the data or a package that lmms-eval needs cannot be used.
     """
-    suite, name, seeds = SUITES[job.suite], job.settings.lmms_task, job.settings.seeds
+    suite, seeds = suite_named(job.suite), job.settings.seeds
     model = _RecordedModel(job, _Answers(job) if job.answered else _asker(job), tell, meet)
-    stock = _task_file(name)
-    manager = TaskManager("WARNING", include_path=str(stock.parent), include_defaults=False)
-    config = _overrides(job, suite, stock)
+    files = [catalogue().members(name)[0] for name in job.tasks]
+    given = types.SimpleNamespace(
+        output_path=str(job.facts.parent),
+        # Scorers may look at the pictures, and these are opened late.
+        process_with_media=bool(suite.tasks),
+    )
     try:
+        configs = {file.name: load_yaml_config(str(file.path), mode="full") for file in files}
+        changed = {
+            file.name: {"task": file.name, **overrides(job, suite, file, configs[file.name])}
+            for file in files
+        }
         results = simple_evaluate(
             model=model,
-            tasks=[{"task": name, **config}],
-            task_manager=manager,
+            tasks=arranged(suite.title, changed) if suite.tasks else list(changed.values()),
+            task_manager=TaskManager(
+                "WARNING",
+                include_path=sorted({str(file.path.parent) for file in files}),
+                include_defaults=False,
+            ),
             batch_size=job.batch_size,
             device=job.device,
             limit=job.limit,
@@ -77,9 +84,7 @@ def evaluate(job: Job, tell: Callable[..., None], meet: Callable[[], None]) -> N
             numpy_random_seed=seeds.numpy,
             torch_random_seed=seeds.torch,
             fewshot_random_seed=seeds.fewshot,
-            cli_args=types.SimpleNamespace(
-                output_path=str(job.facts.parent), process_with_media=False
-            ),
+            cli_args=given,
         )
     except _ShareDone:
         return
@@ -90,12 +95,16 @@ def evaluate(job: Job, tell: Callable[..., None], meet: Callable[[], None]) -> N
             raise
         # A package that is too new fails here too, and must not pass for bad data.
         broken = import_failure(error)
-        message = f"{suite.name}: {broken}" if broken else _no_data(job, suite, error)
+        message = f"{suite.name}: {broken}" if broken else no_data(job, suite, error)
         raise UserError(message) from error
-    samples = sorted(results["samples"][name], key=itemgetter("doc_id"))
-    rows = [model.row(sample["doc_id"], sample) for sample in samples]
+    rows = model.rows(results["samples"])
     keep_pictures(job.folder, suite, rows, model.pictures)
     write_rows(job.result, rows)
+    if suite.tasks:
+        found = figures_of(files, configs, rows, results["results"], job.seed)
+        own = catalogue().own_figures(suite.title)
+        found |= figures_of_groups(own, results["results"], len(rows))
+        Store(job.figures.parent).write_json(job.figures.name, found)
     kept = {key: results[key] for key in ("results", "configs", "versions") if key in results}
     text = json.dumps(kept, indent=2, default=str)
     Store(job.facts.parent).write_text(job.facts.name, text)
@@ -103,14 +112,21 @@ def evaluate(job: Job, tell: Callable[..., None], meet: Callable[[], None]) -> N
 
 def _asker(job: Job) -> Asker:
     """Asks this process's share of the shard's share."""
+    model: Any = _model(job.model, job.device, job.plugins)
+    if job.draws:
+        model = Draughtsman(model, job.folder, job.seed)
     return Asker(
-        _model(job.model, job.device, job.plugins),
+        model,
         batch_size=job.batch_size,
         reply_limit=job.settings.reply_limit,
-        journal=Journal(job.own_journal, job.journal),
+        journal=Journal(job.own_journal, job.journal, model.keeps if job.draws else _always),
         rank=job.shard + job.shards * job.rank,
         size=job.shards * job.size,
     )
+
+
+def _always(_: Answered) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -144,22 +160,29 @@ class _RecordedModel(HarnessModel):
         meet: Callable[[], None],
     ) -> None:
         super().__init__(asker=asker, max_new_tokens=job.settings.max_new_tokens)
+        self.draws = job.draws
         self._job = job
         self._tell = tell
         self._meet = meet
-        self._suite = SUITES[job.suite]
-        self.asked: dict[int, Instance] = {}
+        self._suite = suite_named(job.suite)
+        self.asked: list[Instance] = []
+        """One a question: the repeats of a task would be given the same reply."""
         self._documents: dict[int, dict[str, Any]] = {}
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        self.asked = {request.args[3]: request for request in requests}
+        asked = {_question(request): request for request in requests}
+        self.asked = list(asked.values())
         if self._job.rank == 0:
-            write_rows(self._job.asked, [self.row(place, {}) for place in self.asked])
+            write_rows(self._job.asked, [self.row(place, []) for place in range(len(asked))])
         job = self._job
-        total = len(share(len(requests), job.batch_size, job.shard, job.shards))
+        total = len(share(len(asked), job.batch_size, job.shard, job.shards))
         self._tell("progress", done=0, total=total)
         self.on_done = lambda done: self._tell("progress", done=done, total=total)
-        return super().generate_until(requests)
+        given = super().generate_until(self.asked)
+        if job.draws:
+            given = [placed(reply, job.folder) for reply in given]
+        replies = dict(zip(asked, given, strict=True))
+        return [replies[_question(request)] for request in requests]
 
     def _answers(self, questions: Sequence[Asked]) -> Sequence[Answered]:
         job, answers = self._job, self._asker.ask(questions, self.on_done)
@@ -178,38 +201,64 @@ class _RecordedModel(HarnessModel):
             raise _ShareDone
         return [answers[place] for place in range(len(questions))]
 
-    def row(self, place: int, logged: Mapping[str, Any]) -> Row:
+    def rows(self, samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Row]:
+        """All questions with what lmms-eval logged of them, by task; once for every filter."""
+        logged: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
+        for task, entries in samples.items():
+            for entry in entries:
+                logged[task, entry["doc_id"]].append(entry)
+        return [
+            self.row(place, logged[_question(request)]) for place, request in enumerate(self.asked)
+        ]
+
+    def row(self, place: int, logged: Sequence[Mapping[str, Any]]) -> Row:
         """A question with its reply, or as missing while it has none."""
-        answered = self.answered.get(place)
         known: dict[str, Any] = {"status": Status.MISSING, "error": "lmms-eval stopped before"}
-        if answered is not None:
-            known = dict(vars(answered))
-        if logged and answered is not None and answered.status is Status.OK:
+        if self.answered:
+            known = dict(vars(self.answered[place]))
+        task = self.asked[place].args[4]
+        if self._suite.tasks:
+            (file,) = (each for each in self._suite.tasks if each.name == task)
+            known |= logged_of(file, logged)
+            if self.draws:
+                known["taken"] = ""  # The reply again.
+        elif logged and known["status"] is Status.OK:
             known["lmms_score"] = (
-                _mmmu_score(logged) if "mmmu_acc" in logged else sample_score(self._suite, logged)
+                _mmmu_score(logged[0])
+                if "mmmu_acc" in logged[0]
+                else sample_score(self._suite, logged[0])
             )
         if place not in self._documents:
             self._documents[place] = {
                 name: value
                 for name, value in self._stored(place).items()
-                if name not in self._suite.images and not isinstance(value, PendingPicture)
+                if name not in self._suite.images and storable(value)
             }
+        text = self.asked[place].args[0]
         return Row(
             id=f"{place:06d}",
-            question=self.asked[place].args[0],
+            question=text if isinstance(text, str) else json.dumps(text, default=str),
             document=self._documents[place],
             **known,
         )
 
     def pictures(self, place: int) -> Sequence[Any]:
         """The pictures of a question, as RGB."""
-        visuals = self.asked[place].args[2](self._stored(place)) or []
+        shown = self.asked[place].args[2]
+        visuals = list((shown(self._stored(place)) if shown else None) or ())
+        if self.draws:
+            visuals += drawn_in(self.answered[place].reply, self._job.folder)
         return [picture.convert("RGB") for picture in visuals]
 
     def _stored(self, place: int) -> dict[str, Any]:
-        *_, task, split = self.asked[place].args
-        row: dict[str, Any] = self.task_dict[task][split][place]
+        *_, number, task, split = self.asked[place].args
+        row: dict[str, Any] = self.task_dict[task][split][number]
         return row
+
+
+def _question(request: Instance) -> tuple[str, int]:
+    """Task and place in its data."""
+    return request.args[4], request.args[3]
 
 
 @functools.lru_cache(maxsize=1)
@@ -222,92 +271,7 @@ def _model(model: str, device: str, plugins: tuple[str, ...]) -> LazyModel:
     return LazyModel(plugin, device, choice.card(plugin))
 
 
-def _task_file(name: str) -> Path:
-    folder = Path(lmms_eval.__file__).parent / "tasks"
-    found = sorted(folder.glob(f"*/{name}.yaml"))
-    if not found:
-        raise UserError(f"lmms-eval has no task {name!r}: the protocol is for another version")
-    return found[0]
-
-
-def _overrides(job: Job, suite: Suite, stock: Path) -> dict[str, Any]:
-    """What differs from the task file: where the data are, and that pictures open late."""
-    from huggingface_hub import get_token
-    from lmms_eval.utils import load_yaml_config
-
-    config = load_yaml_config(str(stock), mode="full")
-    copy = job.data
-    changes: dict[str, Any] = {}
-    if copy is not None:
-        changes = copy.overrides(config["test_split"])
-        # lmms-eval makes the folder at home otherwise, whether it needs it or not.
-        os.environ["LMMS_EVAL_DATASETS_CACHE"] = arrow_cache(map(Path, copy.files))
-    elif get_token() is None:
-        # The task files ask for a login that public data sets do not need.
-        kwargs = dict(config.get("dataset_kwargs") or {})
-        kwargs.pop("token", None)
-        changes = {"dataset_kwargs": kwargs}
-    by_id = (lambda: PicturesById(_gqa_images(job))) if suite.name == "gqa" else None
-    prepare = pending(suite.images, copy.root if copy else "", by_id)
-
-    def checked(dataset: Dataset) -> Dataset:
-        _check_columns(job, suite, dataset.column_names)
-        return prepare(dataset)
-
-    return {**changes, "process_docs": checked}
-
-
-def _check_columns(job: Job, suite: Suite, there: Sequence[str]) -> None:
-    """Refuse data without what is read: a task file would say no more than KeyError."""
-    absent = suite.absent(there)
-    if job.settings.lmms_task == "vqav2_val" and "answers" not in there:
-        absent.append("answers")  # Those of the test split are not public.
-    if absent:
-        copy = job.data
-        where = suite.hub if copy is None else ", ".join(copy.files[:1]) or copy.path
-        raise UserError(
-            f"{suite.name}: {where} has no column {absent[0]!r}, which {suite.title}'s questions "
-            f"have: give --data a copy of {suite.data.replace(':', ', subset ')}"
-        )
-
-
-def _gqa_images(job: Job) -> Any:
-    from datasets import disable_progress_bars, load_dataset
-
-    if job.data is None:
-        return load_dataset(SUITES["gqa"].hub, GQA_IMAGES, split="testdev")
-    if not job.data.images:
-        raise UserError(
-            "gqa: the questions have no column 'image', and no parquet files of "
-            f"{GQA_IMAGES} lie beside them"
-        )
-    disable_progress_bars()
-    files = {"testdev": list(job.data.images)}
-    cache = arrow_cache(map(Path, job.data.images))
-    return load_dataset("parquet", data_files=files, split="testdev", cache_dir=cache)
-
-
 def _mmmu_score(logged: Mapping[str, Any]) -> float:
     from lmms_eval.tasks.mmmu.utils import evaluate_mmmu
 
     return float(evaluate_mmmu([logged["mmmu_acc"]])[1]["acc"])
-
-
-def _no_data(job: Job, suite: Suite, error: Exception) -> str:
-    """Why lmms-eval has no questions, and what to do."""
-    why = first_cause(error)
-    if job.data is not None:
-        return f"{suite.name}: the local copy cannot be used as lmms-eval's data: {why}"
-    local = "give --data a local copy (see docs/vqa.md)"
-    hub = suite.hub
-    offline = any(os.environ.get(name) == "1" for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"))
-    if offline:
-        return (
-            f"{suite.name}: {hub} is not in the Hugging Face cache and this run is offline: {local}"
-        )
-    if any(word in why for word in ("Gated", "401", "403", "token", "authenticated")):
-        return (
-            f"{suite.name}: {hub} needs a login or consent to its terms: open "
-            f"https://huggingface.co/datasets/{hub}, then `hf auth login`, or {local} ({why})"
-        )
-    return f"{suite.name}: {hub} cannot be read: {why}; check the network, or {local}"

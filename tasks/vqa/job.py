@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -12,9 +12,9 @@ from harness.data.store import Store, link
 from harness.interfaces.types import Record, Stage, Status, digest_of
 from tasks.vqa.answers import Row, read_rows
 from tasks.vqa.local_data import LocalCopy
-from tasks.vqa.protocol import VqaSettings
+from tasks.vqa.protocol import LmmsSettings, VqaSettings
 from tasks.vqa.replies import Journal
-from tasks.vqa.suites import SUITES
+from tasks.vqa.suites import SUITES, suite_named
 
 _JOB = "lmms-eval/job.json"
 _JOURNAL = "lmms-eval/journal.jsonl"
@@ -24,7 +24,7 @@ class Job(Record):
     """Everything that the other process needs to know."""
 
     suite: str
-    settings: VqaSettings
+    settings: VqaSettings | LmmsSettings
     model: str
     """As `--model` takes it."""
     model_digest: str
@@ -32,10 +32,15 @@ class Job(Record):
     device: str
     batch_size: int
     limit: int | None
-    data: LocalCopy | None
+    copies: Mapping[str, LocalCopy] = {}
+    """Local copies by lmms-eval's task; empty where the hub's are read."""
     place: str | None = None
     """What `--data` said."""
     root: str
+    seed: int = 0
+    """The run's: drawings and resampling begin from it."""
+    draws: bool = False
+    """Whether replies are pictures."""
     rank: int = 0
     """Which of the processes this one is that share the questions out."""
     size: int = 1
@@ -55,7 +60,14 @@ class Job(Record):
     @property
     def label(self) -> str:
         """Name of the data for people."""
-        return Path(self.place).name if self.place else SUITES[self.suite].data
+        return Path(self.place).name if self.place else suite_named(self.suite).data
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """lmms-eval's tasks."""
+        if isinstance(self.settings, VqaSettings):
+            return (self.settings.lmms_task,)
+        return tuple(task.name for task in suite_named(self.suite).tasks)
 
     @property
     def result(self) -> Path:
@@ -94,6 +106,16 @@ class Job(Record):
         return self.folder / "lmms-eval" / "results.json"
 
     @property
+    def figures(self) -> Path:
+        """lmms-eval's figures with their intervals, where it alone scores."""
+        return self.facts.with_name("figures.json")
+
+    @property
+    def drawn(self) -> Path:
+        """The pictures that replies name."""
+        return self.folder / "drawn"
+
+    @property
     def _mark(self) -> Path:
         """The digest of the job whose rows these are; written after them."""
         return self.facts.with_name("finished.json")
@@ -104,7 +126,8 @@ class Job(Record):
         scoring = {name for name, at in self.settings.stages().items() if at is Stage.SCORE}
         elsewhere = {"root", "place", "device", "batch_size", "plugins", "model", "settings"}
         shares = {"rank", "size", "shard", "shards", "answered"}
-        content = self.model_dump(exclude=elsewhere | shares)
+        ours = {"seed", "draws"} if self.suite in SUITES else set()
+        content = self.model_dump(exclude=elsewhere | shares | ours)
         return digest_of(content | {"settings": self.settings.model_dump(exclude=scoring)})
 
     @property
@@ -135,6 +158,8 @@ class Job(Record):
         for number, root in enumerate(shards):
             if (root / _JOURNAL).is_file():
                 link(root / _JOURNAL, self.journal.with_name(f"journal-{number}.jsonl"))
+            if (root / self.drawn.name).is_dir():
+                Store(self.folder).adopt(root, [self.drawn.name])
         self.join_journals()
 
     def join_journals(self) -> None:
@@ -147,13 +172,13 @@ class Job(Record):
 
         Its protocol may differ in scoring only. Nothing is linked unless it is to `share`.
         """
-        for path in (self.asked, self.result, self._mark):
+        for path in (self.asked, self.result, self.figures, self._mark):
             path.unlink(missing_ok=True)
         mark = self._mark.relative_to(self.folder)
-        for found in sorted(self.folder.parent.glob(f"{self.suite}-*/{mark}")):
+        for found in sorted(self.folder.parent.glob(f"{self.suite.replace(':', '-')}-*/{mark}")):
             if share and self._is_marked(found):
-                names = (self.result, self.folder / "images", self.facts, self._mark)
-                kept = [str(each.relative_to(self.folder)) for each in names]
+                made = (self.result, self.folder / "images", self.drawn, self.facts, self.figures)
+                kept = [str(each.relative_to(self.folder)) for each in (*made, self._mark)]
                 Store(self.folder).adopt(found.parent.parent, kept)
                 return
 

@@ -7,7 +7,7 @@ Only lmms-eval imports this file. `uwt` takes any plug-in that answers questions
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -23,6 +23,8 @@ from harness.interfaces.types import Status
 from tasks.shared.networks import LazyModel
 from tasks.vqa.asking import Answering, Asked, Asker
 from tasks.vqa.replies import Answered
+from uwt_images.decoding import load_image
+from uwt_images.listing import IMAGE_SUFFIXES, read_image_file, suffix_of
 
 MAX_NEW_TOKENS = 128
 """Where a task file sets none."""
@@ -44,6 +46,8 @@ class HarnessModel(lmms):  # type: ignore[misc]
     """
 
     is_simple = True
+    draws = False
+    """Whether replies name pictures; how a text is to be decoded then says nothing."""
 
     def __init__(
         self,
@@ -74,8 +78,8 @@ class HarnessModel(lmms):  # type: ignore[misc]
         self._asker = asker
         self._max_new_tokens = max_new_tokens
         self.on_done: Callable[[int], None] = lambda _: None
-        self.answered: dict[int, Answered] = {}
-        """What came of each question of the last call, by its place in the data set."""
+        self.answered: Sequence[Answered] = ()
+        """What came of each question of the last call."""
 
     @property
     def device(self) -> Any:
@@ -88,10 +92,7 @@ class HarnessModel(lmms):  # type: ignore[misc]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Answer every request; one without a reply gives an empty text and a warning."""
-        answers = self._answers([self._asked(request) for request in requests])
-        self.answered = {
-            request.args[3]: answer for request, answer in zip(requests, answers, strict=True)
-        }
+        self.answered = answers = self._answers([self._asked(request) for request in requests])
         failed = [answer for answer in answers if answer.status is not Status.OK]
         if failed:
             _log.warning(
@@ -109,13 +110,15 @@ class HarnessModel(lmms):  # type: ignore[misc]
 
     def _asked(self, request: Instance) -> Asked:
         text, arguments, to_visual, place, task, split = request.args
-        if arguments.get("do_sample") or (arguments.get("temperature") or 0) > 0:
+        if not self.draws and (
+            arguments.get("do_sample") or (arguments.get("temperature") or 0) > 0
+        ):
             raise UserError(f"task {task!r} samples, and this model replies greedily only")
         stop = arguments.get("until") or ()
 
         def load() -> Sequence[np.ndarray]:
-            visuals = to_visual(self.task_dict[task][split][place]) or []
-            return [np.asarray(picture.convert("RGB")) for picture in visuals]
+            visuals = to_visual(self.task_dict[task][split][place]) if to_visual else None
+            return [np.asarray(_picture(each, task).convert("RGB")) for each in visuals or []]
 
         return Asked(
             text=text,
@@ -158,6 +161,16 @@ class UniWeTokChat(HarnessModel):
             raise UserError("--model_args: say which checkpoint, as pretrained=PATH")
         query = f"?{urlencode(options)}" if options else ""
         super().__init__(f"uniwetok-chat:{pretrained}{query}", None, device, batch_size)
+
+
+def _picture(visual: Any, task: str) -> Any:
+    """A picture of Pillow's; raise `UserError` for a sound or a video."""
+    if isinstance(visual, str) and suffix_of(visual) in IMAGE_SUFFIXES:
+        return load_image(read_image_file(Path(visual)))
+    if isinstance(visual, str | Mapping):
+        shown = visual if isinstance(visual, str) else "what is no picture"
+        raise UserError(f"task {task!r} shows {shown}, and models here are shown pictures alone")
+    return visual
 
 
 def _device(name: str | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,9 @@ def find_copy(place: Path, names: Sequence[str], subset: str, split: str) -> Loc
     if not place.exists():
         raise UserError(f"--data {place}: there is no such file or folder")
     chosen = _named_after(place, names)
+    own = {names[0], *map(_suite_named, names), None}
     if chosen == place:
-        _refuse_others(place, names[0])
+        _refuse_others(place, names[0], own)
     if chosen.is_file():
         return _of_files(chosen.parent, [chosen])
     below = [chosen / subset] if subset else []
@@ -82,7 +83,7 @@ def find_copy(place: Path, names: Sequence[str], subset: str, split: str) -> Loc
         for suffixes in ((".parquet",), (".jsonl", ".json")):
             found = list_files(chosen, suffixes)
             if questions := [name for name in found if "images" not in name]:
-                _refuse_named(chosen, questions, names[0])
+                _refuse_named(chosen, questions, names[0], own)
                 in_subset = [name for name in questions if subset in name.split("/")] or questions
                 split_files = choose_split(in_subset, split, f"--data {chosen}")
                 return _of_files(
@@ -130,20 +131,20 @@ def _named_after(place: Path, names: Sequence[str]) -> Path:
     return place
 
 
-def _refuse_others(place: Path, name: str) -> None:
+def _refuse_others(place: Path, name: str, own: Collection[str | None]) -> None:
     """Refuse a place that is named after another suite, or holds what is."""
-    if _suite_named(place.name) not in {None, name}:
+    if _suite_named(place.name) not in own:
         raise UserError(f"--data {place}: named after another suite, it is no copy of {name}")
     if place.is_dir():
         entries = [path for path in place.iterdir() if path.is_dir() or path.suffix in _ENDINGS]
-        _refuse_named(place, [path.name for path in entries], name)
+        _refuse_named(place, [path.name for path in entries], name, own)
 
 
-def _refuse_named(place: Path, files: Iterable[str], name: str) -> None:
+def _refuse_named(
+    place: Path, files: Iterable[str], name: str, own: Collection[str | None]
+) -> None:
     others = sorted(
-        file
-        for file in files
-        if any(_suite_named(part) not in {None, name} for part in Path(file).parts)
+        file for file in files if any(_suite_named(part) not in own for part in Path(file).parts)
     )
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""

@@ -233,6 +233,51 @@ class RandomisedAccuracy(_Figure):
         return wilson(round(value * n), n).around(value, n, note)
 
 
+@dataclass
+class LmmsFigure:
+    """A figure as lmms-eval counts it, of any of its tasks."""
+
+    name: str
+    """The column of its scores, where it is their mean; begins those of what else is known."""
+    higher_is_better: bool | None
+    label: Label
+    needs: tuple[str, ...] = (ANSWERS,)
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The mean of scores with an interval over pictures, or lmms-eval's own figure."""
+        del settings
+        rows = observations.samples
+        if self.name in rows:
+            rows = rows[rows[self.name].notna()]
+            if len(rows) == 0:
+                raise Unavailable("no question of this kind was asked", kind="not applicable")
+            scores = rows[self.name].to_numpy(np.float64)
+            columns = np.column_stack([scores, np.ones(len(scores))])
+            found = _over_clusters(rows, columns, _mean, observations.seed)
+            # Sums of clusters round otherwise than the mean that lmms-eval takes.
+            return found.model_copy(update={"value": float(scores.mean())})
+        if f"{self.name} value" not in rows or len(rows) == 0:
+            raise Unavailable("lmms-eval gave no such figure", kind="not applicable")
+        facts = {key: rows[f"{self.name} {key}"].iloc[0] for key in ("value", "low", "high", "n")}
+        value, low, high, n = (None if each != each else float(each) for each in facts.values())
+        if value is None:
+            raise Unavailable(str(rows[f"{self.name} method"].iloc[0]))
+        method = str(rows[f"{self.name} method"].iloc[0])
+        return MetricValue(value=value, ci_low=low, ci_high=high, n=int(n or 0), method=method)
+
+    def of_samples(
+        self, samples: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores of the questions that count; equal weights."""
+        del settings
+        scores = samples[self.name]
+        return scores, np.ones(len(scores))
+
+    def clusters_of(self, samples: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The picture that a question is about."""
+        return samples["cluster"]
+
+
 ACCURACY = Accuracy(Label("accuracy", 1, percent=True))
 ACCURACY_ALL = Accuracy(Label("with videos", 1, percent=True), "")
 ACCURACY_HUMAN = Accuracy(Label("human", 1, percent=True), "human")

@@ -140,6 +140,7 @@ def _row(
 
 
 def _try(suite: Suite, row: Row, where: str) -> None:
+    assert suite.judge is not None
     try:
         suite.judge(row.document, row.reply)
         suite.category(row.document)

@@ -60,7 +60,7 @@ def keep_pictures(
     seen = observed(suite, rows)
     scores, categories = (seen.columns["answers"][name] for name in ("score", "category"))
     states = [
-        (str(category), bool(score >= 0.5) if status is Status.OK else None)
+        (str(category), bool(score >= 0.5) if status is Status.OK and score == score else None)
         for category, score, status in zip(categories, scores, seen.statuses, strict=True)
     ]
     (root / _FOLDER).mkdir(exist_ok=True)

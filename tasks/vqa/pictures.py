@@ -6,16 +6,20 @@ that cannot be opened would end the run, and every other one costs time.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uwt_images.decoding import load_image
-from uwt_images.listing import read_image_file
+from uwt_images.listing import IMAGE_SUFFIXES, read_image_file, suffix_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from PIL.Image import Image as Picture
+
+_ORIENTATION = 0x0112
+"""Exif's tag of how a picture is turned."""
 
 
 class PendingPicture:
@@ -82,6 +86,65 @@ def _wrapped(stored: Any, root: str) -> Any:
     if isinstance(stored, list):
         return [_wrapped(item, root) for item in stored]
     return PendingPicture(stored, root) if isinstance(stored, Mapping) else stored
+
+
+def opened_late(root: str = "") -> Callable[[Dataset], Dataset]:
+    """As `pending`, for any data set: its pictures are Pillow's, decoded when first looked at.
+
+    Task files may do anything with them. One that is no picture at all fails when it is converted.
+
+    Args:
+        root: Folder that paths start from; a text there that names a file is a picture.
+    """
+
+    def prepare(dataset: Dataset) -> Dataset:
+        from datasets import Image, List, Sequence, Value
+
+        columns = []
+        for name, kind in dataset.features.items():
+            many = isinstance(kind, List | Sequence)
+            inner = kind.feature if many else kind
+            paths = root and inner == Value("string") and _is_file(root, dataset[0][name])
+            if isinstance(inner, Image) or paths:
+                columns.append(name)
+                still = Image(decode=False)
+                dataset = dataset.cast_column(name, List(still) if many else still)
+
+        def wrapped(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+            for name in set(columns) & set(batch):
+                batch[name] = [_late(stored, root) for stored in batch[name]]
+            return batch
+
+        return dataset.with_transform(wrapped) if columns else dataset
+
+    return prepare
+
+
+def _is_file(root: str, value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and _is_file(root, value[0])
+    return (
+        isinstance(value, str)
+        and suffix_of(value) in IMAGE_SUFFIXES
+        and (Path(root) / value).is_file()
+    )
+
+
+def _late(stored: Any, root: str) -> Any:
+    """A stored picture whose header alone is read; turned at once where it says so."""
+    from PIL import Image, ImageOps
+
+    if isinstance(stored, list):
+        return [_late(item, root) for item in stored]
+    if not isinstance(stored, Mapping):
+        return stored
+    try:
+        data = stored.get("bytes") or read_image_file(Path(root) / (stored.get("path") or ""))
+        opened = Image.open(io.BytesIO(data))
+        turned = opened.getexif().get(_ORIENTATION, 1) != 1
+        return ImageOps.exif_transpose(opened) if turned else opened
+    except Exception:
+        return PendingPicture(stored, root)
 
 
 class PicturesById(Mapping[str, Any]):

@@ -30,19 +30,24 @@ class Seeds(Record):
     fewshot: Seed
 
 
-class VqaSettings(ProtocolSettings):
-    """What a suite reads of a protocol."""
+class LmmsSettings(ProtocolSettings):
+    """What any task of lmms-eval's reads of a protocol."""
 
     lmms_eval: Annotated[str, Field(pattern=r"\d+\.\d+"), Stage.GENERATE]
     """Version whose task files make prompts and scores."""
-    lmms_task: Annotated[str, Stage.GENERATE]
-    """The suite's name there."""
     decoding: Annotated[Literal["greedy"], Stage.GENERATE]
     max_new_tokens: Annotated[Count, Stage.GENERATE]
     """Longest reply in tokens, where lmms-eval's task file says nothing."""
     reply_limit: Annotated[Count, Stage.GENERATE]
     """Characters at which a longer reply is cut."""
     seeds: Annotated[Seeds, Stage.GENERATE]
+
+
+class VqaSettings(LmmsSettings):
+    """What one of the eleven suites reads."""
+
+    lmms_task: Annotated[str, Stage.GENERATE]
+    """The suite's name there."""
     headline: Annotated[str, Stage.SCORE] = ""
     """The category that `accuracy` is about; empty for all of them."""
 

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -79,10 +79,17 @@ class Journal:
         path: The file; a last line that was cut short is left behind, and damaged ones are
             missing, with a warning. Lines from before there were digests have none.
         earlier: A journal whose replies are known too; it is only read.
+        keeps: Whether what a reply names is still there.
     """
 
-    def __init__(self, path: Path, earlier: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        earlier: Path | None = None,
+        keeps: Callable[[Answered], bool] = lambda _: True,
+    ) -> None:
         self._path = path
+        self._keeps = keeps
         self._known = {} if earlier is None else _read(earlier)[0]
         known, whole = _read(path)
         self._known |= known
@@ -91,7 +98,8 @@ class Journal:
 
     def get(self, key: str) -> Answered | None:
         """The reply that was kept under that key."""
-        return self._known.get(key)
+        known = self._known.get(key)
+        return known if known is not None and self._keeps(known) else None
 
     def add(self, answers: Mapping[str, Answered]) -> None:
         """Keep a batch's replies; failures are asked again and not kept."""

@@ -1,4 +1,4 @@
-"""The eleven suites of the paper's Table 12: what lmms-eval calls them and how rows are read."""
+"""Suites of questions: the eleven of the paper's Table 12, and any other task of lmms-eval's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.interfaces.errors import UserError
+from tasks.vqa.lmms_files import TaskFile, catalogue
 from tasks.vqa.scorers import Document, Judge
 from tasks.vqa.scorers.choices import ai2d, realworldqa, scienceqa, seedbench
 from tasks.vqa.scorers.consensus import textvqa, vqav2
@@ -47,22 +49,24 @@ class Suite:
         title: What people call it.
         data: The hub's data set, and its subset after a colon where it has several.
         size: Questions, in words.
-        judge: Our scorer.
+        judge: Our scorer; None where lmms-eval alone scores.
         category: Gives a row's category, for reports and for metrics that count one category.
         pair: Rows with equal answers are scored together; empty where each stands alone.
         images: Columns that hold pictures.
         columns: Columns besides that lmms-eval's task file reads.
+        tasks: lmms-eval's tasks, where the protocol does not name the one.
     """
 
     name: str
     title: str
     data: str
     size: str
-    judge: Judge
+    judge: Judge | None
     category: Callable[[Document], str] = _nothing
     pair: Callable[[Document], str] = _nothing
     images: tuple[str, ...] = ("image",)
     columns: tuple[str, ...] = ("question", "answer")
+    tasks: tuple[TaskFile, ...] = ()
 
     def absent(self, there: Collection[str]) -> list[str]:
         """Columns that lmms-eval reads and a data set with those that are `there` lacks."""
@@ -164,6 +168,32 @@ _ALL = (
 )
 SUITES = {suite.name: suite for suite in _ALL}
 """By the harness's name, in the order of the table's columns."""
+PREFIX = "lmms:"
+"""Begins the names of all other suites; lmms-eval's own name follows."""
+
+
+def suite_named(name: str) -> Suite:
+    """One of the eleven, or a task, group or tag of lmms-eval's.
+
+    Raises:
+        UserError: There is no such suite, or none of its models could be asked.
+    """
+    return SUITES[name] if name in SUITES else _any_suite(name.removeprefix(PREFIX))
+
+
+def _any_suite(name: str) -> Suite:
+    tasks = tuple(catalogue().members(name))
+    for task in tasks:
+        if task.refusal:
+            whose = "" if task.name == name else f"{task.name}: "
+            raise UserError(f"{PREFIX}{name} cannot be run: {whose}{task.refusal}")
+    if len({task.interface for task in tasks}) > 1:
+        raise UserError(f"{PREFIX}{name} cannot be run: some of its tasks draw and others do not")
+    first, *others = dict.fromkeys(task.dataset for task in tasks)
+    data = f"{first} and {len(others)} more" if others else first
+    return Suite(
+        PREFIX + name, name, data, "", None, category=_nothing, images=(), columns=(), tasks=tasks
+    )
 
 
 def sample_score(suite: Suite, logged: Mapping[str, Any]) -> float | None:

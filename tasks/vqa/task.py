@@ -1,37 +1,27 @@
-"""The suites as tasks: run through lmms-eval, or scored from stored replies."""
+"""The eleven suites as tasks: run through lmms-eval, or scored from stored replies."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from harness.engine.plan import best_batch
-from harness.engine.protocols import FiledTask
 from harness.interfaces import ObservedRows
-from harness.interfaces.errors import UserError
-from harness.interfaces.types import Protocol, Sample, Status, TaskSpec
-from tasks import PROTOCOLS
-from tasks.vqa.protocol import VqaSettings, check_installed, installed_version, same_series
+from harness.interfaces.types import Protocol, Status, TaskSpec
+from tasks.vqa.performing import LmmsTask
+from tasks.vqa.protocol import VqaSettings
 from tasks.vqa.suites import SUITES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.interfaces import Model, Processes, Progress, RunRequest
-    from tasks.vqa.answers import Row
-    from tasks.vqa.job import Job
     from tasks.vqa.local_data import LocalCopy
 
-_GPU_BATCH = 8
-"""Questions of a batch where the user says nothing."""
 SUBMISSION = "vqav2-submission.json"
 """The file that VQAv2's evaluation server takes."""
 
 
-class VqaTask(FiledTask):
-    """One suite.
+class VqaTask(LmmsTask):
+    """One of the eleven suites, whose replies our own scorers understand too.
 
     Args:
         name: Its name.
@@ -40,7 +30,7 @@ class VqaTask(FiledTask):
     """
 
     def __init__(self, name: str, *metrics: str, protocols: tuple[str, ...] = ("lmms",)) -> None:
-        self._suite = suite = SUITES[name]
+        suite = SUITES[name]
         spec = TaskSpec(
             name=suite.name,
             version=1,
@@ -53,131 +43,7 @@ class VqaTask(FiledTask):
             protocols=protocols,
             groups=("vqa", "table12"),
         )
-        super().__init__(spec, PROTOCOLS)
-
-    def protocol(self, name: str) -> Protocol:
-        """A named protocol or a protocol file, checked, for the lmms-eval that is installed.
-
-        The digest holds the version that is installed where it is of the protocol's series.
-        """
-        protocol = super().protocol(name)
-        settings = VqaSettings.of(protocol.settings)
-        found = installed_version()
-        if found and found != settings.lmms_eval and same_series(found, settings.lmms_eval):
-            protocol = protocol.model_copy(
-                update={"settings": {**protocol.settings, "lmms_eval": found}}
-            )
-        return protocol
-
-    def perform(
-        self,
-        request: RunRequest,
-        protocol: Protocol,
-        model: Model,
-        device: str,
-        root: Path,
-        progress: Progress,
-        world: Processes,
-    ) -> ObservedRows | None:
-        """Ask and score through lmms-eval; replies that are there already are not asked for again.
-
-        Where lmms-eval or the model breaks down, all questions without a score have failed. Of
-        several processes each answers a share of the questions; the main one scores them. Of a
-        shard nothing is scored.
-
-        Raises:
-            UserError: lmms-eval, the model or the data cannot be used, or it broke down while
-                several processes, or a shard, were asking.
-        """
-        from tasks.vqa.answers import read_rows
-
-        job = self._job(request, VqaSettings.of(protocol.settings), model, device, root, world)
-        if world.is_main and not job.finished:
-            job.start_anew(share=not request.fresh)
-            job.join_journals()
-        crash = ""
-        finished = world.broadcast(job.finished if world.is_main else None)
-        if job.shards > 1 or not finished:
-            crash = self._ask(job, progress, world)
-        if not world.is_main:
-            return None
-        if job.shards > 1:
-            return self._share(job)
-        rows = job.lost(crash) if crash else read_rows(job.result)
-        return self._observed(job, rows, crash)
-
-    def merge(
-        self,
-        samples: Sequence[Sample],
-        replies: Sequence[bytes],
-        shards: Sequence[Path],
-        root: Path,
-        data: str | None,
-        progress: Progress,
-    ) -> ObservedRows:
-        """Score the replies of all shards through lmms-eval, as those of one run."""
-        from harness.engine.world import World
-        from tasks.vqa.answers import read_rows, unopened
-        from tasks.vqa.job import Job
-        from tasks.vqa.replies import Answered, hand_over
-
-        asked = Job.of(shards[0])
-        if data is None and asked.place is not None and not Path(asked.place).exists():
-            raise UserError(f"{asked.place} is not here: give --data the questions of this run")
-        check_installed(asked.settings.lmms_eval)
-        found = {} if data is None else {"data": self._copy(data, asked.settings), "place": data}
-        alone = {"root": str(root.absolute()), "device": "cpu", "rank": 0, "size": 1, "shard": 0}
-        job = asked.model_copy(update={**alone, **found, "shards": 1, "answered": True})
-        job.of_shards(shards)
-        hand_over(
-            job.answers(0),
-            {place: Answered.of(json.loads(reply)) for place, reply in enumerate(replies)},
-        )
-        if crash := self._ask(job, progress, World()):
-            raise UserError(f"{self.spec.name}: {crash}")
-        job.answers(0).unlink()
-        rows = read_rows(job.result)
-        if unopened(rows) != list(samples):
-            job.start_anew(share=False)
-            raise UserError(
-                f"{self.spec.name}: the data here are not those that the shards were asked: give "
-                "--data those"
-            )
-        return self._observed(job, rows)
-
-    def _share(self, job: Job) -> ObservedRows:
-        """What the shard has, of all questions."""
-        from tasks.vqa.answers import read_rows, unopened
-        from tasks.vqa.asking import together
-        from tasks.vqa.replies import Answered, handed_over
-
-        job.keep()
-        rows, answers = read_rows(job.asked), handed_over(job.answers(0))
-        job.answers(0).unlink()
-        none = Answered(status=Status.MISSING)
-        got = [answers.get(place, none) for place in range(len(rows))]
-        return ObservedRows(
-            samples=unopened(rows),
-            statuses=[each.status for each in got],
-            errors=[each.error for each in got],
-            columns={},
-            identities={},
-            label=job.label,
-            replies=[json.dumps(vars(each)).encode() for each in got],
-            together=together(len(rows), job.batch_size),
-        )
-
-    def _observed(self, job: Job, rows: Sequence[Row], crash: str = "") -> ObservedRows:
-        from tasks.vqa.answers import observed
-
-        identity = {"lmms_eval": job.settings.lmms_eval, "scores": "lmms-eval"}
-        notices = [crash] if crash else []
-        if not crash and job.limit == len(rows):
-            limited = "questions only, as lmms-eval's --limit takes them"
-            notices = [f"{self.spec.name}: the first {job.limit} {limited}"]
-        if job.data is not None and job.data.note:
-            notices.append(job.data.note)
-        return observed(self._suite, rows, job.label, identity, notices)
+        super().__init__(suite, spec)
 
     def read_observations(
         self, path: Path, protocol: Protocol, questions: Path | None
@@ -193,91 +59,20 @@ class VqaTask(FiledTask):
         return observed(self._suite, rows, path.name, identity)
 
     def conclude(self, root: Path, rows: pd.DataFrame) -> None:
-        """Write the page of replies, and VQAv2's submission where its answers are not public."""
-        from tasks.vqa.page import write_page
-
-        write_page(root, self._suite, rows)
+        """Write the page too, and VQAv2's submission where its answers are not public."""
+        super().conclude(root, rows)
         if self.spec.name == "vqav2" and "score" in rows:
             replied = rows[rows["status"] == Status.OK]
             if len(replied) and replied["score"].isna().all():
                 _write_submission(root, replied)
 
-    def _ask(self, job: Job, progress: Progress, world: Processes) -> str:
-        """Ask this process's share, and score in the main one; why that broke down, if it did."""
-        from tasks.vqa.process import EVALUATOR, Crashed
-
-        answered = False
-
-        def meet() -> None:
-            nonlocal answered
-            world.barrier()
-            answered = True
-
-        with progress.bar(self.spec.name) as on_progress:
-
-            def advance(done: int, total: int) -> None:
-                # The folder's name is the same on machines that reach it by another path.
-                on_progress(world.total(job.folder.name, done), total)
-
-            try:
-                EVALUATOR.carry_out(job, advance, meet)
-            except Crashed as error:
-                crash = f"lmms-eval broke down: {error}"
-                if job.shards > 1 or (job.size > 1 and not answered):
-                    # The others would wait for this share.
-                    where = f"process {job.rank + 1} of {job.size}"
-                    raise UserError(f"{self.spec.name}: {where}: {crash}") from error
-                return crash
-        if world.is_main:
-            job.join_journals()
-            if job.shards == 1:
-                job.finish()
-        return ""
-
-    def _job(
-        self,
-        request: RunRequest,
-        settings: VqaSettings,
-        model: Model,
-        device: str,
-        root: Path,
-        world: Processes,
-    ) -> Job:
-        from harness.engine.models import ModelChoice
-        from harness.interfaces.registry import loaded_plugins
-        from tasks.vqa.job import Job
-
-        check_installed(settings.lmms_eval)
-        limit = request.limit
-        if limit is not None and self._suite.name == "mme":
-            limit = max(2, limit - limit % 2)
-        return Job(
-            suite=self._suite.name,
-            settings=settings,
-            model=request.model,
-            model_digest=ModelChoice.parse(request.model).card(model).digest,
-            plugins=tuple(str(path.absolute()) for path in loaded_plugins()),
-            device=device,
-            batch_size=request.batch_size
-            if isinstance(request.batch_size, int)
-            else best_batch(model, device, _GPU_BATCH),
-            limit=limit,
-            data=None if request.data is None else self._copy(request.data, settings),
-            place=request.data,
-            root=str(root.absolute()),
-            rank=world.rank,
-            size=world.size,
-            shard=world.shard,
-            shards=world.shards,
-        )
-
-    def _copy(self, place: str, settings: VqaSettings) -> LocalCopy:
-        """The local copy that `--data` means."""
+    def _copies(self, place: str, settings: Any) -> dict[str, LocalCopy]:
         from tasks.vqa.local_data import find_copy
 
-        names = (self._suite.name, settings.lmms_task)
+        name = settings.lmms_task
         subset = self._suite.data.partition(":")[2]
-        return find_copy(Path(place).absolute(), names, subset, _SPLITS[settings.lmms_task])
+        names = (self._suite.name, name)
+        return {name: find_copy(Path(place).absolute(), names, subset, _SPLITS[name])}
 
 
 _SPLITS = {

@@ -50,7 +50,7 @@ def test_each_suite_has_its_task_in_the_protocol() -> None:
 
 def version(monkeypatch: pytest.MonkeyPatch, found: str | None) -> None:
     monkeypatch.setattr(versions, "installed_version", lambda: found)
-    monkeypatch.setattr("tasks.vqa.task.installed_version", lambda: found)
+    monkeypatch.setattr("tasks.vqa.performing.installed_version", lambda: found)
 
 
 def test_the_digest_holds_the_version_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +295,7 @@ def test_progress_and_crashes_of_several_processes(
         device="cpu",
         batch_size=1,
         limit=None,
-        data=None,
+        copies={},
         root=str(tmp_path),
         rank=0,
         size=2,
