@@ -11,6 +11,8 @@ PLUGINS = {
         **constants("tasks.gen.task", "imagenet-gen"),
         **constants("tasks.geneval.task", "geneval", "geneval-long"),
         **constants("tasks.dpg.task", "dpg"),
+        "geneval2": "tasks.asked.geneval2:GENEVAL2",
+        "genai-bench": "tasks.asked.genai:GENAI_BENCH",
         **constants("tasks.gedit.task", "gedit-en", "gedit-cn", "gedit"),
         **constants("tasks.vqa.task", "seedbench", "pope", "vqav2", "gqa", "scienceqa", "textvqa"),
         **constants("tasks.vqa.task", "chartqa", "ai2d", "realworldqa", "mmmu", "mme"),
@@ -21,6 +23,7 @@ PLUGINS = {
         "class_ranks": "tasks.zeroshot.scores:ClassRanks",
         "geneval_verdicts": "tasks.geneval.verdicts:GenEvalVerdicts",
         "dpg_answers": "tasks.dpg.answers:DpgAnswers",
+        "asked_answers": "tasks.asked.answers:AskedAnswers",
         "gedit_judge": "tasks.gedit.judging:EditJudge",
         "answers": "tasks.vqa.metrics:answers",
     },
@@ -32,6 +35,18 @@ PLUGINS = {
         "geneval_overall": "tasks.geneval.scores:OVERALL",
         **constants("tasks.dpg.scores", "global", "entity", "attribute", "relation", "other"),
         "dpg_overall": "tasks.dpg.scores:OVERALL",
+        **{
+            name: f"tasks.asked.scores:FIGURES.{name}"
+            for name in (
+                *("judge_agreement", "geneval2_am", "geneval2_gm", "geneval2_object"),
+                *("geneval2_attribute", "geneval2_count", "geneval2_position", "geneval2_verb"),
+                *(f"geneval2_atoms{count}" for count in range(3, 11)),
+                *("genai_overall", "genai_basic", "genai_advanced", "genai_attribute"),
+                *("genai_scene", "genai_spatial", "genai_action", "genai_part", "genai_counting"),
+                *("genai_comparison", "genai_differentiation", "genai_negation"),
+                "genai_universal",
+            )
+        },
         **constants("tasks.gedit.scores", "semantics", "quality"),
         "gedit_overall": "tasks.gedit.scores:OVERALL",
         **constants("tasks.gedit.scores", "semantics_intersection", "quality_intersection"),
@@ -52,6 +67,7 @@ PLUGINS = {
         "zeroshot": "tasks.zeroshot.protocol:ZeroShotSettings",
         "geneval": "tasks.geneval.settings:GenEvalSettings",
         "dpg": "tasks.dpg.settings:DpgSettings",
+        "asked": "tasks.asked.settings:AskedSettings",
         "edit": "tasks.gedit.settings:GEditSettings",
         "vqa": "tasks.vqa.protocol:VqaSettings",
         "lmms": "tasks.vqa.protocol:LmmsSettings",

@@ -21,7 +21,7 @@ from harness.baselines.hub import (
     versions,
 )
 from harness.baselines.lossless import StoredAsPng, png
-from harness.interfaces import Argument, Code, Question
+from harness.interfaces import Argument, Code, FirstToken, Question
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.extras import library
 from harness.interfaces.types import ModelCard
@@ -143,13 +143,7 @@ class TransformersVLM:
     ) -> list[str]:
         import torch
 
-        images = [[Image.fromarray(image) for image in each.images] for each in questions]
-        inputs = self._processor(
-            text=[self._prompt(each) for each in questions],
-            images=images if any(images) else None,
-            return_tensors="pt",
-            padding=len(questions) > 1,
-        ).to(self._network.device, self._network.dtype)
+        inputs = self._prepared(questions)
         prompt = inputs["input_ids"]
 
         def ended(found: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
@@ -173,6 +167,43 @@ class TransformersVLM:
             _without_prompt(found, prompt), skip_special_tokens=True
         )
         return [until(text, stop) for text in texts]
+
+    def first_tokens(
+        self, questions: Sequence[Question], beginnings: Sequence[Sequence[str]]
+    ) -> list[FirstToken]:
+        """The likeliest first token of each reply, and how likely it is one of those that begin so.
+
+        Probabilities are of the network's own logits, in float32; no penalty or temperature that
+        its folder asks for moves them.
+        """
+        import torch
+
+        found: list[FirstToken] = []
+        for start in range(0, len(questions), self.batch):
+            with torch.no_grad():
+                made = self._network.generate(
+                    **self._prepared(questions[start : start + self.batch]),
+                    max_new_tokens=1,
+                    do_sample=False,
+                    return_dict_in_generate=True,
+                    output_logits=True,
+                )
+            rows = made.logits[0].float().softmax(-1)
+            for row, texts in zip(rows, beginnings[start:], strict=False):
+                # A set: tokenizers that give two spellings one token would count it twice.
+                first = {self._tokenizer.encode(t, add_special_tokens=False)[0] for t in texts}
+                likeliest = self._tokenizer.decode([int(row.argmax())])
+                found.append(FirstToken(likeliest, float(row[sorted(first)].sum())))
+        return found
+
+    def _prepared(self, questions: Sequence[Question]) -> Any:
+        images = [[Image.fromarray(image) for image in each.images] for each in questions]
+        return self._processor(
+            text=[self._prompt(each) for each in questions],
+            images=images if any(images) else None,
+            return_tensors="pt",
+            padding=len(questions) > 1,
+        ).to(self._network.device, self._network.dtype)
 
     def _prompt(self, question: Question) -> str:
         if not getattr(self._processor, "chat_template", None):

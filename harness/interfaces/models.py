@@ -205,6 +205,25 @@ class MultimodalLM(Model, Protocol):
         ...
 
 
+class FirstToken(NamedTuple):
+    """How a model would begin its reply."""
+
+    text: str
+    """The likeliest token."""
+    probability: float
+    """Of all tokens together that were asked about."""
+
+
+class ReplyProbabilities(Model, Protocol):
+    """Tells how likely its replies begin in some way."""
+
+    def first_tokens(
+        self, questions: Sequence[Question], beginnings: Sequence[Sequence[str]]
+    ) -> list[FirstToken]:
+        """How each reply would begin, and how likely with the first token of any of its texts."""
+        ...
+
+
 class ImageFiles(Model, Protocol):
     """Images made elsewhere, by their paths in a benchmark's layout, in pairs, or in order."""
 
@@ -248,6 +267,7 @@ INTERFACES: Final = {
     "TextToImage": Interface(("generate", "decode"), "draws images of texts"),
     "ImageEditor": Interface(("edit", "decode"), "edits images"),
     "MultimodalLM": Interface(("reply",), "answers questions about images"),
+    "ReplyProbabilities": Interface(("first_tokens",), "tells how likely its replies begin so"),
     "ImageFiles": Interface(
         ("names", "classes", "paired", "read", "decode"), "reads images made elsewhere"
     ),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from harness.interfaces.models import Code, ImageFiles, Model
 from harness.interfaces.observing import Columns, Extractor, ReferenceSet
@@ -338,6 +338,29 @@ class Performed(Protocol):
         Raises:
             UserError: The data, or the program, are not at hand, or not those of the shards.
         """
+        ...
+
+
+class Marked(NamedTuple):
+    """What a judge said of something whose truth is known."""
+
+    kind: str
+    truth: bool
+    probability: float
+    """That it is true, in the judge's eyes; NaN where it did not say."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the judge is right."""
+        return (self.probability >= 0.5) == self.truth
+
+
+@runtime_checkable
+class MarksJudge(Task, Protocol):
+    """A task whose judge can be checked by marks that ship."""
+
+    def marks(self, protocol: EvalProtocol, device: str) -> list[Marked]:
+        """Ask the protocol's judge; raise `UserError` or `Unavailable` where it cannot be asked."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,17 @@ def reply_of(kept: Mapping[str, Any] | str, prices: tuple[float, float] | None) 
         prompt_tokens=prompt,
         completion_tokens=completion,
         cost=cost,
+        first_tokens=first_tokens(answer),
     )
+
+
+def first_tokens(answer: Mapping[str, Any]) -> dict[str, float]:
+    """Probabilities of the likeliest first tokens; empty where the endpoint told none."""
+    try:
+        told = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        return {str(each["token"]): math.exp(min(each["logprob"], 0.0)) for each in told}
+    except (LookupError, TypeError):
+        return {}
 
 
 def _number(value: Any) -> float | None:

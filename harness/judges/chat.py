@@ -6,7 +6,9 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from harness.interfaces.errors import UserError
 from harness.judges import failures
+from harness.judges.answers import first_tokens, reply_of
 from harness.judges.endpoint import Endpoint
 from harness.judges.exchange import JudgeRequest
 
@@ -48,8 +50,6 @@ class ChatCalls:
         self._temperature = None
 
     def _send(self, request: JudgeRequest) -> dict[str, Any]:
-        from openai import APIStatusError
-
         content: list[dict[str, Any]] = [{"type": "text", "text": request.text}]
         for image in request.images:
             kind = "png" if image.startswith(_PNG) else "jpeg"
@@ -63,6 +63,25 @@ class ChatCalls:
         }
         if self._temperature is not None:
             body["temperature"] = self._temperature
+        if request.top_logprobs:
+            body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+        answer = self._within_limit(body)
+        if request.top_logprobs and reply_of({"answer": answer}, None).text:
+            self._check_probabilities(answer)
+        return answer
+
+    def _check_probabilities(self, answer: Mapping[str, Any]) -> None:
+        if not first_tokens(answer):
+            # Raised before the reply is kept, so that a server that learns it is asked again.
+            place = self._endpoint.place
+            raise UserError(
+                f"{place.kind} endpoint {place.url}, model {place.model!r}, gives no token "
+                f"probabilities: {failures.NO_LOGPROBS}"
+            )
+
+    def _within_limit(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        from openai import APIStatusError
+
         limit = self._limit
         try:
             return self._post({**body, limit: self._max_tokens})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic import Field
@@ -37,6 +37,8 @@ class JudgeRequest:
     """JPEG files."""
     draw: int = 0
     """Which of several independent replies to the same text and images."""
+    top_logprobs: int = 0
+    """How many of the likeliest first tokens are to come with their probabilities."""
 
     def content(self) -> dict[str, Any]:
         """What a reply depends on, beside endpoint and settings, as JSON."""
@@ -44,6 +46,8 @@ class JudgeRequest:
             "text": self.text,
             "images": [hashlib.sha256(image).hexdigest() for image in self.images],
             "draw": self.draw,
+            # Not where none are asked for: replies that were paid for before are found again.
+            **({"top_logprobs": self.top_logprobs} if self.top_logprobs else {}),
         }
 
 
@@ -62,6 +66,8 @@ class JudgeReply:
     completion_tokens: int = 0
     cost: float | None = None
     """US dollars, where the endpoint or the settings know prices."""
+    first_tokens: Mapping[str, float] = field(default_factory=dict)
+    """Probabilities of the likeliest first tokens, where they were asked for."""
 
 
 class Judge(Protocol):

@@ -28,6 +28,12 @@ _HOPELESS: dict[int, str] = {
 }
 
 
+NO_LOGPROBS = (
+    "soft scores need `logprobs`; take a server that gives them, or a protocol that scores hard "
+    "answers"
+)
+
+
 class Garbage(Exception):
     """An answer that cannot be used: no JSON, or without a choice."""
 
@@ -57,6 +63,9 @@ def hopeless(error: APIError) -> str:
     if lacks_parameter(error, "temperature"):
         # Left out silently, replies would be another protocol's.
         return "it takes no such temperature: leave it out of the protocol's judge"
+    if status in {400, 403, 422} and "logprobs" in str(error):
+        # Not only where the name is unknown: some take it and allow it for none of their models.
+        return f"it gives no token probabilities ({redacted(str(error), '')}): {NO_LOGPROBS}"
     if _code(error) == "insufficient_quota":
         return "the account's quota is spent"
     return _HOPELESS.get(status, "") if isinstance(status, int) else ""

@@ -15,6 +15,7 @@ from reports.text import heading
 
 _HEADLINES = (
     *("gfid", "fid", "rfid", "top1", "geneval_overall", "dpg_overall", "gedit_overall"),
+    *("geneval2_gm", "genai_overall"),
     *("accuracy", "f1", "total", "psnr"),
 )
 """Metrics to rank by where none is asked for, the first that any record has."""

@@ -30,6 +30,7 @@ from tasks.dpg.questions import CATEGORIES, Item, Quirks, is_left_out, read_ques
 from tasks.dpg.scoring import Scored, score_picture
 from tasks.dpg.settings import DpgSettings, ElsewhereVqa
 from tasks.dpg.vqa import open_vqa
+from tasks.shared.asking import Query
 from tasks.shared.jsonl import read_objects
 from tasks.shared.text_to_image import DrawnImages, samples_of, text_column
 
@@ -118,26 +119,42 @@ class DpgAnswers:
                 "--protocol dpg-vlm"
             )
         self._vqa = open_vqa(chosen, device)
-        self.identity = {"version": 1, "vqa": dict(self._vqa.identity)}
+        self.works_on = self._vqa.works_on
+        known = dict(self._vqa.identity)
+        judge = {"judge": known["judge"]} if "judge" in known else {}
+        self.identity = {"version": 1, "vqa": known, **judge}
         """What the model's answers depend on."""
 
     def observe(self, drawn: DrawnImages[Item]) -> Columns:
         """The columns of `to_columns`; a picture with an empty answer is not observed."""
-        answered = [
-            self._ask(image, drawing.about, drawing.number)
-            for image, drawing in zip(drawn.images, drawn.drawings, strict=True)
-        ]
-        problems = [empty_answer(each) for each in answered]
+        pairs = list(zip(drawn.images, drawn.drawings, strict=True))
+        answers = iter(
+            self._vqa.ask(
+                [
+                    Query(image, question.text)
+                    for image, drawing in pairs
+                    for question in drawing.about.questions
+                ]
+            )
+        )
+        answered, outcomes = [], []
+        for _, drawing in pairs:
+            found = {question.number: next(answers) for question in drawing.about.questions}
+            failures = [each.failure for each in found.values() if each.failure]
+            texts = {} if failures else {number: each.text for number, each in found.items()}
+            answered.append(Answered(drawing.about, drawing.number, texts))
+            empty = empty_answer(answered[-1])
+            status = Status.JUDGE_ERROR if failures else Status.PARSE_ERROR if empty else Status.OK
+            outcomes.append((status, failures[0] if failures else empty))
         return {
             **to_columns(answered, self._settings.quirks),
-            "status": text_column([Status.PARSE_ERROR if p else Status.OK for p in problems]),
-            "error": text_column(problems),
+            "status": text_column([status for status, _ in outcomes]),
+            "error": text_column([error for _, error in outcomes]),
         }
 
-    def _ask(self, image: np.ndarray, item: Item, number: int) -> Answered:
-        texts = [question.text for question in item.questions]
-        numbers = [question.number for question in item.questions]
-        return Answered(item, number, dict(zip(numbers, self._vqa(image, texts), strict=True)))
+    def preflight(self) -> None:
+        """See that the model can be asked, before pictures are drawn for it."""
+        self._vqa.preflight()
 
 
 def empty_answer(answered: Answered) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field
 from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Record, Stage
 from tasks.dpg.questions import Quirks
+from tasks.shared.asking import EndpointVqa, PluginVqa
 
 
 class ElsewhereVqa(Record):
@@ -32,18 +33,7 @@ class TransformersVqa(Record):
     max_new_tokens: Count
 
 
-class PluginVqa(Record):
-    """Any model plug-in that replies to questions about images answers."""
-
-    source: Literal["plugin"]
-    model: str
-    """As `--model` takes it."""
-    question: str = Field(pattern=r"\{question\}")
-    """What is asked, with '{question}' in the question's place."""
-    max_new_tokens: Count
-
-
-Vqa = ElsewhereVqa | TransformersVqa | PluginVqa
+Vqa = ElsewhereVqa | TransformersVqa | PluginVqa | EndpointVqa
 
 
 class DpgSettings(ModelSettings):

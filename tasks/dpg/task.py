@@ -12,7 +12,7 @@ from tasks import PROTOCOLS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.interfaces import ObservedRows
+    from harness.interfaces import Marked, ObservedRows
     from tasks.dpg.data import DpgData
 
 
@@ -52,6 +52,23 @@ class DpgTask(FiledTask):
             conclude(root, rows, self.spec.title, {name: name for name in names})
         else:
             write_categories(root, rows)
+
+    def marks(self, protocol: Protocol, device: str) -> list[Marked]:
+        """What the protocol's model says of drawings whose truth is known, where it runs here."""
+        from harness.interfaces.errors import UserError
+        from tasks.asked.geneval2 import BENCHMARK
+        from tasks.asked.marks import judged
+        from tasks.dpg.settings import ElsewhereVqa
+        from tasks.dpg.vqa import open_vqa
+
+        chosen = self.settings(protocol).vqa
+        if isinstance(chosen, ElsewhereVqa):
+            raise UserError(
+                f"protocol {protocol.name!r}: its model answers elsewhere; give --protocol dpg-vlm"
+            )
+        vqa = open_vqa(chosen, device)
+        vqa.preflight()
+        return judged(BENCHMARK, vqa, soft=False, without="count")  # None but yes or no is asked.
 
 
 DPG = DpgTask(

@@ -1,60 +1,48 @@
-"""Models that answer questions about pictures: of transformers, or any model plug-in."""
+"""Models that answer DPG-Bench's questions: of transformers, or whatever can be asked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from harness.data.digests import weights_sha256
-from harness.engine.models import ModelChoice, require
-from harness.interfaces import Question
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.extras import lacking
 from harness.interfaces.observing import Once
 from harness.interfaces.types import digest_of
-from tasks.dpg.settings import PluginVqa, TransformersVqa
-from tasks.shared.networks import LazyModel, building, locate
+from tasks.dpg.settings import TransformersVqa
+from tasks.shared.asking import (
+    Answer,
+    Answering,
+    EndpointVqa,
+    PluginVqa,
+    Query,
+    open_answering,
+)
+from tasks.shared.networks import building, locate
 
 _QUESTIONS_A_BATCH = 16
 
 
-def open_vqa(settings: TransformersVqa | PluginVqa, device: str) -> _Plugin | _Transformers:
+def open_vqa(settings: TransformersVqa | PluginVqa | EndpointVqa, device: str) -> Answering:
     """Find the model; it is built when it is first asked.
 
     Raises:
         Unavailable: Its weights are missing.
         UserError: There is no such model, or it answers no questions.
     """
-    if isinstance(settings, PluginVqa):
-        return _Plugin(settings, device)
-    return _Transformers(settings, device)
-
-
-class _Plugin:
-    """Any model plug-in that answers questions."""
-
-    def __init__(self, settings: PluginVqa, device: str) -> None:
-        choice = ModelChoice.parse(settings.model)
-        model: Any = choice.build()
-        require(model, settings.model, ("MultimodalLM",), "protocol setting 'vqa.model'")
-        card = choice.card(model)
-        self.identity = {"model": card.digest}
-        self._settings = settings
-        self._model = LazyModel(model, device, card)
-
-    def __call__(self, image: np.ndarray, questions: Sequence[str]) -> list[str]:
-        """An answer to each question about an uint8 RGB picture (H, W, 3)."""
-        asked = [
-            Question(self._settings.question.format(question=text), (image,)) for text in questions
-        ]
-        replies = self._model.reply(asked, max_new_tokens=self._settings.max_new_tokens)
-        return [str(reply).strip() for reply in replies]
+    if isinstance(settings, TransformersVqa):
+        return _Transformers(settings, device)
+    return open_answering(settings, device)
 
 
 class _Transformers:
     """A model of transformers."""
+
+    works_on = "device"
 
     def __init__(self, settings: TransformersVqa, device: str) -> None:
         if text := lacking("transformers"):
@@ -69,14 +57,18 @@ class _Transformers:
         self.identity = {"weights": digest}
         self._built = Once(self._build)
 
-    def __call__(self, image: np.ndarray, questions: Sequence[str]) -> list[str]:
-        """An answer to each question about an uint8 RGB picture (H, W, 3)."""
-        answers: list[str] = []
-        for start in range(0, len(questions), _QUESTIONS_A_BATCH):
-            some = questions[start : start + _QUESTIONS_A_BATCH]
-            answers += self._answer(
-                image, [self._settings.question.format(question=q) for q in some]
-            )
+    def preflight(self) -> None:
+        """Its weights are there, else it had not been opened."""
+
+    def ask(self, queries: Sequence[Query]) -> list[Answer]:
+        """An answer to each question, those about one picture together."""
+        answers: list[Answer] = []
+        for _, mine in groupby(queries, lambda query: id(query.image)):
+            about = list(mine)
+            for start in range(0, len(about), _QUESTIONS_A_BATCH):
+                some = about[start : start + _QUESTIONS_A_BATCH]
+                texts = [self._settings.question.format(question=query.text) for query in some]
+                answers += map(Answer, self._answer(some[0].image, texts))
         return answers
 
     def _answer(self, image: np.ndarray, texts: Sequence[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,38 +10,9 @@ import numpy as np
 
 from harness.interfaces import Columns
 from harness.interfaces.types import Status
-from harness.judges import JudgeReply
 from tasks.gedit.viescore import KINDS, Kind, Mode, Verdict, judge
 from tasks.shared.text_to_image import text_column
-
-
-@dataclass
-class Usage:
-    """What replies cost, however long ago they were asked for."""
-
-    replies: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: float = 0.0
-    """US dollars of those replies whose price is known."""
-    priced: int = 0
-    """How many those are."""
-    models: Counter[str] = field(default_factory=Counter)
-    """Replies by the snapshot that gave them, in the endpoint's words."""
-
-    def add(self, reply: JudgeReply) -> None:
-        """Count a reply in."""
-        self.replies += 1
-        self.prompt_tokens += reply.prompt_tokens
-        self.completion_tokens += reply.completion_tokens
-        self.cost += reply.cost or 0.0
-        self.priced += reply.cost is not None
-        self.models.update([reply.model] if reply.model else [])
-
-    def merge(self, other: Usage) -> None:
-        """Count another's in."""
-        for name, count in vars(other).items():
-            setattr(self, name, getattr(self, name) + count)
+from tasks.shared.usage import Usage
 
 
 @dataclass(slots=True)
@@ -127,10 +97,4 @@ def _usage(judgings: Sequence[Judging]) -> str:
     total = Usage()
     for judging in judgings:
         total.merge(judging.usage)
-    return json.dumps(vars(total))
-
-
-def read_usage(text: str) -> Usage:
-    """A sample's `usage` cell."""
-    content = json.loads(text)
-    return Usage(**{**content, "models": Counter(content["models"])})
+    return total.as_json()

@@ -22,13 +22,13 @@ from harness.interfaces import Code, Columns, Extractor, OnProgress, Picture, of
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Sample, Status, digest_of
 from tasks.gallery import Card, Shot, Verdict, card_of, write_gallery
-from tasks.gedit.cells import Usage, read_usage
 from tasks.gedit.edits import GROUPS, SIZE, Edit, edited_path, source_path
 from tasks.gedit.judging import EditPair
 from tasks.gedit.settings import GEditSettings
 from tasks.gedit.source import GIVEN, JUDGED, GEditSource
 from tasks.shared.pictures import labelled_grid
 from tasks.shared.text_to_image import PictureData, text_column
+from tasks.shared.usage import write_usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,6 @@ def about(edits: Sequence[Edit]) -> Columns:
 
 
 GROUPS_FILE = "groups.csv"
-JUDGE_FILE = "judge.json"
 GOOD = 5.0
 """Overall score from which the gallery calls an edit right."""
 
@@ -198,7 +197,7 @@ def conclude(
     store = Store(root)
     table = _groups(rows)
     store.write(GROUPS_FILE, lambda path: table.to_csv(path, index=False, lineterminator="\n"))
-    store.write_json(JUDGE_FILE, _judge(rows))
+    write_usage(root, rows)
     cards = list(_cards(root, rows, instructions))
     write_gallery(root, f"{title} (right: an overall score of {GOOD:g} or more of 10)", cards)
 
@@ -215,23 +214,6 @@ def _groups(rows: pd.DataFrame) -> pd.DataFrame:
             failed = int((~ok & (group == name)).sum()) if subset == "full" else np.nan
             lines.append({"set": subset, "group": name, **scores, "n": len(mine), "failed": failed})
     return pd.DataFrame(lines).astype({"failed": "Int64"})
-
-
-def _judge(rows: pd.DataFrame) -> dict[str, Any]:
-    """What judging cost and how often it failed, over all samples."""
-    total = Usage()
-    for text in rows["usage"]:
-        if isinstance(text, str) and text:
-            total.merge(read_usage(text))
-    statuses = rows["status"].value_counts()
-    return {
-        "replies": total.replies,
-        "prompt_tokens": total.prompt_tokens,
-        "completion_tokens": total.completion_tokens,
-        "cost_usd": total.cost if total.priced == total.replies > 0 else None,
-        "models": dict(total.models.most_common()),
-        "statuses": {name: int(count) for name, count in statuses.items()},
-    }
 
 
 def _cards(root: Path, rows: pd.DataFrame, instructions: Mapping[str, str]) -> Iterator[Card]:

@@ -37,8 +37,8 @@ def test_every_task_names_interfaces_that_there_are() -> None:
             [
                 "model 'images' reads images made elsewhere; imagenet-zeroshot needs one that "
                 "embeds images (embeddings); it fits: coco-recon, coco-recon-native, dpg, gedit, "
-                "gedit-cn, gedit-en, geneval, geneval-long, imagenet-gen, imagenet-recon, "
-                "imagenet-recon-native"
+                "gedit-cn, gedit-en, genai-bench, geneval, geneval-long, geneval2, imagenet-gen, "
+                "imagenet-recon, imagenet-recon-native"
             ],
         ),
         ("imagenet-recon", "uniwetok-ar-nano", ["draws images of classes", "fits: imagenet-gen"]),

@@ -111,6 +111,36 @@ def test_questions_together_and_alone(saved: Path) -> None:
     assert len(alone) == 3
 
 
+def test_first_tokens_are_as_likely_as_the_scores_of_generate_say(saved: Path) -> None:
+    """As GenEval 2's script sums them: `probs[ids of the spellings' first tokens]`."""
+    from PIL import Image
+    from transformers import AutoProcessor
+
+    questions = [Question("what is this", [picture(1)]), Question("is a dog", [picture(2, 33, 90)])]
+    spellings = [["yes", "no cat", "yes"], ["cat"]]
+    found = loaded(saved).first_tokens(questions, spellings)
+    processor = AutoProcessor.from_pretrained(saved)
+    network = LlavaForConditionalGeneration.from_pretrained(saved).eval()
+    for question, ids, token in zip(questions, (["yes", "no"], ["cat"]), found, strict=True):
+        inputs = processor(
+            text=f"user : <image> {question.text} assistant :",
+            images=Image.fromarray(question.images[0]),
+            return_tensors="pt",
+        )
+        made = network.generate(
+            **inputs, max_new_tokens=1, do_sample=False, output_scores=True,
+            return_dict_in_generate=True,
+        )  # fmt: skip
+        probabilities = made.scores[0].softmax(-1)[0]
+        expected = sum(float(probabilities[WORDS.index(word)]) for word in ids)
+        assert token.probability == pytest.approx(expected, rel=1e-5)
+        assert token.text == WORDS[int(probabilities.argmax())]
+    together = loaded(saved, batch=2).first_tokens(questions, spellings)
+    assert [each.text for each in together] == [each.text for each in found]
+    for one, other in zip(together, found, strict=True):
+        assert one.probability == pytest.approx(other.probability, rel=1e-4)
+
+
 def test_a_reply_ends_at_a_stop(saved: Path) -> None:
     model, question = loaded(saved), Question("what is this", [picture(0)])
     (whole,) = model.reply([question], max_new_tokens=8)

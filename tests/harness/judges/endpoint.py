@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import random
 import threading
 import time
@@ -54,6 +55,8 @@ class Endpoint:
         """Seconds after which a fault of 'timeout' hangs up without an answer."""
         self.pause: float | None = None
         """Seconds that a fault of '500' asks to wait for; None where it names none."""
+        self.probabilities: Callable[[str, list[bytes]], dict[str, float]] | None = None
+        """Of first tokens, by the text and the images of a request; None gives none."""
         self.draw: Callable[[dict[str, Any]], bytes] = lambda body: b""
         """The file of a picture, by the fields of its request; an image to edit is one of them."""
 
@@ -163,13 +166,23 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 text = next(part["text"] for part in content if part["type"] == "text")
                 message |= {"content": endpoint.answer(text, images)}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            if body.get("logprobs") and endpoint.probabilities is not None and not fault:
+                told = endpoint.probabilities(text, images)
+                message |= {"content": max(told, key=told.__getitem__)}
+                likeliest = [
+                    {"token": token, "logprob": math.log(each)}
+                    for token, each in sorted(told.items(), key=lambda pair: -pair[1])
+                ][: body["top_logprobs"]]
+                first = {**likeliest[0], "top_logprobs": likeliest}
+                choice |= {"logprobs": {"content": [first]}}
             with endpoint.lock:
                 endpoint.paid[hashlib.sha256(json.dumps(body).encode()).hexdigest()] += 1
             self._send(
                 200,
                 {
                     "model": f"{body['model']}-2025-04-14",
-                    "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                    "choices": [choice],
                     "usage": endpoint.usage,
                 },
             )

@@ -420,3 +420,45 @@ def test_two_thousand_requests_to_an_endpoint_that_fails_one_in_five(
     endpoint: Endpoint,
 ) -> None:
     _accounted(endpoint, 2000)
+
+
+SOFT = JudgeRequest("is it?", top_logprobs=20)
+
+
+def test_probabilities_of_first_tokens_come_where_they_are_asked_for(endpoint: Endpoint) -> None:
+    endpoint.probabilities = lambda text, images: {"Yes": 0.75, "No": 0.125, " yes": 0.0625}
+    (reply,) = judge().ask([SOFT])
+    assert reply.first_tokens == pytest.approx({"Yes": 0.75, "No": 0.125, " yes": 0.0625})
+    (body,) = endpoint.bodies
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 20)
+    assert judge().ask([SOFT]) == [reply]
+    assert judge().ask([JudgeRequest("is it?")])[0].first_tokens == {}
+    assert "logprobs" not in endpoint.bodies[1]
+    assert len(endpoint.bodies) == 2
+
+
+def test_requests_without_probabilities_are_found_by_what_they_were_kept_under() -> None:
+    assert JudgeRequest("q").content() == {"text": "q", "images": [], "draw": 0}
+
+
+def test_a_server_without_probabilities_is_refused_until_it_gives_them(endpoint: Endpoint) -> None:
+    with pytest.raises(UserError, match="gives no token probabilities: soft scores need") as told:
+        judge().ask([SOFT])
+    assert endpoint.url in str(told.value)
+    assert "\n" not in str(told.value)
+    endpoint.probabilities = lambda text, images: {"Yes": 1.0}
+    assert judge().ask([SOFT])[0].first_tokens == {"Yes": 1.0}
+
+
+def test_a_server_that_takes_no_logprobs_is_refused(endpoint: Endpoint) -> None:
+    endpoint.unknown = ("logprobs",)
+    with pytest.raises(UserError, match=r"gives no token probabilities .*not supported"):
+        judge().ask([SOFT])
+    assert len(endpoint.bodies) == 1, "it is not tried again"
+
+
+def test_a_refusal_needs_no_probabilities(endpoint: Endpoint) -> None:
+    endpoint.fault = lambda number: "refusal"
+    (reply,) = judge().ask([SOFT])
+    assert reply.refusal
+    assert not reply.first_tokens

@@ -14,10 +14,15 @@ from harness.interfaces.registry import MODELS
 from harness.interfaces.types import ModelCard
 from tasks.dpg.settings import PluginVqa, TransformersVqa
 from tasks.dpg.vqa import open_vqa
+from tasks.shared.asking import Answering, Query
 from tests.tasks.dpg.conftest import WORDS
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (6, 20, 24, 3), np.uint8)
 QUESTIONS = ["is there a cat", "is there a dog", "dog"]
+
+
+def ask(vqa: Answering, image: np.ndarray, questions: Sequence[str]) -> list[str]:
+    return [answer.text for answer in vqa.ask([Query(image, text) for text in questions])]
 
 
 def settings(model: object, kind: str = "image-text-to-text") -> TransformersVqa:
@@ -32,8 +37,10 @@ def settings(model: object, kind: str = "image-text-to-text") -> TransformersVqa
 
 def test_a_model_that_chats(chat_model: Path) -> None:
     vqa = open_vqa(settings(chat_model), "cpu")
-    together = [vqa(image, QUESTIONS) for image in IMAGES]
-    alone = [[vqa(image, [question])[0] for question in QUESTIONS] for image in IMAGES]
+    together = [ask(vqa, image, QUESTIONS) for image in IMAGES]
+    alone = [[ask(vqa, image, [question])[0] for question in QUESTIONS] for image in IMAGES]
+    pairs = [Query(image, question) for image in IMAGES for question in QUESTIONS]
+    assert [each.text for each in vqa.ask(pairs)] == [text for texts in together for text in texts]
     assert together == alone, "padding of shorter questions moves nothing"
     words = {word for answers in together for answer in answers for word in answer.split()}
     assert words <= set(WORDS), "what was asked is not repeated"
@@ -42,7 +49,7 @@ def test_a_model_that_chats(chat_model: Path) -> None:
 
 def test_a_model_that_only_answers(answering_model: Path) -> None:
     vqa = open_vqa(settings(answering_model, "visual-question-answering"), "cpu")
-    answers = vqa(IMAGES[0], QUESTIONS)
+    answers = ask(vqa, IMAGES[0], QUESTIONS)
     assert len(answers) == len(QUESTIONS)
     assert {word for answer in answers for word in answer.split()} <= set(WORDS)
 
@@ -62,7 +69,7 @@ def test_models_that_are_not_there(tmp_path: Path, answering_model: Path) -> Non
         open_vqa(settings(tmp_path), "cpu")
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(UserError, match="cannot be built as image-text-to-text"):
-        open_vqa(settings(tmp_path), "cpu")(IMAGES[0], QUESTIONS)
+        ask(open_vqa(settings(tmp_path), "cpu"), IMAGES[0], QUESTIONS)
 
 
 class Parrot:
@@ -87,7 +94,7 @@ def test_a_model_plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODELS, "_registered", {**MODELS._registered, "parrot": Parrot})
     chosen = PluginVqa(source="plugin", model="parrot", question="Q: {question}", max_new_tokens=5)
     vqa = open_vqa(chosen, "cpu")
-    assert vqa(np.zeros((4, 4, 3), np.uint8), ["Is it?"]) == ["Q: False 5"]
+    assert ask(vqa, np.zeros((4, 4, 3), np.uint8), ["Is it?"]) == ["Q: False 5"]
     assert vqa.identity == {"model": Parrot.card.digest}
     with pytest.raises(UserError, match=r"setting 'vqa\.model' needs one that answers questions"):
         open_vqa(chosen.model_copy(update={"model": "webp"}), "cpu")

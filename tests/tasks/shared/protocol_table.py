@@ -10,6 +10,8 @@ from harness.engine import protocols
 from harness.interfaces.types import TaskSpec, dotted
 from harness.sets import FILES
 from tasks import PROTOCOLS
+from tasks.asked.genai import GENAI_BENCH
+from tasks.asked.geneval2 import GENEVAL2
 from tasks.dpg.task import DPG
 from tasks.gedit.task import GEDIT_EN
 from tasks.gen.task import IMAGENET_GEN
@@ -62,6 +64,8 @@ def section() -> str:
         ("`vqav2`, and with other names of the task the other suites of `vqa`", VQAV2.spec),
         ("`geneval` and `geneval-long`", GENEVAL.spec),
         ("`dpg`", DPG.spec),
+        ("`geneval2`", GENEVAL2.spec),
+        ("`genai-bench`", GENAI_BENCH.spec),
         ("`gedit-en` and `gedit-cn`", GEDIT_EN.spec),
     ):
         parts += [f"### {title}", table(spec)]

@@ -1,4 +1,4 @@
-"""What docs/geneval.md and docs/dpg.md show works just as it stands there."""
+"""What the documents of text-to-image benchmarks show works just as it stands there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.geneval.task import GENEVAL
 from tests.conftest import REPOSITORY, CommandLine
 from tests.tasks.painter import SIDE, Painter
 
-DOCUMENTS = ("geneval", "dpg")
+DOCUMENTS = ("geneval", "dpg", "geneval2")
 BLOCK = re.compile(r"```\n(.*?)```", re.DOTALL)
 
 
@@ -47,6 +47,11 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (2 * SIDE, 2 * SIDE)).save(path)
     shutil.copy(SMALL_QUESTIONS, tmp_path / "dpg_bench.csv")
+    Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "FOLDER/00000.png")
+    (tmp_path / "geneval2_data.jsonl").write_text(lines("geneval2")[3])
+    (tmp_path / "GENAI").mkdir()
+    (tmp_path / "GENAI/genai_image.json").write_text('{"00000": {"prompt": "a sock"}}')
+    (tmp_path / "GENAI/genai_skills.json").write_text('{"basic": [0]}')
     return tmp_path
 
 
