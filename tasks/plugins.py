@@ -26,8 +26,10 @@ PLUGINS = {
         "asked_answers": "tasks.asked.answers:AskedAnswers",
         "gedit_judge": "tasks.gedit.judging:EditJudge",
         "answers": "tasks.vqa.metrics:answers",
+        "clip_score": "tasks.shared.clip_score:ClipScores",
     },
     "metrics": {
+        **constants("tasks.shared.clip_score", "clip_score", "clip_cosine"),
         **constants("tasks.zeroshot.scores", "top1", "top5", "top10"),
         **constants("tasks.zeroshot.scores", "top1_pre", "top5_pre", "top10_pre"),
         **constants("tasks.geneval.scores", "single_object", "two_object", "counting", "colors"),

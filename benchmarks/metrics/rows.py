@@ -15,6 +15,7 @@ from benchmarks.metrics import (
     networks,
     pixels,
     suite,
+    today,
 )
 from benchmarks.metrics.memory import MemoryComparison, MemoryLine
 from benchmarks.metrics.rounds import Comparison, Line, measure
@@ -32,6 +33,10 @@ ROWS: dict[str, Builder] = {
     "precision-recall": manifolds.precision_recall,
     "inception-score": inception_score.splits,
     "lpips": networks.lpips_candidates,
+    "ms-ssim": today.multi_scale,
+    "dists": today.dists,
+    "clip": today.clip,
+    "cmmd": today.cmmd,
     "suite": suite.reconstruction,
     "compile": compiled.whole_set,
 }

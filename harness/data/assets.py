@@ -34,13 +34,15 @@ class Asset:
     @property
     def noun(self) -> str:
         """What kind of file it is."""
-        return "weights" if self.filename.endswith(".pth") else "file"
+        return "weights" if self.filename.endswith((".pth", ".pt")) else "file"
 
     @property
     def variable(self) -> str:
         """Environment variable that may name the file itself."""
         return f"UWT_EVAL_ASSET_{self.name.upper().replace('-', '_')}"
 
+
+_CLIP = "https://openaipublic.azureedge.net/clip/models/{}"
 
 ASSETS = {
     asset.name: asset
@@ -73,7 +75,61 @@ ASSETS = {
             sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
             size=553_433_881,
             licence="BSD-3-Clause",
-            used_by="LPIPS(V)",
+            used_by="LPIPS(V), DISTS",
+        ),
+        Asset(
+            name="dists",
+            filename="dists-f5e65c96.pt",
+            url=(
+                "https://raw.githubusercontent.com/dingkeyan93/DISTS/"
+                "1267d8cb626c98706db3697422701c56a85ebf2e/DISTS_pytorch/weights.pt"
+            ),
+            sha256="f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218",
+            size=12_288,
+            licence="MIT",
+            used_by="DISTS",
+        ),
+        Asset(
+            name="dinov2",
+            filename="dinov2_vitl14_pretrain.pth",
+            url=("https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth"),
+            sha256="d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
+            size=1_217_586_395,
+            licence="Apache-2.0",
+            used_by="FD-DINOv2, KD-DINOv2",
+        ),
+        Asset(
+            name="clip-l14-336",
+            filename="ViT-L-14-336px.pt",
+            url=_CLIP.format(
+                "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02/ViT-L-14-336px.pt"
+            ),
+            sha256="3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+            size=934_088_680,
+            licence="MIT",
+            used_by="CMMD",
+        ),
+        Asset(
+            name="clip-b32",
+            filename="ViT-B-32.pt",
+            url=_CLIP.format(
+                "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt"
+            ),
+            sha256="40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+            size=353_976_522,
+            licence="MIT",
+            used_by="CLIPScore",
+        ),
+        Asset(
+            name="clip-l14",
+            filename="ViT-L-14.pt",
+            url=_CLIP.format(
+                "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt"
+            ),
+            sha256="b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+            size=932_768_134,
+            licence="MIT",
+            used_by="CLIPScore of protocols that name this model",
         ),
         Asset(
             name="geneval-prompts",

@@ -39,6 +39,18 @@ MOST_FOR_ORIGINALS = 2 << 30
 """Bytes of features of originals that LPIPS keeps: of VGG's trunk those of 64 images of 256x256."""
 
 
+def require_pairs(settings: Mapping[str, Any]) -> None:
+    """Raise `Unavailable` where a protocol compares no pairs of images."""
+    if "ssim" not in settings:
+        raise Unavailable("the protocol has no pixel measures", kind="not applicable")
+
+
+def require_sets(settings: Mapping[str, Any]) -> None:
+    """Raise `Unavailable` where a protocol compares no sets of images."""
+    if "inception" not in settings:
+        raise Unavailable("the protocol compares no sets of images", kind="not applicable")
+
+
 class Pixels:
     """PSNR in dB and SSIM of 8-bit images."""
 
@@ -47,8 +59,7 @@ class Pixels:
 
     def __init__(self, settings: Mapping[str, Any], device: str) -> None:
         del device
-        if "ssim" not in settings:
-            raise Unavailable("the protocol has no pixel measures", kind="not applicable")
+        require_pairs(settings)
         self._window = settings["ssim"]["window"]
         dtype = settings["pixels"]["dtype"]
         self._precision: Literal["float64", "float32"] = (
@@ -83,7 +94,7 @@ class LpipsDistance:
         self._net = net
         self._asset = asset
         path = assets.needed(asset)
-        self._network = _shared(
+        self._network = shared_network(
             [f"lpips-{net}", self.identity, device],
             lambda: Once(functools.partial(_lpips, net, path, device, keep=bool(_HELD))),
         )
@@ -193,7 +204,8 @@ def networks_kept() -> Iterator[None]:
         _HELD.remove(held)
 
 
-def _shared(what: object, make: Callable[[], T]) -> T:
+def shared_network(what: object, make: Callable[[], T]) -> T:
+    """What `make` gives, made once for all extractors alive that ask for the same."""
     key = canonical_json(what)
     found: T | None = _SHARED.get(key)
     if found is None:
@@ -211,7 +223,7 @@ def _share(extractor: FeatureExtractor) -> SharedNetwork:
     # Built by a twin: with the extractor itself, which holds the network, it would be a circle
     # that keeps the network's memory until Python looks for circles.
     build, device = copy.copy(extractor).build, extractor.device
-    return _shared(
+    return shared_network(
         [identity, device, str(folder)],
         lambda: SharedNetwork(build, identity, device, folder),
     )

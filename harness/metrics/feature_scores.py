@@ -18,11 +18,14 @@ from harness.interfaces.types import MetricValue
 if TYPE_CHECKING:
     import numpy as np
 
+    from harness.metrics.features import FeatureSet
+
 # What protocols written before these metrics leave open.
 _KID = {"subsets": 100, "subset_size": 1000, "seed": 2020}
 _SCORE = {"rule": "single"}
 _MANIFOLDS = {"k": 3, "precision": "float32"}
 _MIN_SAMPLES = 2048
+_INFINITY = {"points": 15, "smallest": 5000}
 
 
 def tap(settings: Mapping[str, Any]) -> str:
@@ -109,24 +112,46 @@ class FrechetDistance(_FeatureMetric):
         super().__init__(label, extractor, output)
         self.instead = instead
 
-    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
-        """The distance; withheld for too few images, where its bias would be its value."""
+    def sides(
+        self, observations: Observations, settings: Mapping[str, Any]
+    ) -> tuple[FeatureSet, FeatureSet]:
+        """Originals or reference, of which statistics may be all that is known; the judged."""
         from harness.metrics.features import FeatureSet
-        from harness.metrics.frechet import frechet_value
 
         known = observations.reference
         if known is None:
             reference = FeatureSet(self.reference(observations, settings))
         else:
             reference = known.distribution(self.output(settings))
+        return reference, FeatureSet(self.judged(observations, settings))
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The distance; withheld for too few images, where its bias would be its value."""
+        from harness.metrics.frechet import frechet_value
+
         return frechet_value(
-            reference,
-            FeatureSet(self.judged(observations, settings)),
+            *self.sides(observations, settings),
             seed=observations.seed,
             min_samples=_least(settings),
             small_sets=observations.small_sets,
-            paired=known is None,
+            paired=observations.reference is None,
             extrapolate=observations.extrapolate,
+        )
+
+
+class FrechetAtInfinity(FrechetDistance):
+    """The Fréchet distance that infinitely many images would have: FID∞ of Inception's features."""
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The distance, extrapolated from subsets of the stored features."""
+        from harness.metrics.fid_infinity import infinity_value
+
+        return infinity_value(
+            *self.sides(observations, settings),
+            seed=observations.seed,
+            small_sets=observations.small_sets,
+            paired=observations.reference is None,
+            **settings.get("fid_inf", _INFINITY),
         )
 
 
@@ -176,6 +201,19 @@ class KernelDistanceOfFew(_FeatureMetric):
             paired=observations.reference is None,
             most=_least(settings),
         )
+
+
+class ClipDiscrepancy(_FeatureMetric):
+    """CMMD: the discrepancy of CLIP's embeddings, for which few images are enough."""
+
+    higher_is_better: bool | None = False
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The discrepancy between the whole sets."""
+        from harness.metrics.cmmd import cmmd_value
+
+        reference, judged = (side(observations, settings) for side in (self.reference, self.judged))
+        return cmmd_value(reference, judged, paired=observations.reference is None)
 
 
 class InceptionScoreOfImages(_FeatureMetric):
@@ -244,6 +282,11 @@ GFID = FrechetDistance(Label("gFID", 2), instead="kid_few")
 SFID = FrechetDistance(Label("sFID", 2), "inception_spatial", "spatial")
 KID = KernelInceptionDistance(Label("KID", 4))
 KID_FEW = KernelDistanceOfFew(Label("KID (few)", 4))
+FID_INF = FrechetAtInfinity(Label("FID∞", 2))
+FD_DINOV2 = FrechetDistance(Label("FD-DINOv2", 2), "dinov2")
+FD_DINOV2_INF = FrechetAtInfinity(Label("FD∞-DINOv2", 2), "dinov2")
+KD_DINOV2 = KernelInceptionDistance(Label("KD-DINOv2", 4), "dinov2")
+CMMD = ClipDiscrepancy(Label("CMMD"), "clip_336")
 INCEPTION_SCORE = InceptionScoreOfImages(Label("IS", 1), "inception_logits", "logits")
 PRECISION = ManifoldFigure("precision", Label("Prec."))
 RECALL = ManifoldFigure("recall", Label("Rec."))

@@ -190,7 +190,7 @@ def frechet_value(
         if side.features is not None:
             check_rows(side.features, name)
     with one_thread_each():
-        pair = _FrechetPair(reference, samples, seed)
+        pair = FrechetPair(reference, samples, seed)
         value = pair.distance()
         notes = [note, pair.at_infinity(value) if extrapolate else ""]
         interval = pair.interval(value)
@@ -200,7 +200,7 @@ def frechet_value(
     )
 
 
-class _FrechetPair:
+class FrechetPair:
     """Fréchet distances between two sets and between parts of them."""
 
     def __init__(self, reference: FeatureSet, samples: FeatureSet, seed: int) -> None:

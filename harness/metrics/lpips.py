@@ -107,12 +107,8 @@ class Lpips:
         self.net = net
         self.device = torch.device(device)
         self.micro_batch = micro_batch
-        layers = _trunk_layers(net)
-        state = read_state_dict(trunk, trunk_shapes(net), f"LPIPS's {net} trunk")
-        layers.load_state_dict(
-            {name.removeprefix("features."): tensor for name, tensor in state.items()}, assign=True
-        )
-        self._layers = layers.eval().to(self.device).to(memory_format=torch.channels_last)
+        layers = load_trunk(net, trunk)
+        self._layers = layers.to(self.device).to(memory_format=torch.channels_last)
         self._heads = [head.to(self.device) for head in _heads(net, layers)]
         self._kept = _Kept(keep)
         self._shift = torch.tensor(_SHIFT, device=self.device).view(1, 3, 1, 1)
@@ -190,6 +186,22 @@ class Lpips:
                 vectors = x.permute(0, 2, 3, 1)
                 length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
                 yield vectors / (length + _EPSILON)
+
+
+def load_trunk(
+    net: Net, weights: Mapping[str, torch.Tensor] | str | os.PathLike[str]
+) -> nn.Sequential:
+    """The layers up to the last one compared, with the weights of a state dict or its file.
+
+    Raises:
+        ValueError: weights that do not fit.
+    """
+    layers = _trunk_layers(net)
+    state = read_state_dict(weights, trunk_shapes(net), f"the {net} trunk")
+    layers.load_state_dict(
+        {name.removeprefix("features."): tensor for name, tensor in state.items()}, assign=True
+    )
+    return layers.eval()
 
 
 def trunk_shapes(net: Net) -> Shapes:

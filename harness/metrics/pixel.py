@@ -13,8 +13,8 @@ Sums = NDArray[np.int32]
 
 _WINDOW = 7
 _AREA = _WINDOW * _WINDOW
-_C1 = (0.01 * 255) ** 2
-_C2 = (0.03 * 255) ** 2
+C1 = (0.01 * 255) ** 2
+C2 = (0.03 * 255) ** 2
 # Rows of a strip: tall enough for its 6 extra rows not to weigh, short enough for an L2 cache.
 _STRIP = 64
 
@@ -35,7 +35,7 @@ def psnr(reference: Images, reconstruction: Images) -> NDArray[np.float64]:
     Raises:
         ValueError: wrong dtype, unequal shapes or an empty batch.
     """
-    _check_pair(reference, reconstruction)
+    check_pair(reference, reconstruction)
     errors = np.array(
         [_squared_error(x, y) for x, y in zip(reference, reconstruction, strict=True)],
         dtype=np.float64,
@@ -69,7 +69,7 @@ def ssim(
     Raises:
         ValueError: wrong dtype, unequal shapes, an empty batch, or a side shorter than the window.
     """
-    _check_pair(reference, reconstruction)
+    check_pair(reference, reconstruction)
     side = {"uniform7": _WINDOW, "gaussian11": 11}[window]
     if min(reference.shape[1:3]) < side:
         raise ValueError(
@@ -85,7 +85,8 @@ def ssim(
     return np.array(values, dtype=np.float64)
 
 
-def _check_pair(reference: Images, reconstruction: Images) -> None:
+def check_pair(reference: Images, reconstruction: Images) -> None:
+    """Raise `ValueError` for what are no two batches of 8-bit images of one shape."""
     for name, images in (("reference", reference), ("reconstruction", reconstruction)):
         if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
             raise ValueError(
@@ -189,7 +190,7 @@ class _UniformSsim:
         contrast += structure
         brightness = np.add(square, luminance, out=square)
 
-        scale_1, scale_2 = _C1 * _AREA**2, _C2 * _AREA * (_AREA - 1)
+        scale_1, scale_2 = C1 * _AREA**2, C2 * _AREA * (_AREA - 1)
         ratio, divisor, factor = self.ratio[:rows], self.divisor[:rows], self.factor[:rows]
         # To cast first and add in place is faster than an addition that casts.
         for total, left, right in (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from harness.data.images import with_float64
@@ -77,6 +79,34 @@ def pil_bicubic(images: torch.Tensor, side: int) -> torch.Tensor:
         antialias=True,
     )
     return resized.to(images.device, torch.float32)
+
+
+def pil_bytes(images: torch.Tensor, side: int, *, crop: bool = False) -> torch.Tensor:
+    """Resize as Pillow does 8-bit pictures: antialiased bicubic, rounded to whole levels.
+
+    Args:
+        images: uint8 (B, 3, H, W).
+        side: height and width of the result in pixels.
+        crop: whether the central square is cut out first; else both sides are scaled apart.
+
+    Returns:
+        uint8 (B, 3, side, side) on the images' device.
+
+    Raises:
+        ValueError: wrong shape or dtype.
+    """
+    check_images(images, "images")
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images are {images.dtype}; this input rule takes uint8")
+    resized = []
+    for array in images.permute(0, 2, 3, 1).cpu().numpy():
+        picture = Image.fromarray(np.ascontiguousarray(array))
+        if crop and picture.width != picture.height:
+            short = min(picture.size)
+            left, top = ((length - short) // 2 for length in picture.size)
+            picture = picture.crop((left, top, left + short, top + short))
+        resized.append(np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC)))
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).to(images.device)
 
 
 def _lerp(lines: torch.Tensor, side: int) -> torch.Tensor:

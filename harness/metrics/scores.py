@@ -106,6 +106,16 @@ def _check_images(rows: pd.DataFrame) -> None:
         raise Unavailable("the task's outputs are no encoded images", kind="not applicable")
 
 
+class MultiScaleSsim(SampleMean):
+    """MS-SSIM; undefined where an image is too small for five scales."""
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The mean; raise `Unavailable` where there are such images."""
+        if len(rows := observations.samples) and (small := int(rows[self.column].isna().sum())):
+            raise Unavailable(f"{small} of {len(rows)} images have a side of fewer than 161 pixels")
+        return super().score(observations, settings)
+
+
 class BitsPerPixel:
     """Rate: bits of the stored codes per pixel, averaged over images."""
 
@@ -197,6 +207,8 @@ class CodebookUsage:
 
 PSNR = Psnr("psnr", "pixels", higher_is_better=True, unit="dB", label=Label("PSNR", 2))
 SSIM = SampleMean("ssim", "pixels", higher_is_better=True, label=Label("SSIM"))
+MS_SSIM = MultiScaleSsim("ms_ssim", "ms_ssim", higher_is_better=True, label=Label("MS-SSIM", 4))
+DISTS = SampleMean("dists", "dists", higher_is_better=False, label=Label("DISTS"))
 LPIPS_ALEX = SampleMean("lpips_alex", "lpips_alex", higher_is_better=False, label=Label("LPIPS(A)"))
 LPIPS_VGG = SampleMean("lpips_vgg", "lpips_vgg", higher_is_better=False, label=Label("LPIPS(V)"))
 BPP = BitsPerPixel()

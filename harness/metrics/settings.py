@@ -17,6 +17,19 @@ class Ssim(Record):
     window: Literal["uniform7", "gaussian11"]
 
 
+class MsSsim(Record):
+    """Multi-scale structural similarity; `harness.metrics.ms_ssim` tells the rules apart."""
+
+    rule: Literal["pytorch-msssim", "torchmetrics"]
+
+
+class Dists(Record):
+    """DISTS."""
+
+    resize: Literal["none", "shorter-256"]
+    """Images as they are, or as the authors' script resizes larger ones; it reads them as 8-bit."""
+
+
 class BytePixels(Record):
     """Pixel measures of 8-bit values, in float64."""
 
@@ -86,6 +99,32 @@ class Kid(Record):
     seed: Seed
 
 
+class FidInfinity(Record):
+    """FID∞ of Chong and Forsyth (2020)."""
+
+    points: Annotated[Count, Field(ge=3)]
+    """Sizes of random subsets, evenly spaced up to all images."""
+    smallest: Annotated[Count, Field(ge=2)]
+    """Images of the smallest; twice as many are needed at all."""
+
+
+class Dinov2(Record):
+    """Features of DINOv2 ViT-L/14."""
+
+    input: Literal["dgm-eval", "dgm-eval-clean", "torch-fidelity"]
+    """The rule that makes the network's input; `harness.metrics.dinov2` has them."""
+
+
+class ClipScore(Record):
+    """CLIPScore of a picture and its prompt."""
+
+    model: Literal["ViT-B-32", "ViT-L-14"]
+    """OpenAI's; the paper's is the first."""
+    prefix: str
+    """What stands before the prompt in CLIPScore, the paper's 'A photo depicts '; the cosine beside
+    it is of the prompt alone."""
+
+
 class Manifolds(Record):
     """Precision, recall, density and coverage."""
 
@@ -103,6 +142,8 @@ class PairMeasures(ProtocolSettings):
         BytePixels | UnitPixels | None, Field(discriminator="dtype"), Stage.OBSERVE
     ] = None
     lpips: Annotated[Lpips | None, Stage.OBSERVE] = None
+    ms_ssim: Annotated[MsSsim | None, Stage.OBSERVE] = None
+    dists: Annotated[Dists | None, Stage.OBSERVE] = None
     averaging: Annotated[
         MeanOverImages | BatchMeans | None, Field(discriminator="rule"), Stage.SCORE
     ] = None
@@ -120,6 +161,14 @@ class SetMeasures(ProtocolSettings):
     inception_score: Annotated[InceptionScore | None, Stage.SCORE] = None
     kid: Annotated[Kid | None, Stage.SCORE] = None
     prc: Annotated[Manifolds | None, Stage.SCORE] = None
+    fid_inf: Annotated[FidInfinity | None, Stage.SCORE] = None
+    dinov2: Annotated[Dinov2 | None, Stage.OBSERVE] = None
+
+
+class DrawingMeasures(ProtocolSettings):
+    """Of pictures that are drawn of prompts."""
+
+    clip_score: Annotated[ClipScore | None, Stage.OBSERVE] = None
 
 
 class FilesSettings(PairMeasures, SetMeasures):

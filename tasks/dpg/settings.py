@@ -8,6 +8,7 @@ from pydantic import Field
 
 from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Record, Stage
+from harness.metrics.settings import DrawingMeasures
 from tasks.dpg.questions import Quirks
 from tasks.shared.asking import EndpointVqa, PluginVqa
 
@@ -36,7 +37,7 @@ class TransformersVqa(Record):
 Vqa = ElsewhereVqa | TransformersVqa | PluginVqa | EndpointVqa
 
 
-class DpgSettings(ModelSettings):
+class DpgSettings(DrawingMeasures, ModelSettings):
     """What DPG-Bench reads of a protocol."""
 
     images_per_prompt: Annotated[Literal[4], Stage.GENERATE]

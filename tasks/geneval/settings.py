@@ -8,6 +8,7 @@ from pydantic import Field
 
 from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Record, Stage
+from harness.metrics.settings import DrawingMeasures
 
 
 class ElsewhereDetector(Record):
@@ -61,7 +62,7 @@ class Rules(Record):
     """Share of both objects' sizes by which an offset is shortened."""
 
 
-class GenEvalSettings(ModelSettings):
+class GenEvalSettings(DrawingMeasures, ModelSettings):
     """What GenEval reads of a protocol."""
 
     images_per_prompt: Annotated[Count, Stage.GENERATE]

@@ -15,13 +15,14 @@ from harness.engine.protocols import FiledTask
 from harness.interfaces.errors import UserError
 from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Protocol, Stage, TaskSpec, digest_of
+from harness.metrics.settings import DrawingMeasures
 from tasks import PROTOCOLS
 
 if TYPE_CHECKING:
     from tasks.shared.text_to_image import Prompt, TextToImageData
 
 
-class PromptSettings(ModelSettings):
+class PromptSettings(DrawingMeasures, ModelSettings):
     """What such a benchmark reads of a protocol."""
 
     images_per_prompt: Annotated[Count, Stage.GENERATE]

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.random_weights import random_inception_state_dict, random_trunk_state_dict
+from benchmarks.random_weights import (
+    random_clip_state_dict,
+    random_dinov2_state_dict,
+    random_inception_state_dict,
+    random_trunk_state_dict,
+)
 from harness.data import assets
 from harness.data.digests import sha256_file
 
@@ -21,6 +26,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "inception": random_inception_state_dict(0),
         "alexnet": random_trunk_state_dict("alex", 0),
         "vgg16": random_trunk_state_dict("vgg", 0),
+        "dists": dict.fromkeys(("alpha", "beta"), torch.ones(1, 1475, 1, 1)),
+        "dinov2": random_dinov2_state_dict(0),
+        "clip-l14-336": random_clip_state_dict(0),
+        "clip-b32": random_clip_state_dict(1),
     }
     for name, state in states.items():
         torch.save(state, folder / assets.find(name).filename)
