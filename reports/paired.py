@@ -14,7 +14,7 @@ from reports.samples import Contributions, Floats
 Places = NDArray[np.int64]
 _Interval = tuple[float | None, float | None, float | None]
 """Low, high and p-value; None of fewer than two units."""
-_FEW = 10
+FEW = 10
 """Units below which the percentile bootstrap covers far less than it says."""
 
 
@@ -49,7 +49,7 @@ class PairedDifference:
     @property
     def warning(self) -> str:
         """What the interval takes for granted; empty where there is none, or enough pairs."""
-        if self.ci_low is None or self.units >= _FEW:
+        if self.ci_low is None or self.units >= FEW:
             return ""
         units = "pairs" if self.units == self.n else "clusters"
         return f"only {self.units} {units}: Student's t, which takes differences for normal"
@@ -172,14 +172,14 @@ def paired_differences(
         columns = np.stack([np.bincount(clusters, column) for column in columns.T], axis=1)
     units = np.count_nonzero(columns[:, len(names) :], axis=0)
     drawn = np.empty((0, len(names)))
-    if max(units) >= _FEW:
-        draws = _draw(columns, seed, resamples)
+    if max(units) >= FEW:
+        draws = draw_sums(columns, seed, resamples)
         with np.errstate(invalid="ignore", divide="ignore"):
             drawn = draws[:, : len(names)] / draws[:, len(names) :]
     found = {}
     for i, name in enumerate(names):
         interval: _Interval = (None, None, None)
-        if units[i] >= _FEW:
+        if units[i] >= FEW:
             interval = _percentiles(drawn[:, i])
         elif units[i] > 1:
             interval = _student(columns[:, i], columns[:, len(names) + i])
@@ -193,7 +193,7 @@ def paired_differences(
     return found
 
 
-def _draw(columns: Floats, seed: int, resamples: int) -> Floats:
+def draw_sums(columns: Floats, seed: int, resamples: int = RESAMPLES) -> Floats:
     """Sums of the columns, float (n, k), over each of the resamples: float (resamples, k)."""
     n = len(columns)
     rng = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ PLUGINS = {
         "gate": "reports.commands.gate:gate",
         "leaderboard": "reports.commands.leaderboard:app",
         "report": "reports.commands.report:app",
+        "sweep": "reports.commands.sweep:sweep",
         "view": "reports.commands.view:view",
     },
 }

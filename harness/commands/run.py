@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import quote
 
 import typer
 
-from harness.commands.console import Batch, Json, Plugins, batch_of, terminal
-from harness.commands.formats import Form, Format, format_of
+from harness.commands.console import terminal
+from harness.commands.formats import Format
+from harness.commands.options import with_options
 from harness.commands.outputs import print_filled, print_parts, print_records
-from harness.interfaces.errors import ExitCode, UserError
+from harness.commands.requests import Models, RunOptions
+from harness.interfaces.errors import ExitCode, RunStatus, UserError
 from harness.interfaces.registry import (
     GATES,
     TABLES,
@@ -30,12 +33,15 @@ if TYPE_CHECKING:
     from harness.engine.shards import FinishedShard
     from harness.engine.world import World
     from harness.interfaces import Gate, GateVerdict, PublishedTable, RunRequest
+    from harness.interfaces.types import ResultRecord
 
 R = TypeVar("R", "Finished", "FinishedShard")
 
 
+@with_options
 def run(
     context: typer.Context,
+    run: RunOptions,
     tasks: Annotated[
         list[str],
         typer.Argument(
@@ -43,12 +49,7 @@ def run(
             "whose settings the options stand that are given beside it."
         ),
     ],
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model", "-m", help="NAME[:ARGUMENT][?key=value&…]; repeat to compare several."
-        ),
-    ] = None,
+    model: Models = None,
     images: Annotated[
         Path | None,
         typer.Option(help="Images made elsewhere, as --model images:PLACE: a folder or .npz file."),
@@ -56,61 +57,10 @@ def run(
     label: Annotated[
         str | None, typer.Option(help="What made the images of --images, for tables.")
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder, .zip, .tar, Hugging Face dataset folder or hf:REPO[:CONFIG][@SPLIT]."
-        ),
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            help="Named protocol or a .toml file; the task's first if absent. Of several, with "
-            "commas between, each task takes the first that is for it."
-        ),
-    ] = None,
     checkpoints: Annotated[
         Path | None,
         typer.Option(
             help="Fill a published table: the models are its rows' checkpoints in this folder."
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Evaluate a fixed choice of this many samples.")
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            help="Comma-separated metrics instead of the task's own; those that a run has stay."
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    model_precision: Annotated[
-        str | None,
-        typer.Option(
-            help="What the model computes in, fp32, tf32, bf16 or fp16, instead of "
-            "what the protocol says."
-        ),
-    ] = None,
-    batch_size: Batch = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random stream.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="Where run directories are made (default: runs).")
-    ] = None,
-    max_failures: Annotated[
-        int, typer.Option(help="Failed samples up to which a run counts as complete.")
-    ] = 0,
-    small_sets: Annotated[
-        bool, typer.Option("--small-sets", help="Give FID below its least number of images too.")
-    ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Compute everything again, whatever is stored.")
-    ] = False,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            help="I/N: do the I-th of N parts of the work, without a result, which `uwt-eval "
-            "merge` makes of all. For machines that share no folder."
         ),
     ] = None,
     update_baseline: Annotated[
@@ -118,13 +68,6 @@ def run(
         typer.Option(
             "--update-baseline", help="Put a suite's results into its gates' baselines; no check."
         ),
-    ] = False,
-    plugin: Plugins = None,
-    form: Form = None,
-    as_json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
 ) -> None:
     """Evaluate models on tasks; the same command again resumes what was interrupted.
@@ -134,11 +77,9 @@ def run(
     """
     from harness.commands.suite import ModelTable, Runs, Suite, overridden, read_suite, requests_of
     from harness.data.settings import read_settings
-    from harness.engine.runner import run as run_one
     from harness.engine.world import World
-    from harness.interfaces.types import RunStatus
 
-    form = format_of(form, as_json) if form or as_json else None
+    form = run.format
     suite = Suite(tasks=tuple(tasks))
     if is_suite := any(name.endswith(".toml") for name in tasks):
         if len(tasks) > 1 or checkpoints is not None:
@@ -149,30 +90,11 @@ def run(
     models = [*(model or []), *_elsewhere(images, label)]
     if checkpoints is not None and form not in (None, Format.JSON):
         raise UserError(f"--checkpoints fills published tables, which have no --format {form}")
-    if checkpoints is not None and (models or metrics):
+    if checkpoints is not None and (models or run.metrics):
         raise UserError("--checkpoints names models and metrics: leave --model and --metrics out")
-    load_plugins([*map(Path, suite.plugins), *(plugin or [])])
-    given: dict[str, Any] = {
-        "models": tuple(ModelTable(name=each) for each in models) or None,
-        "data": data,
-        "protocols": None if protocol is None else (protocol,),
-        "model_precision": model_precision,
-        "limit": limit,
-        "metrics": None if metrics is None else tuple(metrics.split(",")),
-        "batch_size": batch_of(batch_size),
-        "out": None if out is None else str(out),
-    }
-    # Of these the default is a value too, which one that a suite gives goes before.
-    for key, name, value in (
-        ("device", "device", device),
-        ("seeds", "seed", (seed,)),
-        ("max_failures", "max_failures", max_failures),
-        ("small_sets", "small_sets", small_sets),
-    ):
-        source = context.get_parameter_source(name)
-        given[key] = value if source is not None and source.name == "COMMANDLINE" else None
-    suite = overridden(suite, {name: value for name, value in given.items() if value is not None})
-    world = World.from_environment(shard)
+    load_plugins([*map(Path, suite.plugins), *(run.plugin or [])])
+    suite = overridden(suite, run.given(context, models))
+    world = World.from_environment(run.shard)
     tables = {name: _table(name) for name in tasks} if checkpoints is not None else {}
     if checkpoints is not None:
         rows = tuple(
@@ -181,34 +103,22 @@ def run(
         )
         suite = suite.model_copy(update={"runs": rows})
     place = read_settings().out if suite.out is None else Path(suite.out)
-    requests = requests_of(suite, place, fresh=fresh)
+    requests = requests_of(suite, place, fresh=run.fresh)
     gate: Gate | None = GATES.get("baseline") if suite.gates else None
-    if dry_run:
+    if run.dry_run:
         from harness.commands.plans import print_plans
 
         print_plans(requests, world, as_json=form is Format.JSON)
     if gate is not None and not update_baseline:
         for each in suite.gates:
             gate.check(Path(each.baseline), each.rules)
-    if dry_run:
+    if run.dry_run:
         return
-    # A published table needs all of its rows, and processes that share a run stop together.
-    alone = checkpoints is None and world.size == 1
-    shown = {"quiet": quiet or form is Format.JSON, "go_on": alone}
-    finished: list[Finished] = []
-    parts: list[FinishedShard] = []
-    with together(world, requests[0].device):
-        if world.shards > 1:
-            from harness.engine.shards import run_shard
-
-            parts, refused = carry_out(run_shard, requests, world, **shown)
-        else:
-            finished, refused = carry_out(run_one, requests, world, **shown)
+    # A published table needs all of its rows.
+    carried = carry_out_all(requests, world, run, go_on=checkpoints is None)
     if not world.is_main:
         return
-    if not (finished or parts) and len(refused) == 1:
-        raise UserError(*refused)
-    records = [result.record for result in finished]
+    finished, records = carried.finished, carried.records
     verdicts: list[GateVerdict] = []
     updated: list[str] = []
     if gate is not None and finished:
@@ -218,8 +128,8 @@ def run(
                 updated.append(gate.update(roots, Path(each.baseline)))
             else:
                 verdicts.append(gate.judge(roots, Path(each.baseline), each.rules))
-    if parts:
-        print_parts(parts, form)
+    if carried.parts:
+        print_parts(carried.parts, form)
     elif checkpoints is not None:
         choices = [(request.task, request.model) for request in requests]
         filled = [
@@ -238,16 +148,60 @@ def run(
             verdict.show(messages)
         for line in updated:
             messages.print(line, markup=False, soft_wrap=True, highlight=False)
-    if refused:
-        reasons = [f"{', '.join(which)}: {reason}" for reason, which in refused.items()]
-        raise UserError(f"not everything could be run: {'; '.join(reasons)}")
-    whole = [record.status is RunStatus.COMPLETE for record in records]
-    whole += [part.complete for part in parts]
-    codes = {verdict.exit_code for verdict in verdicts}
-    codes |= set() if all(whole) else {ExitCode.INCOMPLETE}
-    for code in (ExitCode.USAGE, ExitCode.REGRESSION, ExitCode.INCOMPLETE):
-        if code in codes:
-            raise typer.Exit(code)
+    carried.end({verdict.exit_code for verdict in verdicts})
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What came of the requests of a command."""
+
+    finished: list[Finished]
+    parts: list[FinishedShard]
+    """In place of results, where a shard was carried out."""
+    refused: dict[str, list[str]]
+    """By reason the requests that could not be carried out."""
+
+    @property
+    def records(self) -> list[ResultRecord]:
+        """The results."""
+        return [result.record for result in self.finished]
+
+    def end(self, codes: Collection[ExitCode] = ()) -> None:
+        """End the command: raise what was refused, or exit with the gravest of the codes."""
+        if self.refused:
+            reasons = [f"{', '.join(which)}: {reason}" for reason, which in self.refused.items()]
+            raise UserError(f"not everything could be run: {'; '.join(reasons)}")
+        whole = [record.status is RunStatus.COMPLETE for record in self.records]
+        whole += [part.complete for part in self.parts]
+        codes = {*codes, *(() if all(whole) else (ExitCode.INCOMPLETE,))}
+        for code in (ExitCode.USAGE, ExitCode.REGRESSION, ExitCode.INCOMPLETE):
+            if code in codes:
+                raise typer.Exit(code)
+
+
+def carry_out_all(
+    requests: list[RunRequest], world: World, options: RunOptions, *, go_on: bool
+) -> Carried:
+    """Carry out the runs, or the world's shard of each; raise `UserError` where none can be."""
+    # Processes that share a run stop together.
+    shown = {
+        "quiet": options.quiet or options.format is Format.JSON,
+        "go_on": go_on and world.size == 1,
+    }
+    finished: list[Finished] = []
+    parts: list[FinishedShard] = []
+    with together(world, requests[0].device):
+        if world.shards > 1:
+            from harness.engine.shards import run_shard
+
+            parts, refused = carry_out(run_shard, requests, world, **shown)
+        else:
+            from harness.engine.runner import run as run_one
+
+            finished, refused = carry_out(run_one, requests, world, **shown)
+    if world.is_main and not (finished or parts) and len(refused) == 1:
+        raise UserError(*refused)
+    return Carried(finished, parts, refused)
 
 
 @contextmanager

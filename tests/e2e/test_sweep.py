@@ -1,0 +1,79 @@
+"""`uwt-eval sweep` with real codecs: planned, run, resumed, reported, and refused in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import CommandLine
+
+
+def test_curves_of_codecs_at_native_sizes(
+    uwt_eval: CommandLine,
+    tmp_path: Path,
+    photos: list[Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for at in range(12):
+        part = photos[at % len(photos)].crop((0, 0, 100 + 4 * at, 90))
+        part.save(tmp_path / "data" / f"{at}.png")
+    words = ("imagenet-recon-native", "--data", "data", "--metrics", "psnr", "--quiet")
+    rates = "{4096..16384*4}"
+    models = ("-m", f"webp?bytes={rates}", "-m", f"jpeg:{rates}", "-m", "avif:8192")
+    planned = uwt_eval("sweep", *words, *models, "--dry-run", "--json")
+    assert planned.code == 0, planned.err
+    assert [plan["n_missing"] for plan in json.loads(planned.out)] == [12] * 5
+    assert not (tmp_path / "runs").exists()
+
+    made = uwt_eval("sweep", *words, *models, "--json")
+    assert made.code == 0, made.err
+    found = json.loads(made.out)
+    assert {name: len(points) for name, points in found["curves"].items()} == {
+        "webp": 2, "jpeg": 2, "avif:8192": 1,
+    }  # fmt: skip
+    (_, jpeg) = found["differences"]
+    assert (found["anchor"], jpeg["family"]) == ("webp", "jpeg")
+    assert jpeg["rate"]["value"] > jpeg["rate"]["low"] > 0, "JPEG needs more bits than WebP"
+    assert jpeg["quality"]["value"] < jpeg["quality"]["high"] < 0
+
+    planned = uwt_eval("sweep", *words, *models, "--dry-run", "--json")
+    assert {plan["n_missing"] for plan in json.loads(planned.out)} == {0}
+    again = uwt_eval("sweep", "--runs", "runs", "--anchor", "webp", "--json")
+    same = json.loads(again.out)
+    assert sorted(same["differences"], key=str) == sorted(found["differences"], key=str)
+    parts = uwt_eval("sweep", *words, "-m", "webp:{5000,6000}", "--shard", "1/2", "--out", "parts")
+    assert parts.code == 0, parts.err
+    assert "uwt-eval merge" in parts.out
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["imagenet-recon", "-m", "webp:512"], "a curve takes several rates, as 'webp:{512,1024"),
+        (["imagenet-recon", "-m", "webp:{512,x}"], "webp:x: bytes must be a valid integer"),
+        (["imagenet-recon", "-m", "webp:{1..9*1}"], "the range {1..9*1} never ends"),
+        (["imagenet-recon"], "name a task and models"),
+        (["imagenet-recon", "-m", "webp", "--metrics", "perplexity"], "unknown metric"),
+        (["imagenet-recon", "-m", "webp", "--runs", "runs"], "leave TASK and --model out"),
+        (["pope", "-m", "webp"], "task 'pope' measures no rate"),
+        (["--runs", "nowhere"], "nowhere: no such file or folder"),
+    ],
+)
+def test_refused_in_one_line(
+    words: list[str],
+    hint: str,
+    uwt_eval: CommandLine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = uwt_eval("sweep", *words)
+    assert result.code == 2, result.err
+    assert hint in result.err
+    assert len(result.err.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
