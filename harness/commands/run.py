@@ -14,9 +14,8 @@ import typer
 
 from harness.commands.console import terminal
 from harness.commands.formats import Format
-from harness.commands.options import with_options
+from harness.commands.options import Models, RunOptions, with_options
 from harness.commands.outputs import print_filled, print_parts, print_records
-from harness.commands.requests import Models, RunOptions
 from harness.interfaces.errors import ExitCode, RunStatus, UserError
 from harness.interfaces.registry import (
     GATES,

@@ -11,9 +11,8 @@ import typer
 
 from harness.commands.console import terminal
 from harness.commands.formats import Format, to_csv
-from harness.commands.options import with_options
+from harness.commands.options import RunOptions, with_options
 from harness.commands.outputs import print_parts
-from harness.commands.requests import RunOptions
 from harness.commands.run import carry_out_all
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS, TASKS, load_plugins
