@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import inspect
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 from rich import box
@@ -52,6 +54,36 @@ def batch_of(text: str | None) -> int | Literal["auto"] | None:
     return int(text)
 
 
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, after its own options, those of its parameter `run`: a dataclass of them."""
+    kind = get_type_hints(command)["run"]
+    hints = get_type_hints(kind, include_extras=True)
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
+        for name, option in inspect.signature(kind).parameters.items()
+    ]
+    own = inspect.signature(command).parameters.values()
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        run = kind(**{name: given.pop(name) for name in hints})
+        command(**given, run=run)
+
+    parameters = [*(each for each in own if each.name != "run"), *shared]
+    annotations = get_type_hints(command, include_extras=True) | hints
+    # Typer reads both.
+    wrapped.__annotations__ = {each.name: annotations[each.name] for each in parameters}
+    wrapped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            each.replace(
+                kind=inspect.Parameter.KEYWORD_ONLY, annotation=wrapped.__annotations__[each.name]
+            )
+            for each in parameters
+        ]
+    )
+    return wrapped
+
+
 class _Terminal(Console):
     """A console in which no text steers the terminal or the log of a build."""
 
@@ -82,7 +114,8 @@ def label(metric: str) -> Label:
     return plugin.label if isinstance(plugin, Labelled) else Label(metric)
 
 
-def _arrow(records: Sequence[ResultRecord], metric: str) -> str:
+def arrow(records: Sequence[ResultRecord], metric: str) -> str:
+    """The direction in which a metric is better; empty where it has none."""
     cells = (record.metrics[metric] for record in records if metric in record.metrics)
     return {True: "↑", False: "↓", None: ""}[next(cells).higher_is_better]
 
@@ -174,7 +207,7 @@ def results_table(
     table.add_column("model", no_wrap=not layout.folded, overflow="fold", min_width=12)
     for metric in metrics:
         table.add_column(
-            label(metric).title + _arrow(records, metric), justify="right", no_wrap=True
+            label(metric).title + arrow(records, metric), justify="right", no_wrap=True
         )
     if layout.counts:
         table.add_column("n", justify="right", no_wrap=True)
@@ -203,27 +236,6 @@ def results_table(
             cells += [NOTHING if reference.n is None else str(reference.n), NOTHING]
         table.add_row(f"{reference.label} {reference.source}{mark}", *cells, style="italic dim")
     return table
-
-
-def print_record(console: Console, record: ResultRecord) -> None:
-    """Print one result, a metric a row, with its interval or the reason why it has no value."""
-    title = f"{record.model} against {record.dataset} · protocol {record.protocol}"
-    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("metric")
-    for column in ("value", "95% interval", "n"):
-        table.add_column(column, justify="right")
-    table.add_column("", style="dim")
-    for metric, cell in record.metrics.items():
-        form = label(metric)
-        value = interval = NOTHING
-        if cell.value is not None:
-            value = form.text(cell.value)
-        if cell.ci_low is not None and cell.ci_high is not None:
-            interval = f"{form.text(cell.ci_low)} to {form.text(cell.ci_high)}"
-        n = str(cell.n) if cell.n else NOTHING
-        why = cell.note if cell.status == COMPUTED else cell.status
-        table.add_row(form.title + _arrow([record], metric), value, interval, n, escape(why))
-    console.print(table)
 
 
 def fits(console: Console, table: Table) -> bool:

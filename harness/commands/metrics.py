@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
 
-from harness.commands.console import Json, Plugins, terminal
-from harness.interfaces.errors import ExitCode, UserError
+from harness.commands.console import NOTHING, Json, Plugins, arrow, label, terminal
+from harness.interfaces.errors import COMPUTED, ExitCode, UserError
 from harness.interfaces.registry import load_plugins
+
+if TYPE_CHECKING:
+    from harness.interfaces.types import ResultRecord
 
 
 def metrics(
@@ -55,7 +61,6 @@ def metrics(
 
     Features are kept in the cache: a reference is passed through the network once.
     """
-    from harness.commands.console import print_record
     from harness.data.settings import read_settings
     from harness.engine.progress import Progress
     from harness.interfaces.types import RunStatus
@@ -87,8 +92,29 @@ def metrics(
     if as_json:
         print(json.dumps([record.model_dump(mode="json")], indent=2))
     else:
-        print_record(terminal(), record)
+        _show(record)
     if keep and not as_json:
         print(f"written: {(out or read_settings().out) / record.run_id}")
     if record.status is RunStatus.INCOMPLETE:
         raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def _show(record: ResultRecord) -> None:
+    """Print one result, a metric a row, with its interval or the reason why it has no value."""
+    title = f"{record.model} against {record.dataset} · protocol {record.protocol}"
+    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("metric")
+    for column in ("value", "95% interval", "n"):
+        table.add_column(column, justify="right")
+    table.add_column("", style="dim")
+    for metric, cell in record.metrics.items():
+        form = label(metric)
+        value = interval = NOTHING
+        if cell.value is not None:
+            value = form.text(cell.value)
+        if cell.ci_low is not None and cell.ci_high is not None:
+            interval = f"{form.text(cell.ci_low)} to {form.text(cell.ci_high)}"
+        n = str(cell.n) if cell.n else NOTHING
+        why = cell.note if cell.status == COMPUTED else cell.status
+        table.add_row(form.title + arrow([record], metric), value, interval, n, escape(why))
+    terminal().print(table)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.console import terminal
+from harness.commands.console import terminal, with_options
 from harness.commands.formats import Format, to_csv
-from harness.commands.options import RunOptions, with_options
 from harness.commands.outputs import print_parts
-from harness.commands.run import carry_out_all
+from harness.commands.run import RunOptions, carry_out_all
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS, TASKS, load_plugins
 from reports.sweep.bjontegaard import Method

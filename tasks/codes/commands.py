@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.commands.console import Batch, Json, Plugins, batch_of, terminal
-from harness.commands.options import with_options
+from harness.commands.console import Batch, Json, Plugins, batch_of, terminal, with_options
 from harness.interfaces.errors import ExitCode
 from harness.interfaces.registry import load_plugins
 from harness.interfaces.types import RunStatus

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.options import with_options
+from harness.commands.console import with_options
 from harness.interfaces.errors import UserError
 from harness.interfaces.extras import need
 from uniwetok.commands.options import (
