@@ -51,6 +51,7 @@ SMOKE = [
     "tests/reports/figures",
     "tests/reports/tables",
     "tests/tasks/geneval/test_detector.py",
+    "tests/tasks/text",
     "tests/tasks/vqa",
     "tests/tasks/zeroshot",
     "tests/uniwetok/losses/test_teachers.py",
@@ -88,7 +89,7 @@ def faults(session: nox.Session) -> None:
 @nox.session
 def tested(session: nox.Session) -> None:
     """All fast tests with the newest versions; if green, write them to constraints/tested.txt."""
-    session.install("--upgrade", "--upgrade-strategy", "eager", ".[dev,vqa,mini]")
+    session.install("--upgrade", "--upgrade-strategy", "eager", ".[dev,vqa,mini,faces]")
     _fast(session)
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude", "uwt-eval", silent=True)
     pins = [re.sub(r"\+\S+$", "", pin) for pin in str(frozen).splitlines()]  # torch==2.14.1+cpu

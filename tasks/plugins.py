@@ -6,6 +6,8 @@ PLUGINS = {
     "tasks": {
         **constants("tasks.recon.task", "imagenet-recon", "imagenet-recon-native"),
         **constants("tasks.recon.task", "coco-recon", "coco-recon-native"),
+        "text-recon": "tasks.text.task:TEXT_RECON",
+        "face-recon": "tasks.faces.task:FACE_RECON",
         **constants("tasks.zeroshot.task", "imagenet-zeroshot"),
         **constants("tasks.codes.task", "encode", "decode"),
         **constants("tasks.gen.task", "imagenet-gen"),
@@ -20,6 +22,8 @@ PLUGINS = {
     },
     "listings": {"lmms": "tasks.vqa.any_task:listing"},
     "extractors": {
+        "text_readings": "tasks.text.reading:TextReadings",
+        "face_measures": "tasks.faces.measures:FaceMeasures",
         "class_ranks": "tasks.zeroshot.scores:ClassRanks",
         "geneval_verdicts": "tasks.geneval.verdicts:GenEvalVerdicts",
         "dpg_answers": "tasks.dpg.answers:DpgAnswers",
@@ -30,6 +34,13 @@ PLUGINS = {
     },
     "metrics": {
         **constants("tasks.shared.clip_score", "clip_score", "clip_cosine"),
+        **constants("tasks.text.task", "cer", "cer_mean", "cer_original", "words"),
+        **constants("tasks.text.task", "cer_0_12", "cer_12_16", "cer_16_20", "cer_20_26"),
+        **constants("tasks.text.task", "cer_26_34", "cer_34_up"),
+        **constants("tasks.faces.task", "face_similarity", "faces_same", "faces_lost"),
+        **constants("tasks.faces.task", "landmark_error", "face_similarity_0_28"),
+        **constants("tasks.faces.task", "face_similarity_28_40", "face_similarity_40_56"),
+        **constants("tasks.faces.task", "face_similarity_56_80", "face_similarity_80_up"),
         **constants("tasks.zeroshot.scores", "top1", "top5", "top10"),
         **constants("tasks.zeroshot.scores", "top1_pre", "top5_pre", "top10_pre"),
         **constants("tasks.geneval.scores", "single_object", "two_object", "counting", "colors"),
@@ -63,6 +74,8 @@ PLUGINS = {
     "families": {
         "recon": "tasks.recon.data:ReconSettings",
         "recon-native": "tasks.recon.data:ReconSettings",
+        "recon-text": "tasks.text.settings:TextSettings",
+        "recon-faces": "tasks.faces.settings:FaceSettings",
         "encode": "tasks.recon.data:ImageSettings",
         "decode": "tasks.codes.data:DecodeSettings",
         "c2i": "tasks.gen.data:GenSettings",

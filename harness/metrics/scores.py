@@ -88,6 +88,64 @@ class Psnr(SampleMean):
         return interval.around(value, len(values), unit=self.unit, note=note)
 
 
+class ShareOfSums:
+    """One column's sum over another's, as edits over characters, with a bootstrap over samples.
+
+    Args:
+        over: The column above the line; not a number where a sample does not count.
+        under: The column below it; a sample where it is 0 does not count.
+        extractor: The extractor that writes both.
+        label: How it is printed.
+        higher_is_better: Direction.
+        mean: Whether it is the mean of the samples' own shares instead, all of one weight.
+    """
+
+    def __init__(
+        self,
+        over: str,
+        under: str,
+        extractor: str,
+        *,
+        label: Label,
+        higher_is_better: bool,
+        mean: bool = False,
+    ) -> None:
+        self._over = over
+        self._under = under
+        self.needs = (extractor,)
+        self.label = label
+        self.higher_is_better: bool | None = higher_is_better
+        self._mean = mean
+
+    def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
+        """The share; raise `Unavailable` where no sample counts."""
+        import numpy as np
+
+        from harness.metrics import stats
+
+        rows = observations.samples
+        columns = {name: rows[name].to_numpy(np.float64) for name in (self._over, self._under)}
+        values, weights = self.of_samples(columns, settings)
+        counting = ~np.isnan(values)
+        if not counting.any():
+            raise Unavailable(f"{self._under} is 0 for all samples", kind="not applicable")
+        values, weights = values[counting], weights[counting]
+        value = float(np.average(values, weights=weights))
+        return stats.mean_interval(values, observations.seed, weights).around(value, len(values))
+
+    def of_samples(
+        self, samples: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The share of each sample, NaN where it does not count, and what it weighs."""
+        del settings
+        import numpy as np
+
+        weights = samples[self._under].astype(np.float64)
+        values = np.full(len(weights), np.nan)
+        np.divide(samples[self._over], weights, out=values, where=weights > 0)
+        return values, np.ones(len(weights)) if self._mean else weights
+
+
 def _known(rows: pd.DataFrame, column: str) -> np.ndarray:
     """A column's values, float64 (n,); raise `Unavailable` where some are not numbers."""
     if len(rows) == 0:

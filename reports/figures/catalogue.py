@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.figures import comparison, grids, radar, scatter
+from reports.figures import comparison, grids, radar, scatter, sizes
 from reports.figures.canvas import NothingToDraw, style, write_figure
 from reports.records import Loaded
 
@@ -41,6 +41,19 @@ FIGURES: Mapping[str, Callable[[Material], dict[str, Figure]]] = {
     "training-cost": lambda material: {"": scatter.draw_costs(material.records, material.costs)},
     **{name: _radar(name) for name in radar.RADARS},
     "radar-gedit-groups": lambda material: {"": radar.draw_groups(material.records)},
+    "text-height": lambda material: {
+        "": sizes.draw(
+            material.records, "cer", title="Character errors, % ↓", along="height of a line"
+        )
+    },
+    "face-size": lambda material: {
+        "": sizes.draw(
+            material.records,
+            "face_similarity",
+            title="Similarity of faces (cosine, %) ↑",
+            along="side of a face",
+        )
+    },
     "reconstructions": lambda material: grids.reconstructions(material.records),
     "samples": lambda material: grids.samples(material.records),
     "comparison": _comparison,

@@ -73,7 +73,7 @@ def _groups(
     for loaded in sorted(records, key=lambda each: each.record.model != ORIGINAL):
         task = loaded.record.task
         kind = TASKS.get(task).spec.kind if task in TASKS else ""
-        if (kind == "recon") is reconstruction and (kept := kept_pictures(loaded)):
+        if kind.startswith("recon") is reconstruction and (kept := kept_pictures(loaded)):
             groups.setdefault(f"{task}-{loaded.record.protocol}", []).append((loaded, kept))
     return groups
 

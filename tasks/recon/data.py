@@ -74,6 +74,14 @@ class Geometry(Record):
             image = _centre_crop(image, self.crop)
         return np.asarray(image)
 
+    def moved(self, points: np.ndarray, width: int, height: int) -> np.ndarray:
+        """Where points of an image of that size, float (n, 2) of x and y, lie after `apply`."""
+        size = np.array([width, height])
+        resized = size if self.resize is None else np.array(_resized(width, height, self.resize))
+        corner = np.zeros(2) if self.crop is None else np.round((resized - self.crop) / 2.0)
+        moved: np.ndarray = points * (resized / size) - corner
+        return moved
+
     def takes(self, width: int, height: int) -> bool:
         """Whether an image of that size is part of the evaluation."""
         if self.max_padded_side is None:
@@ -84,14 +92,17 @@ class Geometry(Record):
 
 def _resize_shorter_side(image: Image.Image, size: int) -> Image.Image:
     """`torchvision.transforms.Resize(size)` on a Pillow image."""
-    width, height = image.size
+    shape = _resized(*image.size, size)
+    return image if shape == image.size else image.resize(shape, Image.Resampling.BILINEAR)
+
+
+def _resized(width: int, height: int, size: int) -> tuple[int, int]:
+    """Width and height where the shorter side is `size`."""
     if min(width, height) == size:
-        return image
+        return width, height
     if width <= height:
-        shape = (size, int(size * height / width))
-    else:
-        shape = (int(size * width / height), size)
-    return image.resize(shape, Image.Resampling.BILINEAR)
+        return size, int(size * height / width)
+    return int(size * width / height), size
 
 
 def _centre_crop(image: Image.Image, size: int) -> Image.Image:

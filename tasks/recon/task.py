@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from harness.data.manifest import ImageSource
     from harness.interfaces import ImageFiles
     from tasks.recon.data import ReconData, ReconSettings
+    from tasks.recon.marks import Marks
 
 METRICS = (
     "bpp",
@@ -68,19 +70,80 @@ class ReconTask(FiledTask):
         settings: ReconSettings = self.settings(protocol)
         place = data or getattr(read_settings(), self._setting)
         if place is None:
-            from tasks.shared.sample_set import SampleSet
-
-            notice = (
-                f"no data given: this is the embedded sample set, not {self.spec.dataset}. "
-                f"For numbers to compare, give --data or set "
-                f"UWT_EVAL_{self._setting.upper()} to {self.spec.layout}"
-            )
-            return SampleSet(), settings, "sample-set", notice
+            return self._embedded(settings)
         from harness.data.sources import notice_of, open_source
 
         source = open_source(place, self.spec.layout, self._split)
         notice = notice_of(source, place, self._images)
         return source, settings, Path(place).name or str(place), notice
+
+    def _embedded(self, settings: ReconSettings) -> tuple[ImageSource, ReconSettings, str, str]:
+        from tasks.shared.sample_set import SampleSet
+
+        notice = (
+            f"no data given: this is the embedded sample set, not {self.spec.dataset}. "
+            f"For numbers to compare, give --data or set "
+            f"UWT_EVAL_{self._setting.upper()} to {self.spec.layout}"
+        )
+        return SampleSet(), settings, "sample-set", notice
+
+
+class MarkedReconTask(ReconTask):
+    """A reconstruction task on images where something is marked, such as lines of text.
+
+    Args:
+        spec: The task's description.
+        setting: As of `ReconTask`.
+        embedded: 'module:Class' of the images that it has of its own, with `marks`.
+        files: Names of the files beside a user's images that hold their marks.
+        unmarked: What a user must know of images without such a file.
+    """
+
+    def __init__(
+        self, spec: TaskSpec, setting: str, embedded: str, files: tuple[str, ...], unmarked: str
+    ) -> None:
+        super().__init__(spec, setting)
+        self._own = embedded
+        self._files = files
+        self._unmarked = unmarked
+
+    def open(self, data: str | None, protocol: Protocol) -> ReconData:
+        """The images at `data`, at the configured place, or those of its own; with their marks."""
+        from tasks.recon.marks import MarkedImages
+
+        source, settings, label, notice = self._opened(data, protocol)
+        marks, told = self._marks(source)
+        return MarkedImages(source, settings, label, "; ".join(filter(None, (notice, told))), marks)
+
+    def open_files(self, data: str | None, protocol: Protocol, images: ImageFiles) -> ReconData:
+        """The same images beside reconstructions made elsewhere."""
+        from tasks.recon.marks import MarkedFiles
+
+        source, settings, label, notice = self._opened(data, protocol)
+        marks, told = self._marks(source)
+        notice = "; ".join(filter(None, (notice, told)))
+        return MarkedFiles(source, settings, label, notice, marks, images)
+
+    def _embedded(self, settings: ReconSettings) -> tuple[ImageSource, ReconSettings, str, str]:
+        module, name = self._own.split(":")
+        source = getattr(import_module(module), name)()
+        return source, settings, source.label, source.notice
+
+    def _marks(self, source: ImageSource) -> tuple[Marks | None, str]:
+        """What is marked on the images, and what a user must know of it."""
+        from tasks.recon.marks import read_marks
+
+        if hasattr(source, "marks"):
+            marks: Marks | None = source.marks()
+            return marks, ""
+        root = getattr(source, "root", None)
+        paths = [root / name for name in self._files] if isinstance(root, Path) else []
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            return None, self._unmarked
+        read = read_marks(path, source.ids())
+        bare = len(source.ids()) - len(read)
+        return read, f"{path.name} says nothing of {bare} images" if bare else ""
 
 
 _SETS = {

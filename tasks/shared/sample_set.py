@@ -37,7 +37,7 @@ class SampleSet:
     def read(self, image_id: str) -> bytes:
         """The crop as PPM bytes; raise `UserError` where the installed photo is another one."""
         crop = self._crops[image_id]
-        data = ppm_bytes(_photo(self._folder / crop["file"]).crop(crop["box"]))
+        data = ppm_bytes(photo(self._folder / crop["file"]).crop(crop["box"]))
         if hashlib.sha256(data).hexdigest() != crop["sha256"]:
             raise UserError(
                 f"the sample set's photo {crop['file']} in {self._folder} is not the one the "
@@ -51,7 +51,8 @@ class SampleSet:
 
 
 @functools.lru_cache(maxsize=4)
-def _photo(path: Path) -> Image.Image:
+def photo(path: Path) -> Image.Image:
+    """A photo that ships in a package, as RGB; raise `UserError` where it cannot be read."""
     try:
         with Image.open(path, formats=RASTER_FORMATS) as image:
             return image.convert("RGB")

@@ -83,6 +83,8 @@ ENTRIES = {
     ("show", "diffusers-vae:folder"): "diffusers",
     ("show", "openai-chat:model@http://localhost:9/v1"): "judge",
     ("run", "imagenet-recon", "--data", "table"): "datasets",
+    ("run", "text-recon", "--model", "jpeg", "--limit", "1"): "text",
+    ("run", "face-recon", "--model", "jpeg", "--limit", "1"): "faces",
 }
 
 

@@ -43,7 +43,15 @@ def gedit_rows(draws: np.random.Generator) -> pd.DataFrame:
     return rows
 
 
+def text_rows(draws: np.random.Generator) -> pd.DataFrame:
+    rows = pd.DataFrame({"id": [f"page-{index}" for index in range(40)]})
+    rows["characters"] = draws.integers(0, 30, 40)
+    rows["edits"] = draws.integers(0, 30, 40) * (rows["characters"] > 0)
+    return rows
+
+
 CASES = [
+    *((name, text_rows) for name in ("cer", "cer_mean")),
     *((name, geneval_rows) for name in GENEVAL),
     *((name, dpg_rows) for name in DPG),
     *((name, gedit_rows) for name in GEDIT),

@@ -32,6 +32,10 @@ def runs(tmp_path: Path) -> Path:
     for model in ("identity", "nano", NASTY):
         sets = {"rfid": cell(3.0, 0.2)}
         write_run(folder, model, columns=columns, sets=sets, pictures=(0, 2))
+    heights = {"cer_0_12": cell(0.5, 0.1), "cer_12_16": cell(0.2), "cer_16_up": cell(0.1, 0.05)}
+    heights |= {f"face_similarity_{ends}": cell(0.9, 0.01) for ends in ("0_28", "28_up")}
+    for model in ("nano", NASTY):
+        write_run(folder, model, task="text-recon", columns={"x": [1.0] * 4}, sets=heights)
     sets = {"gfid": cell(2.6, 0.08)}
     write_run(folder, "ar", task="imagenet-gen", columns={"x": [1.0] * 4}, sets=sets, pictures=(1,))
     return folder

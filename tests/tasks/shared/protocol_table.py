@@ -13,10 +13,12 @@ from tasks import PROTOCOLS
 from tasks.asked.genai import GENAI_BENCH
 from tasks.asked.geneval2 import GENEVAL2
 from tasks.dpg.task import DPG
+from tasks.faces.task import FACE_RECON
 from tasks.gedit.task import GEDIT_EN
 from tasks.gen.task import IMAGENET_GEN
 from tasks.geneval.task import GENEVAL
 from tasks.recon.task import COCO_RECON, IMAGENET_RECON, IMAGENET_RECON_NATIVE
+from tasks.text.task import TEXT_RECON
 from tasks.vqa.task import VQAV2
 from tasks.zeroshot.task import IMAGENET_ZEROSHOT
 
@@ -59,6 +61,8 @@ def section() -> str:
         ("`imagenet-recon`", IMAGENET_RECON.spec),
         ("`coco-recon`", COCO_RECON.spec),
         ("`imagenet-recon-native` and `coco-recon-native`", IMAGENET_RECON_NATIVE.spec),
+        ("`text-recon`", TEXT_RECON.spec),
+        ("`face-recon`", FACE_RECON.spec),
         ("`imagenet-zeroshot`", IMAGENET_ZEROSHOT.spec),
         ("`imagenet-gen`", IMAGENET_GEN.spec),
         ("`vqav2`, and with other names of the task the other suites of `vqa`", VQAV2.spec),

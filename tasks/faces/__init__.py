@@ -1,0 +1,1 @@
+"""Faces after reconstruction: who they still are, and where their features lie."""

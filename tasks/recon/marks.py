@@ -1,0 +1,193 @@
+"""Marks on images, such as lines of text: handed to extractors beside originals and outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.data.images import decode_image
+from harness.interfaces import Code, Columns, Extractor, ImageFiles, ImagePairs, OnProgress
+from harness.interfaces.errors import UserError
+from harness.interfaces.types import Sample, digest_of
+from tasks.recon.data import ReconData, ReconSettings
+from tasks.recon.files import ReconFiles
+from tasks.shared.jsonl import read_objects, read_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.data.manifest import ImageSource
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One thing on an image."""
+
+    text: str = ""
+    """What stands there."""
+    box: tuple[float, float, float, float] | None = None
+    """Left, top, right, bottom in pixels; None where it is somewhere on the image."""
+
+
+Marks = Mapping[str, Sequence[Mark]]
+"""By an image's id; an image that is not there has no marks."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedPairs(ImagePairs):
+    """Originals and reconstructions, and what is marked on the originals."""
+
+    marks: Sequence[Sequence[Mark] | None]
+    """One sequence an image, in pixels of what is evaluated; None where nobody marked any."""
+
+
+class MarkedImages(ReconData):
+    """Images with marks, encoded, decoded and compared.
+
+    Args:
+        source: The images.
+        settings: The protocol's.
+        label: Name of the data for people.
+        notice: What a user must know.
+        marks: By image; None where nobody marked any.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        settings: ReconSettings,
+        label: str,
+        notice: str,
+        marks: Marks | None,
+    ) -> None:
+        super().__init__(source, settings, label, notice)
+        self._marks = marks
+
+    def samples(self, limit: int | None, on_progress: OnProgress | None = None) -> list[Sample]:
+        """As of other images; the marks are part of a sample's digest."""
+        samples = super().samples(limit, on_progress)
+        if self._marks is None:
+            return samples
+        return [
+            sample.model_copy(
+                update={
+                    "sha256": digest_of(
+                        [sample.sha256, *map(dataclasses.astuple, self._marks.get(sample.id, ()))]
+                    )
+                }
+            )
+            for sample in samples
+        ]
+
+    def load(self, sample: Sample) -> Any:
+        """Decode and crop one image: uint8 (H, W, 3), and its marks."""
+        return super().load(sample), self._marks_of(sample)
+
+    def _marks_of(self, sample: Sample) -> list[Mark] | None:
+        if self._marks is None:
+            return None
+        marks = self._marks.get(sample.id, ())
+        geometry = self._encoded.geometry
+        if not marks or (geometry.resize is None and geometry.crop is None):
+            return list(marks)
+        image = decode_image(self._source.read(sample.id), self._encoded.decode)
+        height, width = geometry.apply(image).shape[:2]
+        placed = []
+        for mark in marks:
+            if mark.box is not None:
+                corners = geometry.moved(np.reshape(mark.box, (2, 2)), *image.size)
+                # What is cut off cannot be read, whatever the tokenizer does.
+                if corners.min() < -1 or (corners > (width + 1, height + 1)).any():
+                    continue
+                mark = dataclasses.replace(mark, box=tuple(corners.ravel().tolist()))
+            placed.append(mark)
+        return placed
+
+    def batch_key(self, item: Any) -> Hashable:
+        """Images of one size share a batch."""
+        return super().batch_key(item[0])
+
+    def generate(self, model: Any, inputs: Sequence[Any], seeds: Sequence[int]) -> list[Code]:
+        """Encode the images."""
+        return super().generate(model, [image for image, _ in inputs], seeds)
+
+    def observe(
+        self,
+        extractors: Mapping[str, Extractor],
+        inputs: Sequence[Any],
+        rendered: Sequence[Tensor],
+    ) -> dict[str, Columns]:
+        """Observe originals and reconstructions side by side, with the originals' marks."""
+        marks = [each for _, each in inputs]
+        told = {name: _Telling(extractor, marks) for name, extractor in extractors.items()}
+        return super().observe(told, [image for image, _ in inputs], rendered)
+
+
+class _Telling:
+    """An extractor that is told the marks of the images that it observes."""
+
+    def __init__(self, extractor: Extractor, marks: Sequence[Sequence[Mark] | None]) -> None:
+        self._extractor = extractor
+        self._marks = marks
+        self.identity = extractor.identity
+
+    def observe(self, pairs: ImagePairs) -> Columns:
+        fields = {each.name: getattr(pairs, each.name) for each in dataclasses.fields(pairs)}
+        return self._extractor.observe(MarkedPairs(**fields, marks=self._marks))
+
+
+class MarkedFiles(MarkedImages, ReconFiles):
+    """Marked originals whose reconstructions lie in a folder."""
+
+    def __init__(
+        self,
+        source: ImageSource,
+        settings: ReconSettings,
+        label: str,
+        notice: str,
+        marks: Marks | None,
+        images: ImageFiles,
+    ) -> None:
+        ReconFiles.__init__(self, source, settings, label, notice, images)
+        self._marks = marks
+
+
+_SIDES = ("left", "top", "right", "bottom")
+
+
+def read_marks(path: Path, ids: Sequence[str]) -> dict[str, list[Mark]]:
+    """What a file says of images: a mark a line of JSON, or a row of CSV.
+
+    `file` is an image's id; `text`, and the box as `left`, `top`, `right` and `bottom` (in JSON
+    also as a list `box`), may be left out.
+
+    Raises:
+        UserError: A line that says no such thing, or of an image that is not there.
+    """
+    known, marks = set(ids), dict[str, list[Mark]]()
+    rows = read_rows(path) if path.suffix == ".csv" else read_objects(path)
+    for where, row in rows:
+        name = row.get("file")
+        if not isinstance(name, str) or name not in known:
+            raise UserError(f"{where}: {name!r} is none of the images: give their path as 'file'")
+        marks.setdefault(name, []).append(Mark(str(row.get("text") or ""), _box(where, row)))
+    return marks
+
+
+def _box(where: str, row: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    sides = row.get("box") or [row.get(side) for side in _SIDES]
+    if sides == [None] * 4 or sides == [""] * 4:
+        return None
+    try:
+        left, top, right, bottom = map(float, sides)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: a box is four numbers, {', '.join(_SIDES)}") from error
+    if not (left < right and top < bottom and math.isfinite(right - left + bottom - top)):
+        raise UserError(f"{where}: a box's right and bottom lie beyond its left and top, in pixels")
+    return left, top, right, bottom

@@ -1,0 +1,1 @@
+"""Text after reconstruction: what a recogniser still reads."""
