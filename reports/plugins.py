@@ -3,7 +3,7 @@
 PLUGINS = {
     "references": {"paper": "reports.paper:reference_rows"},
     "reference_settings": {"paper": "reports.paper:reference_settings"},
-    "tables": {"paper": "reports.ablations:TABLES"},
+    "tables": {"paper": "reports.ablations:TABLES", "published": "reports.published:TABLES"},
     "gates": {"baseline": "reports.gate.suite:GATE"},
     "commands": {
         "compare": "reports.commands.compare:compare",

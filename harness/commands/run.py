@@ -343,7 +343,8 @@ def _table(name: str) -> PublishedTable:
     """The published table of that name; raise `UserError` with the nearest names."""
     known: dict[str, PublishedTable] = {}
     for tables in TABLES.ask(dict).values():
-        known = {**tables, **known}
+        # A file holds figures alone, which `uwt-eval report` shows.
+        known |= {each: table for each, table in tables.items() if not isinstance(table, Path)}
     if name not in known:
         raise UserError(
             f"--checkpoints fills published tables, and {name!r} is none: "

@@ -365,7 +365,10 @@ class MarksJudge(Task, Protocol):
 
 
 class PublishedTable(Protocol):
-    """A published table that a folder of checkpoints fills in, offered under `uwt_eval.tables`."""
+    """A published table that a folder of checkpoints fills in, offered under `uwt_eval.tables`.
+
+    There too lie the `Path`s of TOML files of figures alone, which `uwt-eval report` shows.
+    """
 
     def runs(self, checkpoints: Path) -> Sequence[tuple[str, str]]:
         """Task and model, as `--model` takes it, of every run that fills cells."""

@@ -24,12 +24,15 @@ class DefaultCommand(TyperGroup):
         return parsed
 
 
-def table_numbers(names: Sequence[str], others: Iterable[str] = ()) -> list[int]:
+def table_numbers(
+    names: Sequence[str], others: Iterable[str] = (), more: Iterable[str] = ()
+) -> list[int]:
     """Numbers of the paper's comparisons by `table8` … `table13`, each once.
 
     Args:
         names: As a user gave them.
         others: What may stand in their place; `all` of these is every comparison.
+        more: What else the user may have meant.
 
     Raises:
         UserError: One is no comparison.
@@ -48,5 +51,7 @@ def table_numbers(names: Sequence[str], others: Iterable[str] = ()) -> list[int]
                 f"`uwt-eval run {name} --checkpoints DIR`"
             )
         if name not in known:
-            raise UserError(f"unknown table {name!r}: {did_you_mean(name, {*known, *others})}")
+            raise UserError(
+                f"unknown table {name!r}: {did_you_mean(name, {*known, *others, *more})}"
+            )
     return list(dict.fromkeys(number for name in names for number in known[name]))

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from reports.records import Loaded
     from reports.tables.filled import Filled
 
+Published = Annotated[
+    list[Path] | None,
+    typer.Option(help="A published table of your own, as TOML, under the file's name; repeat."),
+]
 app = typer.Typer(
     cls=DefaultCommand,
     no_args_is_help=True,
@@ -40,22 +44,39 @@ class Format(StrEnum):
 
 @app.command()
 def table(
-    names: Annotated[list[str], typer.Argument(help="table8 to table13, or all.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="table8 to table13, all of these, or others' tables, such as wetok; those of "
+            "--published if none is named."
+        ),
+    ] = None,
     runs: Annotated[
         list[Path] | None,
         typer.Option(help="Run directories, record files, or folders of them; repeat."),
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TERMINAL,
     out: Annotated[Path | None, typer.Option(help="File to write instead of printing.")] = None,
+    published: Published = None,
     plugin: Plugins = None,
 ) -> None:
-    """Print tables of the paper with measured rows beside, and why rows do not compare."""
-    from reports.tables.filled import fill
+    """Print tables, of the paper or of others, with measured rows, and why rows do not compare."""
+    from reports.paper import load_table
+    from reports.published import find_tables, read_published
+    from reports.tables.filled import fill_table
 
     load_plugins(plugin)
-    numbers = table_numbers(names, ["all"])
+    others = find_tables(published or ())
+    names = names or [path.stem for path in published or ()]
+    if not names:
+        raise UserError(f"name a table: table8 to table13, all, {', '.join(others)}")
+    chosen = [
+        read_published(others[name]) if name in others else load_table(number)
+        for name in dict.fromkeys(names)
+        for number in ([0] if name in others else table_numbers([name], ["all"], others))
+    ]
     records = _records(runs)
-    tables = [fill(number, records) for number in numbers]
+    tables = [fill_table(table, records) for table in chosen]
     _say_left_out(tables, records)
     if form is Format.TERMINAL:
         if out is not None:
@@ -216,14 +237,19 @@ def _say_left_out(tables: Sequence[Filled], records: Sequence[Loaded]) -> None:
 
 
 @app.command()
-def lint(as_json: Json = False) -> None:
-    """Check the paper's printed figures against each other; exit 1 for one without a note."""
+def lint(published: Published = None, plugin: Plugins = None, as_json: Json = False) -> None:
+    """Check printed figures against each other; exit 1 for a contradiction without a note.
+
+    Those of the paper, of the others' tables that are installed, and of --published.
+    """
     import dataclasses
     import json
 
+    from reports.published import find_tables, read_published
     from reports.tables.lint import lint as lint_tables
 
-    findings = lint_tables()
+    load_plugins(plugin)
+    findings = lint_tables(map(read_published, find_tables(published or ()).values()))
     unexplained = [finding for finding in findings if not finding.noted]
     if as_json:
         print(json.dumps([dataclasses.asdict(each) for each in findings], indent=2))
@@ -232,7 +258,8 @@ def lint(as_json: Json = False) -> None:
         for each in findings:
             style = "dim" if each.noted else "red"
             mark = "noted" if each.noted else "no note"
-            line = f"{mark}: Tab. {each.table}, {each.where}: {each.text}"
+            table = f"Tab. {each.table}" if isinstance(each.table, int) else each.table
+            line = f"{mark}: {table}, {each.where}: {each.text}"
             console.print(line, markup=False, style=style)
         console.print(f"{len(findings)} contradictions, {len(unexplained)} without a note")
     if unexplained:

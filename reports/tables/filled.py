@@ -104,7 +104,8 @@ class Section:
 class Filled:
     """A table ready to be written in any format."""
 
-    number: int
+    number: int | str
+    """Of the paper, or the name of a table that others published."""
     title: str
     facts: tuple[str, ...]
     measures: tuple[Measure, ...]
@@ -112,6 +113,18 @@ class Filled:
     """Heading and width of each block of columns; empty where there is one block."""
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
+    source: str = ""
+    """Where others published it; empty for the paper's."""
+
+    @property
+    def name(self) -> str:
+        """What stands before the title."""
+        return str(self.number) if self.source else f"Table {self.number}"
+
+    @property
+    def whose(self) -> str:
+        """What measured rows are compared with."""
+        return "the source" if self.source else "the paper"
 
 
 def measures_of(table: Mapping[str, Any]) -> tuple[Measure, ...]:
@@ -144,7 +157,11 @@ def _decimals(table: Mapping[str, Any], measure: Mapping[str, Any]) -> int:
 
 def fill(number: int, records: Sequence[Loaded]) -> Filled:
     """The paper's table with a measured row for each model and protocol among the records."""
-    table = load_table(number)
+    return fill_table(load_table(number), records)
+
+
+def fill_table(table: Mapping[str, Any], records: Sequence[Loaded]) -> Filled:
+    """A table as its file has it, the paper's or another's, with measured rows."""
     measures = measures_of(table)
     facts: dict[str, str] = table.get("facts", {})
     groups: dict[str, str] = table.get("groups", {"": ""})
@@ -157,14 +174,23 @@ def fill(number: int, records: Sequence[Loaded]) -> Filled:
         rows += _measured(table, group, own, measures, records, numbers)
         sections.append(Section(heading, tuple(rows)))
     return Filled(
-        number=number,
+        number=table["table"],
         title=table["title"],
         facts=tuple(facts.values()),
         measures=measures,
         spans=_spans(table, measures),
         sections=tuple(sections),
-        notes=tuple(table.get("notes", ())),
+        notes=(*table.get("notes", ()), *_measured_under(table)),
+        source="{title}, {url}, {date}".format(**table["source"]) if "source" in table else "",
     )
+
+
+def _measured_under(table: Mapping[str, Any]) -> Iterator[str]:
+    """The protocols of the figures that others published."""
+    if "source" in table:
+        for task in table["tasks"]:
+            protocol = table.get("protocols", {}).get(task)
+            yield f"{task}: " + (f"protocol {protocol}" if protocol else _NO_PROTOCOL)
 
 
 def _spans(table: Mapping[str, Any], measures: Iterable[Measure]) -> tuple[tuple[str, int], ...]:
@@ -272,13 +298,15 @@ def _bundle_row(
     )
 
 
+_NO_PROTOCOL = "the source does not say under which protocol it measured"
 _NEARLY = 0.99
 """Share of a set's stated number that is the whole set: some numbers are rounded."""
 
 
 def why_apart(table: Mapping[str, Any], record: ResultRecord) -> list[str]:
-    """Why a result does not compare with what the paper prints."""
+    """Why a result does not compare with what the paper, or another source, prints."""
     reasons = []
+    whose = "the source" if "source" in table else "the paper"
     if record.status is RunStatus.INCOMPLETE:
         reasons.append(f"incomplete, {record.n_failed} of {record.n} samples failed")
     images = table.get("images", {}).get(record.task)
@@ -286,13 +314,16 @@ def why_apart(table: Mapping[str, Any], record: ResultRecord) -> list[str]:
     if images is None and record.n < _NEARLY * whole:
         reasons.append(f"{record.n:,} samples, the whole set has {whole:,}")
     elif images is None:
-        reasons.append("the paper does not state the number of samples")
+        reasons.append(f"{whose} does not state the number of samples")
     elif record.n != images:
-        reasons.append(f"{record.n:,} samples, the paper's set has {images:,}")
-    if record.task in TASKS:
-        expected = TASKS.get(record.task).spec.protocols[0]
+        reasons.append(f"{record.n:,} samples, {whose}'s set has {images:,}")
+    expected = table.get("protocols", {}).get(record.task)
+    if "source" in table and expected is None:
+        reasons.append(_NO_PROTOCOL)
+    elif record.task in TASKS:
+        expected = expected or TASKS.get(record.task).spec.protocols[0]
         if record.protocol != expected:
-            reasons.append(f"protocol {record.protocol}, the paper's is {expected}")
+            reasons.append(f"protocol {record.protocol}, {whose}'s is {expected}")
     else:
         reasons.append(f"task {record.task} is not installed: its protocol cannot be told")
     return reasons

@@ -56,25 +56,25 @@ def footnotes(filled: Filled) -> list[str]:
     for section in filled.sections:
         for row in section.rows:
             if row.measured:
-                lines.append(_measured_note(row))
+                lines.append(_measured_note(filled, row))
                 lines += _empty_cells(filled, row)
     for section in filled.sections:
         for row in section.rows:
             if row.note:
                 where = f" ({section.heading})" if section.heading else ""
                 lines.append(f"{row.label}{where}: {row.note}")
-    return lines + list(filled.notes)
+    return [*lines, *filled.notes, *([f"source: {filled.source}"] if filled.source else [])]
 
 
-def _measured_note(row: Row) -> str:
+def _measured_note(filled: Filled, row: Row) -> str:
     facts = f"[{row.number}] {row.label}: protocol {row.protocols}, n {row.n}, " + ", ".join(
         f"run {run_id}" for run_id in row.run_ids
     )
     if stated := Codes.of(row.records[0]).text or _rate(row):
         facts += f"; {stated}"
     if row.reasons:
-        return f"{facts}; not comparable with the paper: {'; '.join(row.reasons)}"
-    return f"{facts}; Δ is the difference from the paper's own row"
+        return f"{facts}; not comparable with {filled.whose}: {'; '.join(row.reasons)}"
+    return facts if filled.source else f"{facts}; Δ is the difference from the paper's own row"
 
 
 def _rate(row: Row) -> str:
@@ -136,7 +136,7 @@ def to_markdown(tables: Sequence[Filled]) -> str:
 def _markdown_lines(filled: Filled) -> list[str]:
     heads = ["Method", *filled.facts, *spanned_headings(filled)]
     lines = [
-        f"## Table {filled.number}: {markdown(filled.title)}",
+        f"## {markdown(filled.name)}: {markdown(filled.title)}",
         "",
         f"| {' | '.join(map(markdown, heads))} |",
         "|---|" + "---|" * len(filled.facts) + "--:|" * len(filled.measures),
@@ -164,7 +164,7 @@ def _latex_lines(filled: Filled) -> list[str]:
     lines = [
         "\\begin{table*}",
         "\\centering",
-        f"\\caption{{{latex(filled.title)} (Tab. {filled.number} of the paper).}}",
+        f"\\caption{{{latex(filled.title)} ({latex(_cited(filled))}).}}",
         _FIT,
         f"\\begin{{tabular}}{{l{'l' * len(filled.facts)}{'r' * len(filled.measures)}}}",
         "\\toprule",
@@ -190,6 +190,10 @@ def _latex_lines(filled: Filled) -> list[str]:
     return [*lines, "\\end{table*}", ""]
 
 
+def _cited(filled: Filled) -> str:
+    return filled.source or f"Tab. {filled.number} of the paper"
+
+
 def _latex_cell(measure: Measure, cell: Cell, measured: bool) -> str:
     """Value and difference above the interval, so that wide tables stay on the page."""
     value, interval, delta = map(latex, cell_parts(measure, cell, measured))
@@ -213,6 +217,7 @@ def _rows(tables: Sequence[Filled]) -> list[dict[str, object]]:
 
 def _rows_of(filled: Filled) -> Iterator[dict[str, object]]:
     headings = spanned_headings(filled)
+    printed = "published" if filled.source else "paper"
     for section in filled.sections:
         for row in section.rows:
             by_task = {record.task: record for record in row.records}
@@ -225,7 +230,7 @@ def _rows_of(filled: Filled) -> Iterator[dict[str, object]]:
                     "table": filled.number,
                     "section": section.heading,
                     "row": row.label,
-                    "kind": "measured" if row.measured else "paper",
+                    "kind": "measured" if row.measured else printed,
                     "column": name,
                     "metric": measure.metric,
                     "value": cell.value,
@@ -268,9 +273,7 @@ WRITERS: Mapping[str, Callable[[Sequence[Filled]], str]] = {
 
 def show(console: Console, filled: Filled, form: Format | None = None) -> None:
     """Print a table and its notes; one that is too wide comes in parts, a few columns each."""
-    console.print(
-        f"Table {filled.number}: {filled.title}", style="italic", markup=False, soft_wrap=True
-    )
+    console.print(f"{filled.name}: {filled.title}", style="italic", markup=False, soft_wrap=True)
     for part in _parts(console, filled):
         print_table(console, part, form)
     for note in footnotes(filled):

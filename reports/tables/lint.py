@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,18 +30,23 @@ _COGNITION = 800
 class Finding:
     """A contradiction within a table."""
 
-    table: int
+    table: int | str
+    """Number in the paper, or name of another's table."""
     where: str
     text: str
     noted: bool
     """Whether a note of the row or table's data speaks of it, so that readers are told."""
 
 
-def lint() -> list[Finding]:
-    """Every contradiction that can be computed; those without a note are the data's own fault."""
+def lint(published: Iterable[Mapping[str, Any]] = ()) -> list[Finding]:
+    """Every contradiction that can be computed; those without a note are the data's own fault.
+
+    Args:
+        published: Tables beside the paper's.
+    """
     findings = list(same_settings_other_results())
-    for number in COMPARISONS:
-        findings += lint_table(load_table(number))
+    for table in (*map(load_table, COMPARISONS), *published):
+        findings += lint_table(table)
     return findings
 
 
@@ -54,15 +59,16 @@ def lint_table(table: Mapping[str, Any]) -> list[Finding]:
         noted = bool(row.get("note"))
         for text in _row_problems(row, measures):
             found.append(Finding(table["table"], where, text, noted))
-        for text in _structure_problems(table, row, measures):
+        for text in structure_problems(table, row, measures):
             found.append(Finding(table["table"], where, text, False))
     found += _bold_problems(table, measures)
     return [*found, *_repeated_rows(table, measures)]
 
 
-def _structure_problems(
+def structure_problems(
     table: Mapping[str, Any], row: Mapping[str, Any], measures: Sequence[Measure]
 ) -> Iterator[str]:
+    """Fields and figures of a row for which its table has no place."""
     known = {measure.key for measure in measures}
     blocks = {measure.table for measure in measures}
     fields = {"method", "group", "citation", "ours", "bold", "note", *table.get("facts", {})}
