@@ -15,7 +15,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.harness.judges.endpoint import Endpoint, serving
-from tests.tasks.vqa.lmms_copies import REPLIES, write_hub
+from tests.tasks.vqa.copies import Rows, write_json
+from tests.tasks.vqa.lmms_copies import MMSTAR, REPLIES, write_hub
 from tests.uniwetok.mllm import toys
 
 pytest.importorskip("lmms_eval")
@@ -56,7 +57,8 @@ class Place:
     def run(self, *words: str, **environment: str) -> tuple[int, dict[str, Any], str]:
         """`uwt-eval run`, and its records by task."""
         command = [str(Path(sys.executable).parent / "uwt-eval"), "run", *words]
-        command += ["--data", str(self.folder / "hub"), "--out", str(self.folder / "runs")]
+        for option, usual in (("--data", "hub"), ("--out", "runs")):
+            command += [] if option in words else [option, str(self.folder / usual)]
         command += ["--plugin", str(TOY), "--device", "cpu", "--json"]
         done = subprocess.run(
             command,
@@ -67,7 +69,7 @@ class Place:
             cwd=self.folder,
         )
         records = json.loads(done.stdout) if done.stdout else []
-        return done.returncode, {each["task"]: each for each in records}, done.stderr
+        return done.returncode, {each.get("task", ""): each for each in records}, done.stderr
 
     def asked(self, name: str) -> list[dict[str, Any]]:
         """The rows of a run."""
@@ -155,3 +157,63 @@ def test_every_figure_is_lmms_evals_to_1e_12(place: Place, answered: Ran, drawn:
         "lmms:WISE": 3,
         "lmms:imgedit": 4,
     }
+
+
+def test_shards_of_drawings_are_merged_and_judged_once(place: Place, drawn: Ran) -> None:
+    small = "height=64&width=64&steps=1&cfg=1"
+    words = ("lmms:WISE", "--model", f"uniwetok-gen:{place.model}?{small}")
+    roots = []
+    for number in (1, 2):
+        out = place.folder / f"shard-{number}"
+        code, _, errors = place.run(*words, "--shard", f"{number}/2", "--out", str(out))
+        assert code == 0, errors
+        roots.append(next(out.glob("lmms-WISE-*")))
+    command = [str(Path(sys.executable).parent / "uwt-eval"), "merge", *map(str, roots), "--json"]
+    command += ["--out", str(place.folder / "merged")]
+    done = subprocess.run(
+        command,
+        cwd=place.folder,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (record,) = json.loads(done.stdout)
+    whole = drawn[1]["lmms:WISE"]
+    assert record["metrics"] == whole["metrics"]
+    assert record["dataset_digest"] == whole["dataset_digest"]
+
+
+def test_broken_pictures_and_scorers_are_failures_of_their_own(place: Place) -> None:
+    rows: Rows = [{**row} for row in MMSTAR[:3]]
+    rows[1]["answer"] = None
+    write_json(place.folder / "broken" / "MMStar", rows)
+    (place.folder / "broken" / "MMStar" / "images" / "2-image.png").write_bytes(b"no picture")
+    model = f"toy-chat:{place.folder / 'replies.json'}"
+    code, records, errors = place.run(
+        "lmms:mmstar",
+        *("--model", model, "--data", str(place.folder / "broken")),
+        *("--out", str(place.folder / "others"), "--max-failures", "2"),
+    )
+    assert code == 0, errors
+    record = records["lmms:mmstar"]
+    assert record["failures"] == {"decode_error": 1, "parse_error": 1}
+    assert record["metrics"]["lmms:mmstar/average"]["value"] == 1.0
+    assert "lmms-eval's scorer broke down: AttributeError" in errors
+
+
+def test_what_is_wanted_is_said(place: Place) -> None:
+    model = f"toy-chat:{place.folder / 'replies.json'}"
+    empty = place.folder / "empty"
+    empty.mkdir()
+    words = ("--model", model, "--data", str(empty))
+    code, _, errors = place.run("lmms:gedit_bench", "lmms:ocrbench", *words)
+    said = " ".join(errors.split())
+    assert code == 2
+    assert "lmms:gedit_bench needs one that edits images" in said
+    code, _, errors = place.run("lmms:ocrbench", "lmms:mathvista_test", *words, OPENAI_API_KEY="")
+    said = " ".join(errors.split())
+    assert code == 2
+    assert "no copy of ocrbench is there" in said
+    assert "lmms:mathvista_test: " in said
