@@ -9,11 +9,14 @@ import typer
 
 from harness.commands.console import Json, Plugins, terminal
 from harness.commands.formats import Form, Format, format_of
+from harness.interfaces.errors import UserError
 from harness.interfaces.registry import load_plugins
 
 
 def merge(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories of one run, copied here.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run directories of one run, or several, copied here.")
+    ],
     data: Annotated[
         str | None,
         typer.Option(help="The run's data, for pictures of them; the task's own place if absent."),
@@ -26,23 +29,37 @@ def merge(
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
-    """Put together what `run --shard` made on several machines, and compute the metrics of all."""
+    """Put together what `run --shard` made on several machines, and compute the metrics of all.
+
+    Directories of one run are known by their name; those of a suite's runs may be given together.
+    """
     from harness.commands.score import show_results
     from harness.data.settings import read_settings
     from harness.engine.progress import Progress
-    from harness.engine.shards import merge as merge_runs
+    from harness.engine.run_file import read_run_file
+    from harness.engine.shards import MergedRun, merge as merge_runs
 
     load_plugins(plugin)
     form = format_of(form, as_json)
     messages = terminal(stderr=True)
     progress = Progress(messages, quiet=quiet or form is Format.JSON)
-    done = merge_runs(runs, out or read_settings().out, data, progress)
-    if done.left_out:
+    of_run: dict[str, list[Path]] = {}
+    for root in runs:
+        of_run.setdefault(read_run_file(root).run_id, []).append(root)
+    done: list[MergedRun] = []
+    for name, roots in of_run.items():
+        try:
+            done.append(merge_runs(roots, out or read_settings().out, data, progress))
+        except UserError as error:
+            if len(of_run) == 1:
+                raise
+            raise UserError(f"{name}: {error}") from error
+    for left_out in dict.fromkeys(each.left_out for each in done if each.left_out):
         messages.print(
-            f"note: the run's data are not here, so there is no {done.left_out}: give --data, or "
+            f"note: the run's data are not here, so there is no {left_out}: give --data, or "
             "run without --shard where they are, which computes nothing anew",
             markup=False,
             style="yellow",
             soft_wrap=True,
         )
-    show_results([(done.record, done.merged)], [done.root], form)
+    show_results([(each.record, each.merged) for each in done], [each.root for each in done], form)

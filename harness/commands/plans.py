@@ -126,6 +126,8 @@ def _planned(request: RunRequest, world: World, speeds: _Speeds) -> dict[str, An
 
 def print_plans(requests: list[RunRequest], world: World, *, as_json: bool) -> None:
     """Print a plan a request: of the whole run, or of the shard that is the world's."""
+    if not world.is_main:
+        return
     speeds = _Speeds()
     plans = [_planned(request, world, speeds) for request in requests]
     if as_json:

@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", "Finished", "FinishedShard")
 
+_AFTER_SHARDS = (
+    "merge all shards into the suite's folder of results, then run it without --shard, which "
+    "computes nothing anew"
+)
+
 
 Models = Annotated[
     list[str] | None,
@@ -202,18 +207,26 @@ def run(
         suite = suite.model_copy(update={"runs": rows})
     place = read_settings().out if suite.out is None else Path(suite.out)
     requests = requests_of(suite, place, fresh=run.fresh)
-    gate: Gate | None = GATES.get("baseline") if suite.gates else None
+    if update_baseline and world.shards > 1:
+        raise UserError(
+            f"--shard {run.shard} makes no result to update a baseline with: {_AFTER_SHARDS}"
+        )
+    gate: Gate | None = GATES.get("baseline") if suite.gates and world.shards == 1 else None
+
+    def check() -> None:
+        """See before anything is run that rules and baselines can be read, once for all."""
+        if gate is not None and world.is_main and not update_baseline:
+            for each in suite.gates:
+                gate.check(Path(each.baseline), each.rules)
+
     if run.dry_run:
         from harness.commands.plans import print_plans
 
         print_plans(requests, world, as_json=form is Format.JSON)
-    if gate is not None and not update_baseline:
-        for each in suite.gates:
-            gate.check(Path(each.baseline), each.rules)
-    if run.dry_run:
+        check()
         return
     # A published table needs all of its rows.
-    carried = carry_out_all(requests, world, run, go_on=checkpoints is None)
+    carried = carry_out_all(requests, world, run, go_on=checkpoints is None, before=check)
     if not world.is_main:
         return
     finished, records = carried.finished, carried.records
@@ -228,6 +241,9 @@ def run(
                 verdicts.append(gate.judge(roots, Path(each.baseline), each.rules))
     if carried.parts:
         print_parts(carried.parts, form)
+        if suite.gates:
+            text = f"note: the suite's gates judge results, not shards: {_AFTER_SHARDS}"
+            terminal(stderr=True).print(text, markup=False, style="yellow", soft_wrap=True)
     elif checkpoints is not None:
         choices = [(request.task, request.model) for request in requests]
         filled = [
@@ -278,9 +294,22 @@ class Carried:
 
 
 def carry_out_all(
-    requests: list[RunRequest], world: World, options: RunOptions, *, go_on: bool
+    requests: list[RunRequest],
+    world: World,
+    options: RunOptions,
+    *,
+    go_on: bool,
+    before: Callable[[], None] = lambda: None,
 ) -> Carried:
-    """Carry out the runs, or the world's shard of each; raise `UserError` where none can be."""
+    """Carry out the runs, or the world's shard of each; raise `UserError` where none can be.
+
+    Args:
+        requests: In order.
+        world: The processes.
+        options: What the command line gives.
+        go_on: Whether the others are carried out where one cannot be.
+        before: What is done once the processes have met, whose errors one of them tells.
+    """
     # Processes that share a run stop together.
     shown = {
         "quiet": options.quiet or options.format is Format.JSON,
@@ -289,6 +318,7 @@ def carry_out_all(
     finished: list[Finished] = []
     parts: list[FinishedShard] = []
     with together(world, requests[0].device):
+        before()
         if world.shards > 1:
             from harness.engine.shards import run_shard
 

@@ -137,3 +137,46 @@ def test_other_numbers_of_processes_and_deaths(photo_folder: Path, tmp_path: Pat
         kept = now
     assert not list((tmp_path / "deaths").glob("*-*"))
     assert result_of(tmp_path / "killed") == result_of(tmp_path / "alone")
+
+
+SUITE = """
+tasks = ["imagenet-recon"]
+models = ["jpeg", "webp"]
+data = "photos"
+metrics = ["psnr"]
+device = "cpu"
+out = "runs"
+
+[[runs]]
+[[runs]]
+models = ["jpeg"]
+seeds = [1]
+
+[[gates]]
+baseline = "base.json"
+rules = ["psnr>=-0.05"]
+"""
+
+
+def test_a_suite_is_planned_judged_and_told_by_one_process(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photo_folder, tmp_path / "photos")
+    (tmp_path / "suite.toml").write_text(SUITE, encoding="utf-8")
+    two = [*TORCHRUN, "--standalone", "--nproc-per-node", "2"]
+    suite = ("run", tmp_path / "suite.toml", "--quiet")
+    code, said = ended(start(two, *suite))
+    assert code == 1, "torchrun's own, whatever a process ends with"
+    assert said.count("error: ") == 1, said
+    assert "run the suite with --update-baseline" in said
+    assert not (tmp_path / "runs").exists()
+    code, said = ended(start(two, *suite, "--update-baseline"))
+    assert code == 0, said
+    assert said.count("3 new") == 1
+    code, said = ended(start(two, *suite, "--dry-run"))
+    assert code == 0, said
+    assert said.count("3 runs, 0 samples still to do") == 1
+    for launcher in (two, []):
+        code, said = ended(start(launcher, *suite))
+        assert code == 0, said
+        assert said.count("gate passed") == 1

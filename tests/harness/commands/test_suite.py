@@ -193,3 +193,29 @@ def test_the_documented_commands_run(uwt_eval: CommandLine) -> None:
         done = uwt_eval(*shlex.split(command)[1:])
         assert done.code == 0, done.err
     assert "gate passed" in done.out
+
+
+def test_shards_are_merged_then_judged(uwt_eval: CommandLine, suite: Path) -> None:
+    """Each machine does its part of every run; gates wait for the results."""
+    more(suite, '[[gates]]\nbaseline = "gates/base.json"\nrules = ["psnr>=-0.05"]\n')
+    refused = uwt_eval("run", suite, "--shard", "1/2", "--update-baseline")
+    assert refused.code == 2
+    assert "makes no result" in refused.err
+    (alone,) = [json.loads(uwt_eval("run", suite, "--update-baseline", "--json", "--out", "a").out)]
+    for number in ("1", "2"):
+        done = uwt_eval("run", suite, "--shard", f"{number}/2", "--out", f"shard-{number}")
+        assert done.code == 0, done.err
+        assert "gates judge results, not shards" in done.err
+    roots = sorted(Path().glob("shard-*/*"))
+    assert len(roots) == 4
+    lacking = uwt_eval("merge", *roots[1:], "--out", "merged")
+    assert lacking.code == 2
+    assert f"{roots[0].name}: " in lacking.err
+    merged = json.loads(uwt_eval("merge", *roots, "--out", "merged", "--json").out)
+    metrics = {record["model"]: record["metrics"] for record in alone["records"]}
+    assert {record["model"]: record["metrics"] for record in merged} == metrics
+    made = {path: path.stat().st_mtime_ns for path in Path("merged").glob("*/outputs/*")}
+    judged = uwt_eval("run", suite, "--out", "merged")
+    assert judged.code == 0, judged.err
+    assert "gate passed" in judged.out
+    assert {path: path.stat().st_mtime_ns for path in made} == made
