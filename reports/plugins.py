@@ -7,6 +7,7 @@ PLUGINS = {
     "gates": {"baseline": "reports.gate.suite:GATE"},
     "commands": {
         "compare": "reports.commands.compare:compare",
+        "explain": "reports.commands.explain:explain",
         "export": "reports.commands.export:export",
         "gate": "reports.commands.gate:gate",
         "leaderboard": "reports.commands.leaderboard:app",

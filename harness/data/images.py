@@ -6,6 +6,7 @@ Where the floats are a GPU's, bytes go there and back through pinned pages, wait
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -74,6 +75,22 @@ def to_rgb(image: Image.Image, rule: DecodeRule) -> Image.Image:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
+
+
+Compression = Literal["none", "jpeg-95", "jpeg-75"]
+"""How a data set that was prepared beforehand was stored: lossless, or as Pillow's JPEG."""
+
+
+def compressed(image: Image.Image, how: Compression) -> Image.Image:
+    """The image after it was stored so; RGB."""
+    return image if how == "none" else as_jpeg(image, int(how.removeprefix("jpeg-")))
+
+
+def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    """The image after Pillow's JPEG of that quality, its chroma at half the resolution; RGB."""
+    buffer = io.BytesIO()
+    image.save(buffer, "jpeg", quality=quality)
+    return Image.open(buffer).convert("RGB")
 
 
 Rounding = Literal["round", "truncate", "half-up"]

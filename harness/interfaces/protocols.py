@@ -22,11 +22,26 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """NumPy's legacy generators take no larger one."""
 
 
+@dataclass(frozen=True)
+class Moves:
+    """Marks the only metrics that a field can move, by their names or those of their extractors.
+
+    A field without it may move any.
+    """
+
+    names: tuple[str, ...]
+
+    def moves(self, metric: str, needs: Sequence[str]) -> bool:
+        """Whether it can move a metric that needs these extractors."""
+        return not {metric, *needs}.isdisjoint(self.names)
+
+
 class ProtocolSettings(Record):
     """Base of what a family of tasks reads of a protocol; registered in `FAMILIES` by its kind.
 
     Every field is marked with the first stage whose results it can change, as in
     `seed: Annotated[int, Stage.SCORE]`. A table's mark holds for its own fields that have none.
+    What only some metrics read is marked with those, by `Moves`.
     """
 
     @classmethod
@@ -155,16 +170,16 @@ def _place(
         if isinstance(within, Mapping):
             within = within.get(part)
         if not last:
-            tables = [table for field in fields for table in _tables(field.annotation)]
+            tables = [table for field in fields for table in tables_of(field.annotation)]
     return tuple(place), tables
 
 
-def _tables(annotation: Any) -> Iterator[type[BaseModel]]:
+def tables_of(annotation: Any) -> Iterator[type[BaseModel]]:
     """The schemas in a field's type: its own, or those of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
-        yield from _tables(part)
+        yield from tables_of(part)
 
 
 def _stages(settings: BaseModel, prefix: str, above: Stage) -> Iterator[tuple[str, Stage]]:
@@ -179,3 +194,8 @@ def _stages(settings: BaseModel, prefix: str, above: Stage) -> Iterator[tuple[st
 def stage_of(field: FieldInfo) -> Stage | None:
     """The stage that a field is marked with."""
     return next((mark for mark in field.metadata if isinstance(mark, Stage)), None)
+
+
+def moves_of(field: FieldInfo) -> Moves | None:
+    """The metrics that a field is marked with; None where it may move any."""
+    return next((mark for mark in field.metadata if isinstance(mark, Moves)), None)

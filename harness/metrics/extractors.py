@@ -62,6 +62,7 @@ class Pixels:
         require_pairs(settings)
         self._window = settings["ssim"]["window"]
         dtype = settings["pixels"]["dtype"]
+        self._luma = settings["pixels"].get("channels") == "luma"
         self._precision: Literal["float64", "float32"] = (
             "float32" if dtype == "float32" else "float64"
         )
@@ -73,9 +74,11 @@ class Pixels:
 
     def observe(self, pairs: ImagePairs) -> Columns:
         """Columns `psnr` (+inf where images are equal) and `ssim`, float64 (B,)."""
-        from harness.metrics.pixel import psnr, ssim
+        from harness.metrics.pixel import luma, psnr, ssim
 
         reference, reconstruction = pairs.reference_uint8, pairs.reconstruction_uint8
+        if self._luma:
+            reference, reconstruction = luma(reference), luma(reconstruction)
         return {
             "psnr": psnr(reference, reconstruction),
             "ssim": ssim(reference, reconstruction, self._window, self._precision),

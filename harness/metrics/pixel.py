@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from skimage.metrics import structural_similarity
 
 Images = NDArray[np.uint8]
@@ -83,6 +84,12 @@ def ssim(
         for x, y in zip(reference, reconstruction, strict=True)
     ]
     return np.array(values, dtype=np.float64)
+
+
+def luma(images: Images) -> Images:
+    """Pillow's 8-bit grey of RGB images (ITU-R 601): uint8 (B, H, W, 3) to (B, H, W, 1)."""
+    greys = [np.asarray(Image.fromarray(image).convert("L")) for image in images]
+    return np.stack(greys)[..., None]
 
 
 def check_pair(reference: Images, reconstruction: Images) -> None:

@@ -6,9 +6,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from harness.data.images import DecodeRule
-from harness.interfaces.protocols import Count, ProtocolSettings, Seed
+from harness.data.images import Compression, DecodeRule
+from harness.interfaces.protocols import Count, Moves, ProtocolSettings, Seed
 from harness.interfaces.types import Record, Stage
+
+_BY_PIXEL = Moves(("pixels",))
+_OF_PAIRS = Moves(("pixels", "lpips_alex", "lpips_vgg", "ms_ssim", "dists"))
+OF_SETS = Moves(("inception", "inception_spatial", "inception_logits"))
+_KID = Moves(("kid", "kd_dinov2"))
+_INFINITE = Moves(("fid_inf", "fd_dinov2_inf"))
+_MANIFOLDS = Moves(("precision", "recall", "density", "coverage"))
 
 
 class Ssim(Record):
@@ -36,6 +43,8 @@ class BytePixels(Record):
     dtype: Literal["uint8"]
     data_range: Literal[255]
     """Between black and white."""
+    channels: Literal["rgb", "luma"] = "rgb"
+    """Whether all three are measured, or Pillow's 8-bit grey of them (ITU-R 601)."""
 
 
 class UnitPixels(Record):
@@ -137,15 +146,15 @@ class Manifolds(Record):
 class PairMeasures(ProtocolSettings):
     """Of pairs of images; a measure without its table is not computed."""
 
-    ssim: Annotated[Ssim | None, Stage.OBSERVE] = None
+    ssim: Annotated[Ssim | None, Stage.OBSERVE, Moves(("ssim",))] = None
     pixels: Annotated[
-        BytePixels | UnitPixels | None, Field(discriminator="dtype"), Stage.OBSERVE
+        BytePixels | UnitPixels | None, Field(discriminator="dtype"), Stage.OBSERVE, _BY_PIXEL
     ] = None
-    lpips: Annotated[Lpips | None, Stage.OBSERVE] = None
-    ms_ssim: Annotated[MsSsim | None, Stage.OBSERVE] = None
-    dists: Annotated[Dists | None, Stage.OBSERVE] = None
+    lpips: Annotated[Lpips | None, Stage.OBSERVE, Moves(("lpips_alex", "lpips_vgg"))] = None
+    ms_ssim: Annotated[MsSsim | None, Stage.OBSERVE, Moves(("ms_ssim",))] = None
+    dists: Annotated[Dists | None, Stage.OBSERVE, Moves(("dists",))] = None
     averaging: Annotated[
-        MeanOverImages | BatchMeans | None, Field(discriminator="rule"), Stage.SCORE
+        MeanOverImages | BatchMeans | None, Field(discriminator="rule"), Stage.SCORE, _OF_PAIRS
     ] = None
 
     @model_validator(mode="after")
@@ -158,11 +167,11 @@ class PairMeasures(ProtocolSettings):
 class SetMeasures(ProtocolSettings):
     """Of sets of images; what is left out is `harness.metrics.feature_scores`' choice."""
 
-    inception_score: Annotated[InceptionScore | None, Stage.SCORE] = None
-    kid: Annotated[Kid | None, Stage.SCORE] = None
-    prc: Annotated[Manifolds | None, Stage.SCORE] = None
-    fid_inf: Annotated[FidInfinity | None, Stage.SCORE] = None
-    dinov2: Annotated[Dinov2 | None, Stage.OBSERVE] = None
+    inception_score: Annotated[InceptionScore | None, Stage.SCORE, Moves(("is",))] = None
+    kid: Annotated[Kid | None, Stage.SCORE, _KID] = None
+    prc: Annotated[Manifolds | None, Stage.SCORE, _MANIFOLDS] = None
+    fid_inf: Annotated[FidInfinity | None, Stage.SCORE, _INFINITE] = None
+    dinov2: Annotated[Dinov2 | None, Stage.OBSERVE, Moves(("dinov2",))] = None
 
 
 class DrawingMeasures(ProtocolSettings):
@@ -175,7 +184,9 @@ class FilesSettings(PairMeasures, SetMeasures):
     """What `uwt-eval metrics A B` reads."""
 
     decode: Annotated[DecodeRule, Stage.GENERATE]
-    inception: Inception
-    inception_score: Annotated[InceptionScore, Stage.SCORE]
-    kid: Annotated[Kid, Stage.SCORE]
-    prc: Annotated[Manifolds, Stage.SCORE]
+    reference_compression: Annotated[Compression, Stage.GENERATE] = "none"
+    """What the images of the reference go through before they are compared with."""
+    inception: Annotated[Inception, OF_SETS]
+    inception_score: Annotated[InceptionScore, Stage.SCORE, Moves(("is",))]
+    kid: Annotated[Kid, Stage.SCORE, _KID]
+    prc: Annotated[Manifolds, Stage.SCORE, _MANIFOLDS]

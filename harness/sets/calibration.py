@@ -5,20 +5,17 @@ Identical images, two halves of one set, and two ladders of ever stronger damage
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
-import numpy as np
-from PIL import Image, ImageFilter
+from PIL import ImageFilter
 
+from harness.data.images import as_jpeg
 from harness.engine.progress import Progress
-from harness.interfaces.types import MetricValue, Protocol, digest_of
+from harness.interfaces.types import MetricValue, Protocol
 from harness.sets.compare import Comparison
-from harness.sets.images import ImageSet, Reference
-
-Damage = Callable[[Image.Image], Image.Image]
+from harness.sets.images import Change, Derived, ImageSet, Reference
 
 _TOLERANCE = 1e-6
 _PERFECT = {"ssim": 1.0, "precision": 1.0, "recall": 1.0}
@@ -26,51 +23,14 @@ _PERFECT = {"ssim": 1.0, "precision": 1.0, "recall": 1.0}
 METRICS = ("fid", "precision", "recall", "psnr", "ssim", "lpips_alex", "lpips_vgg")
 
 
-def _blur(radius: float) -> Damage:
+def _blur(radius: float) -> Change:
     return lambda image: image.filter(ImageFilter.GaussianBlur(radius))
 
 
-def _jpeg(quality: int) -> Damage:
-    def damage(image: Image.Image) -> Image.Image:
-        buffer = io.BytesIO()
-        image.save(buffer, "jpeg", quality=quality)
-        return Image.open(buffer).convert("RGB")
-
-    return damage
-
-
-LADDERS: dict[str, dict[str, Damage]] = {
+LADDERS: dict[str, dict[str, Change]] = {
     "blur": {f"blur {radius:g}": _blur(radius) for radius in (0.5, 1, 2, 4)},
-    "jpeg": {f"jpeg {quality}": _jpeg(quality) for quality in (80, 40, 15, 5)},
+    "jpeg": {f"jpeg {quality}": partial(as_jpeg, quality=quality) for quality in (80, 40, 15, 5)},
 }
-
-
-class Derived:
-    """Some images of a set, each passed through a function.
-
-    Args:
-        base: Where the images come from.
-        label: Names the function; part of the digest.
-        places: Positions in the base.
-        change: What becomes of each image.
-    """
-
-    class_sorted = False
-
-    def __init__(
-        self, base: ImageSet, label: str, places: Sequence[int], change: Damage | None = None
-    ) -> None:
-        self.label = label
-        self.digest = digest_of([base.digest, label, list(places)])
-        self.ids = [base.ids[place] for place in places]
-        self._base = base
-        self._places = places
-        self._change = change
-
-    def load(self, index: int) -> np.ndarray:
-        """The changed image."""
-        pixels = self._base.load(self._places[index])
-        return pixels if self._change is None else np.asarray(self._change(Image.fromarray(pixels)))
 
 
 @dataclass(frozen=True)

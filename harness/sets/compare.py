@@ -33,7 +33,7 @@ from harness.metrics.feature_scores import (
     output_column,
 )
 from harness.sets import ALIASES, FILES
-from harness.sets.images import ImageSet, Reference, open_images, open_reference
+from harness.sets.images import ImageSet, Reference, open_images, open_originals
 from harness.sets.observe import (
     SizesDiffer,
     observe_pairs,
@@ -282,7 +282,7 @@ def compare_files(
     chosen = protocols.find(protocol, FILES)
     rule = DecodeRule(**chosen.settings["decode"])
     with progress.listing() as on_listing:
-        known = open_reference(reference, rule, on_listing)
+        known = open_originals(reference, chosen.settings, on_listing)
         judged = open_images(samples, rule, on_listing)
     comparison = Comparison(
         known,

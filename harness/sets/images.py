@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 
 from harness.data.arrays import UNREADABLE_ARRAYS, is_arrays, open_arrays
 from harness.data.digests import DigestCache
-from harness.data.images import DecodeRule, decode_image
+from harness.data.images import DecodeRule, compressed, decode_image
 from harness.data.manifest import ImageSource, dataset_digest, list_samples
 from harness.data.sources import open_source
 from harness.interfaces import OnProgress
@@ -63,6 +65,37 @@ class FileImages:
     def load(self, index: int) -> np.ndarray:
         """Read and decode one file."""
         return np.asarray(decode_image(self._source.read(self._names[index]), self._rule))
+
+
+Change = Callable[[Image.Image], Image.Image]
+
+
+class Derived:
+    """Some images of a set, each passed through a function.
+
+    Args:
+        base: Where the images come from.
+        label: Names the function; part of the digest.
+        places: Positions in the base.
+        change: What becomes of each image.
+    """
+
+    class_sorted = False
+
+    def __init__(
+        self, base: ImageSet, label: str, places: Sequence[int], change: Change | None = None
+    ) -> None:
+        self.label = label
+        self.digest = digest_of([base.digest, label, list(places)])
+        self.ids = [base.ids[place] for place in places]
+        self._base = base
+        self._places = places
+        self._change = change
+
+    def load(self, index: int) -> np.ndarray:
+        """The changed image."""
+        pixels = self._base.load(self._places[index])
+        return pixels if self._change is None else np.asarray(self._change(Image.fromarray(pixels)))
 
 
 def vars_of(rule: DecodeRule) -> list[str]:
@@ -121,3 +154,15 @@ def open_reference(
             return Reference(path.name, digest, images, statistics)
     images = open_images(place, rule, on_progress)
     return Reference(images.label, images.digest, images)
+
+
+def open_originals(
+    place: str, settings: Mapping[str, Any], on_progress: OnProgress | None = None
+) -> Reference:
+    """The same under the settings of a protocol: what its images go through belongs to them."""
+    found = open_reference(place, DecodeRule(**settings["decode"]), on_progress)
+    how = settings.get("reference_compression", "none")
+    if found.images is None or how == "none":
+        return found
+    changed = Derived(found.images, how, range(len(found.images.ids)), partial(compressed, how=how))
+    return replace(found, digest=changed.digest, images=changed, statistics={})

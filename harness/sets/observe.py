@@ -96,7 +96,7 @@ def observe_set(
             found |= _features(images, block, shared, outputs, turn, failures)
         return found
 
-    parts = _in_lanes(work, len(images.ids), BLOCK, device, on_progress)
+    parts = in_lanes(work, len(images.ids), BLOCK, device, on_progress)
     ids = [name for name in images.ids if name not in failures]
     if not ids:
         raise UserError(f"none of the {len(images.ids)} images of {images.label} can be read")
@@ -251,15 +251,17 @@ def observe_pairs(
             seen: list[Columns] = [item.observe(pairs) for item in taken]
             for row, (index, _, _) in enumerate(group):
                 values = {name: float(c[name][row]) for c in seen for name in c}
-                rows[index] = {"id": reference.ids[index], **values}
+                height, width = originals.shape[1:3]
+                sized = {"id": reference.ids[index], "height": height, "width": width}
+                rows[index] = {**sized, **values}
         return [rows[index] for index in sorted(rows)]
 
-    parts = _in_lanes(work, len(reference.ids), _PAIR_BLOCK, device, on_progress)
+    parts = in_lanes(work, len(reference.ids), _PAIR_BLOCK, device, on_progress)
     table = [row for part in parts for row in part]
     return pd.DataFrame(table, columns=None if table else ["id"]), failures
 
 
-def _in_lanes(
+def in_lanes(
     work: Callable[[range], Result],
     count: int,
     size: int,

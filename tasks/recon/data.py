@@ -11,7 +11,16 @@ import numpy as np
 from PIL import Image
 from pydantic import model_validator
 
-from harness.data.images import DecodeRule, decode_image, decoded, through_float, to_float, to_uint8
+from harness.data.images import (
+    Compression,
+    DecodeRule,
+    compressed,
+    decode_image,
+    decoded,
+    through_float,
+    to_float,
+    to_uint8,
+)
 from harness.data.manifest import image_sizes, list_samples
 from harness.interfaces import (
     Code,
@@ -25,7 +34,7 @@ from harness.interfaces import (
 from harness.interfaces.errors import DecodeError, UserError
 from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Record, Sample, Stage
-from harness.metrics.settings import PairMeasures, SetMeasures, TappedInception
+from harness.metrics.settings import OF_SETS, PairMeasures, SetMeasures, TappedInception
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +47,14 @@ class Geometry(Record):
 
     resize: Count | None = None
     """Shorter side after resizing; the longer is truncated to whole pixels."""
-    kernel: Literal["pil-bilinear"] = "pil-bilinear"
-    """Pillow's bilinear, which antialiases."""
+    kernel: Literal["pil-bilinear", "pil-bicubic", "pil-lanczos", "bilinear"] = "pil-bilinear"
+    """Pillow's, which antialias, or torch's half-pixel bilinear, which does not."""
+    aspect: Literal["keep", "squash"] = "keep"
+    """Whether the longer side keeps its share, or both sides become `resize`."""
     crop: Count | None = None
     """Side of the centre crop."""
+    compression: Compression = "none"
+    """What the image goes through before it is encoded and compared with."""
     min_side: Count = 1
     """Images with a smaller side cannot be evaluated."""
     pad: Count = 32
@@ -51,7 +64,8 @@ class Geometry(Record):
 
     @model_validator(mode="after")
     def _every_choice_has_a_meaning(self) -> Self:
-        for name, needed in (("kernel", "resize"), ("pad", "max_padded_side")):
+        needs = {"kernel": "resize", "aspect": "resize", "pad": "max_padded_side"}
+        for name, needed in needs.items():
             if name in self.model_fields_set and getattr(self, needed) is None:
                 raise ValueError(f"has {name!r}, which means nothing without {needed!r}")
         least = self.min_side if self.resize is None else self.resize
@@ -69,15 +83,23 @@ class Geometry(Record):
                 f"image of {width}x{height} is smaller than {self.min_side} pixels a side"
             )
         if self.resize is not None:
-            image = _resize_shorter_side(image, self.resize)
+            image = _resized(image, self._size(*image.size, self.resize), self.kernel)
         if self.crop is not None:
             image = _centre_crop(image, self.crop)
-        return np.asarray(image)
+        return np.asarray(compressed(image, self.compression))
+
+    def _size(self, width: int, height: int, side: int) -> tuple[int, int]:
+        """Width and height after resizing: those of `torchvision.transforms.Resize(side)`."""
+        if self.aspect == "squash":
+            return side, side
+        if width <= height:
+            return side, int(side * height / width)
+        return int(side * width / height), side
 
     def moved(self, points: np.ndarray, width: int, height: int) -> np.ndarray:
         """Where points of an image of that size, float (n, 2) of x and y, lie after `apply`."""
         size = np.array([width, height])
-        resized = size if self.resize is None else np.array(_resized(width, height, self.resize))
+        resized = size if self.resize is None else np.array(self._size(width, height, self.resize))
         corner = np.zeros(2) if self.crop is None else np.round((resized - self.crop) / 2.0)
         moved: np.ndarray = points * (resized / size) - corner
         return moved
@@ -90,19 +112,25 @@ class Geometry(Record):
         return -(-longest // self.pad) * self.pad <= self.max_padded_side
 
 
-def _resize_shorter_side(image: Image.Image, size: int) -> Image.Image:
-    """`torchvision.transforms.Resize(size)` on a Pillow image."""
-    shape = _resized(*image.size, size)
-    return image if shape == image.size else image.resize(shape, Image.Resampling.BILINEAR)
+_KERNELS = {
+    "pil-bilinear": Image.Resampling.BILINEAR,
+    "pil-bicubic": Image.Resampling.BICUBIC,
+    "pil-lanczos": Image.Resampling.LANCZOS,
+}
 
 
-def _resized(width: int, height: int, size: int) -> tuple[int, int]:
-    """Width and height where the shorter side is `size`."""
-    if min(width, height) == size:
-        return width, height
-    if width <= height:
-        return size, int(size * height / width)
-    return int(size * width / height), size
+def _resized(image: Image.Image, size: tuple[int, int], kernel: str) -> Image.Image:
+    """An image of that width and height; torch's kernel rounds to 8 bits as torchvision does."""
+    if image.size == size:
+        return image
+    if kernel in _KERNELS:
+        return image.resize(size, _KERNELS[kernel])
+    import torch
+    from torch.nn.functional import interpolate
+
+    planes = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+    levels = interpolate(planes, size=size[::-1], mode="bilinear", align_corners=False).round()
+    return Image.fromarray(levels[0].byte().permute(1, 2, 0).numpy())
 
 
 def _centre_crop(image: Image.Image, size: int) -> Image.Image:
@@ -214,7 +242,7 @@ class ReconSettings(PairMeasures, SetMeasures, ImageSettings):
     """Whether the original goes through float32 and the uint8 rule before it is compared."""
     network_input: Annotated[Literal["float", "uint8"], Stage.OBSERVE]
     """Whether networks see the float reconstruction or its 8-bit version."""
-    inception: ReconInception | None = None
+    inception: Annotated[ReconInception | None, OF_SETS] = None
 
 
 _CAPTIONS = ("psnr", "ssim")

@@ -245,3 +245,19 @@ def test_a_finished_block_is_let_go() -> None:
     pool3 = Inception(settings("wetok"), "cpu")
     pool3.observe(pairs(1))
     assert pool3.shared._lane.pairs is None
+
+
+@pytest.mark.usefixtures("weights")
+def test_within_a_block_an_input_is_seen_once_whatever_its_rule_is_called(seen: list[int]) -> None:
+    alone = [Inception(settings(rule), "cpu").observe(pairs(1)) for rule in ("adm", "clean")]
+    seen.clear()
+    with feature_cache.inputs_seen_once() as inputs:
+        adm, clean, again = (
+            Inception(settings(rule), "cpu").observe(pairs(1))
+            for rule in ("adm", "clean", "torch-fidelity")
+        )
+        assert_equal(adm, again)
+        Inception(settings("adm"), "cpu").observe(pairs(2))
+    assert inputs.inputs == sum(seen) == 10  # Only what was made of the originals is another.
+    for found, expected in zip((adm, clean), alone, strict=True):
+        assert_equal(found, expected)

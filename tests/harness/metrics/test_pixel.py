@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from harness.metrics.pixel import psnr, ssim
+from harness.metrics.pixel import luma, psnr, ssim
 
 PAIRS = st.integers(0, 2**32 - 1).flatmap(
     lambda seed: st.builds(
@@ -29,6 +29,11 @@ def _random_pair(seed: int, height: int, width: int, channels: int, spread: int)
 
 def _constant(*values: int):
     return np.stack([np.full((16, 16, 3), value, dtype=np.uint8) for value in values])
+
+
+def test_luma_is_weighted_by_rec_601():
+    colours = np.array([[[[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]]]], np.uint8)
+    assert luma(colours).tolist() == [[[[76], [150], [29], [9]]]]
 
 
 def test_psnr_of_a_difference_of_one():

@@ -169,6 +169,6 @@ def test_few_blocks_are_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
         nonlocal most
         most = max(most, len(begun) - done // 10)
 
-    results = observe._in_lanes(work, 1000, 10, DEVICE, on_progress)
+    results = observe.in_lanes(work, 1000, 10, DEVICE, on_progress)
     assert results == list(range(0, 1000, 10))
     assert most <= 8 + 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,41 @@ def test_resized_centre_crop_is_torchvision_to_the_bit(width: int, height: int) 
     actual = Geometry(resize=256, crop=256).apply(image)
     assert actual.dtype == np.uint8
     np.testing.assert_array_equal(actual, np.asarray(expected))
+
+
+MODES = transforms.InterpolationMode
+
+
+@pytest.mark.parametrize("size", [(500, 375), (90, 240), (256, 300)])
+@pytest.mark.parametrize(
+    ("kernel", "mode"), [("pil-bicubic", MODES.BICUBIC), ("pil-lanczos", MODES.LANCZOS)]
+)
+def test_other_kernels_and_squashing_are_torchvisions(
+    kernel: Any, mode: transforms.InterpolationMode, size: tuple[int, int]
+) -> None:
+    image = noise(*size)
+    kept = transforms.Compose([transforms.Resize(256, mode), transforms.CenterCrop(256)])(image)
+    geometry = Geometry(resize=256, crop=256, kernel=kernel)
+    np.testing.assert_array_equal(geometry.apply(image), np.asarray(kept))
+    squashed = transforms.Resize((256, 256), mode)(image)
+    geometry = Geometry(resize=256, crop=256, kernel=kernel, aspect="squash")
+    np.testing.assert_array_equal(geometry.apply(image), np.asarray(squashed))
+
+
+@pytest.mark.parametrize("size", [(500, 375), (90, 240)])
+def test_bilinear_without_antialias_is_torchvisions_of_tensors(size: tuple[int, int]) -> None:
+    image = noise(*size)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    expected = transforms.Resize(256, antialias=False)(pixels).permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(Geometry(resize=256, kernel="bilinear").apply(image), expected)
+
+
+def test_a_prepared_image_has_been_through_jpeg() -> None:
+    image = noise(64, 48)
+    buffer = io.BytesIO()
+    image.save(buffer, "jpeg", quality=75)
+    stored = np.asarray(Image.open(buffer).convert("RGB"))
+    np.testing.assert_array_equal(Geometry(compression="jpeg-75").apply(image), stored)
 
 
 def test_native_geometry_leaves_pixels_alone() -> None:

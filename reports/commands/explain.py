@@ -1,0 +1,258 @@
+"""`uwt-eval explain`: why a figure is not the one that was published."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.commands.console import NOTHING, Json, Plugins, print_line, print_table, terminal
+from harness.commands.formats import Form, Format, format_of, to_csv
+from harness.interfaces.errors import Unavailable, UserError, json_text
+from harness.interfaces.registry import METRICS, did_you_mean, load_plugins
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.interfaces import Progress
+    from reports.explain.ladder import Explanation, Step
+    from reports.explain.measure import Subject
+
+_WITHOUT_NETWORK = "psnr"
+"""Explained where nothing was asked for and the weights of the usual metric are not here."""
+
+
+def explain(
+    run: Annotated[str, typer.Argument(help="Run directory; or originals: folder, archive, .npz.")],
+    others: Annotated[
+        str | None, typer.Argument(help="Reconstructions of these originals, of the same names.")
+    ] = None,
+    published: Annotated[
+        str | None, typer.Option(help="The figure to come near to, with the digits it is printed.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What is explained: rfid (of two places fid), psnr, ssim …")
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="Of two places: where the ladder begins. A run has its own.")
+    ] = "torch-fidelity",
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The run's model, if it is not found.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The run's images, if they moved.")] = None,
+    cost: Annotated[
+        float,
+        typer.Option(
+            help="How many times the work of one protocol may be done; choices that need more are "
+            "measured on a part of the images. inf: all of them on all."
+        ),
+    ] = 2.5,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of two places: seed of the intervals.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of explain.json and waterfall.png.")] = Path(
+        "explain"
+    ),
+    plugin: Plugins = None,
+    form: Form = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would be measured, and measure nothing.")
+    ] = False,
+) -> None:
+    """Explain a figure: the metric under every protocol, and with one choice changed at a time.
+
+    `explain RUN` takes a finished run of reconstructions, `explain A B` originals and what was made
+    of them. One pass over the images serves all rungs.
+    """
+    from harness.engine.progress import Progress
+
+    load_plugins(plugin)
+    form = format_of(form, as_json)
+    key = _key(metric, run if others is None else None)
+    wanted = _figure(published)
+    if not cost >= 1:
+        raise UserError(f"--cost {cost}: must be at least 1, the work of one protocol")
+    progress = Progress(terminal(stderr=True), quiet=quiet or form is Format.JSON)
+    if dry_run:
+        _list(run, others, protocol, key, form)
+        return
+    given = {"device": device, "model": model, "data": data, "protocol": protocol, "seed": seed}
+    subject = _subject(run, others, progress, given)
+    found = _explained(subject, key, metric, wanted, cost, progress)
+    written = _write(found, out)
+    if form is Format.JSON:
+        print(json_text(found.model_dump(mode="json")))
+        return
+    if form is Format.CSV:
+        print(to_csv(_rows(found)), end="")
+        return
+    console = terminal(form=form)
+    _show(console, found, form)
+    if form is not Format.MD:
+        for path in written:
+            console.print(f"written: {path}", markup=False, soft_wrap=True, highlight=False)
+
+
+def _key(metric: str | None, run: str | None) -> str:
+    """The metric that is meant; raise `UserError` with the nearest name for one that is none."""
+    from harness.sets import FILES
+
+    if metric is None:
+        return "fid" if run is None else "rfid"
+    key = METRICS.spelled(metric)
+    if key not in METRICS or (run is None and not METRICS.get(key).needs):
+        raise UserError(
+            f"unknown metric {metric!r}: {did_you_mean(metric, ['rfid', *FILES.metrics])}"
+        )
+    return key
+
+
+def _figure(published: str | None) -> str | None:
+    try:
+        if published is None or math.isfinite(float(published)):
+            return published
+    except ValueError:
+        pass
+    raise UserError(f"--published {published}: give a finite number such as 1.18")
+
+
+def _subject(run: str, others: str | None, progress: Progress, given: dict[str, Any]) -> Subject:
+    from reports.explain.subjects import of_files, of_run
+
+    with progress.listing() as on_listing:
+        if others is None:
+            names = {name: given[name] for name in ("model", "data", "device")}
+            return of_run(Path(run), **names, on_listing=on_listing)
+        names = {name: given[name] for name in ("protocol", "device", "seed")}
+        return of_files(run, others, **names, on_listing=on_listing)
+
+
+def _explained(
+    subject: Subject,
+    key: str,
+    asked: str | None,
+    published: str | None,
+    cost: float,
+    progress: Progress,
+) -> Explanation:
+    """The explanation; of another metric where nobody asked for the one that cannot be had."""
+    from harness.data.assets import fetched_on_need
+    from reports.explain.ladder import explain
+
+    given: dict[str, Any] = {"published": published, "budget": cost, "progress": progress}
+    with fetched_on_need(progress):
+        try:
+            return explain(subject, key, **given)
+        except UserError as error:
+            if (
+                asked is not None
+                or published is not None
+                or not isinstance(error.__cause__, Unavailable)
+            ):
+                raise
+            print_line(
+                terminal(stderr=True), f"{error}; {_WITHOUT_NETWORK} instead", style="yellow"
+            )
+            return explain(subject, _WITHOUT_NETWORK, **given)
+
+
+def _list(run: str, others: str | None, protocol: str, key: str, form: Format | None) -> None:
+    """The rungs, from the protocol alone: no image is read."""
+    from harness.engine import protocols
+    from harness.engine.plan import metric
+    from harness.interfaces.registry import TASKS
+    from harness.sets import FILES
+    from reports.explain.rungs import differences, ladder
+
+    if others is None:
+        from reports.explain.subjects import read_finished
+
+        file = read_finished(Path(run))
+        task = TASKS.get(file.task)
+        rungs = ladder(file.protocol, task.spec, key, metric(key), task.protocol)
+    else:
+        base = protocols.find(protocol, FILES)
+        rungs = ladder(base, FILES, key, metric(key), lambda name: protocols.find(name, FILES))
+    if form is Format.JSON:
+        base = rungs[0].protocol
+        print(json_text([{"name": r.name, "changes": differences(base, r)} for r in rungs]))
+        return
+    console = terminal(form=form)
+    for rung in rungs:
+        print_line(console, rung.name, form)
+
+
+def _rows(found: Explanation) -> list[dict[str, Any]]:
+    """A row a rung for machines, unrounded."""
+    own = {"choice": found.protocol, "kind": "base", "moves": 0.0}
+    rungs = [(own, found.base)]
+    rungs += [({"choice": s.name, "kind": s.kind, "moves": s.moves}, s.cell) for s in found.steps]
+    cells = ("value", "ci_low", "ci_high", "n", "status")
+    return [{**row, **{name: getattr(cell, name) for name in cells}} for row, cell in rungs]
+
+
+def _write(found: Explanation, out: Path) -> list[Path]:
+    from reports.figures.canvas import style, write_figure
+    from reports.figures.waterfall import draw_waterfall
+    from reports.files import write_text
+
+    write_text(out / "explain.json", json_text(found.model_dump(mode="json")) + "\n")
+    with style():
+        pictures = write_figure(draw_waterfall(found), out / "waterfall", ["png"])
+    return [out / "explain.json", *pictures]
+
+
+def _show(console: Console, found: Explanation, form: Format | None) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from reports.text import heading, interval, number, signed
+
+    key, base = found.metric, found.base
+    title = f"{heading(key, base.higher_is_better)} of {found.of} · {found.images} images"
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("choice", "value", "95% interval", "moves by"):
+        table.add_column(name, justify="left" if name == "choice" else "right", no_wrap=True)
+    own = number(key, base.value), interval(key, base.ci_low, base.ci_high)
+    table.add_row(escape(found.protocol), *own, "", style="bold")
+    for step in sorted(found.steps, key=_rank):
+        if step.moves:
+            moves = signed(key, step.moves)
+            if step.moves_low is not None and step.moves_high is not None:
+                half = (step.moves_high - step.moves_low) / 2
+                moves += f" ±{signed(key, half).removeprefix('+')}"
+            cells = number(key, step.cell.value), interval(key, step.cell.ci_low, step.cell.ci_high)
+            table.add_row(escape(step.name), *cells, moves)
+    print_table(console, table, form)
+
+    def line(text: str, style: str = "") -> None:
+        print_line(console, text, form, style)
+
+    if found.moves_most is not None:
+        line(f"moves most: {found.moves_most}", "bold")
+    for near in found.nearest:
+        how = "measured" if near.measured else "moves added up"
+        away = signed(key, near.value - (found.published or 0.0))
+        line(f"near {found.published:g}: {number(key, near.value)} ({away}, {how}) by {near.name}")
+    if still := [step.name for step in found.steps if step.moves == 0]:
+        line(f"moves nothing: {', '.join(still)}", "dim")
+    for step in found.steps:
+        if step.moves is None:
+            line(f"{NOTHING} {step.name}: {step.cell.status}", "dim")
+    for note in (*found.notes, base.note):
+        if note:
+            line(note, "yellow")
+    part = found.images_of_every_choice
+    if part < found.images:
+        seen = f"{part} of {found.images} images, moves against the base of these"
+        line(f"choices that change pixels or networks: {seen}; --cost inf takes all", "dim")
+    line(f"work: {found.times_one_protocol:.2f} times that of one protocol", "dim")
+
+
+def _rank(step: Step) -> tuple[int, float]:
+    """Protocols, then choices by how much they move, then numbers of images."""
+    return ("protocol", "choice", "images").index(step.kind), -abs(step.moves or 0.0)
