@@ -132,10 +132,11 @@ def make_sweep(
     better, without = _qualities(curves, metrics)
     means, images = _means(curves, list(better))
     deltas, span = _deltas(curves, first, better, means, method)
-    note = f"only {images} images: intervals of fewer than {FEW} cover less than they say"
-    if images < FEW:
-        left_out["intervals of differences"] = note
-    left_out |= without
+    left_out |= without | {
+        each.name: f"{len(each.runs)} rates, {method} takes {LEAST_POINTS[method]}"
+        for each in families
+        if 1 < len(each.runs) < LEAST_POINTS[method]
+    }
     return Sweep(tuple(families), first.name, method, better, tuple(deltas), span, images, left_out)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 from harness.interfaces.errors import UserError
+from reports.paired import draw_sums
 from reports.records import load_records
+from reports.sweep import curves
 from reports.sweep.bjontegaard import Method
 from reports.sweep.curves import Delta, make_sweep
 from reports.sweep.outputs import notes, rows, to_json
@@ -23,6 +26,12 @@ IMAGES = 24
 RATES = (0.125, 0.25, 0.5, 1.0)
 HARD = np.random.default_rng(0).normal(0, 3, IMAGES)
 """How much worse each image comes out, in all models alike."""
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the resamples: what is tested here holds in each of them."""
+    monkeypatch.setattr(curves, "draw_sums", partial(draw_sums, resamples=100))
 
 
 def write_curve(
@@ -111,6 +120,14 @@ def test_a_fall_is_left_out_of_the_rate_and_said(tmp_path: Path) -> None:
     found = delta(tmp_path)
     assert found.notes == ("at 0.5 bpp no better than at a lower rate: left out of BD-rate",)
     assert found.rate.value == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_cubic_leaves_out_what_has_three_points(tmp_path: Path) -> None:
+    write_curve(tmp_path, "a")
+    write_curve(tmp_path, "b", rates=RATES[:3])
+    made = make_sweep(load_records([tmp_path]), method=Method.CUBIC)
+    assert made.left_out["b"] == "3 rates, cubic takes 4"
+    assert {each.family for each in made.deltas} == {"a"}
 
 
 def test_few_images_have_no_interval(tmp_path: Path) -> None:
