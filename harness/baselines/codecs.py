@@ -117,8 +117,7 @@ class Codec:
 
     def budget(self, width: int, height: int) -> int:
         """Bytes that an image of this size may take."""
-        tiles = -(-width // _TOKEN_SIDE) * -(-height // _TOKEN_SIDE)
-        return self.bytes * tiles // _TOKENS
+        return self.bytes * _tiles(width, height) // _TOKENS
 
     def encode(self, images: Tensor) -> list[Code]:
         """Encode each image within its budget; raise `ValueError` where nothing fits."""
@@ -180,15 +179,25 @@ class Codec:
 
         small = [(size, levels[0]) for size in _smaller(*image.size)]
         rungs = small + [(image.size, quality) for quality in levels]
+        smallest, _ = rungs[0]
         best = highest(rungs, len(small))
         if best is not None and best < len(small):
             rungs = [(rungs[best][0], quality) for quality in levels]
             best = highest(rungs, 0)
         if best is None:
+            least = len(self.file(scaled(smallest), levels[0]))
+            enough = -(-least * _TOKENS // _tiles(*image.size))
+            lower = "" if self.name == "webp" else ", or webp, whose files are the smallest"
             raise ValueError(
-                f"{self.name} cannot code {image.width}x{image.height} pixels in {budget} bytes"
+                f"{self.name} cannot code {image.width}x{image.height} pixels in {budget} bytes: "
+                f"its smallest file takes {least}, so give {self.name}:{enough} or more{lower}"
             )
         return made[rungs[best]]
+
+
+def _tiles(width: int, height: int) -> int:
+    """Tokens that a tokenizer would spend on the pixels."""
+    return -(-width // _TOKEN_SIDE) * -(-height // _TOKEN_SIDE)
 
 
 def _smaller(width: int, height: int) -> list[tuple[int, int]]:

@@ -51,7 +51,7 @@ class ZipSource:
         files = [name for name in members if name not in links and not members[name].is_dir()]
         found = _follow(files, links)
         chosen = choose_split(list(found), split, str(path))
-        self.note = chosen.note
+        self.note = _notes(chosen.note, files)
         self._members = {
             name.removeprefix(chosen.root): members.get(found[name] or "") for name in chosen.names
         }
@@ -117,7 +117,7 @@ class TarSource:
             ) from error
         found = _follow(places, links)
         chosen = choose_split(list(found), split, str(path))
-        self.note = chosen.note
+        self.note = _notes(chosen.note, places)
         self._places = {
             name.removeprefix(chosen.root): places.get(found[name] or "") for name in chosen.names
         }
@@ -194,6 +194,20 @@ class ShardSource:
 
 def _normal(name: str) -> str:
     return posixpath.normpath(name).lstrip("/")
+
+
+def _notes(of_split: str, files: Iterable[str]) -> str:
+    """What the user must know of an archive: its split, and images that no folder of it holds."""
+    outside = [
+        name for name in files if name.startswith("../") and suffix_of(name) in IMAGE_SUFFIXES
+    ]
+    left_out = (
+        f"{len(outside)} images are left out, whose names lead out of the archive, such as "
+        f"{outside[0]}: pack them anew without ../"
+        if outside
+        else ""
+    )
+    return "; ".join(filter(None, [of_split, left_out]))
 
 
 def _follow(files: Iterable[str], links: Mapping[str, str]) -> dict[str, str | None]:

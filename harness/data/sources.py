@@ -82,7 +82,8 @@ def open_source(data: str, layout: str, split: str | None = None) -> DataSource:
     except (ListingError, HubError) as error:
         raise UserError(str(error)) from error
     if not source.ids():
-        raise UserError(f"data {data!r} holds no image: expected {layout}")
+        why = f"; {source.note}" if source.note else ""
+        raise UserError(f"data {data!r} holds no image: expected {layout}{why}")
     known[key] = source
     return source
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.data.digests import Damaged, read_table, unsealed
-from harness.data.images import whole_picture
 from harness.data.store import ROWS_FILE, SAMPLES_FILE, Store
 from harness.engine import provenance
 from harness.engine.plan import Plan
 from harness.engine.run_file import RunFile, read_run_file
-from harness.engine.work import Worker
+from harness.engine.work import Worker, lacks_grid
 from harness.engine.world import World
 from harness.interfaces import Concluding
 from harness.interfaces.errors import UserError
@@ -45,7 +44,7 @@ def stored_result(plan: Plan, store: Store) -> tuple[ResultRecord, list[Failed]]
         products.append(plan.file.reference_file)
     if not all((store.root / name).is_file() for name in products):
         return None
-    if _has_pictures(store) and not whole_picture(store.root / "grid.png"):
+    if lacks_grid(store):
         return None
     try:
         rows = read_table(store.root / ROWS_FILE, ["id", "status", "error"]).to_pylist()
@@ -86,7 +85,3 @@ def _same_code(record: ResultRecord, store: Store) -> bool:
         return not code["dirty"]
     written = (store.root / "record.json").stat().st_mtime_ns
     return all(file.changed < written for file in own_files())
-
-
-def _has_pictures(store: Store) -> bool:
-    return any((store.root / "pictures").glob("*.png"))

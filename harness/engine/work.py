@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import defaultdict
@@ -102,6 +103,7 @@ class Worker:
         numbered = list(enumerate(blocks(plan.file.samples, plan.file.block_size)))
         self.share = world.share(numbered)
         n = len(plan.file.samples)
+        self._redraws = lacks_grid(store)
         self._kept = {int(i) for i in np.linspace(0, n - 1, min(KEPT_PICTURES, n)).round()}
 
     def missing(self) -> list[tuple[int, Sequence[Sample]]]:
@@ -113,21 +115,30 @@ class Worker:
         return (
             all(self._settled(stage, index, key, len(block)) for stage, key in keys.items())
             and not self._misses_images(index)
-            and not self._misses_picture_files(index, block)
+            and not self._misses_pictures(index, block)
         )
 
     def _misses_images(self, index: int) -> bool:
         return self.plan.keeps_images and not has_images(self.store, index)
 
-    def _misses_picture_files(self, index: int, block: Sequence[Sample]) -> bool:
+    def _misses_pictures(self, index: int, block: Sequence[Sample]) -> bool:
+        """Whether a picture of the task's own is lost, or one of a grid that has to be made."""
         data = self.plan.data
-        if not isinstance(data, PictureFiles):
+        if not (isinstance(data, PictureFiles) or self._redraws):
             return False
         statuses = self._statuses("outputs", index, self.plan.file.output_key(block), len(block))
         return statuses is not None and any(
-            status == Status.OK and not whole_picture(self.store.root / picture_file(data, sample))
+            status == Status.OK and not whole_picture(self.store.root / name)
             for sample, status in zip(block, statuses, strict=True)
+            for name in self._pictures_of(sample, every=self._redraws)
         )
+
+    def _pictures_of(self, sample: Sample, *, every: bool) -> Iterator[str]:
+        """The files of a sample's picture: the task's own, and with `every` that of the grid."""
+        if isinstance(self.plan.data, PictureFiles):
+            yield picture_file(self.plan.data, sample)
+        if every and sample.index in self._kept:
+            yield f"pictures/{sample.index:06d}.png"
 
     def _settled(self, stage: str, index: int, key: str, rows: int) -> bool:
         """A part is there, and nothing in it failed in a way that may pass."""
@@ -237,7 +248,7 @@ class Worker:
             if not done:
                 self._stop_if_hopeless(index, items)
             with self.timings.stage("write"):
-                self._keep_pictures(items, every=stored is None)
+                self._keep_pictures(items, every=stored is None or self._redraws)
                 images += self._pixels(items) if keeps_images else []
             done += items
             # Outputs go before they are observed: what a judge was paid for is about these outputs,
@@ -358,14 +369,9 @@ class Worker:
 
     def _keep_pictures(self, items: Sequence[Item], *, every: bool) -> None:
         """Write the task's own pictures, and with `every` the few that all runs keep."""
-        data = self.plan.data
         for item in items:
-            if not item.ok:
-                continue
-            if isinstance(data, PictureFiles):
-                self._write_picture(item, picture_file(data, item.sample))
-            if every and item.sample.index in self._kept:
-                self._write_picture(item, f"pictures/{item.sample.index:06d}.png")
+            for name in self._pictures_of(item.sample, every=every) if item.ok else ():
+                self._write_picture(item, name)
 
     def _write_picture(self, item: Item, name: str) -> None:
         from PIL import Image
@@ -373,6 +379,19 @@ class Worker:
         pixels = self._picture(item)
         if pixels is not None:
             self.store.write(name, Image.fromarray(pixels).save)
+
+
+def lacks_grid(store: Store) -> bool:
+    """Whether a run has, or had when it ended, pictures for its grid and not the grid itself."""
+    if whole_picture(store.root / "grid.png"):
+        return False
+    if any((store.root / "pictures").glob("*.png")):
+        return True
+    try:
+        record = json.loads((store.root / "record.json").read_bytes())
+        return bool(record["provenance"].get("grid"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def picture_file(data: PictureFiles, sample: Sample) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -90,6 +92,27 @@ def test_the_printed_command_evaluates_own_classes(
         "--out", tmp_path / "grid.png",
     )  # fmt: skip
     assert drawn.code == 0, drawn.err
+
+
+def test_without_the_tokenizer_it_is_asked_for(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path, tokenizer: Path
+) -> None:
+    codes = ("--codes", tmp_path / "codes")
+    made = uwt_eval(
+        *arguments(tmp_path / "first", "steps=1"),
+        *("--data", photo_folder / "val", "--tokenizer", tokenizer),
+        *codes,
+    )
+    assert made.code == 0, made.err
+    trained = uwt_eval(*arguments(tmp_path / "run", "steps=1"), *codes)
+    assert trained.code == 0, trained.err
+    asked, _, command = trained.out.splitlines()[-1].partition(", then ")
+    assert asked == "evaluate it: put the tokenizer of its codes there as 'tokenizer'"
+    words = [*shlex.split(command)[1:], "--limit", "1", "--device", "cpu", "--out", tmp_path / "r"]
+    assert "needs the tokenizer it was trained with" in uwt_eval(*words).err
+    shutil.copytree(tokenizer, tmp_path / "run" / "model" / "tokenizer")
+    done = uwt_eval(*words)
+    assert done.code == 0, done.err
 
 
 def test_on_the_fly_keeps_no_codes(

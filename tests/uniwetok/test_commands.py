@@ -189,6 +189,15 @@ def test_trackers_are_told_what_is_logged(
     assert "train/mfu" not in board.Tags()["scalars"]
 
 
+def test_a_place_that_is_not_there_is_told_with_its_source(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
+) -> None:
+    mixture = ("--data", f"here={photo_folder}@0.5", "--data", f"there={tmp_path}/no@0.5")
+    result = uwt_eval(*arguments(None, tmp_path / "run"), *mixture)
+    assert result.code == 2
+    assert result.err.strip() == f"error: --data: source there: {tmp_path}/no does not exist"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

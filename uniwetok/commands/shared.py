@@ -62,6 +62,8 @@ def given_data(
         raise UserError(f"{more[0]}: what is it? sources follow --data NAME=PLACE@WEIGHT")
     places = read_places([*(data or []), *(more or [])])
     for place in places:
+        if place.name and place.path is not None and not place.path.exists():
+            raise UserError(f"--data: source {place.name}: {place.path} does not exist")
         check_places(data=place.path)
     if places:
         mixed = replace(config.data, mixture=weigh(places, config.data.mixture))
@@ -77,6 +79,7 @@ def carry_out(
     train: Callable[[Path, Hooks, OnBlock], Finished],
     *,
     evaluation: Callable[[Path], list[str]],
+    first: str = "",
     validation: Validation | None = None,
     sizes: Callable[[], Mapping[str, int]],
 ) -> None:
@@ -89,6 +92,7 @@ def carry_out(
         run: the command's options.
         train: trains in a folder.
         evaluation: the words of the command that evaluates the model in a folder.
+        first: what the user has to do before.
         validation: along the way, where there is one.
         sizes: opens the sources that were named, and counts what each holds.
 
@@ -141,7 +145,8 @@ def carry_out(
         # torchrun ends the others as soon as one fails: the main process has the last word.
         raise typer.Exit(ExitCode.INTERRUPTED if is_main else ExitCode.DONE) from None
     if is_main:
-        _print_finished(finished, shlex.join(evaluation(finished.model)), as_json=run.as_json)
+        words = shlex.join(evaluation(finished.model))
+        _print_finished(finished, f"{first}{words}", as_json=run.as_json)
 
 
 def _join(device: str) -> None:

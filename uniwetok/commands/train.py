@@ -170,7 +170,8 @@ def ar(
             return finished
 
         def model(folder: Path) -> str:
-            return f"uniwetok-ar:{folder}?tokenizer={tokenizer or 'PATH'}"
+            # Without, it is looked for beside the weights.
+            return f"uniwetok-ar:{folder}" + (f"?tokenizer={tokenizer}" if tokenizer else "")
 
         def evaluation(folder: Path) -> list[str]:
             words = ["uwt-eval", "run", "imagenet-gen", "-m", model(folder)]
@@ -187,6 +188,7 @@ def ar(
             run,
             train,
             evaluation=evaluation,
+            first="" if tokenizer else "put the tokenizer of its codes there as 'tokenizer', then ",
             validation=run.validation(
                 config, "imagenet-gen", model, None, chosen, does={"ClassToImage"}
             ),

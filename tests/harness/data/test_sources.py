@@ -219,6 +219,24 @@ def test_links_in_an_archive_count_as_where_it_is_unpacked(make: object, tmp_pat
             assert source.read(image_id) == (unpacked / image_id).read_bytes()
 
 
+@pytest.mark.parametrize("make", [make_linked_zip, make_linked_tar])
+@pytest.mark.parametrize("links", [{}, {"same.png": "n1/a.png"}], ids=["files", "links"])
+def test_names_that_lead_out_of_an_archive_are_told(
+    make: object, links: dict[str, str], tmp_path: Path
+) -> None:
+    """No program unpacks them as they are called; what is no picture is not missed."""
+    files = {"../a.png": b"a", "../../etc/b.png": b"b", "../notes.txt": b"", "n1/../../c.png": b"c"}
+    name = {make_linked_zip: "d.zip", make_linked_tar: "d.tar"}[make]  # type: ignore[index]
+    place = make(tmp_path / name, {"n1/a.png": b"a", **files}, links)  # type: ignore[operator]
+    source = open_source(str(place), LAYOUT)
+    assert set(source.ids()) == {"n1/a.png", *links}
+    told = "3 images are left out, whose names lead out of the archive, such as ../a.png: pack"
+    assert told in source.note
+    alone = make(tmp_path / f"alone-{name}", files, {})  # type: ignore[operator]
+    with pytest.raises(UserError, match=r"holds no image.*3 images are left out"):
+        open_source(str(alone), LAYOUT)
+
+
 def test_hard_links_in_a_tar_are_files(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "d.tar", {"n1/a.png": b"a"})
     with tarfile.open(path, "a") as archive:

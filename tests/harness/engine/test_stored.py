@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -71,6 +72,21 @@ def test_a_file_that_is_gone_is_made_again(
     gone.unlink()
     assert again(tiles, first, scored)
     assert gone.is_file()
+
+
+def test_a_grid_whose_pictures_are_gone_is_drawn_again(tiles: Path, control: Control) -> None:
+    first = run(request(tiles))
+    grid = (first.root / "grid.png").read_bytes()
+    kept = {path.name: path.read_bytes() for path in (first.root / "pictures").iterdir()}
+    shutil.rmtree(first.root / "pictures")
+    control.forget()
+    run(request(tiles))
+    assert not (first.root / "pictures").exists(), "the grid is there"
+    (first.root / "grid.png").unlink()
+    run(request(tiles))
+    assert control.encoded == 0
+    assert (first.root / "grid.png").read_bytes() == grid
+    assert {path.name: path.read_bytes() for path in (first.root / "pictures").iterdir()} == kept
 
 
 @pytest.mark.parametrize("name", ["record.json", "run.json", "samples.parquet"])
