@@ -68,7 +68,7 @@ SMOKE = [
 @nox.session
 def tests(session: nox.Session) -> None:
     """All fast tests on CPU, in three passes; arguments go to pytest, in one."""
-    session.install(".[dev,vqa]")
+    session.install(".[dev,vqa,cjk]")
     _fast(session)
 
 
@@ -89,7 +89,7 @@ def faults(session: nox.Session) -> None:
 @nox.session
 def tested(session: nox.Session) -> None:
     """All fast tests with the newest versions; if green, write them to constraints/tested.txt."""
-    session.install("--upgrade", "--upgrade-strategy", "eager", ".[dev,vqa,mini,faces]")
+    session.install("--upgrade", "--upgrade-strategy", "eager", ".[dev,vqa,mini,faces,cjk]")
     _fast(session)
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude", "uwt-eval", silent=True)
     pins = [re.sub(r"\+\S+$", "", pin) for pin in str(frozen).splitlines()]  # torch==2.14.1+cpu

@@ -6,8 +6,9 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from harness.data.lettering import write_line
 from harness.interfaces.errors import UserError
 from reports.files import write_bytes
 from reports.records import Loaded
@@ -18,6 +19,8 @@ _SUFFIXES = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "WEBP": (".webp",)}
 """How files are called that a browser shows as what they are."""
 _GAP = 6
 _LINE = 18
+_SIZE = 12
+"""Of letters."""
 
 
 def kept_pictures(loaded: Loaded) -> dict[str, Path]:
@@ -78,19 +81,14 @@ def write_sheet(a: Loaded, b: Loaded, ordered: Sequence[str], target: Path) -> i
     row = _SIDE + _LINE + _GAP
     sheet = Image.new("RGB", (2 * _SIDE + 3 * _GAP, len(shown) * row + _LINE + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(12)
     for place, run in enumerate((a, b)):
-        draw.text(
-            (_GAP + place * (_SIDE + _GAP), 2),
-            f"{'AB'[place]}: {_header(run.record.model)}",
-            "black",
-            font,
-        )
+        title = f"{'AB'[place]}: {_header(run.record.model)}"
+        write_line(draw, (_GAP + place * (_SIDE + _GAP), 2), title, _SIZE)
     for index, name in enumerate(shown):
         top = _LINE + index * row
         for place, path in enumerate((left[name], right[name])):
             sheet.paste(_thumbnail(path), (_GAP + place * (_SIDE + _GAP), top))
-        draw.text((_GAP, top + _SIDE + 2), f"{index + 1}. {name}"[:80], "black", font)
+        write_line(draw, (_GAP, top + _SIDE + 2), f"{index + 1}. {name}"[:80], _SIZE)
     data = io.BytesIO()
     sheet.save(data, format="PNG")
     write_bytes(target, data.getvalue())

@@ -28,6 +28,7 @@ EXTRAS = {
     "pylopdf_fonts_zh_cn": "text",
     "dlib": "faces",
     "face_recognition_models": "faces",
+    "noto_cjk_sans_otc": "cjk",
 }
 """Modules that only an extra of `pyproject.toml` installs, and its name."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import textwrap
 import warnings
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.data.lettering import cjk_font
 from harness.interfaces.errors import UserError
 from reports.files import write_bytes
 
@@ -72,7 +74,19 @@ def style() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
+        if (path := cjk_font()) is not None:
+            mpl.rcParams["font.family"] = [_STYLE["font.family"], _known(path)]
         yield
+
+
+@functools.cache
+def _known(path: Path) -> str:
+    """Tell matplotlib of a font that draws what those before it have no letters for; its name."""
+    from matplotlib import font_manager
+
+    font_manager.fontManager.addfont(path)
+    name: str = font_manager.get_font(path).family_name
+    return name
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from harness.commands.pages import page_template
+from harness.data.lettering import write_line
 from harness.data.store import Store
 from harness.engine.run_file import read_run_file
 from harness.interfaces.errors import one_line, plain
 from harness.interfaces.types import CARDS_FILE, SampleCard
 from tasks.gallery.cards import SIDE, Box, Card, Shot, Thumbnail, with_thumbnails
-from tasks.shared.pictures import fitted_line, sheet
+from tasks.shared.pictures import sheet
 
 FOLDER = "gallery"
 """The folder of the sheets in the run directory."""
@@ -23,6 +24,8 @@ _PICTURES_ACROSS = 8
 _ROWS = 6
 _GAP = 6
 _LINE = 16
+_SIZE = 12
+"""Of letters."""
 _LINES = 3
 _COLOURS = {True: "#2e7d32", False: "#c62828", None: "#757575"}
 
@@ -69,12 +72,11 @@ def _tile(card: Card, thumbnails: Sequence[Thumbnail | None]) -> Image.Image:
     width = SIDE * len(thumbnails)
     tile = Image.new("RGB", (width, SIDE + _LINES * _LINE + 4), "white")
     draw = ImageDraw.Draw(tile)
-    font = ImageFont.load_default(12)
     for place, (shot, small) in enumerate(zip(card.pictures, thumbnails, strict=True)):
         left = place * SIDE
         if small is None:
             draw.rectangle((left, 0, left + SIDE - 1, SIDE - 1), outline="#757575")
-            draw.text((left + 8, SIDE // 2), "picture missing", "#757575", font)
+            write_line(draw, (left + 8, SIDE // 2), "picture missing", _SIZE, fill="#757575")
             continue
         x = left + (SIDE - small.image.width) // 2
         y = (SIDE - small.image.height) // 2
@@ -87,11 +89,13 @@ def _tile(card: Card, thumbnails: Sequence[Thumbnail | None]) -> Image.Image:
             x0, y0, x1, y1 = (corner * scale for corner in inside)
             colour = _COLOURS[box.good]
             draw.rectangle((x + x0, y + y0, x + x1, y + y1), outline=colour, width=2)
-            draw.text(
+            write_line(
+                draw,
                 (x + x0 + 3, y + y0 + 1),
-                fitted_line(box.label, SIDE, font),
-                "white",
-                font,
+                box.label,
+                _SIZE,
+                SIDE,
+                fill="white",
                 stroke_width=2,
                 stroke_fill=colour,
             )
@@ -99,7 +103,7 @@ def _tile(card: Card, thumbnails: Sequence[Thumbnail | None]) -> Image.Image:
     lines = (f"{card.id}  {card.verdict.group}", card.title, card.verdict.text)
     for index, line in enumerate(lines):
         colour = _COLOURS[card.verdict.good] if index == _LINES - 1 else "black"
-        draw.text((2, SIDE + 4 + index * _LINE), fitted_line(line, width - 4, font), colour, font)
+        write_line(draw, (2, SIDE + 4 + index * _LINE), line, _SIZE, width - 4, colour)
     return tile
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from harness.data.lettering import write_line
 from harness.interfaces import Picture
 from uwt_images.decoding import RASTER_FORMATS
 
@@ -19,12 +19,6 @@ _MARGIN = 8
 _HEADER = 16
 _LEAST_TILE = 128
 _TITLES = ("original", "reconstruction", f"error x{ERROR_GAIN}")
-_LONGEST = 400
-"""Letters that a text is cut to before it is laid out; fewer fit onto a picture."""
-_LAST_LATIN = 0x24F
-"""Pillow's own font draws letters up to this one."""
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def sheet(tiles: Sequence[Image.Image], across: int, gap: int = 0, header: int = 0) -> Image.Image:
@@ -47,21 +41,6 @@ def sheet(tiles: Sequence[Image.Image], across: int, gap: int = 0, header: int =
     return whole
 
 
-def fitted_line(text: str, width: int, font: Font) -> str:
-    """The text in one line no wider than `width` pixels; letters that the font lacks are left out.
-
-    Line breaks and control characters become spaces; what is cut off is shown by three dots.
-    """
-    spaced = "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST])
-    line = " ".join("".join(each for each in spaced if ord(each) <= _LAST_LATIN).split())
-    if font.getlength(line) <= width:
-        return line
-    kept = bisect_right(
-        range(len(line)), float(width), key=lambda end: float(font.getlength(f"{line[:end]}..."))
-    )
-    return f"{line[: max(kept - 1, 0)]}..."
-
-
 def reconstruction_grid(rows: Sequence[tuple[np.ndarray, Picture]]) -> Image.Image:
     """Original | reconstruction | error, a sample a row; four samples and more in two columns.
 
@@ -73,12 +52,12 @@ def reconstruction_grid(rows: Sequence[tuple[np.ndarray, Picture]]) -> Image.Ima
     per_column = -(-len(strips) // columns)
     in_rows = [strip for row in range(per_column) for strip in strips[row::per_column]]
     whole = sheet(in_rows, columns, _MARGIN, _HEADER)
-    draw, font = ImageDraw.Draw(whole), ImageFont.load_default(14)
+    draw = ImageDraw.Draw(whole)
     width = max(strip.width for strip in strips)
     for column in range(columns):
         left = _MARGIN + column * (width + _MARGIN)
         for index, title in enumerate(_TITLES):
-            draw.text((left + index * (width // len(_TITLES)) + 2, 4), title, "black", font)
+            write_line(draw, (left + index * (width // len(_TITLES)) + 2, 4), title, 14)
     return whole
 
 
@@ -99,14 +78,12 @@ def open_rgb(path: Path) -> Image.Image:
 
 
 def _tile(image: Image.Image | Path, label: str) -> Image.Image:
-    font = ImageFont.load_default(14)
     picture = open_rgb(image) if isinstance(image, Path) else image.copy()
     picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
     width = max(picture.width, _LEAST_TILE)
     tile = Image.new("RGB", (width, picture.height + 20), "white")
     tile.paste(picture, ((width - picture.width) // 2, 0))
-    draw = ImageDraw.Draw(tile)
-    draw.text((0, picture.height + 2), fitted_line(label, width, font), "black", font)
+    write_line(ImageDraw.Draw(tile), (0, picture.height + 2), label, 14, width)
     return tile
 
 
@@ -123,5 +100,5 @@ def _strip(original: np.ndarray, picture: Picture) -> Image.Image:
         strip.paste(cell, (index * (width + 4), 0))
     values = "   ".join(f"{name.upper()} {value:.3f}" for name, value in picture.values.items())
     text = f"{picture.sample.id}   {values}"
-    ImageDraw.Draw(strip).text((2, height + 2), text, "black", ImageFont.load_default(12))
+    write_line(ImageDraw.Draw(strip), (2, height + 2), text, 12)
     return strip

@@ -14,7 +14,7 @@ from PIL import Image
 
 from harness.interfaces.errors import UserError
 from reports.figures import grids, radar, scatter
-from reports.figures.canvas import short, style
+from reports.figures.canvas import new_figure, short, style
 from reports.figures.catalogue import FIGURES
 from reports.paper import load_table
 from reports.records import load_records
@@ -258,3 +258,23 @@ def test_a_folder_that_cannot_be_written(uwt_eval: CommandLine, tmp_path: Path) 
     result = uwt_eval("report", "figures", "radar-dpg", "--out", tmp_path / "file" / "figures")
     assert result.code == 2
     assert "cannot write" in result.err
+
+
+def saved(text: str, path: Path) -> bytes:
+    with style():
+        figure = new_figure(2, 1)
+        figure.text(0.1, 0.5, text)
+        figure.savefig(path, metadata={"Software": None})
+    return path.read_bytes()
+
+
+def test_figures_draw_them_and_change_in_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("noto_cjk_sans_otc")
+    with_font = [saved(text, tmp_path / "a.png") for text in ("Latin", "红", "车")]
+    monkeypatch.setattr("reports.figures.canvas.cjk_font", lambda: None)
+    without = [saved(text, tmp_path / "b.png") for text in ("Latin", "红", "车")]
+    assert with_font[0] == without[0]
+    assert without[1] == without[2], "two boxes"
+    assert len({*with_font, *without}) == 4

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image
 
 from harness.interfaces.errors import plain
 from tasks.gallery import Box, Card, Shot, Verdict, write_gallery
-from tasks.shared.pictures import fitted_line
 
 NASTY = '</article><script>alert(1)</script> "quoted" & **bold** | `code` \x00 \u202eevil {{ 7*7 }}'
 
@@ -152,21 +151,6 @@ def test_a_smaller_gallery_leaves_no_sheet_of_a_larger_one(tmp_path: Path, pictu
 def test_without_cards_nothing_is_written(tmp_path: Path) -> None:
     write_gallery(tmp_path, "t", [])
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("width", [0, 5, 40, 200, 10_000])
-def test_lines_of_a_sheet_are_as_long_as_they_may_be(width: int) -> None:
-    font = ImageFont.load_default(12)
-    text = "a photo of two clocks, \u6539 and a\nbench " * 5
-    line = fitted_line(text, width, font)
-    whole = " ".join(text.replace("\u6539", "").split())
-    if line == whole:
-        assert font.getlength(line) <= width
-    else:
-        assert line.endswith("...")
-        kept = len(line) - 3
-        assert font.getlength(line) <= width or kept == 0
-        assert font.getlength(f"{whole[: kept + 1]}...") > width
 
 
 def test_cards_without_pictures_are_on_the_page_alone(tmp_path: Path, picture: Path) -> None:
