@@ -105,12 +105,17 @@ class _Scored:
         return drawn if self.row.lmms_score is None else self.row.lmms_score
 
 
-def _scored(suite: Suite, row: Row) -> _Scored:
+def _first_score(row: Row) -> float:
+    """The score behind a task's first figure; not a number where it has none."""
+    score = next(map(score_of, row.results.values()), None)
+    return float("nan") if score is None else score
+
+
+def _scored(suite: Suite, row: Row, *, marked: bool) -> _Scored:
     if row.status is not Status.OK:
         return _Scored(row)
     if suite.judge is None:
-        first = next(map(score_of, row.results.values()), None)
-        score = first if first is not None and 0 <= first <= 1 else float("nan")
+        score = _first_score(row) if marked else float("nan")
         return _Scored(row, Judged(score, row.target, row.taken or row.reply))
     try:
         return _Scored(row, suite.judge(row.document, row.reply))
@@ -133,7 +138,9 @@ def observed(
     the rows come from is told by `label` to people, by `identity` to the run's files. `figures`
     are `LmmsFigures` as lmms-eval's process left them.
     """
-    scored = [_scored(suite, row) for row in rows]
+    # What is right can be told of shares alone, and not of marks from 1 to 5.
+    marked = not any(_first_score(row) < 0 or _first_score(row) > 1 for row in rows)
+    scored = [_scored(suite, row, marked=marked) for row in rows]
     texts = [_texts(suite, item) for item in scored]
     columns: dict[str, np.ndarray] = {
         "score": np.array([item.score for item in scored], float),

@@ -38,7 +38,7 @@ class _Module:
     imports: dict[str, tuple[str, str]]
     """By local name: a module, and what is taken from it; '' where it is the module itself."""
     needed: frozenset[str]
-    """Packages that are imported whenever the file is."""
+    """Modules that are imported whenever the file is."""
 
     @classmethod
     def read(cls, path: Path) -> _Module:
@@ -63,7 +63,7 @@ class _Module:
             for each in body
             if isinstance(each, ast.ImportFrom) and not each.level
         ]
-        return cls(bound, imports, frozenset(name.partition(".")[0] for name in direct))
+        return cls(bound, imports, frozenset(direct))
 
 
 def _flat(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
@@ -152,7 +152,7 @@ class Reached:
     draws: bool
     """Whether replies are read as pictures."""
     packages: frozenset[str]
-    """What their modules import and is not installed."""
+    """What importing their modules needs and is not installed."""
 
 
 @functools.cache
@@ -179,17 +179,33 @@ def reached(functions: frozenset[Function]) -> Reached:
         todo += [(path, each) for each in names if each in module.bound or each in module.imports]
         keys |= read
         draws = draws or reads
-    files = frozenset(path for path, _ in seen)
+    files = {function.module for function in functions}
     return Reached(frozenset(keys), draws, frozenset().union(*map(_missing, files)))
 
 
+@functools.cache
+def _closure(path: Path) -> frozenset[Path]:
+    """A file and those of lmms-eval's tasks that are imported whenever it is."""
+    found: set[Path] = set()
+    todo = [path]
+    while todo:
+        path = todo.pop()
+        module = _module(path)
+        if module is None or path in found:
+            continue
+        found.add(path)
+        todo += [file for name in module.needed if name and (file := _file_of(name, path))]
+    return frozenset(found)
+
+
 def _missing(path: Path) -> Iterator[str]:
-    """Packages that a file imports whenever it is, and that are not installed."""
-    module = _module(path)
-    for name in module.needed if module else ():
-        beside = (path.parent / f"{name}.py", path.parent / name)
-        if importlib.util.find_spec(name) is None and not any(each.exists() for each in beside):
-            yield name
+    """Packages that are imported whenever a file is, and that are not installed."""
+    for file in _closure(path):
+        module = _module(file)
+        for name in module.needed if module else ():
+            package = name.partition(".")[0]
+            if package and not _file_of(name, file) and importlib.util.find_spec(package) is None:
+                yield package
 
 
 def shows_nothing(function: Function) -> bool:

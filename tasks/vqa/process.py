@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from harness.data.settings import read_settings
@@ -107,6 +108,8 @@ class Evaluator:
 
 def _environment(device: str) -> dict[str, str]:
     environment = environment_alone(keep_threads=device != "cpu")
+    # Some task files read it without asking whether it is there.
+    environment.setdefault("HF_HOME", str(Path("~/.cache/huggingface").expanduser()))
     if read_settings().offline:
         environment |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     return environment

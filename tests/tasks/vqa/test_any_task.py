@@ -11,7 +11,9 @@ import pytest
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS, TASKS
 from tasks.vqa import any_task, lmms_files
+from tasks.vqa.answers import Row, observed
 from tasks.vqa.lmms_code import Function, reached, shows_nothing
+from tasks.vqa.suites import suite_named
 from tests.conftest import CommandLine
 
 FILES = {
@@ -231,3 +233,24 @@ def test_a_missing_key_ends_the_command_before_it_begins(
     assert task.missing_keys == []
     with pytest.raises(UserError, match="lmms:judged: lmms-eval's code imports no_such_package"):
         any_task.task("judged")._check_needs()
+
+
+@pytest.mark.parametrize(("scores", "marked"), [((0.0, 1.0), True), ((1.0, 4.0), False)])
+def test_replies_are_right_or_wrong_where_scores_are_shares(
+    folder: Path, scores: tuple[float, ...], marked: bool
+) -> None:
+    figure = "signs_red/hits"
+    rows = [
+        Row(
+            id=str(place),
+            question="?",
+            document={},
+            task="signs_red",
+            results={figure: {"score": score}},
+        )
+        for place, score in enumerate(scores)
+    ]
+    suite = suite_named("lmms:signs_red")
+    seen = observed(suite, rows, figures={figure: {"mean": True}}).columns["answers"]
+    assert list(seen[f"lmms:{figure}"]) == list(scores)
+    assert [score == score for score in seen["score"]] == [marked] * 2
