@@ -18,11 +18,10 @@ from harness.interfaces.observing import Once
 from tasks.faces.settings import FaceRules
 from tasks.faces.task import SIZES
 from tasks.recon.marks import Mark, MarkedPairs
+from tasks.shared.remembered import Remembered
 
 _SAME = 0.6
 """Distance of embeddings up to which dlib takes two faces for one person's."""
-_REMEMBERED = 512
-"""Faces whose embeddings are kept: originals are the same for every model."""
 _NETWORKS = ("shape_predictor_68_face_landmarks.dat", "dlib_face_recognition_resnet_model_v1.dat")
 _EYES = (slice(36, 42), slice(42, 48))
 
@@ -36,6 +35,9 @@ class Face(NamedTuple):
     """float64 (68, 2), x and y."""
     embedding: np.ndarray
     """float64 (128,)."""
+
+
+_FACES = Remembered[Face](100_000)
 
 
 class FaceMeasures:
@@ -124,7 +126,6 @@ class _Networks:
         landmarks, embedding = (str(folder / name) for name in _NETWORKS)
         self._landmarks = dlib.shape_predictor(landmarks)
         self._embedding = dlib.face_recognition_model_v1(embedding)
-        self._face = functools.lru_cache(maxsize=_REMEMBERED)(self._of_bytes)
 
     def found(self, image: np.ndarray) -> list[Box]:
         """Boxes of the faces in an image, uint8 (H, W, 3)."""
@@ -134,10 +135,10 @@ class _Networks:
 
     def face(self, image: np.ndarray, box: Box) -> Face:
         """The face at a place of an image, whatever is there."""
-        return self._face(image.tobytes(), image.shape, box)
+        image = np.ascontiguousarray(image)
+        return _FACES(image, lambda: self._seen(image, box), box)
 
-    def _of_bytes(self, pixels: bytes, shape: tuple[int, ...], box: Box) -> Face:
-        image = np.frombuffer(pixels, np.uint8).reshape(shape)
+    def _seen(self, image: np.ndarray, box: Box) -> Face:
         place = self._dlib.rectangle(*(round(side) for side in box))
         marks = self._landmarks(image, place)
         points = [(point.x, point.y) for point in marks.parts()]

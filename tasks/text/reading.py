@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +17,11 @@ from harness.interfaces.errors import Unavailable
 from harness.interfaces.extras import library
 from harness.interfaces.observing import Once
 from tasks.recon.marks import Mark, MarkedPairs
+from tasks.shared.remembered import Remembered
 from tasks.text.task import HEIGHTS
 
-_REMEMBERED = 4096
-"""Lines whose readings are kept: originals are the same for every model."""
+_READ = Remembered[str](100_000)
+"""Readings of lines."""
 
 Box = tuple[float, float, float, float]
 
@@ -112,8 +111,9 @@ class TextReadings:
             return
         for mark in marks:
             boxes = [mark.box] if mark.box is not None else found(original) or [whole]
-            if plain(mark.text):
-                yield Line(boxes, mark.text)
+            text = mark.text or " ".join(read(original, box) for box in boxes)
+            if plain(text):
+                yield Line(boxes, text)
 
 
 _COLUMNS = HEIGHTS.columns("lines", "characters", "edits", "edits_original", "words", "words_right")
@@ -134,9 +134,6 @@ def edits(reference: str, read: str) -> int:
         with_insertions = np.concatenate(([index], best)) - np.arange(len(read) + 1)
         row = np.minimum.accumulate(with_insertions) + np.arange(len(read) + 1)
     return int(row[-1])
-
-
-_TURN = threading.Lock()
 
 
 def _make() -> Any:
@@ -162,22 +159,17 @@ def read(image: np.ndarray, box: Box) -> str:
     if right <= left or bottom <= top:
         return ""
     crop = np.ascontiguousarray(image[top:bottom, left:right, ::-1])
-    return _read(crop.tobytes(), crop.shape)
+    return _READ(crop, lambda: _read(crop))
 
 
-@functools.lru_cache(maxsize=_REMEMBERED)
-def _read(pixels: bytes, shape: tuple[int, ...]) -> str:
-    crop = np.frombuffer(pixels, np.uint8).reshape(shape)
-    with _TURN:
-        result = _recogniser()(crop, use_det=False, use_cls=False, use_rec=True)
+def _read(crop: np.ndarray) -> str:
+    result = _recogniser()(crop, use_det=False, use_cls=False, use_rec=True)
     return " ".join(result.txts or ())
 
 
 def found(image: np.ndarray) -> list[Box]:
     """Boxes of the lines that PP-OCR's detector finds, from top to bottom."""
-    with _TURN:
-        result = _recogniser()(
-            np.ascontiguousarray(image[..., ::-1]), use_det=True, use_cls=False, use_rec=False
-        )
+    pixels = np.ascontiguousarray(image[..., ::-1])
+    result = _recogniser()(pixels, use_det=True, use_cls=False, use_rec=False)
     boxes = [] if result.boxes is None else result.boxes
     return [(*corners.min(0).tolist(), *corners.max(0).tolist()) for corners in boxes]

@@ -36,9 +36,9 @@ def test_every_task_names_interfaces_that_there_are() -> None:
             "images:{folder}",
             [
                 "model 'images' reads images made elsewhere; imagenet-zeroshot needs one that "
-                "embeds images (embeddings); it fits: coco-recon, coco-recon-native, dpg, gedit, "
-                "gedit-cn, gedit-en, genai-bench, geneval, geneval-long, geneval2, imagenet-gen, "
-                "imagenet-recon, imagenet-recon-native"
+                "embeds images (embeddings); it fits: coco-recon, coco-recon-native, dpg, "
+                "face-recon, gedit, gedit-cn, gedit-en, genai-bench, geneval, geneval-long, "
+                "geneval2, imagenet-gen, imagenet-recon, imagenet-recon-native, text-recon"
             ],
         ),
         ("imagenet-recon", "uniwetok-ar-nano", ["draws images of classes", "fits: imagenet-gen"]),

@@ -111,6 +111,12 @@ class TestRealRecogniser:
         assert found["edits"] == found["edits_original"] == 0
         assert found["characters"] == sum(len(mark.text) for mark in marks)
 
+    def test_without_a_text_it_is_what_is_read_on_the_original(self) -> None:
+        original, marks = page("latin-DejaVuSans-30")
+        found = self.observed(original, original, [Mark(box=marks[0].box)])
+        assert found["characters"] == len(marks[0].text)
+        assert found["edits"] == 0
+
     def test_without_boxes_lines_are_found(self) -> None:
         original, marks = page("latin-DejaVuSans-30")
         said = Mark(" ".join(mark.text for mark in marks))
