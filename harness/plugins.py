@@ -38,6 +38,7 @@ PLUGINS = {
         "lpips_alex": "harness.metrics.extractors:lpips_alex",
         "lpips_vgg": "harness.metrics.extractors:lpips_vgg",
         "ms_ssim": "harness.metrics.pair_extractors:MultiScaleSsim",
+        "dreamsim": "harness.metrics.dreamsim:DreamSimDistance",
         "dists": "harness.metrics.pair_extractors:DistsDistance",
         "dinov2": "harness.metrics.dinov2:Dinov2Features",
         "clip_336": "harness.metrics.clip:ClipFeatures",
@@ -47,7 +48,7 @@ PLUGINS = {
     },
     "metrics": {
         **constants("harness.metrics.scores", "bpp", "psnr", "ssim", "lpips_alex", "lpips_vgg"),
-        **constants("harness.metrics.scores", "ms_ssim", "dists"),
+        **constants("harness.metrics.scores", "ms_ssim", "dists", "dreamsim"),
         **constants("harness.metrics.scores", "usage_pooled", "usage_group", "usage_joint"),
         **constants("harness.metrics.scores", "perplexity_pooled", "perplexity_group"),
         **constants(

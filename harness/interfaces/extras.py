@@ -29,6 +29,7 @@ EXTRAS = {
     "dlib": "faces",
     "face_recognition_models": "faces",
     "noto_cjk_sans_otc": "cjk",
+    "dreamsim": "dreamsim",
 }
 """Modules that only an extra of `pyproject.toml` installs, and its name."""
 

@@ -267,6 +267,7 @@ PSNR = Psnr("psnr", "pixels", higher_is_better=True, unit="dB", label=Label("PSN
 SSIM = SampleMean("ssim", "pixels", higher_is_better=True, label=Label("SSIM"))
 MS_SSIM = MultiScaleSsim("ms_ssim", "ms_ssim", higher_is_better=True, label=Label("MS-SSIM", 4))
 DISTS = SampleMean("dists", "dists", higher_is_better=False, label=Label("DISTS"))
+DREAMSIM = SampleMean("dreamsim", "dreamsim", higher_is_better=False, label=Label("DreamSim"))
 LPIPS_ALEX = SampleMean("lpips_alex", "lpips_alex", higher_is_better=False, label=Label("LPIPS(A)"))
 LPIPS_VGG = SampleMean("lpips_vgg", "lpips_vgg", higher_is_better=False, label=Label("LPIPS(V)"))
 BPP = BitsPerPixel()
