@@ -32,7 +32,7 @@ from tasks.vqa.job import Job
 from tasks.vqa.lmms_files import catalogue
 from tasks.vqa.lmms_model import HarnessModel
 from tasks.vqa.page import keep_pictures
-from tasks.vqa.protocol import import_failure
+from tasks.vqa.protocol import first_cause, import_failure
 from tasks.vqa.replies import Answered, Journal, hand_over, handed_over
 from tasks.vqa.suites import sample_score, suite_named
 
@@ -62,6 +62,10 @@ def evaluate(job: Job, tell: Callable[..., None], meet: Callable[[], None]) -> N
     )
     try:
         configs = {file.name: load_yaml_config(str(file.path), mode="full") for file in files}
+    except Exception as error:
+        reason = import_failure(error) or f"lmms-eval's code of it is broken: {first_cause(error)}"
+        raise UserError(f"{suite.name}: {reason}") from error
+    try:
         changed = {
             file.name: {"task": file.name, **overrides(job, suite, file, configs[file.name])}
             for file in files
