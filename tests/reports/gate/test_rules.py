@@ -19,6 +19,10 @@ from reports.gate.rules import Rule, parse_rule, read_rules
         ("bpp<=0", Rule("bpp", "<=", 0.0)),
         ("psnr>=−0.1", Rule("psnr", ">=", -0.1)),
         ("lpips_alex", Rule("lpips_alex")),
+        (
+            "lmms:t/ACC@0.5 (Obj.)/strict >=-1%",
+            Rule("lmms:t/ACC@0.5 (Obj.)/strict", ">=", -1, True),
+        ),
     ],
 )
 def test_rules_are_read(text: str, rule: Rule) -> None:
