@@ -92,7 +92,8 @@ def test_broken_plugins_stop_nothing(tmp_path: Path, photo_folder: Path, beside:
     refused = beside("run", "imagenet-gen", "-m", "webp", "--dry-run")
     assert refused.returncode == 2, refused.stderr
     assert (
-        "it fits: coco-recon, coco-recon-native, decode, encode, imagenet-recon" in refused.stderr
+        "it fits: coco-recon, coco-recon-native, decode, encode, face-recon, imagenet-recon"
+        in refused.stderr
     )
     assert beside("show", "webp").returncode == 0
     for arguments in (["a-number-tasks"], ["imagenet-recon", "--metrics", "a-number-metrics"]):
