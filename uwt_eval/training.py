@@ -77,6 +77,13 @@ class Every:
             return lambda *_, **__: None
         raise AttributeError(name)
 
+    @property
+    def state_key(self) -> str:
+        """What Lightning tells callbacks apart by, of which several may evaluate."""
+        return f"{type(self).__name__}({self._task}, {self._steps})"
+
+    _legacy_state_key = state_key  # By which it looks up checkpoints of before 1.5.
+
     def state_dict(self) -> dict[str, Any]:
         """Nothing: what was evaluated lies in the run directories."""
         return {}

@@ -188,6 +188,37 @@ def test_inside_a_training_loop(tmp_path: Path) -> None:
     assert checks.results[2].value("psnr") != checks.results[4].value("psnr")
 
 
+def test_as_a_callback_of_lightning(tmp_path: Path) -> None:
+    lightning = pytest.importorskip("pytorch_lightning")
+
+    class Autoencoder(lightning.LightningModule):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Halving()
+
+        def training_step(self, batch: Tensor, _: int) -> Tensor:
+            return (self.inner.scale * batch).mean()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), 1e-3)
+
+    def measured(module: Any) -> Any:
+        return uwt_eval.tokenizer(module.inner, name="trained", codebook=16)
+
+    options = chosen(tmp_path / "runs", limit=1)
+    every = [uwt_eval.Every(steps, "imagenet-recon", measured, **options) for steps in (2, 3)]
+    trainer = lightning.Trainer(
+        max_steps=4, accelerator="cpu", callbacks=[*every], default_root_dir=tmp_path, logger=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(Autoencoder(), torch.utils.data.DataLoader(torch.rand(8, 3), batch_size=1))
+    assert [sorted(checks.results) for checks in every] == [[2, 4], [3]]
+    assert trainer.callback_metrics["uwt/psnr"] == pytest.approx(
+        every[0].results[4].value("psnr"), rel=1e-6
+    )
+    assert list(tmp_path.glob("checkpoints/*.ckpt")), "its state is saved with the others'"
+
+
 def test_importing_it_imports_nothing() -> None:
     code = "import sys, uwt_eval; assert not {'torch', 'harness', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
