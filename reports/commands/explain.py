@@ -220,7 +220,9 @@ def _show(console: Console, found: Explanation, form: Format | None) -> None:
     own = number(key, base.value), interval(key, base.ci_low, base.ci_high)
     table.add_row(escape(found.protocol), *own, "", style="bold")
     for step in sorted(found.steps, key=_rank):
-        if step.moves:
+        if step.identical:
+            table.add_row(escape(step.name), "identical", "", "")
+        elif step.moves:
             moves = signed(key, step.moves)
             if step.moves_low is not None and step.moves_high is not None:
                 half = (step.moves_high - step.moves_low) / 2
@@ -232,7 +234,10 @@ def _show(console: Console, found: Explanation, form: Format | None) -> None:
     def line(text: str, style: str = "") -> None:
         print_line(console, text, form, style)
 
-    if found.moves_most is not None:
+    same = [step.name for step in found.steps if step.identical]
+    if same:
+        line(f"all images are identical under {', '.join(same)}", "bold")
+    elif found.moves_most is not None:
         line(f"moves most: {found.moves_most}", "bold")
     for near in found.nearest:
         how = "measured" if near.measured else "moves added up"
@@ -241,7 +246,7 @@ def _show(console: Console, found: Explanation, form: Format | None) -> None:
     if still := [step.name for step in found.steps if step.moves == 0]:
         line(f"moves nothing: {', '.join(still)}", "dim")
     for step in found.steps:
-        if step.moves is None:
+        if step.moves is None and not step.identical:
             line(f"{NOTHING} {step.name}: {step.cell.status}", "dim")
     for note in (*found.notes, base.note):
         if note:
@@ -255,4 +260,5 @@ def _show(console: Console, found: Explanation, form: Format | None) -> None:
 
 def _rank(step: Step) -> tuple[int, float]:
     """Protocols, then choices by how much they move, then numbers of images."""
-    return ("protocol", "choice", "images").index(step.kind), -abs(step.moves or 0.0)
+    moves = math.inf if step.identical else abs(step.moves or 0.0)
+    return ("protocol", "choice", "images").index(step.kind), -moves

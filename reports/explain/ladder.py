@@ -41,6 +41,10 @@ class Step(Record):
         default=None, description="95% interval, paired by image; of means alone."
     )
     moves_high: float | None = None
+    identical: bool = Field(
+        default=False,
+        description="Every image is its original to the last bit: the figure has no finite value.",
+    )
 
 
 class Near(Record):
@@ -63,7 +67,9 @@ class Explanation(Record):
     published: float | None
     base: MetricValue
     steps: tuple[Step, ...]
-    moves_most: str | None = Field(description="Of the choices.")
+    moves_most: str | None = Field(
+        description="Of the choices; one that leaves no difference before all others."
+    )
     nearest: tuple[Near, ...]
     images: int
     images_of_every_choice: int
@@ -123,8 +129,8 @@ def explain(
         for _ in range(_NEAREST):
             if _distance(published, near[0])[0] or not near[0].measured:
                 near = _verified(scores, part, near, rungs, own.value, published, progress)
-    moved = [step for step in steps if step.kind == "choice" and step.moves]
-    most = max(moved, key=lambda step: abs(step.moves or 0.0), default=None)
+    moved = [step for step in steps if step.kind == "choice" and (step.moves or step.identical)]
+    most = max(moved, key=lambda step: (step.identical, abs(step.moves or 0.0)), default=None)
     counted = work.compared()
     return Explanation(
         of=subject.label,
@@ -184,7 +190,22 @@ class _Scores:
             moves=(cell.value or 0.0) - (before.value or 0.0) if known else None,
             moves_low=low,
             moves_high=high,
+            identical=cell.value is None and self._identical(rung.protocol, common),
         )
+
+    def _identical(self, protocol: Protocol, places: Sequence[int]) -> bool:
+        """Whether each sample's own value is infinite, as the PSNR of identical images is."""
+        found = self._values(protocol, places)
+        return found is not None and len(found[0]) > 0 and bool(np.isinf(found[0]).all())
+
+    def _values(
+        self, protocol: Protocol, places: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """What each sample contributes, with its weight; None where the metric is no mean."""
+        rows = self._rows(protocol)
+        frame = _frame(self.work.subject, {place: rows[place] for place in places})
+        columns = {str(name): column.to_numpy() for name, column in frame.items()}
+        return values_of(self._key, columns, protocol.settings)
 
     def _paired(
         self, protocol: Protocol, places: Sequence[int]
@@ -192,10 +213,7 @@ class _Scores:
         """The move's interval where both figures are means with the same weights."""
         subject, key, sides, pooled = self.work.subject, self._key, [], set()
         for each in (subject.base, protocol):
-            rows = self._rows(each)
-            frame = _frame(subject, {place: rows[place] for place in places})
-            columns = {str(name): column.to_numpy() for name, column in frame.items()}
-            sides.append(values_of(key, columns, each.settings))
+            sides.append(self._values(each, places))
             pooled.add(is_pooled(key, each.settings))
         a, b = sides
         if a is None or b is None or len(pooled) > 1 or not np.array_equal(a[1], b[1]):

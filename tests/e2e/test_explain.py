@@ -241,6 +241,26 @@ def test_an_archive_and_formats(uwt_eval: CommandLine, pictures: Path) -> None:
     assert "progress" not in table.err
 
 
+def test_a_choice_that_leaves_no_difference_is_the_first_to_be_told(
+    uwt_eval: CommandLine,
+    photos: list[Image.Image],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, name, options in (("a", "png", {}), ("b", "jpg", {"quality": 75})):
+        (tmp_path / folder).mkdir()
+        for number, photo in enumerate(photos[1:3]):
+            photo.crop((0, 0, 64, 64)).save(tmp_path / folder / f"{number}.{name}", **options)
+    given = ("a", "b", "--metric", "psnr", "--published", "40")
+    told = uwt_eval("explain", *given)
+    assert told.code == 0, told.err
+    assert "all images are identical under reference_compression = jpeg-75" in told.out
+    assert "moves most" not in told.out
+    found = explained(uwt_eval("explain", *given, "--json"))
+    assert found["moves_most"] == "reference_compression = jpeg-75"
+
+
 def test_without_weights_the_metric_is_refused_in_a_line(
     uwt_eval: CommandLine, pictures: Path
 ) -> None:
