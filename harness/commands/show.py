@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.commands.console import Json, Plugins, terminal
-from harness.interfaces.errors import UserError, json_text
+from harness.interfaces.errors import UserError, first_line, json_text
 from harness.interfaces.own import remembered
 from harness.interfaces.registry import (
     METRICS,
@@ -62,10 +62,21 @@ def _protocol(name: str, specs: list[TaskSpec]) -> dict[str, Any]:
     }
 
 
+def _record(path: Path) -> dict[str, Any]:
+    from harness.data.digests import Damaged, unsealed
+
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        unsealed(record, path)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(path, first_line(error)) from error
+    return record
+
+
 def _found(name: str) -> dict[str, dict[str, Any]]:
     """What is called so, by kind: a name may be a protocol's and a model's."""
     if (Path(name) / "record.json").is_file():
-        return {"run": json.loads((Path(name) / "record.json").read_text(encoding="utf-8"))}
+        return {"run": _record(Path(name) / "record.json")}
     if ":" in name and name in TASKS:
         return {"task": {"task": name, **TASKS.get(name).spec.model_dump(mode="json")}}
     if ":" in name or "?" in name:

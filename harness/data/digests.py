@@ -312,8 +312,10 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "provenance": {**record["provenance"], _FIELD: digest_of(record)}}
 
 
-def unsealed(record: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What `sealed` was given; raise `Damaged` where the content is another."""
+def unsealed(record: Any, path: Path) -> dict[str, Any]:
+    """What `sealed` was given; raise `Damaged` where the content is another, or no record."""
+    if not isinstance(record, dict):
+        raise Damaged(path, f"it holds a {type(record).__name__} in place of a record")
     provenance = record.get("provenance")
     if not isinstance(provenance, dict) or _FIELD not in provenance:
         return record

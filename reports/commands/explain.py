@@ -170,7 +170,7 @@ def _list(run: str, others: str | None, protocol: str, key: str, form: Format | 
     if others is None:
         from reports.explain.subjects import read_finished
 
-        file = read_finished(Path(run))
+        file, _ = read_finished(Path(run))
         task = TASKS.get(file.task)
         rungs = ladder(file.protocol, task.spec, key, metric(key), task.protocol)
     else:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from harness.data.digests import Damaged, read_table
 from harness.data.images import DecodeRule, to_float
+from harness.data.manifest import blocks
 from harness.data.store import Store
 from harness.engine import protocols
 from harness.engine.models import ModelChoice
@@ -30,25 +32,51 @@ from harness.interfaces import (
 )
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import TASKS
-from harness.interfaces.types import Protocol, Sample
+from harness.interfaces.types import Protocol, ResultRecord, Sample, Status
 from harness.sets import FILES
 from harness.sets.images import ImageSet, open_images, open_originals
 from harness.sets.observe import why_not_paired
 from reports.explain.measure import Subject
+from reports.records import RECORD, load_records
 
 if TYPE_CHECKING:
     from harness.interfaces import OnProgress
 
 
-def read_finished(root: Path) -> RunFile:
-    """The run in a directory; raise `UserError` where it is unfinished or no reconstruction."""
+def read_finished(root: Path) -> tuple[RunFile, ResultRecord]:
+    """The run in a directory, and its result.
+
+    Raises:
+        UserError: It is unfinished, damaged or no reconstruction.
+    """
     file = read_run_file(root)
-    if not (root / "record.json").is_file():
+    if not (root / RECORD).is_file():
         raise UserError(f"{root} is not finished: give its `uwt-eval run` again, which goes on")
     task: Task = TASKS.get(file.task)
     if not isinstance(task, ComparesFiles) or "VisualTokenizer" not in task.spec.interfaces:
         raise UserError(f"{root} is a run of {file.task!r}: only reconstructions are explained")
-    return file
+    (loaded,) = load_records([root / RECORD])
+    return file, loaded.record
+
+
+def _check_outputs(root: Path, file: RunFile, record: ResultRecord) -> None:
+    """Refuse a run that has lost outputs since its result was written."""
+    lost: dict[str, int] = {}
+    for index, block in enumerate(blocks(file.samples, file.block_size)):
+        name = Store.part_name("outputs", index, file.output_key(block))
+        try:
+            whole = read_table(root / name, ["id"]).num_rows == len(block)
+        except (Damaged, OSError):
+            whole = False
+        if not whole:
+            lost[name] = len(block)
+    count = sum(lost.values())
+    if count > record.failures.get(Status.MISSING, 0):
+        raise UserError(
+            f"{root}: the outputs of {count} samples are missing or damaged (first "
+            f"{next(iter(lost))}), while {RECORD} says n={record.n}: run the same command again, "
+            "which makes them anew"
+        )
 
 
 def of_run(
@@ -69,9 +97,11 @@ def of_run(
         on_listing: Progress of reading the data for its digests.
 
     Raises:
-        UserError: The run is not finished, or its model or images are not those at hand.
+        UserError: The run is not finished or has lost outputs, or its model or images are not
+            those at hand.
     """
-    file = read_finished(root)
+    file, record = read_finished(root)
+    _check_outputs(root, file, record)
     task: Task = TASKS.get(file.task)
     command = [str(each) for each in file.provenance.get("command", ())]
     made_by = _model_of(file, root, [model] if model else _named(file, command))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -328,3 +329,40 @@ def test_a_run_that_cannot_be_explained_is_one_line(
     unfinished = uwt_eval("explain", run, "-q")
     assert unfinished.code == 2
     assert "is not finished" in unfinished.err
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut", "flipped", "all"])
+def test_a_run_that_lost_outputs_is_one_line_and_made_whole_by_its_command(
+    damage: str, uwt_eval: CommandLine, run: Path, data: Path
+) -> None:
+    part = sorted((run / "outputs").iterdir())[-1]
+    content = bytearray(part.read_bytes())
+    if damage == "removed":
+        part.unlink()
+    elif damage == "all":
+        shutil.rmtree(run / "outputs")
+    else:
+        content[len(content) // 2] ^= 4
+        part.write_bytes(content[: None if damage == "flipped" else len(content) // 2])
+    words = ("explain", run, "--metric", "psnr", "--quiet")
+    refused = uwt_eval(*words)
+    assert refused.code == 2, refused.err
+    (line,) = refused.err.strip().splitlines()
+    assert "the outputs of 2 samples are missing or damaged (first outputs/000000-" in line
+    assert "record.json says n=2: run the same command again" in line
+    again = ("--model", "jpeg", "--data", data, "--metrics", "psnr", "--quiet")
+    assert uwt_eval("run", TASK, *again).code == 0
+    assert uwt_eval(*words).code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("run.json", "[]"), ("record.json", "{"), ("record.json", "[]")]
+)
+def test_a_run_whose_files_are_no_records_is_one_line(
+    name: str, content: str, uwt_eval: CommandLine, run: Path
+) -> None:
+    (run / name).write_text(content)
+    refused = uwt_eval("explain", run, "--metric", "psnr", "--quiet")
+    assert refused.code == 2, refused.err
+    (line,) = refused.err.strip().splitlines()
+    assert name in line

@@ -111,3 +111,12 @@ def test_a_model_that_needs_no_argument_shows_its_card_too(uwt_eval: CommandLine
     assert facts["card"]["licence"] == "Apache-2.0"
     assert facts["card"]["of a 256x256 image"]["tokens"] == 64
     assert "card" not in json.loads(uwt_eval("show", "uniwetok", "--json").out)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_a_damaged_record_is_one_line(content: str, uwt_eval: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text(content)
+    refused = uwt_eval("show", tmp_path)
+    assert refused.code == 2, refused.err
+    assert "record.json is damaged" in refused.err
+    assert len(refused.err.strip().splitlines()) == 1

@@ -84,6 +84,12 @@ def test_a_flipped_bit_of_arrays_is_found_or_changes_nothing(tmp_path: Path) -> 
         assert arrays["count"] == 4
 
 
+@pytest.mark.parametrize("content", [[], None, 1, "text"])
+def test_what_is_no_record_is_damaged(content: object, tmp_path: Path) -> None:
+    with pytest.raises(Damaged, match=r"run\.json is damaged \(it holds a"):
+        unsealed(content, tmp_path / "run.json")
+
+
 def test_missing_arrays_are_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_arrays(tmp_path / "none.npz")
