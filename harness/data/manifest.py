@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from harness.data.digests import DigestCache
 from harness.interfaces.errors import DecodeError, UserError
@@ -108,7 +108,9 @@ def list_samples(
         try:
             name.encode()
         except UnicodeEncodeError as error:
-            raise UserError(f"{name}: this file's name is not UTF-8, rename it") from error
+            place, part = source.container(name)
+            where = f"{place}, {name}" if part else place
+            raise UserError(f"{where}: this file's name is not UTF-8, rename it") from error
     ids = choose(source.ids(), limit)
     digests = _facts(source, ids, "stamped", _digest, on_progress)
     return [
@@ -168,9 +170,17 @@ def _digest(source: ImageSource, image_id: str) -> str:
         return UNREADABLE
 
 
-def image_sizes(source: ImageSource, ids: Sequence[str]) -> list[tuple[int, int] | None]:
-    """Width and height of each image, read off its header once; None of one without."""
-    sizes = _facts(source, ids, "sizes", _size)
+def image_sizes(
+    source: ImageSource, ids: Sequence[str], *, turned: bool = False
+) -> list[tuple[int, int] | None]:
+    """Width and height of each image, read off its header once; None of one without.
+
+    Args:
+        source: The images.
+        ids: Which of them.
+        turned: Whether they are those after the image is turned as its EXIF data say.
+    """
+    sizes = _facts(source, ids, *(("sizes_turned", _turned_size) if turned else ("sizes", _size)))
     found = (sizes[image_id].split("x") for image_id in ids)
     return [(int(size[0]), int(size[1])) if len(size) == 2 else None for size in found]
 
@@ -180,6 +190,24 @@ def _size(source: ImageSource, image_id: str) -> str:
         with Image.open(io.BytesIO(source.read(image_id)), formats=RASTER_FORMATS) as image:
             return f"{image.width}x{image.height}"
     except Exception:  # Damaged bytes make Pillow raise nearly any exception.
+        return UNREADABLE
+
+
+_TURNED_PNG = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+"""One of them stands in a PNG that says how it is turned."""
+
+
+def _turned_size(source: ImageSource, image_id: str) -> str:
+    try:
+        data = source.read(image_id)
+        with Image.open(io.BytesIO(data), formats=RASTER_FORMATS) as image:
+            width, height = image.size
+            # Pillow decodes a PNG to find EXIF data, which may stand behind the pixels.
+            may_turn = image.format != "PNG" or any(mark in data for mark in _TURNED_PNG)
+            if may_turn and image.getexif().get(ExifTags.Base.Orientation) in range(5, 9):
+                width, height = height, width
+            return f"{width}x{height}"
+    except Exception:  # As above.
         return UNREADABLE
 
 

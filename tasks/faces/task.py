@@ -57,4 +57,5 @@ FACE_RECON = MarkedReconTask(
     embedded="tasks.faces.portraits:Portraits",
     files=("faces.jsonl", "faces.csv"),
     unmarked="faces are those that dlib finds on the originals",
+    texts=False,
 )

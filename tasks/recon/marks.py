@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data.images import decode_image
+from harness.data.manifest import image_sizes
 from harness.interfaces import Code, Columns, Extractor, ImageFiles, ImagePairs, OnProgress
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import Sample, digest_of
 from tasks.recon.data import ReconData, ReconSettings
 from tasks.recon.files import ReconFiles
-from tasks.shared.jsonl import read_objects, read_rows
+from tasks.shared.jsonl import check_keys, read_objects, read_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -159,35 +160,92 @@ class MarkedFiles(MarkedImages, ReconFiles):
 
 
 _SIDES = ("left", "top", "right", "bottom")
+_Box = tuple[float, float, float, float]
+_OVERHANG = 1
+"""Pixels that a box may lie outside of its image: tools count from 0 or 1, and round."""
 
 
-def read_marks(path: Path, ids: Sequence[str]) -> dict[str, list[Mark]]:
+def read_marks(
+    path: Path, source: ImageSource, *, turned: bool = True, texts: bool = True
+) -> dict[str, list[Mark]]:
     """What a file says of images: a mark a line of JSON, or a row of CSV.
 
     `file` is an image's id; `text`, and the box as `left`, `top`, `right` and `bottom` (in JSON
     also as a list `box`), may be left out.
 
+    Args:
+        path: The file.
+        source: The images.
+        turned: Whether images are turned as their EXIF data say before boxes are counted on them.
+        texts: Whether marks say something; those that do not must have a box.
+
     Raises:
-        UserError: A line that says no such thing, or of an image that is not there.
+        UserError: No line, one that says no such thing or that stands there twice, one of an image
+            that is not there, or a box outside of its image.
     """
-    known, marks = set(ids), dict[str, list[Mark]]()
-    rows = read_rows(path) if path.suffix == ".csv" else read_objects(path)
+    columns = ("file", *(("text",) if texts else ()), *_SIDES)
+    known, marks = set(source.ids()), dict[str, list[Mark]]()
+    places: dict[tuple[str, _Box | str], str] = {}
+    rows = read_rows(path, columns) if path.suffix == ".csv" else read_objects(path)
     for where, row in rows:
-        name = row.get("file")
+        check_keys(where, row, columns if path.suffix == ".csv" else (*columns, "box"))
+        name, box, text = row.get("file"), _box(where, row), row.get("text") or ""
         if not isinstance(name, str) or name not in known:
             raise UserError(f"{where}: {name!r} is none of the images: give their path as 'file'")
-        marks.setdefault(name, []).append(Mark(str(row.get("text") or ""), _box(where, row)))
+        if not isinstance(row.get("text", ""), str | None):
+            raise UserError(f"{where}: 'text' is {row['text']!r}, expected a text in quotes")
+        if any(line.partition(",")[0] in known for line in text.splitlines()[1:]):
+            raise UserError(f"{where}: 'text' runs over other rows: close its quotation mark")
+        if box is None and not texts:
+            raise UserError(f"{where}: no box: give {', '.join(_SIDES)} in pixels")
+        first = places.setdefault((name, box or text), where)
+        if first != where:
+            what = "box" if box else "text"
+            raise UserError(f"{where}: the same {what} of {name!r} as in {first}: keep one of them")
+        marks.setdefault(name, []).append(Mark(text, box))
+    if not marks:
+        raise UserError(f"{path} has no lines: write one a mark, or remove the file")
+    _check_places(places, source, turned)
     return marks
 
 
-def _box(where: str, row: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
-    sides = row.get("box") or [row.get(side) for side in _SIDES]
-    if sides == [None] * 4 or sides == [""] * 4:
-        return None
+def _check_places(
+    places: Mapping[tuple[str, _Box | str], str], source: ImageSource, turned: bool
+) -> None:
+    """Raise `UserError` for the first box that lies outside of its image."""
+    boxes = [(name, box, where) for (name, box), where in places.items() if isinstance(box, tuple)]
+    names = list(dict.fromkeys(name for name, _, _ in boxes))
+    sizes = dict(zip(names, image_sizes(source, names, turned=turned), strict=True))
+    for name, box, where in boxes:
+        size = sizes[name]
+        # An image without a readable header is counted as a failure when it is evaluated.
+        if size is None:
+            continue
+        over = (-box[0], -box[1], box[2] - size[0], box[3] - size[1])
+        if max(over) > _OVERHANG:
+            shown = ", ".join(f"{side:g}" for side in box)
+            raise UserError(
+                f"{where}: the box {shown} lies outside of {name!r}, which is {size[0]}x{size[1]}: "
+                f"give {', '.join(_SIDES)} in pixels of the file itself, not of another resolution"
+            )
+
+
+def _box(where: str, row: Mapping[str, Any]) -> _Box | None:
+    sides = row.get("box")
+    if sides is None:
+        sides = [row.get(side) for side in _SIDES]
+        if sides == [None] * 4 or sides == [""] * 4:
+            return None
+    elif any(row.get(side) is not None for side in _SIDES):
+        raise UserError(f"{where}: 'box' and its sides are both there: keep one of them")
     try:
-        left, top, right, bottom = map(float, sides)
+        left, top, right, bottom = map(float, sides if isinstance(sides, list) else [])
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: a box is four numbers, {', '.join(_SIDES)}") from error
-    if not (left < right and top < bottom and math.isfinite(right - left + bottom - top)):
+    except OverflowError as error:
+        raise UserError(f"{where}: a box's numbers must be finite") from error
+    if not all(map(math.isfinite, (left, top, right, bottom))):
+        raise UserError(f"{where}: a box's numbers must be finite, found {sides}")
+    if not (left < right and top < bottom):
         raise UserError(f"{where}: a box's right and bottom lie beyond its left and top, in pixels")
     return left, top, right, bottom

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.engine.protocols import FiledTask
+from harness.interfaces.errors import UserError
 from harness.interfaces.types import Protocol, TaskSpec
 from tasks import PROTOCOLS
 
@@ -97,22 +98,31 @@ class MarkedReconTask(ReconTask):
         embedded: 'module:Class' of the images that it has of its own, with `marks`.
         files: Names of the files beside a user's images that hold their marks.
         unmarked: What a user must know of images without such a file.
+        texts: Whether marks say what stands there.
     """
 
     def __init__(
-        self, spec: TaskSpec, setting: str, embedded: str, files: tuple[str, ...], unmarked: str
+        self,
+        spec: TaskSpec,
+        setting: str,
+        embedded: str,
+        files: tuple[str, ...],
+        unmarked: str,
+        *,
+        texts: bool,
     ) -> None:
         super().__init__(spec, setting)
         self._own = embedded
         self._files = files
         self._unmarked = unmarked
+        self._texts = texts
 
     def open(self, data: str | None, protocol: Protocol) -> ReconData:
         """The images at `data`, at the configured place, or those of its own; with their marks."""
         from tasks.recon.marks import MarkedImages
 
         source, settings, label, notice = self._opened(data, protocol)
-        marks, told = self._marks(source)
+        marks, told = self._marks(source, settings)
         return MarkedImages(source, settings, label, "; ".join(filter(None, (notice, told))), marks)
 
     def open_files(self, data: str | None, protocol: Protocol, images: ImageFiles) -> ReconData:
@@ -120,7 +130,7 @@ class MarkedReconTask(ReconTask):
         from tasks.recon.marks import MarkedFiles
 
         source, settings, label, notice = self._opened(data, protocol)
-        marks, told = self._marks(source)
+        marks, told = self._marks(source, settings)
         notice = "; ".join(filter(None, (notice, told)))
         return MarkedFiles(source, settings, label, notice, marks, images)
 
@@ -129,7 +139,7 @@ class MarkedReconTask(ReconTask):
         source = getattr(import_module(module), name)()
         return source, settings, source.label, source.notice
 
-    def _marks(self, source: ImageSource) -> tuple[Marks | None, str]:
+    def _marks(self, source: ImageSource, settings: ReconSettings) -> tuple[Marks | None, str]:
         """What is marked on the images, and what a user must know of it."""
         from tasks.recon.marks import read_marks
 
@@ -138,10 +148,13 @@ class MarkedReconTask(ReconTask):
             return marks, ""
         root = getattr(source, "root", None)
         paths = [root / name for name in self._files] if isinstance(root, Path) else []
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
+        there = [path for path in paths if path.is_file()]
+        if not there:
             return None, self._unmarked
-        read = read_marks(path, source.ids())
+        if len(there) > 1:
+            raise UserError(f"{' and '.join(map(str, there))} are both there: keep one of them")
+        path, turned = there[0], settings.decode.exif == "apply"
+        read = read_marks(path, source, turned=turned, texts=self._texts)
         bare = len(source.ids()) - len(read)
         return read, f"{path.name} says nothing of {bare} images" if bare else ""
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.data.store import Store
 from harness.interfaces.errors import UserError
+from harness.interfaces.registry import did_you_mean
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each line's place ('FILE, line 3') and object; empty lines are passed over.
 
     Raises:
-        UserError: The file cannot be read, or a line is no JSON object.
+        UserError: The file cannot be read, a line is no JSON object, or one has a key twice.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -28,7 +30,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         where = f"{path}, line {number}"
         try:
-            found = json.loads(line)
+            found = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{where}: no JSON ({error})") from error
         if not isinstance(found, dict):
@@ -36,15 +38,31 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, found
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each row's place ('FILE, row 3') and cells of a CSV file with a header.
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys stand there once; JSON itself would keep the last of two, in silence."""
+    for key, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"{key!r} is there {count} times in one object")
+    return dict(pairs)
+
+
+def read_rows(path: Path, columns: Collection[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each row's place ('FILE, row 3': the line that it ends on) and cells of a CSV file.
+
+    Args:
+        path: The file; its first row is the header.
+        columns: All that the header may hold, where that is known; it must hold the first.
 
     Raises:
-        UserError: The file cannot be read, or a row has not as many cells as the header.
+        UserError: The file cannot be read, the header has other columns or one twice, a row has not
+            as many cells, or a quotation mark is not closed.
     """
+    line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
+            _check_header(path, reader.fieldnames or (), columns)
+            line = reader.line_num
             for row in reader:
                 where = f"{path}, row {reader.line_num}"
                 if None in row or None in row.values():
@@ -53,8 +71,35 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                         f"{len(reader.fieldnames or ())}: look for a quotation mark before it"
                     )
                 yield where, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+                line = reader.line_num
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, line {line + 1}: a quotation mark of this row is not closed as CSV has it "
+            f"({error}); one within a text is written twice"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as a CSV file in UTF-8: {error}") from error
+
+
+def _check_header(path: Path, header: Collection[str], columns: Collection[str]) -> None:
+    where = f"{path}, line 1"
+    for name, count in Counter(header).items():
+        if count > 1:
+            raise UserError(f"{where}: the column {name!r} is there {count} times")
+    if columns and header:
+        needed = next(iter(columns))
+        if needed not in header and any(mark in name for name in header for mark in ";\t"):
+            raise UserError(f"{where}: no column {needed!r}: separate the columns with commas")
+        check_keys(where, header, columns, "column")
+        if needed not in header:
+            raise UserError(f"{where}: no column {needed!r} in the header")
+
+
+def check_keys(where: str, given: Iterable[str], known: Iterable[str], noun: str = "key") -> None:
+    """Raise `UserError` for the first name that is none of the known ones."""
+    for name in given:
+        if name not in known:
+            raise UserError(f"{where}: unknown {noun} {name!r}: {did_you_mean(name, known)}")
 
 
 def write_objects(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:

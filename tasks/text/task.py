@@ -56,4 +56,5 @@ TEXT_RECON = MarkedReconTask(
     embedded="tasks.text.rendered:RenderedText",
     files=("transcripts.jsonl", "transcripts.csv"),
     unmarked="no transcripts beside the images: the reference is what PP-OCR reads on originals",
+    texts=True,
 )

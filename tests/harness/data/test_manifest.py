@@ -188,5 +188,6 @@ def test_a_name_that_is_no_text_is_named(folder: Path) -> None:
         image.rename(image.with_name(name))
     except OSError:
         pytest.skip("this file system takes no such name")
-    with pytest.raises(UserError, match=r"caf.*name is not UTF-8"):
+    with pytest.raises(UserError, match=r"caf.*name is not UTF-8") as caught:
         list_samples(FolderSource(folder), None)
+    assert str(caught.value).startswith(str(image.parent))

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
+from harness.data.sources import FolderSource
 from harness.interfaces import ImageFiles
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import MODELS
+from tasks.faces.task import FACE_RECON
 from tasks.recon.data import Geometry
 from tasks.recon.marks import Mark, MarkedImages, read_marks
 from tasks.text.task import TEXT_RECON
@@ -130,7 +132,17 @@ def test_reconstructions_made_elsewhere_have_their_originals_marks(
 def test_csv_with_sides(folder: Path) -> None:
     path = folder / "transcripts.csv"
     path.write_text('file,text,left,top,right,bottom\na.png,"a, b",1,2,30,40.5\na.png,c,,,,\n')
-    assert read_marks(path, ["a.png"]) == {"a.png": [Mark("a, b", (1, 2, 30, 40.5)), Mark("c")]}
+    assert read_marks(path, FolderSource(folder)) == {
+        "a.png": [Mark("a, b", (1, 2, 30, 40.5)), Mark("c")]
+    }
+
+
+def refused(path: Path, root: Path, **options: bool) -> str:
+    with pytest.raises(UserError) as caught:
+        read_marks(path, FolderSource(root), **options)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -140,15 +152,114 @@ def test_csv_with_sides(folder: Path) -> None:
         ('{"text": "x"}', "None is none of the images"),
         ('{"file": ["a.png"]}', "is none of the images"),
         ('{"file": "a.png", "box": [1, 2, 3]}', "four numbers"),
+        ('{"file": "a.png", "box": []}', "four numbers"),
         ('{"file": "a.png", "box": "full"}', "four numbers"),
+        ('{"file": "a.png", "box": "1234"}', "four numbers"),
         ('{"file": "a.png", "box": [9, 2, 3, 4]}', "right and bottom lie beyond"),
-        ('{"file": "a.png", "box": [0, 0, 1e400, 4]}', "right and bottom lie beyond"),
+        ('{"file": "a.png", "box": [0, 0, 1e400, 4]}', "numbers must be finite"),
+        ('{"file": "a.png", "box": [0, 0, 1%s, 4]}' % ("0" * 400), "numbers must be finite"),
+        ('{"file": "a.png", "box": [NaN, 0, 9, 4]}', "numbers must be finite"),
         ('{"file": "a.png", "left": 3}', "four numbers"),
+        ('{"file": "a.png", "left": 3, "box": [1, 2, 3, 4]}', "both there"),
+        ('{"file": "a.png", "txt": "x"}', "unknown key 'txt': did you mean 'text'"),
+        ('{"file": "a.png", "text": "x", "text": "y"}', "'text' is there 2 times"),
+        ('{"file": "a.png", "text": 0}', "'text' is 0, expected a text"),
+        ('{"file": "a.png", "text": "right"}', "the same text of 'a.png' as in"),
+        # Boxes of the picture at twice its size, or counted from its middle.
+        ('{"file": "a.png", "box": [300, 20, 400, 60]}', "the box 300, 20, 400, 60 lies outside"),
+        ('{"file": "a.png", "box": [200, 20, 257.5, 60]}', "of 'a.png', which is 256x128: give"),
+        ('{"file": "a.png", "box": [20, 100, 80, 140]}', "not of another resolution"),
+        ('{"file": "a.png", "box": [-20, 10, 80, 40]}', "lies outside"),
+        ('{"file": "a.png", "box": [20, -1.5, 80, 40]}', "lies outside"),
     ],
 )
-def test_lines_that_say_no_mark_are_named(tmp_path: Path, line: str, said: str) -> None:
-    path = tmp_path / "transcripts.jsonl"
+def test_lines_that_say_no_mark_are_named(folder: Path, line: str, said: str) -> None:
+    path = folder / "transcripts.jsonl"
     path.write_text(f'{{"file": "a.png", "text": "right"}}\n{line}\n')
-    with pytest.raises(UserError, match=said) as caught:
-        read_marks(path, ["a.png"])
-    assert "line 2" in str(caught.value)
+    words = refused(path, folder)
+    assert said in words
+    assert "line 2" in words
+
+
+def test_a_pixel_outside_is_rounding_and_an_unreadable_image_has_no_outside(folder: Path) -> None:
+    (folder / "broken.png").write_bytes(b"no picture")
+    path = folder / "transcripts.jsonl"
+    boxes = {"a.png": [-1, -1, 257, 129], "broken.png": [0, 0, 9999, 9]}
+    path.write_text("".join(json.dumps({"file": k, "box": v}) + "\n" for k, v in boxes.items()))
+    assert {
+        name: list(mark.box or ())
+        for name, (mark,) in read_marks(path, FolderSource(folder)).items()
+    } == boxes
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_boxes_are_counted_on_the_image_as_it_is_turned(tmp_path: Path, name: str) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (256, 128), "white").save(tmp_path / name, exif=exif)
+    path = tmp_path / "transcripts.jsonl"
+    path.write_text(json.dumps({"file": name, "text": "low", "box": [10, 200, 90, 240]}))
+    assert name in read_marks(path, FolderSource(tmp_path), turned=True)
+    assert "256x128" in refused(path, tmp_path, turned=False)
+    path.write_text(json.dumps({"file": name, "text": "far", "box": [200, 10, 240, 90]}))
+    assert "128x256" in refused(path, tmp_path, turned=True)
+
+
+def test_one_box_twice_is_named_with_both_lines(folder: Path) -> None:
+    path = folder / "transcripts.jsonl"
+    path.write_text(path.read_text() + '\n{"file": "a.png", "text": "in", "box": [80,10,160,40]}\n')
+    words = refused(path, folder)
+    assert f"{path}, line 5: the same box of 'a.png' as in {path}, line 1" in words
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no lines"),
+        ("file,text\n", "has no lines"),
+        ("file;text;left\na.png;Way out, or in;3\n", "line 1: no column 'file': separate"),
+        ("file\ttext\na.png\tx\n", "separate the columns with commas"),
+        ("text\nx\n", "no column 'file' in the header"),
+        ("file, text\na.png,x\n", "unknown column ' text': did you mean 'text'"),
+        ("file,txt\na.png,x\n", "line 1: unknown column 'txt': did you mean 'text'"),
+        ("file,text,text\na.png,x,y\n", "the column 'text' is there 2 times"),
+        ('file,text\na.png,x\na.png,"Way out\na.png,y\n', "line 3: a quotation mark"),
+        ('file,text\na.png,"Way out\na.png,"a, b"\n', "line 2: a quotation mark"),
+        ('file,text\na.png,"Way out\na.png,y"\n', "row 3: 'text' runs over other rows"),
+        ("file,text\na.png,x\na.png,x\n", "row 3: the same text of 'a.png' as in"),
+        ("file,left,top,right,bottom\na.png,nan,1,9,9\n", "numbers must be finite"),
+        ("file,left,top,right,bottom\na.png,0,1,900,9\n", "row 2: the box 0, 1, 900, 9 lies"),
+    ],
+)
+def test_csv_that_says_no_mark(folder: Path, text: str, said: str) -> None:
+    path = folder / "transcripts.csv"
+    path.write_text(text)
+    assert said in refused(path, folder)
+
+
+def test_an_empty_file_and_two_files_are_refused(folder: Path) -> None:
+    (folder / "transcripts.csv").write_text("file,text\na.png,x\n")
+    with pytest.raises(UserError, match="are both there: keep one"):
+        opened(folder)
+    (folder / "transcripts.csv").unlink()
+    (folder / "transcripts.jsonl").write_text("\n")
+    with pytest.raises(UserError, match=r"transcripts\.jsonl has no lines"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("faces.jsonl", '{"file": "a.png", "box": [200, 0, 300, 90]}', "line 1: the box 200"),
+        ("faces.csv", "file,left,top,right,bottom\na.png,-9,0,30,90\n", "row 2: the box -9"),
+        ("faces.jsonl", '{"file": "a.png", "bbox": [2, 0, 30, 90]}', "did you mean 'box'"),
+        ("faces.jsonl", '{"file": "a.png"}', "line 1: no box"),
+        ("faces.jsonl", "", "has no lines"),
+    ],
+)
+def test_faces_are_read_alike(folder: Path, name: str, text: str, said: str) -> None:
+    (folder / name).write_text(text)
+    with pytest.raises(UserError) as caught:
+        FACE_RECON.open(str(folder), FACE_RECON.protocol("exact"))
+    assert str(folder / name) in str(caught.value)
+    assert said in str(caught.value)
