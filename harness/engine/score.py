@@ -189,7 +189,11 @@ def score(file: RunFile, store: Store, provenance: dict[str, Any]) -> tuple[Resu
     if withheld is None:
         metrics = _cells(file, observations, n_failed)
     else:
-        metrics = {key: absent_cell(key, withheld) for key in file.metrics}
+        # What allowing the failures would not give either is said at once.
+        metrics = {
+            key: absent_cell(key, _missing(key, file.unavailable) or withheld)
+            for key in file.metrics
+        }
     judges = {name: facts["judge"] for name, facts in file.extractors.items() if "judge" in facts}
     # Of images made elsewhere it would be how fast files are read.
     timed = merged.model_seconds and "images" not in provenance
@@ -257,6 +261,11 @@ def absent_cell(key: str, status: str) -> MetricValue:
     return MetricValue.absent(status, higher_is_better=metric(key).higher_is_better)
 
 
+def _missing(key: str, unavailable: Mapping[str, str]) -> str:
+    """Why what a metric needs could not run; empty where all of it could."""
+    return next((unavailable[need] for need in metric(key).needs if need in unavailable), "")
+
+
 def cell_of(
     key: str,
     observations: Observations,
@@ -266,9 +275,8 @@ def cell_of(
 ) -> MetricValue:
     """Compute a metric, or say why it has no value; `unavailable` does so by extractor."""
     plugin = metric(key)
-    for need in plugin.needs:
-        if need in unavailable:
-            return absent_cell(key, unavailable[need])
+    if missing := _missing(key, unavailable):
+        return absent_cell(key, missing)
     try:
         cell = plugin.score(observations, settings)
     except Unavailable as reason:

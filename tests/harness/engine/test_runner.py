@@ -134,6 +134,16 @@ def test_truncated_image_is_counted_and_named(tiles: Path, control: Control) -> 
     assert status == f"withheld: 1 of {TILES} samples failed (--max-failures allows more)"
 
 
+def test_what_is_missing_is_said_where_failures_withhold_the_rest(
+    tiles: Path, control: Control
+) -> None:
+    """Allowing the failures would not give that figure either."""
+    truncate(tiles / "tile_03.png")
+    record = run(request(tiles, metrics=("psnr", "rfid"))).record
+    assert record.metrics["psnr"].status.startswith("withheld: 1 of")
+    assert record.metrics["rfid"].status.startswith("not computed: weights 'inception' missing")
+
+
 def test_too_small_an_image_is_counted_and_named(tiles: Path, control: Control) -> None:
     Image.new("RGB", (63, 200)).save(tiles / "tile_03.png")
     finished = run(request(tiles))

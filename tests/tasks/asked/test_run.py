@@ -248,9 +248,23 @@ def test_without_the_judge_pictures_are_drawn_and_the_figures_say_what_is_missin
     assert len(bench.painted) == 3
     status = record["metrics"]["geneval2_gm"]["status"]
     assert "run `hf download Qwen/Qwen3-VL-8B-Instruct`" in status
+    # As with any metric whose weights are missing: no picture failed.
+    assert (result.code, record["status"]) == (0, "complete")
     told = bench.uwt_eval("calibrate", "--judge", "geneval2")
     assert told.code == 2
     assert "the judge of 'geneval2' cannot be asked: model missing" in told.err.replace("\n", " ")
+
+
+def test_the_missing_judge_is_said_beside_missing_pictures(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    Image.new("RGB", (64, 64)).save(folder / "00000.png")
+    words = ("--data", bench.data, "--device", "cpu", "--out", tmp_path / "runs")
+    result = bench.uwt_eval("run", "geneval2", "--images", folder, *words)
+    assert result.code == 3
+    told = " ".join(result.out.split())
+    assert "not computed: model missing, run `hf download Qwen/Qwen3-VL-8B-Instruct`" in told
+    assert "incomplete, 2 of 3 samples failed (2 missing)" in told
 
 
 def test_a_plug_in_that_tells_no_probabilities_is_refused(bench: Bench, tmp_path: Path) -> None:
