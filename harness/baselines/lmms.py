@@ -18,7 +18,7 @@ from harness.baselines.hub import Source, check_parts, named, source, until, ver
 from harness.interfaces import Argument, Question
 from harness.interfaces.errors import SampleFailure, UserError, first_line
 from harness.interfaces.extras import library
-from harness.interfaces.registry import did_you_mean, warn
+from harness.interfaces.registry import UnknownName, warn
 from harness.interfaces.types import ModelCard, Status
 
 _TASK, _SPLIT = "questions", "asked"
@@ -159,7 +159,7 @@ def _check_name(name: str) -> None:
 
     known = list_available_models(include_aliases=True)
     if name not in known:
-        raise UserError(f"lmms-eval has no model {name!r}: {did_you_mean(name, known)}")
+        raise UnknownName("lmms-eval has no model", name, known)
 
 
 def _pictures(question: Question) -> list[Image.Image]:

@@ -299,6 +299,8 @@ def print_results(
         print_table(console, results_table(records, references, layout), form)
     for text, style in _notes(records, references, layout):
         print_line(console, text, form, style)
+    if form is Format.MD:  # A list goes on until a line is blank.
+        console.print()
 
 
 def _notes(

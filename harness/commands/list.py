@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Annotated, Any, cast
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from harness.commands.console import Json, Plugins, terminal
@@ -160,12 +161,21 @@ def list_names(
         return
     console = terminal()
     for title, rows in listing.items():
-        table = Table(
-            title=title, title_justify="left", box=None, show_header=False, padding=(0, 2)
-        )
-        table.add_column(no_wrap=True)
-        table.add_column(style="dim")
-        for name, text in rows.items():
-            table.add_row(name, text)
-        console.print(table)
+        if console.is_terminal:
+            console.print(_table(title, rows, console.width))
+        else:  # A line each, for whatever looks for one.
+            width = max(map(len, rows), default=0)
+            lines = [f"  {name:<{width}}    {text}".rstrip() for name, text in rows.items()]
+            whole = "\n".join([title, *lines])
+            console.print(whole, markup=False, highlight=False, soft_wrap=True)
         console.print()
+
+
+def _table(title: str, rows: dict[str, str], room: int) -> Table:
+    """Names and their lines in `room` columns, of which names take half at most."""
+    table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
+    table.add_column(overflow="fold", max_width=room // 2)
+    table.add_column(style="dim", overflow="fold")
+    for name, text in rows.items():
+        table.add_row(escape(name), escape(text))
+    return table

@@ -22,6 +22,7 @@ from harness.interfaces.registry import (
     MODELS,
     TASKS,
     Registry,
+    UnknownName,
     did_you_mean,
     load_plugins,
     task_groups,
@@ -83,11 +84,31 @@ def _found(name: str) -> dict[str, dict[str, Any]]:
         from harness.engine.models import ModelChoice
 
         if (choice := ModelChoice.parse(name)).name in MODELS:
-            return {"card": _card(choice)}
+            try:
+                return {"card": _card(choice)}
+            except UserError as no_model:
+                raise _nearer(name, no_model) from None
     if name in MODELS:  # Libraries are part of what is told of a codec.
         return _described(name)
     found: dict[str, dict[str, Any]] = remembered(f"show {name}", lambda: _described(name))
     return found
+
+
+def _nearer(name: str, no_model: UserError) -> UserError:
+    """What is wrong with 'PREFIX:NAME', which tasks and models may have in common.
+
+    It is said of the model only where no task is as near.
+    """
+    try:
+        TASKS.prefixed(name)
+    except UserError as no_task:
+        if _likeness(no_task) >= _likeness(no_model):
+            return no_task
+    return no_model
+
+
+def _likeness(error: UserError) -> float:
+    return error.likeness if isinstance(error, UnknownName) else 1.0
 
 
 def _described(name: str) -> dict[str, dict[str, Any]]:

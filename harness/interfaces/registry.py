@@ -34,6 +34,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(choices) or 'none'}"
 
 
+class UnknownName(UserError):
+    """No such name among many; the message says which are near.
+
+    Args:
+        what: Begins the message, as "lmms-eval has no task".
+        name: What was asked for.
+        known: The names that there are.
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        super().__init__(f"{what} {name!r}: {did_you_mean(name, known)}")
+        matchers = (difflib.SequenceMatcher(None, each.lower(), name.lower()) for each in known)
+        self.likeness = max((each.ratio() for each in matchers), default=0.0)
+        """Of the nearest known name, 0 to 1."""
+
+
 def constants(module: str, *names: str) -> dict[str, str]:
     """Names to "module:CONSTANT" for plug-ins that are constants of a module, named in capitals."""
     return {name: f"{module}:{name.upper().replace('-', '_')}" for name in names}

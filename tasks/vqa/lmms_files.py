@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.interfaces.errors import UserError
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.registry import UnknownName
 from tasks.vqa.lmms_code import Function, Reached, reached, shows_nothing
 from tasks.vqa.protocol import EXTRA
 
@@ -163,7 +163,7 @@ class Catalogue:
         elif name in self.groups:
             yield from self._of_group(self.groups[name][1])
         else:
-            raise UserError(f"lmms-eval has no task {name!r}: {did_you_mean(name, self.names())}")
+            raise UnknownName("lmms-eval has no task", name, self.names())
 
     def _of_group(self, group: Mapping[str, Any]) -> Iterator[TaskFile]:
         for each in group["task"]:

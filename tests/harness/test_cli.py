@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -11,6 +12,7 @@ from typing import NoReturn
 
 import pytest
 
+from harness.commands import list as listing
 from harness.interfaces.registry import COMMANDS, EXTRACTORS, METRICS, MODELS
 from tests.conftest import CommandLine
 
@@ -131,6 +133,28 @@ def test_every_plug_in_is_listed_with_a_line(
         listed = json.loads(uwt_eval("list", kind, "--json").out)[kind]
         assert [name for name, text in listed.items() if not text.strip()] == []
     assert "PNG" in json.loads(uwt_eval("list", "models", "--json").out)["models"]["identity"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_list_of_long_names_keeps_what_is_said_of_them(
+    terminal: bool, uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In half of a terminal's columns each; in a pipe on one line, which grep finds."""
+    long = "lmms:" + 15 * "reasoning_"
+    rows = {long: "answers: hub/Reasoning [a]; a judge's OPENAI_API_KEY", "lmms:b": "refused: c"}
+    monkeypatch.setitem(listing._LISTS, listing.Kind.LMMS, lambda: rows)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    lines = uwt_eval("list", "lmms").out.splitlines()
+    if terminal:
+        plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
+        assert max(map(len, plain)) <= 80
+        assert "".join(line[:40].strip() for line in plain).startswith(f"lmms{long}lmms:b")
+        assert " ".join(" ".join(line[40:] for line in plain).split()) == " ".join(rows.values())
+    else:
+        assert [line.split(maxsplit=1) for line in lines[1:3]] == [[*each] for each in rows.items()]
 
 
 def test_lists_of_a_task(uwt_eval: CommandLine) -> None:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,18 @@ def write_curve(
 def delta(folder: Path, metric: str = "psnr", family: str = "b", **options: Any) -> Delta:
     made = make_sweep(load_records([folder]), **options)
     return next(each for each in made.deltas if (each.metric, each.family) == (metric, family))
+
+
+def test_in_markdown_the_notes_of_the_points_end_before_the_next_table(
+    tmp_path: Path, uwt_eval: CommandLine
+) -> None:
+    for name in ("a", "b"):
+        write_curve(tmp_path / "runs", name)
+    words = ("sweep", "--runs", tmp_path / "runs", "--report", tmp_path / "sweep")
+    lines = uwt_eval(*words, "--format", "md").out.splitlines()
+    assert any(line.startswith("- ±") for line in lines)
+    for before, line in pairwise(lines):
+        assert before[:2] != "- " or line[:2] in ("- ", ""), (before, line)
 
 
 def test_what_is_hard_in_all_curves_widens_no_interval(tmp_path: Path) -> None:

@@ -191,6 +191,22 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(
     assert message in " ".join(result.err.split())
 
 
+@pytest.mark.parametrize("name", ["sings_red", "likely"])
+def test_show_says_of_a_wrong_name_what_run_says(
+    folder: Path, name: str, uwt_eval: CommandLine
+) -> None:
+    """Models are called `lmms:NAME` too."""
+    shown = uwt_eval("show", f"lmms:{name}")
+    assert shown.code == 2
+    assert shown.err == uwt_eval("run", f"lmms:{name}", "--model", "webp").err
+
+
+def test_show_tells_of_models_where_no_task_is_as_near(folder: Path, uwt_eval: CommandLine) -> None:
+    pytest.importorskip("lmms_eval.models")
+    told = uwt_eval("show", "lmms:qwen2_5_vll").err
+    assert "lmms-eval has no model 'qwen2_5_vll': did you mean 'qwen2_5_vl'" in told
+
+
 def test_what_draws_is_known_by_how_replies_are_read(folder: Path) -> None:
     assert TASKS.get("lmms:paint").spec.interface == "TextToImage"
     assert TASKS.get("lmms:retouch").spec.interface == "ImageEditor"
@@ -218,6 +234,8 @@ def test_the_list_says_what_is_needed_and_what_is_here(
     )
     assert listed["lmms:likely"].startswith("refused: it compares likelihoods")
     assert "lmms:signs" in listed
+    (line,) = [each for each in uwt_eval("list", "lmms").out.splitlines() if ":signs_red " in each]
+    assert line.split(maxsplit=1) == ["lmms:signs_red", "answers: hub/Signs:red; data here"]
     everything = json.loads(uwt_eval("list", "--json").out)
     assert "lmms" not in everything
     assert uwt_eval("show", "lmms:signs_red").code == 0
