@@ -27,7 +27,8 @@ def test_command(
     command: str, uwt_eval: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    rows = blocks(DOCUMENT, "toml")[0]
+    table, rows = blocks(DOCUMENT, "toml")
+    Path("mine.toml").write_text(table, encoding="utf-8")
     Path("rows.toml").write_text(rows, encoding="utf-8")
     names = re.findall(r'sample = "(.*)"', rows)
     for model in ("identity", "webp"):
