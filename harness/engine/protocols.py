@@ -60,9 +60,11 @@ def load(name: str, folder: Path, spec: TaskSpec) -> Protocol:
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """Read a user's TOML file; raise `UserError`, which calls it `what`, where that fails."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{what} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} is no UTF-8 text: save it as UTF-8 without a BOM") from error
     except (ValueError, RecursionError) as error:  # No TOML; a number too long; too deep.
         raise UserError(f"{what}: {error}") from error
 

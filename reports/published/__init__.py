@@ -48,10 +48,11 @@ class Published(Record):
     rows: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)]
     tasks: Texts = Field({})
     """Our tasks that measure such figures, and the group of rows below which they stand."""
-    images: dict[str, int] = Field({})
+    images: dict[str, Annotated[int, Field(ge=1)]] = Field({})
     """Samples of each task, where they are known."""
     protocols: Texts = Field({})
-    """The protocol that the figures of each task were measured under, where it is known."""
+    """The protocol that the figures of each task were measured under, where it is known: a name, or
+    a protocol file beside the table."""
     facts: Texts = Field({})
     groups: Texts = Field({})
     spans: Texts = Field({})
@@ -89,6 +90,7 @@ def read_published(path: Path) -> dict[str, Any]:
         if task not in TASKS:
             hint = did_you_mean(task, TASKS.names())
             raise UserError(f"table {path}: 'tasks.{task}' is no task: {hint}")
+    protocols = _checked_protocols(path, found)
     for column in found.measures:
         if found.spans and column.table not in found.spans:
             raise UserError(f"table {path}: 'spans.{column.table}' is missing")
@@ -99,11 +101,28 @@ def read_published(path: Path) -> dict[str, Any]:
             raise UserError(f"{place}: 'method' is missing, or no text")
         for block in blocks & row.keys():
             _check_figures(row[block], f"{place}, {row['method']}: {block!r}")
-    table = {"table": path.stem, **content}
+    table = {"table": path.stem, **content, "protocols": protocols}
     for at, row in enumerate(table["rows"], 1):
         for text in structure_problems(table, row, measures_of(table)):
             raise UserError(f"table {path}: row {at}, {row['method']}: {text}")
     return table
+
+
+def _checked_protocols(path: Path, found: Published) -> Texts:
+    """The names of a table's protocols, as records have them."""
+    for key, given in (("images", found.images), ("protocols", found.protocols)):
+        for task in given:
+            if task not in found.tasks:
+                hint = did_you_mean(task, found.tasks)
+                raise UserError(f"table {path}: '{key}.{task}' is none of its 'tasks': {hint}")
+    names = {}
+    for task, name in found.protocols.items():
+        own = str(path.parent / name) if name.endswith(".toml") else name
+        try:
+            names[task] = TASKS.get(task).protocol(own).name
+        except UserError as error:
+            raise UserError(f"table {path}: 'protocols.{task}': {error}") from error
+    return names
 
 
 def _check_figures(figures: Any, place: str) -> None:

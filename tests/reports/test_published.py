@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import tasks
 from harness.interfaces import registry
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS, TASKS
@@ -123,6 +124,13 @@ def test_the_lint_reads_them_too(uwt_eval: CommandLine, mine: Path) -> None:
         ("psnr = 21.5", "ssim = 0.5", "row 1, Old: figure values.ssim belongs to no column"),
         ('method = "Old"', 'method = "Old"\nyear = 1', "row 1, Old: field 'year'"),
         ("[source]", "[source", "mine.toml: "),
+        ("imagenet-recon = 50000", "imagenet-recon = -5", "'images.imagenet-recon' cannot be -5"),
+        ("imagenet-recon = 50000", "imagenet-recon = 0", "'images.imagenet-recon' cannot be 0"),
+        ("recon = 50000", "recom = 50000", "'images.imagenet-recom' is none of its 'tasks': did"),
+        ('"wetok"', '"wetokk"', "'protocols.imagenet-recon': unknown protocol 'wetokk' for task"),
+        ('"wetok"', '"wetokk"', "did you mean 'wetok'?"),
+        ('"wetok"', '"mine2.toml"', "mine2.toml: there is no such file"),
+        ('-recon = "wetok"', '-recom = "wetok"', "'protocols.imagenet-recom' is none of its 'ta"),
     ],
 )
 def test_what_is_wrong_is_said_with_file_and_key(
@@ -134,6 +142,30 @@ def test_what_is_wrong_is_said_with_file_and_key(
     assert str(mine) in result.err
     assert words in result.err
     assert len(result.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("coding", ["latin-1", "utf-16"])
+def test_other_encodings_are_said_in_one_line(
+    mine: Path, uwt_eval: CommandLine, coding: str
+) -> None:
+    mine.write_text(MINE.replace("Ours of", "Größen of"), encoding=coding)
+    result = uwt_eval("report", "mine", "--published", mine)
+    assert result.code == 2
+    assert f"table {mine} is no UTF-8 text: save it as UTF-8 without a BOM" in result.err
+    assert len(result.err.strip().splitlines()) == 1
+
+
+def test_a_byte_order_mark_is_read_over(mine: Path) -> None:
+    plain = read_published(mine)
+    mine.write_text(MINE, encoding="utf-8-sig")
+    assert read_published(mine) == plain
+
+
+def test_a_protocol_of_ones_own_is_a_file_beside_the_table(mine: Path) -> None:
+    shipped = Path(tasks.__file__).with_name("protocols") / "wetok.toml"
+    (mine.parent / "ours.toml").write_bytes(shipped.read_bytes())
+    mine.write_text(MINE.replace('"wetok"', '"ours.toml"'), encoding="utf-8")
+    assert read_published(mine)["protocols"] == {"imagenet-recon": "ours"}
 
 
 def test_names(
