@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from harness.commands.console import NOTHING, Json, Plugins, print_line, print_table, terminal
 from harness.commands.formats import Form, Format, format_of, to_csv
-from harness.interfaces.errors import Unavailable, UserError, json_text
+from harness.interfaces.errors import ExitCode, Unavailable, UserError, json_text
 from harness.interfaces.registry import METRICS, did_you_mean, load_plugins
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 _WITHOUT_NETWORK = "psnr"
 """Explained where nothing was asked for and the weights of the usual metric are not here."""
+_PROTOCOL = "torch-fidelity"
+_FAILED = 5
+"""Lines on samples that failed, as `metrics` has them."""
+_LONGEST = 200
 
 
 def explain(
@@ -36,8 +41,12 @@ def explain(
         str | None, typer.Option(help="What is explained: rfid (of two places fid), psnr, ssim …")
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="Of two places: where the ladder begins. A run has its own.")
-    ] = "torch-fidelity",
+        str | None,
+        typer.Option(
+            help="Of two places: where the ladder begins; torch-fidelity if none. "
+            "A run has its own."
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The run's model, if it is not found.")
     ] = None,
@@ -50,10 +59,13 @@ def explain(
         ),
     ] = 2.5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of two places: seed of the intervals.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder of explain.json and waterfall.png.")] = Path(
-        "explain"
-    ),
+    seed: Annotated[
+        int | None, typer.Option(help="Of two places: seed of the intervals; 0 if none.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of explain.json and waterfall.png; explain/NAME-METRIC if none."),
+    ] = None,
     plugin: Plugins = None,
     form: Form = None,
     as_json: Json = False,
@@ -70,6 +82,8 @@ def explain(
     from harness.engine.progress import Progress
 
     load_plugins(plugin)
+    of_places, of_runs = {"protocol": protocol, "seed": seed}, {"model": model, "data": data}
+    _refuse(of_places if others is None else of_runs, "A B" if others is None else "RUN")
     form = format_of(form, as_json)
     key = _key(metric, run if others is None else None)
     wanted = _figure(published)
@@ -77,23 +91,42 @@ def explain(
         raise UserError(f"--cost {cost}: must be at least 1, the work of one protocol")
     progress = Progress(terminal(stderr=True), quiet=quiet or form is Format.JSON)
     if dry_run:
-        _list(run, others, protocol, key, form)
+        _list(run, others, protocol or _PROTOCOL, key, form)
         return
-    given = {"device": device, "model": model, "data": data, "protocol": protocol, "seed": seed}
+    if others is not None:
+        of_places = {"protocol": protocol or _PROTOCOL, "seed": seed or 0}
+    given = {"device": device, **(of_runs if others is None else of_places)}
     subject = _subject(run, others, progress, given)
     found = _explained(subject, key, metric, wanted, cost, progress)
-    written = _write(found, out)
+    written = _write(found, out or Path("explain", _name(found)))
+    messages = terminal(stderr=True)
+    for name, why in list(found.failed.items())[:_FAILED]:
+        messages.print(f"failed: {name}: {why}", markup=False, style="red", soft_wrap=True)
     if form is Format.JSON:
         print(json_text(found.model_dump(mode="json")))
-        return
-    if form is Format.CSV:
+    elif form is Format.CSV:
         print(to_csv(_rows(found)), end="")
-        return
-    console = terminal(form=form)
-    _show(console, found, form)
-    if form is not Format.MD:
-        for path in written:
-            console.print(f"written: {path}", markup=False, soft_wrap=True, highlight=False)
+    else:
+        console = terminal(form=form)
+        _show(console, found, form)
+        if form is not Format.MD:
+            for path in written:
+                console.print(f"written: {path}", markup=False, soft_wrap=True, highlight=False)
+    if found.failed:
+        raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def _refuse(given: dict[str, Any], form: str) -> None:
+    """Refuse options that only the other form reads."""
+    for name, value in given.items():
+        if value is not None:
+            raise UserError(f"--{name} {value} goes with `explain {form}` alone: leave it out")
+
+
+def _name(found: Explanation) -> str:
+    """A folder's name that tells explanations apart; file systems take 255 bytes."""
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", found.of).strip("-.")
+    return f"{name[:_LONGEST]}-{found.metric}"
 
 
 def _key(metric: str | None, run: str | None) -> str:
@@ -124,10 +157,8 @@ def _subject(run: str, others: str | None, progress: Progress, given: dict[str, 
 
     with progress.listing() as on_listing:
         if others is None:
-            names = {name: given[name] for name in ("model", "data", "device")}
-            return of_run(Path(run), **names, on_listing=on_listing)
-        names = {name: given[name] for name in ("protocol", "device", "seed")}
-        return of_files(run, others, **names, on_listing=on_listing)
+            return of_run(Path(run), **given, on_listing=on_listing)
+        return of_files(run, others, **given, on_listing=on_listing)
 
 
 def _explained(

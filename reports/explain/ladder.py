@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -77,6 +78,7 @@ class Explanation(Record):
         description="By kind, how often one protocol does it, and how often the ladder did."
     )
     times_one_protocol: float = Field(description="Of the kind of work that grew most.")
+    failed: dict[str, str] = Field(description="Why samples could not be measured, by id.")
     notes: tuple[str, ...]
 
 
@@ -105,8 +107,11 @@ def explain(
         spare = 0 if published is None else _NEAREST
         part = work.see([rung.protocol for rung in rungs], budget, spare, on_progress)
     scores = _Scores(work, key)
-    everything = list(range(len(subject.samples)))
-    own = scores.cell(base, everything)
+    everything = scores.places(base)
+    failed = work.failures[base.digests[Stage.OBSERVE]]
+    if not everything:
+        raise UserError(f"{key} cannot be explained: no image could be measured, {_first(failed)}")
+    own = scores.cell(base, everything).model_copy(update={"n_failed": len(failed)})
     if own.value is None:
         raise UserError(f"{key} cannot be explained: {own.status}")
     steps = []
@@ -147,12 +152,26 @@ def explain(
         images_of_every_choice=len(part),
         work=counted,
         times_one_protocol=max(done / one for one, done in counted.values() if one),
-        notes=tuple(
-            f"{rung.name}: not every image could be measured, first {why}"
-            for rung in rungs
-            if (why := work.failures.get(rung.protocol.digests[Stage.OBSERVE]))
-        ),
+        failed=dict(sorted(failed.items())),
+        notes=tuple(_failing(work, rungs, failed)),
     )
+
+
+def _first(failed: Mapping[str, str]) -> str:
+    name, why = min(failed.items())
+    return f"first {name}: {why}"
+
+
+def _failing(work: OnePass, rungs: Sequence[Rung], failed: Mapping[str, str]) -> Iterator[str]:
+    """A line for the rungs under which the same samples fail that the base protocol can read."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for rung in rungs:
+        theirs = work.failures[rung.protocol.digests[Stage.OBSERVE]]
+        if more := {name: why for name, why in theirs.items() if name not in failed}:
+            what = f"{len(more)} more images could not be measured, {_first(more)}"
+            found[what].append(rung.name)
+    for what, names in found.items():
+        yield f"{', '.join(names)}: {what}"
 
 
 class _Scores:
@@ -165,6 +184,10 @@ class _Scores:
 
     def _rows(self, protocol: Protocol) -> dict[int, Seen]:
         return self.work.seen[protocol.digests[Stage.OBSERVE]]
+
+    def places(self, protocol: Protocol) -> list[int]:
+        """Where the samples stand that were seen under a protocol."""
+        return sorted(self._rows(protocol))
 
     def cell(self, protocol: Protocol, places: Sequence[int]) -> MetricValue:
         """The metric of those of the samples that were seen."""

@@ -99,13 +99,14 @@ class OnePass:
         self.subject = subject
         self.seen: dict[str, dict[int, Seen]] = defaultdict(dict)
         """By digest of all that decides what is observed, then by place of the sample."""
-        self.failures: dict[str, str] = {}
-        """The first failure, by the same digest."""
+        self.failures: dict[str, dict[str, str]] = defaultdict(dict)
+        """Why samples failed, by the same digest and their ids."""
         self._counts: Counter[Work] = Counter()
         self._key = key
         self._views: dict[str, _View] = {}
         self._extractors: dict[str, _Known] = {}
         self._lock = threading.Lock()
+        self._own = subject.base.digests[Stage.OBSERVE]
         device, precision = subject.device, MODEL_PRECISION
         self._turns = Turns(device)
         if subject.model is not None and on_device(subject.model):
@@ -121,9 +122,10 @@ class OnePass:
         return self._view(protocol).unavailable
 
     def chosen(self, count: int) -> list[int]:
-        """Places of a fixed choice of samples, the one that `--limit` takes."""
+        """Places of a fixed choice of samples without failure, the one that `--limit` takes."""
+        failed = self.failures[self._own]
         ids = [sample.id for sample in self.subject.samples]
-        chosen = set(choose(ids, count))
+        chosen = set(choose([each for each in ids if each not in failed], count))
         return [place for place, each in enumerate(ids) if each in chosen]
 
     def see(
@@ -147,7 +149,7 @@ class OnePass:
         part = self.chosen(max(len(pilot), self._affordable(budget, spare, len(pilot))))
         rest = [place for place in range(n) if place not in set(pilot)]
         self._see(rest, views, lambda done, _: on_progress(len(pilot) + done, n), set(part))
-        return part
+        return [place for place in part if place in self.seen[self._own]]
 
     def see_more(self, protocol: Protocol, places: Sequence[int], on_progress: OnProgress) -> None:
         """See some samples under one more protocol."""
@@ -187,7 +189,7 @@ class OnePass:
                 data=subject.open(protocol),
                 extractors={name: self._known(name, ready[name], protocol) for name in ready},
                 unavailable=unavailable,
-                is_base=digest == subject.base.digests[Stage.OBSERVE],
+                is_base=digest == self._own,
             )
         return self._views[digest]
 
@@ -232,7 +234,7 @@ class OnePass:
                     if item.ok:
                         groups[view.data.batch_key(item.input)].append(place)
                     else:
-                        self.failures.setdefault(view.digest, f"{item.sample.id}: {item.error}")
+                        self.failures[view.digest][item.sample.id] = item.error
                 for group in groups.values():
                     some = [items[place, view.generated] for place in group]
                     self._observe(view, group, some, memo, counts)

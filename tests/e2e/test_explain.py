@@ -103,8 +103,9 @@ def test_rungs_of_a_run_are_what_run_gives_under_their_protocols(
         assert cells[change.text]["value"] != found["base"]["value"]
     expected = measured(uwt_eval, data, Path("exact"), "psnr")
     assert cells["protocol exact"]["value"] == pytest.approx(expected, abs=1e-9)
-    assert json.loads((tmp_path / "explain" / "explain.json").read_text()) == found
-    with Image.open(tmp_path / "explain" / "waterfall.png") as picture:
+    folder = tmp_path / "explain" / f"{run.name}-psnr"
+    assert json.loads((folder / "explain.json").read_text()) == found
+    with Image.open(folder / "waterfall.png") as picture:
         assert picture.width > 1000
 
 
@@ -295,6 +296,10 @@ def test_dry_run_lists_the_rungs_and_measures_nothing(
         (("a", "small", "--metric", "psnr"), "is 96x96 and its reconstruction 48x48"),
         (("a", "nowhere", "--metric", "psnr"), "nowhere"),
         (("a", "--metric", "psnr"), "a is not a run directory"),
+        (("a", "b", "--model", "webp"), "--model webp goes with `explain RUN` alone"),
+        (("a", "b", "--data", "a"), "--data a goes with `explain RUN` alone"),
+        (("a", "--protocol", "clean"), "--protocol clean goes with `explain A B` alone"),
+        (("a", "--seed", "0", "--dry-run"), "--seed 0 goes with `explain A B` alone"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -366,3 +371,37 @@ def test_a_run_whose_files_are_no_records_is_one_line(
     assert refused.code == 2, refused.err
     (line,) = refused.err.strip().splitlines()
     assert name in line
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_told_once(
+    uwt_eval: CommandLine, pictures: Path
+) -> None:
+    Path("a", "0.png").write_bytes(b"")
+    words = ("a", "b", "--metric", "psnr", "--quiet")
+    told = uwt_eval("explain", *words)
+    assert told.code == 3, told.err
+    (line,) = told.err.strip().splitlines()
+    assert line.startswith("failed: 0: ")
+    assert "PSNR ↑ of b against a · 2 images" in told.out
+    assert "could not be measured" not in told.out
+    found = json.loads(uwt_eval("explain", *words, "--json").out)
+    (record,) = uwt_eval("metrics", "a", "b", "--metrics", "psnr", "--json").records
+    assert found["base"] == record["metrics"]["psnr"]
+    assert (found["base"]["n"], found["base"]["n_failed"], found["images"]) == (2, 1, 2)
+    assert list(found["failed"]) == ["0"]
+    assert all(step["cell"]["n"] == 2 for step in found["steps"] if step["kind"] == "choice")
+    for place in ("a", "b"):
+        for path in Path(place).iterdir():
+            path.write_bytes(b"")
+    refused = uwt_eval("explain", *words)
+    assert refused.code == 2
+    assert "no image could be measured, first 0: " in refused.err
+
+
+def test_explanations_of_another_folder_or_metric_lie_side_by_side(
+    uwt_eval: CommandLine, pictures: Path
+) -> None:
+    for words in (("a", "b", "--metric", "psnr"), ("b", "a", "--metric", "psnr")):
+        assert uwt_eval("explain", *words, "--quiet").code == 0
+    made = {path.name for path in Path("explain").iterdir()}
+    assert made == {"b-against-a-psnr", "a-against-b-psnr"}
