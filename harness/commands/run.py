@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ _AFTER_SHARDS = (
     "merge all shards into the suite's folder of results, then run it without --shard, which "
     "computes nothing anew"
 )
+_BEFORE_ANOTHER_TRY = 1.0
+"""Seconds, where others are at all the runs that are left."""
 
 
 Models = Annotated[
@@ -408,6 +411,9 @@ def carry_out(
 ) -> tuple[list[R], dict[str, list[str]]]:
     """Carry the requests out one after the other; what they have to say goes to stderr.
 
+    A run that another command is at is put off to the end and waited for, as the other may wait for
+    what this one is at.
+
     Args:
         each: Carries one out.
         requests: In order.
@@ -418,28 +424,44 @@ def carry_out(
     Returns:
         what came to its end, and by reason the requests that did not.
     """
+    from harness.data.store import InUse
     from harness.engine.progress import Progress
     from harness.engine.runner import by_task
 
     messages = terminal(stderr=True)
     progress = Progress(messages, quiet=quiet or not world.is_main)
-    finished: list[R] = []
+    finished: dict[int, R] = {}
     notices: set[str] = set()
     refused: dict[str, list[str]] = {}
-    for request in by_task(requests):
-        try:
-            result = each(request, world, progress)
-        except UserError as error:
-            if not go_on or len(requests) == 1:
-                raise
-            refused.setdefault(str(error), []).append(f"{request.task} · {request.model}")
-            continue
-        if result is None:
-            continue
-        finished.append(result)
-        if result.notice and result.notice not in notices:
-            messages.print(f"note: {result.notice}", markup=False, style="yellow", soft_wrap=True)
-            notices.add(result.notice)
-        for line in result.first_errors:
-            messages.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
-    return finished, refused
+
+    def note(text: str) -> None:
+        if text and text not in notices:
+            messages.print(f"note: {text}", markup=False, style="yellow", soft_wrap=True)
+            notices.add(text)
+
+    todo = requests
+    while todo:
+        put_off: list[RunRequest] = []
+        for request in by_task(todo):
+            try:
+                result = each(request, world, progress)
+            except UserError as error:
+                if not go_on or len(requests) == 1:
+                    raise
+                if isinstance(error, InUse):
+                    note(f"{error.root} is in use by another run: waiting for it after the others")
+                    put_off.append(request)
+                else:
+                    name = f"{request.task} · {request.model}"
+                    refused.setdefault(str(error), []).append(name)
+                continue
+            if result is None:
+                continue
+            finished[id(request)] = result
+            note(result.notice)
+            for line in result.first_errors:
+                messages.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
+        if len(put_off) == len(todo):
+            time.sleep(_BEFORE_ANOTHER_TRY)
+        todo = put_off
+    return [finished[id(each)] for each in requests if id(each) in finished], refused

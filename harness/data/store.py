@@ -52,6 +52,14 @@ ROWS_FILE = "samples.parquet"
 _IMAGES = "images"
 
 
+class InUse(UserError):
+    """A run directory that another run holds."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(f"{root} is in use by another run: wait for it, or give another --out")
+        self.root = root
+
+
 class Store:
     """Reads and writes the files of one run directory."""
 
@@ -60,7 +68,7 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory for one run; raise `UserError` where another run has it.
+        """Hold the directory for one run; raise `InUse` where another run has it.
 
         Where the run is refused before it has made anything, a new directory goes again.
         """
@@ -72,9 +80,7 @@ class Store:
             with _clear_write_errors(self.root):
                 lock.acquire(timeout=0)
         except Timeout as error:
-            raise UserError(
-                f"{self.root} is in use by another run: wait for it, or give another --out"
-            ) from error
+            raise InUse(self.root) from error
         try:
             for left_over in self.root.rglob(f"{_TEMPORARY}*"):
                 left_over.unlink(missing_ok=True)

@@ -61,7 +61,7 @@ def sweep(
     from harness.data.settings import read_settings
     from harness.engine.models import ModelChoice
     from harness.engine.world import World
-    from reports.sweep.ladders import expand
+    from reports.sweep.ladders import FORM, expand
 
     load_plugins(run.plugin)
     asked = None if run.metrics is None else run.metrics.split(",")
@@ -80,7 +80,12 @@ def sweep(
         raise UserError(f"task {task!r} measures no rate: take one of reconstruction")
     choices = [choice for each in model for choice in expand(each)]
     for choice in choices:  # A slip of the pen is said before hours of work, not after.
-        ModelChoice.parse(choice).build()
+        try:
+            ModelChoice.parse(choice).build()
+        except UserError as error:
+            if "{" in choice and '"' not in choice:
+                raise UserError(f"--model {choice}: braces hold no rates: {FORM}") from error
+            raise
     given = run.given(context, choices)
     if asked is not None:
         given["metrics"] = tuple(dict.fromkeys([RATE, *asked]))

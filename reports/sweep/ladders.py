@@ -14,6 +14,8 @@ _LIST = re.compile(r'\{([^{}"]*(?:,|\.\.)[^{}"]*)\}')
 """As shells write it. A table in JSON has quotes in it, and so is none."""
 _NUMBER = r"\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:(\.\.|\*)({_NUMBER}))?")
+_BEGUN = re.compile(rf"(?:^|,){_NUMBER}\.\.")
+FORM = "write a list {512,1024} or a range {512..8192*2}, {10..90..20}"
 _MOST = 100
 """Rates of one `--model`: more are a slip of the pen."""
 
@@ -25,8 +27,10 @@ def expand(text: str) -> list[str]:
     512, 1024 … 8192. A plug-in's name alone stands for its `ladder`, where it has one.
 
     Raises:
-        UserError: A range without end, or a list of too many values.
+        UserError: A pattern that is none, a range without end, or a list of too many values.
     """
+    if '"' not in text and text.count("{") != text.count("}"):
+        raise UserError(f"--model {text}: braces do not pair: {FORM}")
     parts = _LIST.split(_ladder(text))
     # Every second part is a list's inside.
     choices = [_values(part, text) if at % 2 else [part] for at, part in enumerate(parts)]
@@ -39,7 +43,10 @@ def expand(text: str) -> list[str]:
 def _values(inside: str, text: str) -> list[str]:
     match = _RANGE.fullmatch(inside)
     if match is None:
-        return inside.split(",")
+        values = inside.split(",")
+        if "" in values or (".." in inside and (len(values) == 1 or _BEGUN.search(inside))):
+            raise UserError(f"--model {text}: {{{inside}}} is no list and no range: {FORM}")
+        return values
     first, last, kind, step = match.groups(default="")
     by = float(step or 1)
     if by <= (kind == "*") or (kind == "*" and float(first) == 0):

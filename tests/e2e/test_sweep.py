@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 
+from harness.commands import run
 from tests.conftest import CommandLine
 
 
@@ -57,6 +60,8 @@ def test_curves_of_codecs_at_native_sizes(
         (["imagenet-recon", "-m", "webp:512"], "a curve takes several rates, as 'webp:{512,1024"),
         (["imagenet-recon", "-m", "webp:{512,x}"], "webp:x: bytes must be a valid integer"),
         (["imagenet-recon", "-m", "webp:{1..9*1}"], "the range {1..9*1} never ends"),
+        (["imagenet-recon", "-m", "webp:{}"], "webp:{}: braces hold no rates: write a list {512"),
+        (["imagenet-recon", "-m", "webp?bytes={512}"], "braces hold no rates: write a list {512"),
         (["imagenet-recon"], "name a task and models"),
         (["imagenet-recon", "-m", "webp", "--metrics", "perplexity"], "unknown metric"),
         (["imagenet-recon", "-m", "webp", "--runs", "runs"], "leave TASK and --model out"),
@@ -77,3 +82,34 @@ def test_refused_in_one_line(
     assert hint in result.err
     assert len(result.err.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_another_sweep_is_at_is_waited_for_after_the_others(
+    uwt_eval: CommandLine,
+    tmp_path: Path,
+    photos: list[Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    photos[0].crop((0, 0, 64, 64)).save(tmp_path / "data" / "0.png")
+    rates = [4096, 8192, 16384]
+    words = ("imagenet-recon-native", "--data", "data", "--metrics", "psnr", "--quiet", "--json")
+    models = ("-m", "webp:{4096,8192,16384}")
+    assert uwt_eval("run", *words, "-m", "webp:4096").code == 0
+    (folder,) = Path("runs").iterdir()
+    other = FileLock(folder / "run.lock")
+    other.acquire()
+    finished: list[int] = []
+
+    def ends(seconds: float) -> None:
+        finished.append(len(list(Path("runs").glob("*/record.json"))))
+        other.release()
+
+    monkeypatch.setattr(run, "time", SimpleNamespace(sleep=ends))
+    made = uwt_eval("sweep", *words, *models)
+    assert made.code == 0, made.err
+    assert finished == [3], "the others are done first"
+    assert f"{folder} is in use by another run: waiting for it" in made.err
+    points = json.loads(made.out)["curves"]["webp"]
+    assert [point["model"] for point in points] == [f"webp:{rate}" for rate in rates]

@@ -36,6 +36,14 @@ def test_lists_ranges_and_ladders(text: str, choices: list[str]) -> None:
         ("m:{0..9*2}", "never ends"),
         ("m:{9..1}", "is empty"),
         ("m:{1..1000000}", "more than 100"),
+        ("m:{512,1024", r"braces do not pair: write a list \{512,1024\} or a range"),
+        ("m:512,1024}", "braces do not pair"),
+        ("m?q={512,1024", "braces do not pair"),
+        ("m:{512..}", r"\{512..\} is no list and no range: write"),
+        ("m:{1..10**9}", "is no list and no range"),
+        ("m:{10..90..-5}", "is no list and no range"),
+        ("m:{1..5,9}", "is no list and no range"),
+        ("m:{512,}", "is no list and no range"),
     ],
 )
 def test_ranges_that_are_none(text: str, words: str) -> None:
