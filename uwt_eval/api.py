@@ -146,7 +146,7 @@ def metrics(
     Args:
         reference: Folder, archive, data set folder or .npz to compare with.
         samples: The images to judge.
-        names: fid, sfid, kid, is, prc, psnr, ssim, lpips and others; all that ship if None.
+        names: Of `uwt-eval list metrics`, or prc or lpips; what `metrics` gives if None.
         protocol: torch-fidelity, adm, clean, wetok, exact or a .toml file.
         device: auto, cpu, cuda, cuda:N or mps.
         seed: Of the intervals.

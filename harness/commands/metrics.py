@@ -28,8 +28,8 @@ def metrics(
         str | None,
         typer.Option(
             "--metrics",
-            help="Comma-separated: fid,sfid,kid,is,prc,psnr,ssim,lpips and those of --plugin; all "
-            "that ship if absent.",
+            help="Comma-separated, of those in `uwt-eval list metrics` that judge images, such as "
+            "fid,lpips,cmmd; if absent, those named above.",
         ),
     ] = None,
     protocol: Annotated[

@@ -134,6 +134,7 @@ def print_plans(requests: list[RunRequest], world: World, *, as_json: bool) -> N
         print(json.dumps(plans, indent=2))
         return
     console = terminal(soft_wrap=True, highlight=False)
+    said: set[tuple[str, str]] = set()
     for item in plans:
         console.print(
             f"{item['task']} · {item['model']} · protocol {item['protocol']}", style="bold"
@@ -151,8 +152,10 @@ def print_plans(requests: list[RunRequest], world: World, *, as_json: bool) -> N
         )
         if item["n_missing"] != 0:
             console.print(f"  {_cost(item)}", markup=False)
-        for name, reason in item["not_computed"].items():
+        # Of many runs most want for the same.
+        for name, reason in sorted(set(item["not_computed"].items()) - said):
             console.print(f"  {name}: {reason}", markup=False, style="dim")
+        said.update(item["not_computed"].items())
     if len(plans) > 1:
         missing = sum(item["n_missing"] or 0 for item in plans)
         known = [item["model_seconds"] for item in plans if item["model_seconds"] is not None]

@@ -97,6 +97,7 @@ class ShareOfSums:
         extractor: The extractor that writes both.
         label: How it is printed.
         higher_is_better: Direction.
+        none: Why there is no figure where no sample counts, as "no face of that size".
         mean: Whether it is the mean of the samples' own shares instead, all of one weight.
     """
 
@@ -108,6 +109,7 @@ class ShareOfSums:
         *,
         label: Label,
         higher_is_better: bool,
+        none: str,
         mean: bool = False,
     ) -> None:
         self._over = over
@@ -115,6 +117,7 @@ class ShareOfSums:
         self.needs = (extractor,)
         self.label = label
         self.higher_is_better: bool | None = higher_is_better
+        self._none = none
         self._mean = mean
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
@@ -128,7 +131,7 @@ class ShareOfSums:
         values, weights = self.of_samples(columns, settings)
         counting = ~np.isnan(values)
         if not counting.any():
-            raise Unavailable(f"{self._under} is 0 for all samples", kind="not applicable")
+            raise Unavailable(self._none, kind="not applicable")
         values, weights = values[counting], weights[counting]
         value = float(np.average(values, weights=weights))
         return stats.mean_interval(values, observations.seed, weights).around(value, len(values))

@@ -267,7 +267,7 @@ def compare_files(
     Args:
         reference: Folder, archive, data set folder or .npz to compare with.
         samples: The images to judge.
-        names: Metrics and groups of them; all that ship if None.
+        names: Metrics and groups of them; those of `FILES` if None.
         protocol: Its name, or a .toml file.
         device: auto, cpu, cuda, cuda:N or mps.
         seed: Seeds the intervals.

@@ -35,16 +35,18 @@ def explain(
         str | None, typer.Argument(help="Reconstructions of these originals, of the same names.")
     ] = None,
     published: Annotated[
-        str | None, typer.Option(help="The figure to come near to, with the digits it is printed.")
+        str | None,
+        typer.Option(help="A published figure to explain, with all the digits of its source."),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="What is explained: rfid (of two places fid), psnr, ssim …")
+        str | None,
+        typer.Option(help="What to explain: psnr, ssim …; if absent rfid, for two folders fid."),
     ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="Of two places: where the ladder begins; torch-fidelity if none. "
-            "A run has its own."
+            help="For two folders: the protocol to begin from, torch-fidelity if absent; "
+            "a run has its own."
         ),
     ] = None,
     model: Annotated[
@@ -60,11 +62,13 @@ def explain(
     ] = 2.5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     seed: Annotated[
-        int | None, typer.Option(help="Of two places: seed of the intervals; 0 if none.")
+        int | None, typer.Option(help="For two folders: seed of the intervals; 0 if absent.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of explain.json and waterfall.png; explain/NAME-METRIC if none."),
+        typer.Option(
+            help="Folder of explain.json and waterfall.png; explain/NAME-METRIC if absent."
+        ),
     ] = None,
     plugin: Plugins = None,
     form: Form = None,

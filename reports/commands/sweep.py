@@ -14,7 +14,7 @@ from harness.commands.formats import Format, to_csv
 from harness.commands.outputs import print_parts
 from harness.commands.run import RunOptions, carry_out_all
 from harness.interfaces.errors import UserError
-from harness.interfaces.registry import METRICS, TASKS, load_plugins
+from harness.interfaces.registry import METRICS, MODELS, TASKS, load_plugins
 from reports.sweep.bjontegaard import Method
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def sweep(
         typer.Option(help="Runs that are there, or folders of them, in place of TASK and --model."),
     ] = None,
     anchor: Annotated[
-        str | None, typer.Option(help="The curve that others are compared with; the first if none.")
+        str | None,
+        typer.Option(help="The curve to compare the others with; the first one if absent."),
     ] = None,
     method: Annotated[
         Method, typer.Option(help="Interpolation: pchip, or cubic, which takes four points.")
@@ -93,9 +94,14 @@ def sweep(
     world = World.from_environment(run.shard)
     requests = requests_of(suite, run.out or read_settings().out, fresh=run.fresh)
     if len(requests) < 2:
+        name = ModelChoice.parse(model[0]).name
+        if hasattr(MODELS.get(name), "ladder"):
+            raise UserError(
+                f"--model {model[0]}: a curve takes several rates, as '{name}:{{512,1024,2048}}'"
+            )
         raise UserError(
-            f"--model {model[0]}: a curve takes several rates, as "
-            f"'{model[0].partition('?')[0].partition(':')[0]}:{{512,1024,2048}}'"
+            f"--model {model[0]} has one rate: a curve takes a model whose rate can be set, as "
+            "'webp:{512,1024,2048}', or several of a kind, as 'uniwetok:{a,b}/model'"
         )
     if run.dry_run:
         from harness.commands.plans import print_plans

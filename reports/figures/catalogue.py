@@ -43,14 +43,18 @@ FIGURES: Mapping[str, Callable[[Material], dict[str, Figure]]] = {
     "radar-gedit-groups": lambda material: {"": radar.draw_groups(material.records)},
     "text-height": lambda material: {
         "": sizes.draw(
-            material.records, "cer", title="Character errors, % ↓", along="height of a line"
+            material.records,
+            "cer",
+            title="Character errors, % ↓",
+            along="height of a line",
+            scale=100,
         )
     },
     "face-size": lambda material: {
         "": sizes.draw(
             material.records,
             "face_similarity",
-            title="Similarity of faces (cosine, %) ↑",
+            title="Similarity of faces (cosine) ↑",
             along="side of a face",
         )
     },

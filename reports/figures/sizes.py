@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 _LINES = ("-", "--", ":", "-.")
 
 
-def draw(records: Sequence[Loaded], metric: str, *, title: str, along: str) -> Figure:
-    """A line a model through the classes of size of a metric, as `cer_12_16`, in percent.
+def draw(
+    records: Sequence[Loaded], metric: str, *, title: str, along: str, scale: float = 1
+) -> Figure:
+    """A line a model through the classes of size of a metric, as `cer_12_16`.
 
     Args:
         records: Results; those that have such classes are drawn.
         metric: What the classes' names begin with.
         title: What the metric says.
         along: What the sizes are of.
+        scale: What values are multiplied by, 100 for percentages.
     """
     rows = {loaded.record.run_id: _classes(loaded.record, metric) for loaded in records}
     shown = [loaded.record for loaded in records if rows[loaded.record.run_id]]
@@ -38,11 +41,11 @@ def draw(records: Sequence[Loaded], metric: str, *, title: str, along: str) -> F
         points = [(edges.index(edge), cell) for edge, cell in sorted(classes.items())]
         # Side by side, so that intervals of models that are alike stay apart.
         shift = 0.06 * (index - (len(shown) - 1) / 2)
-        values = [100 * float(cell.value or 0) for _, cell in points]
+        values = [scale * float(cell.value or 0) for _, cell in points]
         spans = [span_of(cell) or (cell.value or 0, cell.value or 0) for _, cell in points]
         arms = [
-            [value - 100 * low for value, (low, _) in zip(values, spans, strict=True)],
-            [100 * high - value for value, (_, high) in zip(values, spans, strict=True)],
+            [value - scale * low for value, (low, _) in zip(values, spans, strict=True)],
+            [scale * high - value for value, (_, high) in zip(values, spans, strict=True)],
         ]
         axes.errorbar(
             [place + shift for place, _ in points],

@@ -123,7 +123,8 @@ def make_sweep(
         had = ", ".join(f"{each.name} has {len(each.runs)}" for each in families)
         had = had or "; ".join(f"{name}: {why}" for name, why in left_out.items())
         raise UserError(
-            f"a curve ({method}) takes {least}, as --model 'webp:{{512,1024,2048,4096}}'; {had}"
+            f"a curve ({method}) takes {least}: give runs of more rates, as of "
+            f"'webp:{{512,1024,2048,4096}}'; {had}"
         )
     names = [each.name for each in curves]
     if anchor is not None and anchor not in names:

@@ -16,8 +16,14 @@ def _share(
     column: str, title: str, *, better: bool, percent: bool = False, end: str = ""
 ) -> ShareOfSums:
     label = Label(title, 1 if percent else 3, percent=percent, optional=bool(end))
+    none = "no face of that size" if end else "no face"
     return ShareOfSums(
-        f"{column}{end}", f"faces{end}", "face_measures", label=label, higher_is_better=better
+        f"{column}{end}",
+        f"faces{end}",
+        "face_measures",
+        label=label,
+        higher_is_better=better,
+        none=none,
     )
 
 

@@ -12,9 +12,23 @@ HEIGHTS = SizeClasses((0, 12, 16, 20, 26, 34))
 """Of lines, in pixels."""
 
 
-def _share(over: str, under: str, label: Label, *, better: bool, mean: bool = False) -> ShareOfSums:
+def _share(
+    over: str,
+    under: str,
+    label: Label,
+    *,
+    better: bool,
+    mean: bool = False,
+    none: str = "no text",
+) -> ShareOfSums:
     return ShareOfSums(
-        over, under, "text_readings", label=label, higher_is_better=better, mean=mean
+        over,
+        under,
+        "text_readings",
+        label=label,
+        higher_is_better=better,
+        none=none,
+        mean=mean,
     )
 
 
@@ -22,7 +36,8 @@ def _errors(
     title: str, end: str = "", *, optional: bool = False, mean: bool = False
 ) -> ShareOfSums:
     label = Label(title, 1, percent=True, optional=optional)
-    return _share(f"edits{end}", f"characters{end}", label, better=False, mean=mean)
+    none = "no line of that height" if end else "no text"
+    return _share(f"edits{end}", f"characters{end}", label, better=False, mean=mean, none=none)
 
 
 CER = _errors("CER")

@@ -33,6 +33,11 @@ def test_curves_of_codecs_at_native_sizes(
     assert [plan["n_missing"] for plan in json.loads(planned.out)] == [12] * 5
     assert not (tmp_path / "runs").exists()
 
+    # What all of them want for is said once.
+    wanting = [*words[:-2], "psnr,rfid", "--quiet"]
+    said = uwt_eval("sweep", *wanting, *models, "--dry-run").out
+    assert said.count("weights 'inception' missing") == 1
+
     made = uwt_eval("sweep", *words, *models, "--json")
     assert made.code == 0, made.err
     found = json.loads(made.out)
@@ -58,6 +63,10 @@ def test_curves_of_codecs_at_native_sizes(
     ("words", "hint"),
     [
         (["imagenet-recon", "-m", "webp:512"], "a curve takes several rates, as 'webp:{512,1024"),
+        (
+            ["imagenet-recon", "-m", "identity"],
+            "identity has one rate: a curve takes a model",
+        ),
         (["imagenet-recon", "-m", "webp:{512,x}"], "webp:x: bytes must be a valid integer"),
         (["imagenet-recon", "-m", "webp:{1..9*1}"], "the range {1..9*1} never ends"),
         (["imagenet-recon", "-m", "webp:{}"], "webp:{}: braces hold no rates: write a list {512"),

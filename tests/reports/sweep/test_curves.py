@@ -168,7 +168,7 @@ def test_points_of_one_rate_and_models_without_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "options", "words"),
     [
-        ({"rates": [0.5]}, {}, r"a curve \(pchip\) takes 2 or more rates .* b:0 has 1"),
+        ({"rates": [0.5]}, {}, r"takes 2 or more rates of one model: give runs .* b:0 has 1"),
         ({"rates": RATES[:3]}, {"method": Method.CUBIC}, "takes 4 or more"),
         ({}, {"anchor": "c"}, "--anchor c: no curve of that name"),
         ({}, {"metrics": ["bits"]}, "bits: it has no direction"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
+from harness.interfaces import Observations
+from harness.interfaces.errors import Unavailable
 from harness.interfaces.registry import METRICS
-from tasks.faces.task import SIZES
+from harness.metrics.scores import ShareOfSums
+from tasks.faces.task import FACE_SIMILARITY_40_56, SIZES
 from tasks.shared.classes import SizeClasses
-from tasks.text.task import HEIGHTS
+from tasks.text.task import CER_0_12, CER_34_UP, HEIGHTS
 
 CLASSES = SizeClasses((0, 12, 16))
 
@@ -28,3 +32,28 @@ def test_every_class_has_its_metric() -> None:
     names = {f"cer_{name}" for name in HEIGHTS.names()}
     names |= {f"face_similarity_{name}" for name in SIZES.names()}
     assert names <= set(METRICS.names())
+
+
+@pytest.mark.parametrize(
+    ("metrics", "columns", "reason"),
+    [
+        (
+            (CER_0_12, CER_34_UP),
+            ("edits_0_12", "characters_0_12", "edits_34_up", "characters_34_up"),
+            "not applicable: no line of that height",
+        ),
+        (
+            (FACE_SIMILARITY_40_56,),
+            ("face_similarity_40_56", "faces_40_56"),
+            "not applicable: no face of that size",
+        ),
+    ],
+)
+def test_classes_without_anything_give_one_reason_in_words(
+    metrics: tuple[ShareOfSums, ...], columns: tuple[str, ...], reason: str
+) -> None:
+    observed = Observations(samples=pd.DataFrame({name: [0.0, 0.0] for name in columns}))
+    for metric in metrics:
+        with pytest.raises(Unavailable) as raised:
+            metric.score(observed, {})
+        assert raised.value.status == reason
