@@ -17,7 +17,7 @@ from harness.interfaces.extras import library
 from harness.interfaces.observing import Once
 from tasks.faces.settings import FaceRules
 from tasks.faces.task import SIZES
-from tasks.recon.marks import Mark, MarkedPairs
+from tasks.recon.marks import Mark, MarkedPairs, summed
 from tasks.shared.remembered import Remembered
 
 _SAME = 0.6
@@ -74,13 +74,7 @@ class FaceMeasures:
         `face_similarity` (cosine of the embeddings) and `landmark_error` (mean distance of the
         landmarks over that of the eyes).
         """
-        rows = [
-            self._sums(original, reconstruction, marks)
-            for original, reconstruction, marks in zip(
-                pairs.reference_uint8, pairs.reconstruction_uint8, pairs.marks, strict=True
-            )
-        ]
-        return {name: np.array([row[name] for row in rows], np.float64) for name in _COLUMNS}
+        return summed(pairs, self._sums, _COLUMNS)
 
     def _sums(
         self, original: np.ndarray, reconstruction: np.ndarray, marks: Sequence[Mark] | None
@@ -104,10 +98,8 @@ class FaceMeasures:
                 "face_similarity": was.embedding @ now.embedding / lengths,
                 "landmark_error": moved / max(float(np.linalg.norm(left - right)), 1.0),
             }
-            size = SIZES.name_of(float(np.sqrt((box[2] - box[0]) * (box[3] - box[1]))))
-            for name, figure in figures.items():
-                sums[name] += float(figure)
-                sums[f"{name}_{size}"] += float(figure)
+            size = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
+            SIZES.add(sums, {name: float(figure) for name, figure in figures.items()}, size)
         return sums
 
 

@@ -191,12 +191,20 @@ class EncodedImages:
 
     def load(self, sample: Sample) -> Any:
         """Decode and crop one image: uint8 (H, W, 3)."""
-        return self.original(sample)
+        return self.input(sample, self.original(sample))
+
+    def input(self, sample: Sample, original: np.ndarray) -> Any:
+        """What is worked on of a sample: the image itself."""
+        del sample
+        return original
 
     def original(self, sample: Sample) -> np.ndarray:
         """What is evaluated of a sample's image: uint8 (H, W, 3)."""
-        image = decode_image(self._source.read(sample.id), self._encoded.decode)
-        return self._encoded.geometry.apply(image)
+        return self._encoded.geometry.apply(self.image(sample))
+
+    def image(self, sample: Sample) -> Image.Image:
+        """A sample's image as it was before it is resized and cropped."""
+        return decode_image(self._source.read(sample.id), self._encoded.decode)
 
     def batch_key(self, item: Any) -> Hashable:
         """Images of one size share a batch."""

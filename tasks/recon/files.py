@@ -43,9 +43,9 @@ class ReconFiles(ReconData):
         super().__init__(source, settings, label, notice)
         self._images = images.paired(source.ids())
 
-    def load(self, sample: Sample) -> Pair:
-        """Decode and crop the original."""
-        return self.original(sample), self._images.get(sample.id, "")
+    def input(self, sample: Sample, original: np.ndarray) -> Pair:
+        """The original, and the name of its reconstruction."""
+        return original, self._images.get(sample.id, "")
 
     def batch_key(self, item: Pair) -> Hashable:
         """Originals of one size share a batch."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data.images import decode_image
 from harness.data.manifest import image_sizes
 from harness.interfaces import Code, Columns, Extractor, ImageFiles, ImagePairs, OnProgress
 from harness.interfaces.errors import UserError
@@ -46,6 +45,21 @@ class MarkedPairs(ImagePairs):
 
     marks: Sequence[Sequence[Mark] | None]
     """One sequence an image, in pixels of what is evaluated; None where nobody marked any."""
+
+
+Sums = Callable[[np.ndarray, np.ndarray, Sequence[Mark] | None], Mapping[str, float]]
+"""What an original, its reconstruction and the marks on it add up to, by column."""
+
+
+def summed(pairs: MarkedPairs, sums: Sums, columns: Sequence[str]) -> Columns:
+    """Each image's sums as columns of float64 (B,); `sums` gives 0 for what it did not meet."""
+    rows = [
+        sums(original, reconstruction, marks)
+        for original, reconstruction, marks in zip(
+            pairs.reference_uint8, pairs.reconstruction_uint8, pairs.marks, strict=True
+        )
+    ]
+    return {name: np.array([row[name] for row in rows], np.float64) for name in columns}
 
 
 class MarkedImages(ReconData):
@@ -88,21 +102,25 @@ class MarkedImages(ReconData):
 
     def load(self, sample: Sample) -> Any:
         """Decode and crop one image: uint8 (H, W, 3), and its marks."""
-        return super().load(sample), self._marks_of(sample)
+        image = self.image(sample)
+        pixels = self._encoded.geometry.apply(image)
+        return self.input(sample, pixels), self._marks_of(sample, image.size, pixels)
 
-    def _marks_of(self, sample: Sample) -> list[Mark] | None:
+    def _marks_of(
+        self, sample: Sample, size: tuple[int, int], pixels: np.ndarray
+    ) -> list[Mark] | None:
+        """Where the marks on an image of (width, height) are on the pixels that are evaluated."""
         if self._marks is None:
             return None
         marks = self._marks.get(sample.id, ())
         geometry = self._encoded.geometry
         if not marks or (geometry.resize is None and geometry.crop is None):
             return list(marks)
-        image = decode_image(self._source.read(sample.id), self._encoded.decode)
-        height, width = geometry.apply(image).shape[:2]
+        height, width = pixels.shape[:2]
         placed = []
         for mark in marks:
             if mark.box is not None:
-                corners = geometry.moved(np.reshape(mark.box, (2, 2)), *image.size)
+                corners = geometry.moved(np.reshape(mark.box, (2, 2)), *size)
                 # What is cut off cannot be read, whatever the tokenizer does.
                 if corners.min() < -1 or (corners > (width + 1, height + 1)).any():
                     continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 
@@ -20,6 +21,14 @@ class SizeClasses:
     def name_of(self, size: float) -> str:
         """The name of a size's class."""
         return self.names()[sum(size >= edge for edge in self.edges) - 1]
+
+    def add(
+        self, sums: MutableMapping[str, float], figures: Mapping[str, float], size: float
+    ) -> None:
+        """Add a thing's figures to an image's sums: to those of all things, and of its class."""
+        for name, figure in figures.items():
+            for column in (name, f"{name}_{self.name_of(size)}"):
+                sums[column] += figure
 
     def titles(self) -> dict[str, str]:
         """How the classes are headed, by name: `<12 px`, `12-16 px`, `16+ px`."""

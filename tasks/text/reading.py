@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from harness.interfaces import Columns
 from harness.interfaces.errors import Unavailable
 from harness.interfaces.extras import library
 from harness.interfaces.observing import Once
-from tasks.recon.marks import Mark, MarkedPairs
+from tasks.recon.marks import Mark, MarkedPairs, summed
 from tasks.shared.remembered import Remembered
 from tasks.text.task import HEIGHTS
 
@@ -69,18 +69,12 @@ class TextReadings:
         `characters` and `words` of the references, `edits` (Levenshtein) of the reconstruction's
         reading and `edits_original` of the original's, `words_right`, and `lines`.
         """
-        rows = [
-            self._sums(original, reconstruction, marks)
-            for original, reconstruction, marks in zip(
-                pairs.reference_uint8, pairs.reconstruction_uint8, pairs.marks, strict=True
-            )
-        ]
-        return {name: np.array([row[name] for row in rows], np.float64) for name in _COLUMNS}
+        return summed(pairs, self._sums, _COLUMNS)
 
     def _sums(
         self, original: np.ndarray, reconstruction: np.ndarray, marks: Sequence[Mark] | None
-    ) -> Counter[str]:
-        sums: Counter[str] = Counter()
+    ) -> defaultdict[str, float]:
+        sums = defaultdict[str, float](float)
         for line in self._lines(original, marks):
             reference = plain(line.text)
             seen, left = (
@@ -95,9 +89,7 @@ class TextReadings:
                 "words": len(reference.split()),
                 "words_right": sum((Counter(reference.split()) & Counter(left.split())).values()),
             }
-            for name, count in counts.items():
-                sums[name] += count
-                sums[f"{name}_{HEIGHTS.name_of(line.height)}"] += count
+            HEIGHTS.add(sums, counts, line.height)
         return sums
 
     def _lines(self, original: np.ndarray, marks: Sequence[Mark] | None) -> Iterator[Line]:
