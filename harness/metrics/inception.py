@@ -107,9 +107,9 @@ class InceptionFeatures:
             ValueError: wrong shape, dtype or range.
         """
         check_images(images, "images")
-        images = to_device(images, self.device)
         if self.scaling == "unit":
-            check_range(images, "images", 0.0, 1.0)
+            check_range(images, "images", 0.0, 1.0)  # Where they lie: a GPU would be waited for.
+        images = to_device(images, self.device)
         with exact_float32(self.device):
             # Only the bicubic resize overshoots the range; clean-fid clamps it.
             if self.scaling == "unit":
