@@ -8,27 +8,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.console import label
 from harness.commands.formats import csv_text, record_rows, to_csv
+from harness.commands.model_index import model_index
 from harness.data.digests import Damaged, read_table
 from harness.interfaces.errors import UserError, first_line
-from harness.interfaces.registry import TASKS
-from harness.interfaces.types import ResultRecord
 from reports.records import Loaded
 
 if TYPE_CHECKING:
     import pandas as pd
     from huggingface_hub import EvalResult
-
-_HUB_TASKS = {
-    "VisualTokenizer": "image-to-image",
-    "ImageEmbedder": "zero-shot-image-classification",
-    "ClassToImage": "unconditional-image-generation",
-    "TextToImage": "text-to-image",
-    "ImageEditor": "image-to-image",
-    "MultimodalLM": "image-text-to-text",
-}
-"""The hub's task of what a task asks of a model."""
 
 
 def sample_rows(runs: Sequence[Loaded]) -> pd.DataFrame:
@@ -93,16 +81,13 @@ def as_card(runs: Sequence[Loaded], card: Path | None) -> str:
     from huggingface_hub import ModelCard, ModelCardData
 
     records = [loaded.record for loaded in runs]
-    models = dict.fromkeys(record.model for record in records)
-    if len({record.model_digest for record in records}) > 1:
-        raise UserError(f"a card is of one model, these are of {', '.join(models)}")
-    results = [result for record in records for result in _hub_results(record)]
+    results = model_index(records)
     if not results:
         raise UserError("no metric of these runs has a value: there is nothing to put into a card")
     if card is None or not card.exists():
-        made = ModelCardData(model_name=next(iter(models)), eval_results=results)
+        made = ModelCardData(model_name=records[0].model, eval_results=results)
         text = f"---\n{made.to_yaml()}\n---\n"
-        return text if card is None else f"{text}\n# {next(iter(models))}\n"
+        return text if card is None else f"{text}\n# {records[0].model}\n"
     try:
         found = ModelCard(card.read_text(encoding="utf-8"))
     except Exception as error:  # Whatever a YAML parser makes of a stranger's file.
@@ -110,7 +95,7 @@ def as_card(runs: Sequence[Loaded], card: Path | None) -> str:
     data: Any = found.data
     new = {_place(result) for result in results}
     kept = [each for each in data.eval_results or [] if _place(each) not in new]
-    data.model_name = data.model_name or next(iter(models))
+    data.model_name = data.model_name or records[0].model
     data.eval_results = [*kept, *results]
     return str(found)
 
@@ -118,34 +103,6 @@ def as_card(runs: Sequence[Loaded], card: Path | None) -> str:
 def _place(result: EvalResult) -> tuple[object, ...]:
     """What a result is of; two of one place are an older and a newer."""
     return (*result.unique_identifier, result.metric_type, result.metric_config)
-
-
-def _hub_results(record: ResultRecord) -> list[EvalResult]:
-    from huggingface_hub import EvalResult
-
-    asked = TASKS.get(record.task).spec.interfaces if record.task in TASKS else ()
-    return [
-        EvalResult(
-            task_type=next((_HUB_TASKS[name] for name in asked if name in _HUB_TASKS), "other"),
-            task_name=record.task,
-            dataset_type=record.dataset,
-            dataset_name=f"{record.dataset} (n={record.n})",
-            # The hub groups results by these: two tasks on one data set stay apart.
-            dataset_config=record.task,
-            dataset_revision=record.dataset_digest,
-            metric_type=key,
-            metric_name=label(key).title,
-            metric_value=cell.value,
-            metric_config=record.protocol,
-            metric_args={
-                "protocol_digest": record.protocol_digest,
-                "n": cell.n,
-                **({} if cell.ci_low is None else {"ci_95": [cell.ci_low, cell.ci_high]}),
-            },
-        )
-        for key, cell in record.metrics.items()
-        if cell.value is not None
-    ]
 
 
 def log_runs(runs: Sequence[Loaded], tracker: str, project: str, *, samples: bool) -> None:

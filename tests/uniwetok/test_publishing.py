@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import HfApi, ModelCard, metadata_load
+from huggingface_hub.repocard_data import model_index_to_eval_results
 
+from harness.interfaces.types import MetricValue
+from tests.conftest import CommandLine
+from tests.reports.runs import write_run
 from tests.uniwetok.mllm.toys import assistant
 from tests.uniwetok.train.ar.tiny import TINY_AR
 from tests.uniwetok.train.tiny import TINY
@@ -39,24 +42,20 @@ def uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def write_record(folder: Path, **changes: Any) -> Path:
-    folder.mkdir()
-    metrics = {
-        "psnr": {"value": 21.5, "ci_low": 21.0, "ci_high": 22.0, "unit": "dB", "status": "ok"},
-        "rfid": {"value": None, "ci_low": None, "ci_high": None, "unit": "", "status": "few"},
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run directory, with a metric of each kind."""
+    sets = {
+        "rfid": MetricValue(value=0.791, ci_low=0.77, ci_high=0.81, n=4, higher_is_better=False),
+        "psnr": MetricValue(value=21.5, ci_low=21.0, ci_high=22.0, n=4, unit="dB"),
+        "is": MetricValue.absent("not computed: too few images"),
     }
-    record = {
-        **{"task": "imagenet-recon", "protocol": "wetok", "dataset": "my|set"},
-        **{"n": 50_000, "n_failed": 0, "metrics": metrics},
-    }
-    (folder / "record.json").write_text(json.dumps({**record, **changes}))
-    return folder
+    return write_run(tmp_path / "runs", columns={"ssim": [0.5] * 4}, sets=sets, dataset="my|set")
 
 
-def test_the_tokenizer_is_uploaded_with_its_records(tmp_path: Path, uploaded: Path) -> None:
+def test_the_tokenizer_is_uploaded_with_its_records(run: Path, uploaded: Path) -> None:
     model = UniWeTok(TINY.model)
-    record = write_record(tmp_path / "run")
-    address = model.push_to_hub("me/mine", records=[record], license="apache-2.0")
+    address = model.push_to_hub("me/mine", records=[run], license="apache-2.0")
     assert address == "https://huggingface.co/me/mine/commit/0"
     again = UniWeTok.from_pretrained(uploaded / "me" / "mine")
     for name, weight in model.state_dict().items():
@@ -65,14 +64,37 @@ def test_the_tokenizer_is_uploaded_with_its_records(tmp_path: Path, uploaded: Pa
     assert card.data.license == "apache-2.0"
     assert card.data.library_name == "uniwetok"
     assert card.data.model_name == "mine"
-    (result,) = card.data.eval_results
-    assert (result.task_type, result.dataset_type, result.dataset_config) == (
-        *("imagenet-recon", "my|set"),
-        "wetok",
-    )
-    assert (result.metric_type, result.metric_value) == ("psnr", 21.5)
-    row = r"| imagenet-recon | wetok | my\|set | 50000 | 0 | psnr | 21.5 dB | 21 to 22 |"
-    assert row in card.text
+    assert [each.metric_type for each in card.data.eval_results] == ["ssim", "rfid", "psnr"]
+    for row in (
+        r"| imagenet-recon | wetok | my\|set | 4 | 0 | PSNR | 21.50 dB | 21.00 to 22.00 |",
+        r"| imagenet-recon | wetok | my\|set | 4 | 0 | rFID | 0.79 | 0.77 to 0.81 |",
+    ):
+        assert row in card.text
+
+
+def test_the_card_holds_what_export_writes_and_the_hub_reads(
+    run: Path, uploaded: Path, uwt_eval: CommandLine
+) -> None:
+    UniWeTok(TINY.model).push_to_hub("me/mine", records=[run / "record.json"])
+    path = uploaded / "me" / "mine" / "README.md"
+    metadata = metadata_load(path)
+    assert metadata is not None
+    _, found = model_index_to_eval_results(metadata["model-index"])
+    exported = ModelCard(uwt_eval("export", run, "--to", "hf").out).data.eval_results
+    assert found == exported
+    record = json.loads((run / "record.json").read_text())
+    for result in found:
+        cell = record["metrics"][result.metric_type]
+        assert result.metric_value == cell["value"]
+        assert result.metric_args["ci_95"] == [cell["ci_low"], cell["ci_high"]]
+        assert (result.task_type, result.dataset_type) == ("image-to-image", "my|set")
+
+
+def test_a_card_is_of_one_model(run: Path, uploaded: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "runs", "other")
+    with pytest.raises(ValueError, match="a card is of one model, these are of toy, other"):
+        UniWeTok(TINY.model).push_to_hub("me/mine", records=[run, other])
+    assert not uploaded.exists()
 
 
 def test_the_generator_is_uploaded_without_any(uploaded: Path) -> None:
