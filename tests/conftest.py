@@ -16,12 +16,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from harness.data import digests
 from harness.interfaces import registry
 
 REPOSITORY = Path(__file__).parent.parent
+# No example has a wall clock: a busy machine may take long over any.
+settings.register_profile(
+    "timeless", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("timeless")
 
 
 @pytest.fixture(autouse=True)

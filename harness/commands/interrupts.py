@@ -126,9 +126,10 @@ def stoppable(notice: str) -> Iterator[Callable[[], bool]]:
     try:
         yield heard.is_set
     finally:
+        # The listener first: a SIGINT in between is told to the one that ends the command.
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         for number, handler in before.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         waker.close()
 
 

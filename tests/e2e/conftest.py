@@ -36,13 +36,21 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def stand_ins(weights: Path) -> dict[str, assets.Asset]:
+    """The published files as the random ones are; a benchmark's prompts are not among them."""
+    return {
+        name: dataclasses.replace(asset, sha256=sha256_file(weights / asset.filename))
+        for name, asset in assets.ASSETS.items()
+        if (weights / asset.filename).is_file()
+    }
+
+
 @pytest.fixture
-def provide_weights(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def provide_weights(
+    weights: Path, stand_ins: dict[str, assets.Asset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Let the random weights pass for the published ones."""
-    for name, asset in assets.ASSETS.items():
-        if not (weights / asset.filename).is_file():
-            continue  # A benchmark's prompts, not a network's weights.
-        digest = sha256_file(weights / asset.filename)
-        stand_in = dataclasses.replace(asset, sha256=digest)
+    for name, stand_in in stand_ins.items():
         monkeypatch.setitem(assets.ASSETS, name, stand_in)
     monkeypatch.setenv("UWT_EVAL_ASSETS", str(weights))

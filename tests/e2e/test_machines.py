@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from torch.distributed import TCPStore
 
 from tests.e2e.test_run import parts, result_of
 
@@ -70,13 +70,13 @@ def run(folder: Path, out: Path, *more: object) -> tuple[object, ...]:
 
 def two_machines(folders: list[Path], out: Path, tmp_path: Path) -> list[tuple[int, str]]:
     """Two agents of torchrun, each with data and a cache of its own; how they end."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        endpoint = f"localhost:{free.getsockname()[1]}"
+    # They meet at a store that is served from here: no port is free first and then gone.
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    meeting = ["--rdzv-endpoint", f"localhost:{store.port}", "--rdzv-conf", "is_host=false"]
     agents = []
     for rank, folder in enumerate(folders):
         launcher = [*TORCHRUN, "--nnodes", "2", "--node-rank", str(rank), "--nproc-per-node", "1"]
-        launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", "eval"]
+        launcher += ["--rdzv-backend", "c10d", "--rdzv-id", "eval", *meeting]
         cache = {"UWT_EVAL_CACHE": str(tmp_path / f"cache-{rank}")}
         agents.append(start(launcher, *run(folder, out, "-m", "jpeg"), environment=cache))
     return [ended(agent) for agent in agents]

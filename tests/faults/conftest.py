@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.conftest import provide_weights, weights
+from tests.e2e.conftest import provide_weights, stand_ins, weights
 
-__all__ = ["provide_weights", "weights"]
+__all__ = ["provide_weights", "stand_ins", "weights"]
 
 _COUNTS: dict[str, Counter[str]] = {}
 

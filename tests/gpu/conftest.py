@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.e2e.conftest import provide_weights, weights
+from tests.e2e.conftest import provide_weights, stand_ins, weights
 
-__all__ = ["provide_weights", "weights"]
+__all__ = ["provide_weights", "stand_ins", "weights"]

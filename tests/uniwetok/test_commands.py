@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import CommandLine
+from tests.conftest import REPOSITORY, CommandLine
 from uniwetok.train.engine import trackers
 from uniwetok.train.engine.checkpoints import Checkpoints
 from uniwetok.train.engine.logs import read_log
@@ -143,13 +143,13 @@ def test_a_validated_training_has_the_bits_of_one_that_is_not(
     uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
 ):
     def trained(name: str, *words: str) -> Path:
-        given = arguments(photo_folder, tmp_path / name, "steps=4", "ema_decay=0.5")
+        given = arguments(photo_folder, tmp_path / name, "steps=3", "ema_decay=0.5")
         result = uwt_eval(*given, "--device", "cpu", *words)
         assert result.code == 0, result.err
         return tmp_path / name
 
     validation = ("--validate", "imagenet-recon", "--validate-data", str(photo_folder))
-    often = ("--validate-every", "1", "--validate-limit", "2", "--best", "psnr")
+    often = ("--validate-every", "1", "--validate-limit", "1", "--best", "psnr")
     plain, watched = trained("plain"), trained("watched", *validation, *often)
     losses = [
         [row["loss"] for row in read_log(each) if row["kind"] == "train"]
@@ -159,13 +159,13 @@ def test_a_validated_training_has_the_bits_of_one_that_is_not(
     models = [(each / "model" / "model.safetensors").read_bytes() for each in (plain, watched)]
     assert models[0] == models[1]
     found = {row["step"]: row["psnr"] for row in read_log(watched) if row["kind"] == "validation"}
-    assert list(found) == [1, 2, 3, 4]
+    assert list(found) == [1, 2, 3]
     best = json.loads((watched / "best" / "best.json").read_text())
     assert best == {"metric": "psnr", "value": max(found.values()), "step": best["step"]}
     assert found[best["step"]] == best["value"]
     again = uwt_eval(
         "run", "imagenet-recon", "-m", f"uniwetok:{watched / 'best'}", "--data", photo_folder,
-        "--limit", "2", "--device", "cpu", "--out", tmp_path / "runs", "--json",
+        "--limit", "1", "--device", "cpu", "--out", tmp_path / "runs", "--json",
     )  # fmt: skip
     assert again.records[0]["metrics"]["psnr"]["value"] == best["value"]
 
@@ -277,12 +277,30 @@ def test_another_architecture_is_refused(uwt_eval: CommandLine, photo_folder: Pa
     assert "model.attention_blocks=1" in result.err
 
 
+WAITING = """
+import sys, time
+from pathlib import Path
+from uniwetok.train.engine.logs import Logs
+from uwt_eval.main import main
+
+write = Logs.write
+def waiting(self, step, *words):
+    # After its fifth step a run waits for a word, so that a signal finds it at work.
+    write(self, step, *words)
+    while step == 5 and not Path(sys.argv[sys.argv.index("--out") + 1], "go").exists():
+        time.sleep(0.01)
+Logs.write = waiting
+main()
+"""
+
+
 def start(data: Path, out: Path, *settings: str) -> subprocess.Popen[str]:
     given = arguments(data, out, *settings)
     return subprocess.Popen(
-        [sys.executable, "-m", "uwt_eval", *given, "--device", "cpu"],
+        [sys.executable, "-c", WAITING, *given, "--device", "cpu"],
         # Sums over other numbers of threads would have other bits.
         env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        cwd=REPOSITORY,
         stderr=subprocess.PIPE,
         text=True,
         # Where the tests run in the background, their children do not listen to Ctrl-C.
@@ -293,29 +311,34 @@ def start(data: Path, out: Path, *settings: str) -> subprocess.Popen[str]:
 def test_runs_that_are_killed_or_stopped_go_on_to_the_same_bits(
     uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
 ):
-    steps = ("steps=24", "data.workers=1")
+    steps = ("steps=8", "data.workers=1")
     numbers = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
     runs = {
         number: start(photo_folder, tmp_path / number.name, *steps, f"checkpoint_every={every}")
         for number, every in zip(numbers, (2, 99, 99), strict=True)
     }
-    waiting = dict(runs)
-    while waiting:
-        for number, run in list(waiting.items()):
+    said = dict.fromkeys(numbers, "")
+    for number, run in runs.items():
+        while len(read_log(tmp_path / number.name)) < 5:
             assert run.poll() is None, run.communicate()[1]
-            if len(read_log(tmp_path / number.name)) >= 5:
-                waiting.pop(number).send_signal(number)
-        time.sleep(0.01)
-    said = {number: run.communicate(timeout=120)[1] for number, run in runs.items()}
-    assert runs[signal.SIGKILL].returncode == -signal.SIGKILL
+            time.sleep(0.01)
+        run.send_signal(number)
+        if number == signal.SIGKILL:
+            assert run.wait(60) == -signal.SIGKILL
+            continue
+        assert run.stderr is not None
+        while "stopping after this step" not in said[number]:
+            said[number] += run.stderr.readline()
+            assert run.poll() is None, said[number]
+        (tmp_path / number.name / "go").touch()
+        said[number] += run.communicate(timeout=300)[1]
     for number in (signal.SIGTERM, signal.SIGINT):
         assert runs[number].returncode == 130, said[number]
-        assert "step 2 of 24: loss " in said[number]
+        assert "step 2 of 8: loss " in said[number]
         assert " images/s, 0:" in said[number]
-        assert "stopping after this step" in said[number]
         (step,) = Checkpoints(tmp_path / number.name / "checkpoints").steps()
         last = said[number].splitlines()[-1]
-        assert f"stopped after step {step} of 24" in last
+        assert f"stopped after step {step} of 8" in last
         assert f"goes on with: uwt-eval train tokenizer --preset table14 --data {photo_folder}" in (
             last
         )

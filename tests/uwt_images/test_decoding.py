@@ -22,7 +22,6 @@ from uwt_images.listing import UnreadableImage
 PROPERTY = settings(
     max_examples=25,
     derandomize=True,
-    deadline=None,
 )
 KINDS = {
     "jpeg": {},

@@ -37,12 +37,14 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hub whose address refuses connections."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    monkeypatch.setenv("UWT_EVAL_OFFLINE", "0")
+def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hub whose address refuses connections: its port is taken, and nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setenv("UWT_EVAL_OFFLINE", "0")
+        yield
 
 
 @pytest.mark.usefixtures("silent")

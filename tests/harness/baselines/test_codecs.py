@@ -172,7 +172,7 @@ def test_budget_is_what_a_tokenizer_spends_on_the_tiles(width: int, height: int)
     assert WebP(2048).budget(width, height) == 32 * tiles
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(width=st.integers(64, 200), height=st.integers(64, 200), seed=st.integers(0, 99))
 def test_any_size_comes_back_within_its_own_budget(width: int, height: int, seed: int) -> None:
     smooth = Image.effect_noise((8, 8), 60 + seed).convert("RGB").resize((width, height))

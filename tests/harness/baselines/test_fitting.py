@@ -16,7 +16,7 @@ def search(sizes: list[int], budget: int, sketch: list[int], start: int) -> int 
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data(), sizes=SIZES, budget=st.integers(1, 5000))
 def test_of_rising_sizes_it_is_the_highest_wherever_the_search_begins(
     data: st.DataObject, sizes: list[int], budget: int
@@ -28,7 +28,7 @@ def test_of_rising_sizes_it_is_the_highest_wherever_the_search_begins(
     assert search(sizes, budget, sketch, start) == max(fits, default=None)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data(), sizes=SIZES, budget=st.integers(1, 5000))
 def test_of_any_sizes_it_fits_and_none_above_it_does_that_the_margin_covers(
     data: st.DataObject, sizes: list[int], budget: int

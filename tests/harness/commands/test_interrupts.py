@@ -67,7 +67,7 @@ def test_a_command_that_keeps_nothing_says_that_it_begins_again() -> None:
     process = started("", KEEPS_NOTHING)
     assert process.stderr is not None
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(60) == 130
     assert "interrupted: the same command begins again (Ctrl-C" in process.stderr.read()
 
 
@@ -133,7 +133,7 @@ def test_work_that_stops_by_itself_is_told_and_ctrl_c_ends_what_follows(number: 
     assert process.stderr.readline() == "stopping\n"
     assert [process.stdout.readline() for _ in range(2)] == ["told\n", "over\n"]
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(60) == 130
     assert "interrupted" in process.stderr.read()
 
 
@@ -145,4 +145,4 @@ def test_a_second_ctrl_c_ends_work_that_goes_on(number: int) -> None:
     assert process.stdout.readline() == "told\n"
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(60) == 130

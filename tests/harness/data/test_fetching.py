@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +33,7 @@ class Server:
     """Answers that break off in the middle."""
     resumes: bool = True
     silent: bool = False
+    heard: threading.Event = field(default_factory=threading.Event)
 
 
 @pytest.fixture
@@ -44,8 +44,9 @@ def server() -> Iterator[Server]:
         def do_GET(self) -> None:
             wanted = self.headers.get("Range", "")
             state.asked.append(f"{self.path} {wanted}".strip())
+            state.heard.set()
             if state.silent:
-                time.sleep(1)
+                self.rfile.read(1)  # Until the other end leaves.
                 return
             start = int(wanted[6:-1]) if wanted and state.resumes else 0
             body = state.content[start:]
@@ -143,6 +144,7 @@ def test_a_silent_server_is_left_within_seconds(
     server.silent = True
     with pytest.raises(Unavailable, match="timed out"):
         needed()
+    assert server.heard.wait(60)
     assert len(server.asked) == 1
 
 

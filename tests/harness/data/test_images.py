@@ -217,8 +217,7 @@ def test_exif_that_cannot_be_read_is_no_traceback(photos: list[Image.Image]) -> 
 @settings(
     max_examples=60,
     derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     damage=st.lists(st.tuples(st.integers(0, 10**6), st.binary(min_size=1, max_size=4)), max_size=6)

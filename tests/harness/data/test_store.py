@@ -161,11 +161,11 @@ def test_lock_of_a_killed_process_is_free_again(store: Store) -> None:
     held = context.Event()
     process = context.Process(target=hold_lock, args=(store.root, held))
     process.start()
-    assert held.wait(10)
+    assert held.wait(60)
     with pytest.raises(UserError, match="is in use"), store.locked():
         pytest.fail("the lock was given twice")
     process.kill()
-    process.join(10)
+    process.join(60)
     with store.locked():
         pass
 

@@ -182,8 +182,8 @@ def test_strict_networks_begin_while_no_other_arithmetic_is_on(precision: Any, f
     other = threading.Thread(target=network)
     with model_arithmetic("cuda", precision):
         other.start()
-        assert begun.wait(20 if free else 0.2) is free
-    other.join(20)
+        assert begun.wait(60 if free else 0.2) is free
+    other.join(60)
     assert begun.is_set()
 
 
@@ -191,7 +191,7 @@ def test_networks_on_a_processor_wait_for_nobody() -> None:
     with ARITHMETIC:
         other = threading.Thread(target=lambda: exact_float32("cpu").__enter__())
         other.start()
-        other.join(20)
+        other.join(60)
         assert not other.is_alive()
 
 

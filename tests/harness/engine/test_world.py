@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
+from torch.distributed import TCPStore
 
 from harness.engine.processes import LOST
 from harness.engine.world import World, environment_alone
@@ -37,10 +37,10 @@ except UserError as error:
 
 
 def test_what_processes_tell_each_other() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    # The store is served from here, as torchrun's agent does: no port is free first and then gone.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    place["TORCHELASTIC_USE_AGENT_STORE"] = "True"
     processes = [
         subprocess.Popen(
             [sys.executable, "-u", "-c", PROCESS],
@@ -52,7 +52,7 @@ def test_what_processes_tell_each_other() -> None:
         )
         for rank in range(2)
     ]
-    main, other = (process.communicate(timeout=120)[0].splitlines() for process in processes)
+    main, other = (process.communicate(timeout=300)[0].splitlines() for process in processes)
     assert [process.returncode for process in processes] == [0, 9]
     assert main[0] == other[0] == "False"
     # The main process sees what all have told, and what of the other is there so far.

@@ -104,10 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
             endpoint.faults[fault] += 1
         try:
             endpoint.before(number)
-            self._answer(body, fault)
         finally:
-            with endpoint.lock:
+            with endpoint.lock:  # Before the answer, on which the next request may follow at once.
                 endpoint.at_once -= 1
+        self._answer(body, fault)
 
     def _answer(self, body: dict[str, Any], fault: str) -> None:
         endpoint = self.endpoint

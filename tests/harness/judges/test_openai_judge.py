@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -163,10 +164,9 @@ def test_an_endpoint_that_stops_answering_ends_the_run(endpoint: Endpoint) -> No
 def test_no_more_requests_at_a_time_than_allowed(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import time
-
     monkeypatch.setenv("UWT_EVAL_JUDGE_CONCURRENCY", "3")
-    endpoint.before = lambda number: time.sleep(0.02)
+    three = threading.Barrier(3, timeout=60)
+    endpoint.before = lambda number: three.wait()  # type: ignore[assignment,return-value]
     judge().ask(requests(12))
     assert endpoint.most_at_once == 3
 
@@ -380,10 +380,10 @@ def test_a_kill_loses_no_paid_reply(
             process.wait()
 
     endpoint.before = kill
-    assert process.wait(60) == -signal.SIGKILL
+    assert process.wait(300) == -signal.SIGKILL
     endpoint.before = lambda number: None
     subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, check=True, timeout=60
+        command, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, check=True, timeout=300
     )
     asked = [json.dumps(body, sort_keys=True) for body in endpoint.bodies]
     # Only what was under way when the process died may be asked for again.

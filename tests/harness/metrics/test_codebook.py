@@ -47,7 +47,7 @@ def test_joint_usage_is_over_the_codebook_where_it_is_small():
     assert _counts(symbols, n_embed=2).joint_usage == 0.75
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([1, 3, 8, 16]),

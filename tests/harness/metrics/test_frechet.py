@@ -89,7 +89,7 @@ def test_matches_torch_fidelity():
     assert frechet_distance(first, second) == pytest.approx(peer, rel=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.integers(1, 30), st.floats(0.01, 100))
 def test_rotation_shift_and_scale(seed, width, scale):
     rng = np.random.default_rng(seed)
@@ -104,7 +104,7 @@ def test_rotation_shift_and_scale(seed, width, scale):
     assert frechet_distance(second, first) == pytest.approx(expected, rel=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.integers(2, 60), st.integers(1, 40))
 def test_a_set_is_at_distance_zero_from_itself(seed, count, width):
     features = np.random.default_rng(seed).normal(size=(count, width))
@@ -113,7 +113,7 @@ def test_a_set_is_at_distance_zero_from_itself(seed, count, width):
     assert abs(frechet_distance_from_features(features, features)) <= 1e-9
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.integers(2, 12), st.integers(2, 12))
 def test_route_by_features_equals_route_by_statistics(seed, count_1, count_2):
     rng = np.random.default_rng(seed)

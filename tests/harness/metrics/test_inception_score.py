@@ -56,7 +56,7 @@ def test_matches_the_adm_formula():
     assert inception_score(logits, "adm").mean == pytest.approx(np.mean(scores), rel=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 29))
 def test_sums_merge_and_order_does_not_matter(seed, cut):
     logits = np.random.default_rng(seed).normal(size=(30, 5)) * 4

@@ -84,7 +84,7 @@ def test_matches_scikit_image_on_photos(photos, degraded):
 
 
 @pytest.mark.parity
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(PAIRS)
 def test_matches_scikit_image_on_any_size(pair):
     x, y = pair
@@ -128,7 +128,7 @@ def test_published_values_of_the_noisy_camera_image():
     assert ssim(x, y, window="gaussian11")[0] == pytest.approx(0.357959, abs=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(PAIRS)
 def test_symmetric_bounded_and_one_for_equal_images(pair):
     x, y = pair
@@ -138,7 +138,7 @@ def test_symmetric_bounded_and_one_for_equal_images(pair):
     assert ssim(x, x)[0] == 1
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(hnp.arrays(np.uint8, (3, 20, 45, 3)), hnp.arrays(np.uint8, (3, 20, 45, 3)))
 def test_values_do_not_depend_on_the_batch(x, y):
     singly = [metric(x[i : i + 1], y[i : i + 1])[0] for metric in (psnr, ssim) for i in range(3)]

@@ -65,7 +65,7 @@ def test_distant_sets_do_not():
     assert _four(precision_recall(reference, samples + 100)) == (0, 0, 0, 0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(6, 60), st.integers(6, 60), st.integers(1, 5))
 def test_equals_brute_force(seed, n, m, k):
     reference, samples = _sets(seed, n, m)

@@ -39,7 +39,7 @@ def test_interval_does_not_touch_its_input() -> None:
     np.testing.assert_array_equal(values, before)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**63 - 1), n=st.integers(5, 200), scale=st.floats(1e-3, 1e3))
 def test_interval_contains_the_mean(seed: int, n: int, scale: float) -> None:
     values = scale * np.random.default_rng(seed).normal(10, 1, size=n)
@@ -79,7 +79,6 @@ def test_no_interval_for_too_few_or_infinite_values(values: list[float]) -> None
     assert mean_interval(np.array(values), 0) == NO_INTERVAL
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 400), batch_size=st.integers(1, 60), world_size=st.integers(1, 9))
 def test_batch_means_weights_are_a_mean_of_batch_means(
     n: int, batch_size: int, world_size: int

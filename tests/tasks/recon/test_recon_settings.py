@@ -27,7 +27,7 @@ def noise(width: int, height: int) -> Image.Image:
     return Image.fromarray(levels.astype(np.uint8))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(width=st.integers(20, 700), height=st.integers(20, 700))
 @example(width=500, height=375)
 @example(width=256, height=256)

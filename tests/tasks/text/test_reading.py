@@ -35,7 +35,7 @@ def pairs(original: np.ndarray, coded: np.ndarray, marks: list[Mark] | None) -> 
 
 
 @pytest.mark.parity
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4))
 def test_character_errors_are_torchmetrics(lines: list[tuple[str, str]]) -> None:
     from torchmetrics.text import CharErrorRate

@@ -51,7 +51,7 @@ def images(classes: int, each: int) -> tuple[list[str], Ints]:
     skew=st.floats(0, 0.3),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_right_order_is_never_refused(
     classes: int, each: int, right: float, skew: float, seed: int
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from harness.engine.models import ModelChoice
 from harness.interfaces import Code
@@ -32,27 +33,31 @@ def test_run_reports_rate_and_usage(
 ) -> None:
     result = uwt_eval(
         "run", "imagenet-recon", "--data", photo_folder, "-m", f"uniwetok:{checkpoint}",
-        "--out", tmp_path / "runs", "--json",
+        "--limit", 2, "--out", tmp_path / "runs", "--json",
     )  # fmt: skip
     assert result.code == 0, result.err
     (record,) = result.records
     assert record["model"] == "uniwetok:tiny"
     assert record["metrics"]["bpp"]["value"] == 0.125
-    assert record["metrics"]["usage_pooled"]["n"] == 6
+    assert record["metrics"]["usage_pooled"]["n"] == 2
     assert 0 < record["metrics"]["usage_joint"]["value"] <= 1
 
 
 def test_batch_size_and_threads_move_no_bit(
-    uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path, checkpoint: Path
+    uwt_eval: CommandLine, tmp_path: Path, photos: list[Image.Image], checkpoint: Path
 ) -> None:
+    (tmp_path / "photos").mkdir()
+    for index, photo in enumerate(photos[:4]):
+        size = (64, 64) if index == 3 else (96, 130)
+        photo.crop((30, 30, 30 + size[0], 30 + size[1])).save(tmp_path / f"photos/{index}.png")
     records = []
     threads = torch.get_num_threads()
     for index, (batch_size, count) in enumerate([(1, 1), (3, 2), (64, 1)]):
         torch.set_num_threads(count)
         try:
             result = uwt_eval(
-                "run", "imagenet-recon-native", "--data", photo_folder, "--json",
-                "-m", f"uniwetok:{checkpoint}", "--batch-size", batch_size, "--limit", 4,
+                "run", "imagenet-recon-native", "--data", tmp_path / "photos", "--json",
+                "-m", f"uniwetok:{checkpoint}", "--batch-size", batch_size,
                 "--out", tmp_path / str(index),
             )  # fmt: skip
         finally:

@@ -43,7 +43,7 @@ def test_pack_and_unpack(model, images):
     assert torch.equal(model.unpack(packed, (2, 3)), codes)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(height=st.integers(64, 130), width=st.integers(64, 130))
 def test_reconstruct_keeps_any_size(model, height, width):
     x = torch.rand(1, 3, height, width, generator=seeded(0)) * 2 - 1

@@ -46,7 +46,7 @@ def test_groups_are_least_significant_bit_first(channel, group, index):
     assert pack(codes)[0] == bytes(expected.tolist())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**32 - 1),
     batch=st.integers(1, 3),
@@ -61,7 +61,7 @@ def test_unpack_inverts_pack(seed, batch, rows, columns, channels):
     assert torch.equal(unpack(packed, (rows, columns), channels), codes)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), bits=st.integers(1, 12), groups=st.integers(1, 4))
 def test_indices_are_in_range_and_hold_every_bit(seed, bits, groups):
     codes = random_codes(seed, (2, bits * groups, 3, 2))

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.uniwetok.train.tiny import TINY, needs_measuring
 from uniwetok.tokenizer import UniWeTok
 from uniwetok.train import TrainingError
 from uniwetok.train.data.opening import open_images
+from uniwetok.train.data.source import ImageSource
 from uniwetok.train.data.stream import Batch
 from uniwetok.train.engine import loop
 from uniwetok.train.engine.checkpoints import Checkpoints
 from uniwetok.train.engine.logs import read_log
-from uniwetok.train.engine.loop import Hooks
+from uniwetok.train.engine.loop import Finished, Hooks
 from uniwetok.train.engine.machine import here
+from uniwetok.train.tokenizer import run
+from uniwetok.train.tokenizer.config import TokenizerTraining
 from uniwetok.train.tokenizer.plan import measure
 from uniwetok.train.tokenizer.run import train
 from uniwetok.train.tokenizer.trainer import TokenizerTrainer
@@ -38,20 +43,32 @@ def kill_after(step: int) -> Hooks:
     return Hooks(on_step=on_step)
 
 
-def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tmp_path: Path, photo_folder: Path):
-    source = open_images(photo_folder)
-    whole = train(TINY, source, tmp_path / "whole", device="cpu")
+@pytest.fixture(scope="module")
+def source(photos: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) -> ImageSource:
+    root = tmp_path_factory.mktemp("photos")
+    for index, photo in enumerate(photos):
+        photo.save(root / f"{index}.png")
+    return open_images(root)
+
+
+@pytest.fixture(scope="module")
+def whole(source: ImageSource, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A run that nothing disturbed; its folder is read, or copied."""
+    return train(TINY, source, tmp_path_factory.mktemp("whole"), device="cpu")
+
+
+def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
+    tmp_path: Path, source: ImageSource, whole: Finished
+):
     with pytest.raises(Killed):
-        train(TINY, source, tmp_path / "parts", device="cpu", hooks=kill_after(5))
-    assert Checkpoints(tmp_path / "parts" / "checkpoints").steps() == [2, 4]
+        train(TINY, source, tmp_path, device="cpu", hooks=kill_after(5))
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [2, 4]
     notices: list[str] = []
-    parts = train(
-        TINY, source, tmp_path / "parts", device="cpu", hooks=Hooks(on_notice=notices.append)
-    )
+    parts = train(TINY, source, tmp_path, device="cpu", hooks=Hooks(on_notice=notices.append))
     assert "going on after step 4 of 6" in notices
+    folders = whole.model.parent, tmp_path
     states = [
-        torch.load(tmp_path / name / "checkpoints" / "step-00000006.pt", weights_only=True)
-        for name in ("whole", "parts")
+        torch.load(each / "checkpoints" / "step-00000006.pt", weights_only=True) for each in folders
     ]
     assert flat(states[0]).keys() == flat(states[1]).keys()
     for name, value in flat(states[0]).items():
@@ -60,7 +77,7 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tmp_path: Path, phot
     assert whole.model.joinpath("model.safetensors").read_bytes() == (
         parts.model.joinpath("model.safetensors").read_bytes()
     )
-    losses = [[row["loss"] for row in read_log(tmp_path / name)] for name in ("whole", "parts")]
+    losses = [[row["loss"] for row in read_log(each)] for each in folders]
     assert losses[0] == losses[1]
     assert len(losses[0]) == 3
 
@@ -77,22 +94,19 @@ def flat(state: object, path: str = "") -> dict[str, torch.Tensor]:
     }
 
 
-def test_the_model_is_the_average_and_loads(tmp_path: Path, photo_folder: Path):
-    finished = train(TINY, open_images(photo_folder), tmp_path, device="cpu")
-    state = torch.load(tmp_path / "checkpoints" / "step-00000006.pt", weights_only=True)
-    model = UniWeTok.from_pretrained(finished.model)
+def test_the_model_is_the_average_and_loads(whole: Finished):
+    path = whole.model.parent / "checkpoints" / "step-00000006.pt"
+    state = torch.load(path, weights_only=True)
+    model = UniWeTok.from_pretrained(whole.model)
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, state["trainer"]["ema"][f"tokenizer.{name}"])
-    assert set(finished.values) >= {"loss", "l1", "prior", "discriminator", "lecam", "epoch"}
+    assert set(whole.values) >= {"loss", "l1", "prior", "discriminator", "lecam", "epoch"}
 
 
-def test_a_finished_run_does_nothing_more(tmp_path: Path, photo_folder: Path):
-    source = open_images(photo_folder)
-    train(TINY, source, tmp_path, device="cpu")
+def test_a_finished_run_does_nothing_more(tmp_path: Path, source: ImageSource, whole: Finished):
+    out = shutil.copytree(whole.model.parent, tmp_path / "run")
     seen: list[int] = []
-    train(
-        TINY, source, tmp_path, device="cpu", hooks=Hooks(on_step=lambda step, _: seen.append(step))
-    )
+    train(TINY, source, out, device="cpu", hooks=Hooks(on_step=lambda step, _: seen.append(step)))
     assert seen == []
 
 
@@ -119,20 +133,18 @@ def test_parts_of_a_batch_add_up_to_its_gradient():
         torch.testing.assert_close(value, other, rtol=1e-4, atol=1e-7)
 
 
-def test_another_configuration_is_refused(tmp_path: Path, photo_folder: Path):
-    source = open_images(photo_folder)
-    train(TINY, source, tmp_path, device="cpu")
+def test_another_configuration_is_refused(tmp_path: Path, source: ImageSource, whole: Finished):
+    out = shutil.copytree(whole.model.parent, tmp_path / "run")
     other = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, num_res_blocks=2))
     with pytest.raises(TrainingError, match=r"model\.num_res_blocks=1, asked for is .*=2"):
-        train(other, source, tmp_path, device="cpu")
+        train(other, source, out, device="cpu")
     longer = dataclasses.replace(TINY, steps=7, log_every=1)
-    assert train(longer, source, tmp_path, device="cpu").steps == 7
+    assert train(longer, source, out, device="cpu").steps == 7
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(
-    tmp_path: Path, photo_folder: Path
+    tmp_path: Path, source: ImageSource
 ):
-    source = open_images(photo_folder)
     train(dataclasses.replace(TINY, steps=2), source, tmp_path, device="cpu")
     path = tmp_path / "checkpoints" / "step-00000002.pt"
     state = torch.load(path, weights_only=True)
@@ -151,7 +163,7 @@ def test_a_batch_that_does_not_divide_is_refused():
         TokenizerTrainer(config, device="cpu")
 
 
-def test_pictures_and_validation_are_made_where_asked(tmp_path: Path, photo_folder: Path):
+def test_pictures_and_validation_are_made_where_asked(tmp_path: Path, source: ImageSource):
     calls: list[tuple[Path, int]] = []
 
     def validate(model: Path, step: int) -> dict[str, float]:
@@ -159,7 +171,7 @@ def test_pictures_and_validation_are_made_where_asked(tmp_path: Path, photo_fold
         return {"psnr": 12.5}
 
     config = dataclasses.replace(TINY, grid_every=3, validate_every=4)
-    train(config, open_images(photo_folder), tmp_path, device="cpu", hooks=Hooks(validate=validate))
+    train(config, source, tmp_path, device="cpu", hooks=Hooks(validate=validate))
     names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert names == ["step-00000003.png", "step-00000006.png"]
     assert calls == [(tmp_path / "model", 4), (tmp_path / "model", 6)]
@@ -170,20 +182,25 @@ def test_pictures_and_validation_are_made_where_asked(tmp_path: Path, photo_fold
 
 @needs_measuring
 def test_mfu_is_the_plans_work_over_the_time_of_the_peak(
-    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, source: ImageSource, monkeypatch: pytest.MonkeyPatch
 ):
     peak = 1e9
     slow = dataclasses.replace(here("cpu"), single_flops=peak)
     monkeypatch.setattr(loop, "here", lambda _: slow)
-    config = dataclasses.replace(TINY, gradient_checkpointing=True)
-    values = train(config, open_images(photo_folder), tmp_path, device="cpu").values
-    work = config.batch_size * sum(measure(TINY).flops.values())
+    config = dataclasses.replace(TINY, steps=2, gradient_checkpointing=True)
+    counted: list[TokenizerTraining] = []
+    flops = measure(TINY).flops
+    once = SimpleNamespace(flops=flops)
+    monkeypatch.setattr(run, "measure", lambda config: counted.append(config) or once)
+    values = train(config, source, tmp_path, device="cpu").values
+    assert counted == [dataclasses.replace(config, gradient_checkpointing=False)]
+    work = config.batch_size * sum(flops.values())
     expected = work / (values["seconds_per_step"] * peak)
     assert values["mfu"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_validation_takes_nothing_from_throughput(
-    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, source: ImageSource, monkeypatch: pytest.MonkeyPatch
 ):
     ahead = 0.0
     real = time.perf_counter
@@ -194,7 +211,7 @@ def test_a_validation_takes_nothing_from_throughput(
         return {}
 
     monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: real() + ahead))
-    config = dataclasses.replace(TINY, validate_every=1)
+    config = dataclasses.replace(TINY, steps=2, validate_every=1)
     hooks = Hooks(validate=validate)
-    values = train(config, open_images(photo_folder), tmp_path, device="cpu", hooks=hooks).values
+    values = train(config, source, tmp_path, device="cpu", hooks=hooks).values
     assert values["seconds_per_step"] < 500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from uniwetok.train.engine.checkpoints import CONFIG_FILE, settle
 from uniwetok.train.engine.machine import GPUS, H100, decide, here, planned_for
 from uniwetok.train.engine.overrides import to_dict
 from uniwetok.train.engine.settings import RunSettings
+from uniwetok.train.tokenizer import plan as tokenizer_plan
 
 CPU = replace(here("cpu"), bfloat16=False)
 AUTO = replace(TINY, precision="auto")
@@ -101,6 +103,7 @@ def test_the_dry_run_says_what_is_chosen_and_why(
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(plan, "product_flops", lambda precision: 1e11)
+    monkeypatch.setattr(tokenizer_plan, "measure", functools.cache(tokenizer_plan.measure))
     monkeypatch.setenv("COLUMNS", "160")
     given = ("train", "tokenizer", "--preset", "nano", "--dry-run")
     shown = uwt_eval(*given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -29,6 +30,7 @@ from uniwetok.train.tokenizer.networks import Generator
 from uniwetok.train.tokenizer.plan import measure
 
 pytestmark = needs_measuring
+measured = functools.cache(measure)
 ALONE = TokenizerLossConfig(lpips_weight=0, adversarial=None, distillation=None)
 TINY = TokenizerTraining(
     model=UniWeTokConfig(channels=32, num_res_blocks=1, attention_blocks=1, heads=4),
@@ -43,7 +45,7 @@ TINY = TokenizerTraining(
 
 @pytest.fixture(scope="module")
 def footprint() -> Footprint:
-    return measure(TINY)
+    return measured(TINY)
 
 
 @pytest.fixture
@@ -74,7 +76,22 @@ def test_attention_is_counted_by_its_formula(device: str, masked: bool) -> None:
     assert count_flops(lambda: torch.autograd.backward(outputs.pop())) == 2 * forward
 
 
-@pytest.mark.parametrize("capability", ["default", pytest.param("avx2", marks=pytest.mark.slow)])
+def test_attention_is_counted_alike_on_a_processor_without_vectors() -> None:
+    code = (
+        "import torch; from uniwetok.train.engine.footprint import count_flops\n"
+        "shape, attend = (2, 4, 68, 32), torch.nn.functional.scaled_dot_product_attention\n"
+        "print(count_flops(lambda: attend(*(torch.randn(shape) for _ in range(3)))))"
+    )
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": "default"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env=environment, cwd=REPOSITORY, check=True, capture_output=True, text=True
+    )
+    assert int(done.stdout) == attention_flops(2, 68, 4 * 32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", ["default", "avx2"])
 def test_work_does_not_depend_on_the_processor(footprint: Footprint, capability: str) -> None:
     code = (
         "import json; from tests.uniwetok.train.engine.test_plan import TINY, measure\n"
@@ -90,7 +107,7 @@ def test_work_does_not_depend_on_the_processor(footprint: Footprint, capability:
 
 def test_the_papers_size_and_work() -> None:
     """Against the released autoencoder: 168.5 and 226.0 GFLOP but for the attention's products."""
-    footprint = measure(
+    footprint = measured(
         replace(presets.get("table16").config, loss=ALONE, prior=None, precision="bfloat16")
     )
     assert footprint.parameters == {"encoder": 265_729_664, "decoder": 355_896_451}
@@ -107,7 +124,7 @@ def test_the_papers_size_and_work() -> None:
 @pytest.mark.slow
 def test_every_network_of_the_full_method_is_counted() -> None:
     config = replace(presets.get("table16").config, precision="bfloat16")
-    plan = make_plan(config, measure(config), 8)
+    plan = make_plan(config, measured(config), 8)
     assert plan.parameters["discriminator"] == 2_765_633
     assert plan.parameters["prior"] == pytest.approx(8.607e6, rel=1e-4)
     assert plan.parameters["distillation heads"] == 2 * (128 * 1152 + 1152)
@@ -126,7 +143,7 @@ def run_once(generator: Generator) -> None:
 def test_activations_are_those_of_a_real_pass(precision: str) -> None:
     """In float32 what autograd keeps on a CPU is the same, but for the attention's own notes."""
     config = replace(TINY, precision=precision, loss=ALONE, prior=None)
-    footprint = measure(config)
+    footprint = measured(config)
     generator = Generator(config, None, None)
     own = {weight.untyped_storage().data_ptr() for weight in generator.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -148,7 +165,7 @@ def test_blocks_that_are_run_again_keep_their_inputs_and_work_twice() -> None:
     """Against a real pass in float32: what it keeps, beside the most that a block keeps at work."""
     kept = replace(TINY, precision="float32", loss=ALONE, prior=None)
     config = replace(kept, gradient_checkpointing=True)
-    before, after = measure(kept), measure(config)
+    before, after = measured(kept), measured(config)
     generator = Generator(config, None, None)
     run_again(generator.blocks())
     real = kept_bytes([generator], "float32", lambda: run_once(generator))
@@ -209,15 +226,15 @@ def test_sharding_divides_the_generator_alone(tiny: Plan, footprint: Footprint) 
 
 def test_a_cnn_trains_no_register_tokens() -> None:
     cnn = replace(TINY, model=replace(TINY.model, attention_blocks=0), loss=ALONE, prior=None)
-    footprint = measure(cnn)
+    footprint = measured(cnn)
     dead = 2 * cnn.model.register_tokens * cnn.model.width
     assert footprint.trained["generator"] == sum(footprint.parameters.values()) - dead
 
 
 def test_time_is_measured_or_says_what_it_assumes(tiny: Plan, footprint: Footprint) -> None:
-    measured = make_plan(TINY, footprint, 4, seconds_per_step=1.8)
-    assert measured.hours == 0.5
-    assert measured.basis == "as measured"
+    timed = make_plan(TINY, footprint, 4, seconds_per_step=1.8)
+    assert timed.hours == 0.5
+    assert timed.basis == "as measured"
     assert "30% of its maker's 989 TFLOP/s; not measured" in tiny.basis
     work = sum(tiny.flops.values())
     assert tiny.seconds_per_step == pytest.approx(work / (H100.half_flops * 0.3 * 4))
@@ -230,7 +247,7 @@ def test_the_small_teacher_is_counted() -> None:
     pytest.importorskip("timm")
     lite = replace(ALONE, distillation=DistillationConfig())
     config = replace(TINY, loss=lite, teacher=LITE_TEACHER)
-    plan = make_plan(config, measure(config))
+    plan = make_plan(config, measured(config))
     assert plan.parameters["teacher (frozen)"] == pytest.approx(3.37e6, rel=0.01)
     assert plan.parameters["distillation heads"] == 2 * (128 * 1280 + 1280)
     assert plan.memory["frozen networks"] == 4 * plan.parameters["teacher (frozen)"]
@@ -239,7 +256,7 @@ def test_the_small_teacher_is_counted() -> None:
 def test_unknown_teacher_is_named() -> None:
     config = replace(TINY, loss=replace(ALONE, distillation=DistillationConfig()), teacher="vit-x")
     with pytest.raises(TrainingError, match=r"teacher=vit-x: open_clip knows no such model"):
-        measure(config)
+        measured(config)
 
 
 def test_table_and_json_say_the_same(tiny: Plan) -> None:

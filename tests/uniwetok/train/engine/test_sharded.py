@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
+from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +17,10 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from tests.conftest import REPOSITORY
 from tests.damage import flips
 from uniwetok.train import TrainingError
 from uniwetok.train.engine import sharded as module
 from uniwetok.train.engine.checkpoints import Checkpoints
-
-SCRIPT = """
-import sys
-from pathlib import Path
-import torch
-from torch import distributed
-from tests.uniwetok.train.engine.test_sharded import give_state
-from uniwetok.train.engine.checkpoints import Checkpoints
-from uniwetok.train.engine.sharded import open_group
-distributed.init_process_group("gloo")
-checkpoints = Checkpoints(Path(sys.argv[1]), group=open_group())
-for step in (1, 2, 3):
-    checkpoints.save_later(step, give_state(step))
-checkpoints.finish()
-step, state = checkpoints.load_last(print, lambda: give_state(0))
-assert torch.equal(state["net"]["w"].full_tensor(), torch.arange(15.0).view(5, 3) + 3)
-checkpoints.close()
-distributed.destroy_process_group()
-"""
 
 
 def give_state(step: int) -> dict[str, Any]:
@@ -73,16 +53,28 @@ def load(checkpoints: Checkpoints) -> dict[str, Any]:
     return state
 
 
+def write_as_one_of_two(rank: int, folder: Path) -> None:
+    """Three checkpoints, of which the last is read again; this process is 0, a child 1."""
+    store = distributed.FileStore(str(folder / "store"), 2)
+    patience = timedelta(minutes=5)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=patience)
+    checkpoints = Checkpoints(folder / "c", group=module.open_group())
+    for step in (1, 2, 3):
+        checkpoints.save_later(step, give_state(step))
+    checkpoints.finish()
+    found = checkpoints.load_last(print, lambda: give_state(0))
+    assert found is not None
+    assert torch.equal(found[1]["net"]["w"].full_tensor(), torch.arange(15.0).view(5, 3) + 3)
+    checkpoints.close()
+    distributed.destroy_process_group()
+
+
 def test_one_process_reads_what_two_wrote(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    launch = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
-    subprocess.run(
-        [*launch, "2", str(script), str(tmp_path / "c")],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        check=True,
-        timeout=120,
-    )
+    other = get_context("spawn").Process(target=write_as_one_of_two, args=(1, tmp_path))
+    other.start()
+    write_as_one_of_two(0, tmp_path)
+    other.join(60)
+    assert other.exitcode == 0
     checkpoints = Checkpoints(tmp_path / "c")
     assert checkpoints.steps() == [2, 3]
     state = load(checkpoints)

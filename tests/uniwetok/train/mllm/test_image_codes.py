@@ -96,12 +96,12 @@ def test_a_flipped_bit_is_told_or_changes_nothing(tmp_path: Path) -> None:
     names = sorted(each.name for each in folder.iterdir())
     assert names == ["image-codes.bin", "image-codes.json"]
     for name in names:
-        for _ in flips(folder / name, 50):
+        for _ in flips(folder / name, 25):
             try:
                 assert same(read(build(path)), whole)
             except TrainingError as error:
                 told += str(folder) in str(error)
-    assert told > 75
+    assert told > 37
 
 
 def test_damaged_codes_end_training_in_one_line(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_flipped_bit_of_a_killed_build_leaves_no_image_out(
             build(path, "begun")
     made = told = tried = 0
     for name in ("image-codes.state.npy", "image-codes.json", "image-codes.bin"):
-        for place in flips(tmp_path / "begun" / name, 20):
+        for place in flips(tmp_path / "begun" / name, 10):
             folder = f"{name}-{place}"
             tried += 1
             shutil.copytree(tmp_path / "begun", tmp_path / folder)

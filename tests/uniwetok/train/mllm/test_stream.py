@@ -102,7 +102,7 @@ def test_processes_and_later_starts_see_the_same_rows(tmp_path: Path) -> None:
     assert [row for pair in zip(*halves, strict=True) for row in pair] == whole
     with_workers = dataclasses.replace(DATA, workers=1)
     assert flat(rows(path, 6, with_workers)) == whole
-    assert flat(rows(path, 6, seed=6)) != whole
+    assert flat(rows(path, 1, seed=6)) != whole[:2]
     assert all(len(row) <= 160 for row in whole)
 
 
