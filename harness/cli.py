@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -107,6 +108,10 @@ def main() -> None:
     Errors that a user can mend are one line and exit code 2, unforeseen ones one line and 70: 1 is
     a regression's alone. The same command goes on after Ctrl-C.
     """
+    if sys.stdout is None:  # Files that a command opens would get its number, and C code's words.
+        if sys.stderr is not None:
+            _say("standard output is closed: give it a place, as > /dev/null")
+        sys.exit(ExitCode.USAGE)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names of files need not be text; in JSON the escape of such a letter is valid.
@@ -125,10 +130,12 @@ def main() -> None:
             # Typer ends with 1 where the reader of a pipe has gone.
             if isinstance(stop.__context__, OSError) and stop.code == 1:
                 sys.exit(ExitCode.BROKEN_PIPE)
+            _end_if_unwritten(code=stop.code)
             raise
         except BaseException as error:
             if interrupted.is_set():  # What an interrupted import or worker raises is no error.
                 sys.exit(ExitCode.INTERRUPTED)
+            _end_if_unwritten(error)
             told = error if isinstance(error, UserError) else missed(error)
             if told is not None:
                 _say(str(told))
@@ -137,6 +144,26 @@ def main() -> None:
                 traceback.print_exc()
             _say(unforeseen(error) + ("" if debug else "; --debug shows where it comes from"))
             sys.exit(ExitCode.UNFORESEEN)
+
+
+def _end_if_unwritten(error: BaseException | None = None, code: object = ExitCode.DONE) -> None:
+    """End in a line where standard output takes no more; in silence where its reader has gone.
+
+    Args:
+        error: What ended the command; a failed write to standard output names no file.
+        code: That the command ends with; one that says something stays.
+    """
+    try:
+        if isinstance(error, OSError) and error.filename is None:
+            print(end="\n")  # Unbuffered, what failed is forgotten: only another write tells.
+        sys.stdout.flush()
+    except OSError as full:
+        # The text that is left would be tried again, and complained of, at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(full, BrokenPipeError):
+            sys.exit(code or ExitCode.BROKEN_PIPE)
+        _say(f"standard output takes no more ({full.strerror}): give it a place with room")
+        sys.exit(code or ExitCode.USAGE)
 
 
 def _completed() -> list[str]:
@@ -148,9 +175,10 @@ def _completed() -> list[str]:
 
 
 def _say(text: str) -> None:
-    terminal(stderr=True, soft_wrap=True, highlight=False).print(
-        f"error: {one_line(text)}", markup=False, style="bold red"
-    )
+    with contextlib.suppress(OSError):  # The exit code is left to tell it.
+        terminal(stderr=True, soft_wrap=True, highlight=False).print(
+            f"error: {one_line(text)}", markup=False, style="bold red"
+        )
 
 
 def _asked(arguments: list[str]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -103,6 +105,30 @@ def test_a_reader_that_has_gone_is_no_regression() -> None:
     listing.stdout.close()
     assert listing.wait(60) == 141
     assert listing.stderr.read() == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("words", [("list",), ("list", "tasks", "--json"), ("--version",)])
+def test_output_that_finds_no_room_is_one_line(words: tuple[str, ...], buffered: bool) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "uwt_eval", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"},
+            check=False,
+        )
+    assert result.stderr.startswith(b"error: standard output takes no more (No space left on")
+    assert result.stderr.count(b"\n") == 1
+    assert result.returncode == 2
+
+
+def test_a_closed_output_is_one_line() -> None:
+    command = f"exec {shlex.quote(sys.executable)} -m uwt_eval list tasks >&-"
+    result = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False)
+    assert result.stderr == b"error: standard output is closed: give it a place, as > /dev/null\n"
+    assert result.returncode == 2
 
 
 def test_names_that_are_no_text_are_printed(
