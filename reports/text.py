@@ -75,6 +75,11 @@ def signed(metric: str, value: float | None) -> str:
     return f"{sign}{abs(value):.{form.digits + 1}f}"
 
 
+def shows(metric: str, change: float | None) -> bool:
+    """Whether a change is more than 0 in the digits that `signed` writes."""
+    return any(digit in signed(metric, change) for digit in "123456789")
+
+
 def interval(metric: str, low: float | None, high: float | None, *, change: bool = False) -> str:
     """'low to high', or a dash."""
     if low is None or high is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.interfaces import Progress
-    from reports.explain.ladder import Explanation, Step
+    from reports.explain.ladder import Explanation
     from reports.explain.measure import Subject
 
 _WITHOUT_NETWORK = "psnr"
@@ -27,6 +27,8 @@ _PROTOCOL = "torch-fidelity"
 _FAILED = 5
 """Lines on samples that failed, as `metrics` has them."""
 _LONGEST = 200
+_DIGITS = 10
+"""Of a digest, as a run's name has them."""
 
 
 def explain(
@@ -129,8 +131,8 @@ def _refuse(given: dict[str, Any], form: str) -> None:
 
 def _name(found: Explanation) -> str:
     """A folder's name that tells explanations apart; file systems take 255 bytes."""
-    name = re.sub(r"[^A-Za-z0-9._]+", "-", found.of).strip("-.")
-    return f"{name[:_LONGEST]}-{found.metric}"
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", found.of).strip("-.")[:_LONGEST]
+    return "-".join(filter(None, [name, found.digest[:_DIGITS], found.metric]))
 
 
 def _key(metric: str | None, run: str | None) -> str:
@@ -245,7 +247,7 @@ def _show(console: Console, found: Explanation, form: Format | None) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from reports.text import heading, interval, number, signed
+    from reports.text import heading, interval, number, shows, signed
 
     key, base = found.metric, found.base
     title = f"{heading(key, base.higher_is_better)} of {found.of} · {found.images} images"
@@ -254,10 +256,10 @@ def _show(console: Console, found: Explanation, form: Format | None) -> None:
         table.add_column(name, justify="left" if name == "choice" else "right", no_wrap=True)
     own = number(key, base.value), interval(key, base.ci_low, base.ci_high)
     table.add_row(escape(found.protocol), *own, "", style="bold")
-    for step in sorted(found.steps, key=_rank):
+    for step in found.ranked:
         if step.identical:
             table.add_row(escape(step.name), "identical", "", "")
-        elif step.moves:
+        elif shows(key, step.moves):
             moves = signed(key, step.moves)
             if step.moves_low is not None and step.moves_high is not None:
                 half = (step.moves_high - step.moves_low) / 2
@@ -280,6 +282,8 @@ def _show(console: Console, found: Explanation, form: Format | None) -> None:
         line(f"near {found.published:g}: {number(key, near.value)} ({away}, {how}) by {near.name}")
     if still := [step.name for step in found.steps if step.moves == 0]:
         line(f"moves nothing: {', '.join(still)}", "dim")
+    if little := [step.name for step in found.steps if step.moves and not shows(key, step.moves)]:
+        line(f"moves less than these digits show: {', '.join(little)}", "dim")
     for step in found.steps:
         if step.moves is None and not step.identical:
             line(f"{NOTHING} {step.name}: {step.cell.status}", "dim")
@@ -291,9 +295,3 @@ def _show(console: Console, found: Explanation, form: Format | None) -> None:
         seen = f"{part} of {found.images} images, moves against the base of these"
         line(f"choices that change pixels or networks: {seen}; --cost inf takes all", "dim")
     line(f"work: {found.times_one_protocol:.2f} times that of one protocol", "dim")
-
-
-def _rank(step: Step) -> tuple[int, float]:
-    """Protocols, then choices by how much they move, then numbers of images."""
-    moves = math.inf if step.identical else abs(step.moves or 0.0)
-    return ("protocol", "choice", "images").index(step.kind), -moves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from harness.interfaces.registry import FAMILIES
 from harness.interfaces.types import MetricValue, Protocol, Record, Stage
 from harness.metrics.feature_scores import reference_column
 from harness.metrics.features import ReferenceFeatures
-from reports.explain.measure import OnePass, Seen, Subject
+from reports.explain.measure import OnePass, Seen, Subject, of_original
 from reports.explain.rungs import Rung, apart, combined, differences, ladder
 from reports.paired import paired_differences
 from reports.samples import is_pooled, values_of
@@ -61,6 +62,9 @@ class Explanation(Record):
     """All that was found: `explain.json`."""
 
     of: str
+    digest: str = Field(
+        description="Of both sets of pictures, protocol and seed; empty of a run, named by its own."
+    )
     task: str
     metric: str
     protocol: str
@@ -80,6 +84,16 @@ class Explanation(Record):
     times_one_protocol: float = Field(description="Of the kind of work that grew most.")
     failed: dict[str, str] = Field(description="Why samples could not be measured, by id.")
     notes: tuple[str, ...]
+
+    @property
+    def ranked(self) -> list[Step]:
+        """Protocols, then choices by how much they move, then numbers of images."""
+        return sorted(self.steps, key=_rank)
+
+
+def _rank(step: Step) -> tuple[int, float]:
+    moves = math.inf if step.identical else abs(step.moves or 0.0)
+    return ("protocol", "choice", "images").index(step.kind), -moves
 
 
 def explain(
@@ -139,6 +153,7 @@ def explain(
     counted = work.compared()
     return Explanation(
         of=subject.label,
+        digest=subject.digest,
         task=subject.spec.name,
         metric=key,
         protocol=base.name,
@@ -153,13 +168,22 @@ def explain(
         work=counted,
         times_one_protocol=max(done / one for one, done in counted.values() if one),
         failed=dict(sorted(failed.items())),
-        notes=tuple(_failing(work, rungs, failed)),
+        notes=(*_left_out(work, failed), *_failing(work, rungs, failed)),
     )
 
 
 def _first(failed: Mapping[str, str]) -> str:
     name, why = min(failed.items())
     return f"first {name}: {why}"
+
+
+def _left_out(work: OnePass, failed: Mapping[str, str]) -> Iterator[str]:
+    """How much the base protocol is without; nothing where it is without nothing."""
+    if failed and work.of_sets:
+        some = "1 picture" if len(failed) == 1 else f"{len(failed)} pictures"
+        yield f"{some} that cannot be read left out; the other of each pair counts"
+    elif failed:
+        yield f"{len(failed)} of {len(work.subject.samples)} images are left out: they failed"
 
 
 def _failing(work: OnePass, rungs: Sequence[Rung], failed: Mapping[str, str]) -> Iterator[str]:
@@ -248,17 +272,15 @@ class _Scores:
 
     def _cell(self, protocol: Protocol, seen: dict[int, Seen]) -> MetricValue:
         subject = self.work.subject
-        names = next(iter(seen.values())).values if seen else {}
-        features = {
-            name: np.stack([each.values[name] for each in seen.values()])
-            for name, value in names.items()
-            if np.ndim(value) == 1
-        }
+        rows = [each.values for each in seen.values()]
+        names = dict.fromkeys(n for row in rows for n, value in row.items() if np.ndim(value) == 1)
+        features = {name: np.stack([row[name] for row in rows if name in row]) for name in names}
         known, mark = None, reference_column("")
         if subject.as_sets and features:
-            theirs = {n.removeprefix(mark): f for n, f in features.items() if n.startswith(mark)}
+            theirs = {n.removeprefix(mark): f for n, f in features.items() if of_original(n)}
             known = ReferenceFeatures(theirs)
-            features = {n: f for n, f in features.items() if not n.startswith(mark)}
+            features = {n: f for n, f in features.items() if not of_original(n)}
+            seen = {at: each for at, each in seen.items() if not all(map(of_original, each.values))}
         observations = Observations(
             samples=_frame(subject, seen),
             features=features,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -10,15 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
 from harness.data.manifest import choose, step_size
 from harness.engine.items import Batches, Item, ModelInTurn
 from harness.engine.plan import best_batch, make_extractors
 from harness.engine.world import model_arithmetic
-from harness.interfaces import Code, Columns, Extractor, ImagePairs, Model, TaskData
-from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces import Code, Columns, Extractor, Model, TaskData
+from harness.interfaces.errors import DecodeError, SampleFailure, UserError
 from harness.interfaces.observing import Turns, on_device, turn_of
 from harness.interfaces.protocols import MODEL_PRECISION, ProtocolSettings, moves_of
 from harness.interfaces.registry import EXTRACTORS, FAMILIES
@@ -32,7 +28,9 @@ from harness.interfaces.types import (
 )
 from harness.metrics.extractors import FeatureExtractor
 from harness.metrics.feature_cache import inputs_seen_once
+from harness.metrics.feature_scores import reference_column
 from harness.sets.observe import in_lanes
+from reports.explain.sharing import Known, SeenOnce, digest_of_pixels
 
 if TYPE_CHECKING:
     from harness.interfaces import OnProgress
@@ -62,8 +60,26 @@ class Subject:
     codes: Mapping[str, Code] = field(default_factory=dict)
     """What the model made of the samples under the base protocol, by id."""
     codebook: Codebook | None = None
+    digest: str = ""
+    """Of the pictures, the protocol and the seed, where the label does not tell them apart."""
     as_sets: bool = False
     """Whether features are compared as those of two sets, not of pairs."""
+
+
+class Unread(DecodeError):
+    """Pictures of a pair that cannot be read; to figures of sets the other one still counts.
+
+    Args:
+        reasons: Why, by the picture's name.
+        pair: The other one in both places; None where neither can be read.
+        original: Whether it is the original that cannot be read.
+    """
+
+    def __init__(self, reasons: Mapping[str, str], pair: Any = None, *, original: bool) -> None:
+        super().__init__(next(iter(reasons.values())))
+        self.reasons = reasons
+        self.pair = pair
+        self.original = original
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +98,7 @@ class _View:
     digest: str
     generated: str
     data: TaskData
-    extractors: Mapping[str, _Known]
+    extractors: Mapping[str, Known]
     unavailable: Mapping[str, str]
     is_base: bool
 
@@ -100,11 +116,15 @@ class OnePass:
         self.seen: dict[str, dict[int, Seen]] = defaultdict(dict)
         """By digest of all that decides what is observed, then by place of the sample."""
         self.failures: dict[str, dict[str, str]] = defaultdict(dict)
-        """Why samples failed, by the same digest and their ids."""
+        """Why samples failed, by the same digest and their ids; of sets, by the pictures' names."""
+        self._unread: dict[tuple[int, str], Unread] = {}
+        """By place, and digest of what is read."""
+        self._lost: set[str] = set()
+        """Ids of samples of which nothing is seen under the base."""
         self._counts: Counter[Work] = Counter()
         self._key = key
         self._views: dict[str, _View] = {}
-        self._extractors: dict[str, _Known] = {}
+        self._extractors: dict[str, Known] = {}
         self._lock = threading.Lock()
         self._own = subject.base.digests[Stage.OBSERVE]
         device, precision = subject.device, MODEL_PRECISION
@@ -115,7 +135,10 @@ class OnePass:
         arithmetic = partial(model_arithmetic, device, precision)
         self._model = ModelInTurn(subject.model, self._turns, arithmetic, device, stopping)
         size = 1 if subject.model is None else best_batch(subject.model, device, step_size(device))
-        self._batches = Batches(size, turn_of(self._view(subject.base).data), stopping)
+        base = self._view(subject.base)
+        self.of_sets = subject.as_sets and all(known.features for known in base.extractors.values())
+        """Whether the metric sees two sets of pictures, of which either may lack some."""
+        self._batches = Batches(size, turn_of(base.data), stopping)
 
     def unavailable(self, protocol: Protocol) -> Mapping[str, str]:
         """Why extractors could not be made for a protocol, by name."""
@@ -123,9 +146,8 @@ class OnePass:
 
     def chosen(self, count: int) -> list[int]:
         """Places of a fixed choice of samples without failure, the one that `--limit` takes."""
-        failed = self.failures[self._own]
         ids = [sample.id for sample in self.subject.samples]
-        chosen = set(choose([each for each in ids if each not in failed], count))
+        chosen = set(choose([each for each in ids if each not in self._lost], count))
         return [place for place, each in enumerate(ids) if each in chosen]
 
     def see(
@@ -193,7 +215,7 @@ class OnePass:
             )
         return self._views[digest]
 
-    def _known(self, name: str, extractor: Extractor, protocol: Protocol) -> _Known:
+    def _known(self, name: str, extractor: Extractor, protocol: Protocol) -> Known:
         settings = protocol.until(Stage.OBSERVE)
         if not EXTRACTORS.code(name):  # What ours read is marked; another's may read anything.
             schema: type[ProtocolSettings] = FAMILIES.get(self.subject.spec.kind)
@@ -201,7 +223,7 @@ class OnePass:
             settings = {each: settings.get(each) for each, info in fields if moves_of(info)}
         features = isinstance(extractor, FeatureExtractor)
         under = f"{name} {canonical_json(settings)}"
-        known = _Known(under, self._turns.taking(extractor), features)
+        known = Known(under, self._turns.taking(extractor), features)
         return self._extractors.setdefault(under, known)
 
     def _see(
@@ -233,8 +255,9 @@ class OnePass:
                     item = items[place, view.generated]
                     if item.ok:
                         groups[view.data.batch_key(item.input)].append(place)
-                    else:
-                        self.failures[view.digest][item.sample.id] = item.error
+                    elif view.is_base:
+                        self._lost.add(item.sample.id)
+                    self.failures[view.digest] |= self._failures_of(place, view, item)
                 for group in groups.values():
                     some = [items[place, view.generated] for place in group]
                     self._observe(view, group, some, memo, counts)
@@ -242,6 +265,12 @@ class OnePass:
                 networks.inputs = 0
         with self._lock:
             self._counts += counts
+
+    def _failures_of(self, place: int, view: _View, item: Item) -> Mapping[str, str]:
+        unread = self._unread.get((place, view.generated))
+        if unread is not None and self.of_sets:
+            return unread.reasons
+        return {} if item.ok else {item.sample.id: item.error}
 
     def _observe(
         self,
@@ -253,9 +282,9 @@ class OnePass:
     ) -> None:
         inputs, rendered = [item.input for item in items], [item.rendered for item in items]
         as_sets = self.subject.as_sets
-        if as_sets and not all(known.features for known in view.extractors.values()):
+        if as_sets and not self.of_sets:
             _check_sizes(items)
-        once = {name: _Once(known, memo, exact=as_sets) for name, known in view.extractors.items()}
+        once = {n: SeenOnce(known, memo, exact=as_sets) for n, known in view.extractors.items()}
         found = view.data.observe(once, inputs, rendered)
         for name, extractor in once.items():
             if not view.extractors[name].features:  # Networks count their inputs themselves.
@@ -266,6 +295,8 @@ class OnePass:
             # The code of a file is the picture itself, which would fill the memory.
             code = replace(item.code, payload=b"", bits=0.0) if as_sets else item.code
             values = {name: cells[row] for name, cells in columns.items()}
+            if (unread := self._unread.get((place, view.generated))) is not None:
+                values = {n: v for n, v in values.items() if of_original(n) != unread.original}
             self.seen[view.digest][place] = Seen(code, values)
 
     def _made(
@@ -282,12 +313,9 @@ class OnePass:
                     continue
                 counts["read", view.is_base] += 1
                 item = Item(self.subject.samples[place], self.subject.seeds[place])
-                try:
-                    item.input = view.data.load(item.sample)
-                except SampleFailure as error:
-                    item.fail(error)
-                else:
-                    new, item = item, known.setdefault(_digest(item.input), item)
+                self._load(place, view, item)
+                if item.ok:
+                    new, item = item, known.setdefault(digest_of_pixels(item.input), item)
                     if new is item:
                         if view.generated == theirs:
                             item.code = self.subject.codes.get(item.sample.id)
@@ -304,6 +332,17 @@ class OnePass:
             )
         return made
 
+    def _load(self, place: int, view: _View, item: Item) -> None:
+        try:
+            item.input = view.data.load(item.sample)
+        except Unread as error:
+            self._unread[place, view.generated] = error
+            item.input = error.pair
+            if item.input is None or not self.of_sets:
+                item.fail(error)
+        except SampleFailure as error:
+            item.fail(error)
+
     def _encode(self, view: _View, counts: Counter[Work], batch: list[Item]) -> None:
         inputs, seeds = [item.input for item in batch], [item.seed for item in batch]
         for item, code in zip(batch, view.data.generate(self._model, inputs, seeds), strict=True):
@@ -318,69 +357,9 @@ class OnePass:
         counts["decode", view.is_base] += len(batch)
 
 
-@dataclass
-class _Known:
-    """An extractor under a view's settings."""
-
-    under: str
-    """Its name and the settings that it reads."""
-    extractor: Extractor
-    features: bool
-    """Whether it is a network, whose inputs are seen once whoever asks."""
-    fields: frozenset[str] = frozenset()
-    """What it reads of pairs, once that is known."""
-
-
-class _Once:
-    """An extractor that observes equal pixels under equal settings once in a block.
-
-    Args:
-        known: The extractor.
-        memo: What has been observed in the block.
-        exact: Whether networks are given bytes over 255, rounded once, as sets of files are.
-    """
-
-    def __init__(self, known: _Known, memo: dict[str, Columns], *, exact: bool) -> None:
-        self.identity = known.extractor.identity
-        self.observed = 0
-        self._known = known
-        self._memo = memo
-        self._exact = exact and known.features
-
-    def observe(self, pairs: ImagePairs) -> Columns:
-        """Observe, or remember."""
-        if (key := self._key(pairs)) in self._memo:
-            return self._memo[key]
-        watched = _Watched(_in_float64(pairs) if self._exact else pairs)
-        columns = self._known.extractor.observe(watched)
-        self._known.fields = frozenset(watched.read)
-        self._memo[self._key(pairs)] = columns
-        self.observed = len(pairs.reference_uint8)
-        return columns
-
-    def _key(self, pairs: ImagePairs) -> str:
-        pixels = (_digest(getattr(pairs, name)) for name in sorted(self._known.fields))
-        return " ".join([self._known.under, *pixels])
-
-
-class _Watched:
-    """Pairs that remember what is read of them."""
-
-    def __init__(self, pairs: ImagePairs) -> None:
-        self._pairs = pairs
-        self.read: set[str] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        self.read.add(name)
-        return getattr(self._pairs, name)
-
-
-def _in_float64(pairs: ImagePairs) -> ImagePairs:
-    original, other = (
-        torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).double() / 127.5 - 1
-        for pixels in (pairs.reference_uint8, pairs.reconstruction_uint8)
-    )
-    return replace(pairs, reference=original, reconstruction=other)
+def of_original(column: str) -> bool:
+    """Whether a column holds what was seen of originals."""
+    return column.startswith(reference_column(""))
 
 
 def _check_sizes(items: Sequence[Item]) -> None:
@@ -391,15 +370,3 @@ def _check_sizes(items: Sequence[Item]) -> None:
                 f"image {item.sample.id!r} is {first[1]}x{first[0]} and its reconstruction "
                 f"{second[1]}x{second[0]}: pairs need one size"
             )
-
-
-def _digest(value: Any) -> str:
-    """SHA-256 of arrays, tensors, names, and tuples of them."""
-    if isinstance(value, tuple):
-        return " ".join(map(_digest, value))
-    if isinstance(value, str):
-        return value
-    array = np.ascontiguousarray(value.cpu().numpy() if torch.is_tensor(value) else value)
-    found = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
-    found.update(array.data)
-    return found.hexdigest()

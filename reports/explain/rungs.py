@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from harness.interfaces import Metric
 from harness.interfaces.protocols import ProtocolSettings, check, moves_of, tables_of
 from harness.interfaces.registry import FAMILIES
-from harness.interfaces.types import Protocol, TaskSpec, dotted
+from harness.interfaces.types import Protocol, TaskSpec, canonical_json, dotted
 
 _OF_THE_MODEL = {"model_precision"}
 """Settings that are no choice of whoever measures: `run --model-precision` compares these."""
@@ -53,7 +53,8 @@ def ladder(
 ) -> list[Rung]:
     """The base, then the other protocols that ship for a task, then one changed choice each.
 
-    A choice is left out that the metric cannot read, or that means nothing beside the others.
+    A choice is left out that the metric cannot read, or that means nothing beside the others; so is
+    a protocol that differs in such choices alone.
 
     Args:
         base: What the figure was measured under.
@@ -70,9 +71,15 @@ def ladder(
         mark = moves_of(field)
         return mark is None or mark.moves(key, metric.needs)
 
+    def seen(protocol: Protocol) -> str:
+        typed = schema.of(protocol.settings).model_dump(mode="json")
+        fields = schema.model_fields.items()
+        return canonical_json({name: typed[name] for name, field in fields if read(field)})
+
     rungs = {base.digest: Rung(base.name, base)}
     for protocol in shipped:
-        rungs.setdefault(protocol.digest, Rung(f"protocol {protocol.name}", protocol))
+        if seen(protocol) != seen(base):
+            rungs.setdefault(protocol.digest, Rung(f"protocol {protocol.name}", protocol))
     for change in _changes(schema.of(base.settings), others, (), read):
         if rung := combined(base, schema, [change]):
             rungs.setdefault(rung.protocol.digest, rung)

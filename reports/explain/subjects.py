@@ -30,13 +30,13 @@ from harness.interfaces import (
     TaskData,
     offers,
 )
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import DecodeError, UserError
 from harness.interfaces.registry import TASKS
-from harness.interfaces.types import Protocol, ResultRecord, Sample, Status
+from harness.interfaces.types import Protocol, ResultRecord, Sample, Status, digest_of
 from harness.sets import FILES
 from harness.sets.images import ImageSet, open_images, open_originals
 from harness.sets.observe import why_not_paired
-from reports.explain.measure import Subject
+from reports.explain.measure import Subject, Unread
 from reports.records import RECORD, load_records
 
 if TYPE_CHECKING:
@@ -224,6 +224,7 @@ def of_files(
         seeds=[0] * len(samples),
         device=resolve_device(device, World()),
         seed=seed,
+        digest=digest_of([*pairs.digests, base.digest, seed]),
         as_sets=True,
     )
 
@@ -244,6 +245,7 @@ class FilePairs:
         if (reason := why_not_paired(originals, others)) is not None:
             raise UserError(f"originals and reconstructions pair by name: {reason}")
         self.label = f"{others.label} against {label}"
+        self.digests = (originals.digest, others.digest)
         self._originals = originals
         self._others = others
         self._at = {name: place for place, name in enumerate(others.ids)}
@@ -255,9 +257,18 @@ class FilePairs:
         return [Sample(id=name, index=place, sha256="") for place, name in ids]
 
     def load(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        """Both pictures of a pair, uint8 (H, W, 3) each."""
-        original = self._originals.load(sample.index)
-        return np.array(original), np.array(self._others.load(self._at[sample.id]))
+        """Both pictures of a pair, uint8 (H, W, 3) each; raise `Unread` where one cannot be."""
+        read, reasons = [], {}
+        for images, place in ((self._originals, sample.index), (self._others, self._at[sample.id])):
+            try:
+                read.append(np.array(images.load(place)))
+            except DecodeError as error:
+                reasons[f"{images.label}/{sample.id}"] = str(error)
+                unread = images
+        if reasons:
+            pair = (read[0], read[0]) if read else None
+            raise Unread(reasons, pair, original=unread is self._originals)
+        return read[0], read[1]
 
     def batch_key(self, item: tuple[np.ndarray, np.ndarray]) -> Hashable:
         """Pairs of the same two sizes share a batch."""

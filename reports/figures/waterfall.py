@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.commands.console import label
 from reports.explain.ladder import Explanation, Step
 from reports.figures.canvas import MEASURED, OWN, PAPER, new_figure
-from reports.text import heading, number, signed
+from reports.text import heading, number, shows, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,10 +17,9 @@ _MOST = 16
 
 
 def draw_waterfall(found: Explanation) -> Figure:
-    """A bar a choice, the longest above; the published figure as a line."""
+    """A bar a choice, in the order of the table; the published figure as a line."""
     start = found.base.value or 0.0
-    moved = [step for step in found.steps if step.moves]
-    steps = sorted(moved, key=lambda step: abs(step.moves or 0.0), reverse=True)[:_MOST]
+    steps = [step for step in found.ranked if shows(found.metric, step.moves)][:_MOST]
     figure = new_figure(8.2, 1.5 + 0.27 * max(len(steps), 2))
     axes = figure.subplots()
     axes.axvline(start, color=OWN, lw=1.4, zorder=3)

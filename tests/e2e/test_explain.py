@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -17,7 +18,9 @@ from harness.interfaces.types import Protocol
 from harness.metrics.inception import InceptionFeatures
 from harness.sets import FILES
 from reports.explain import measure
-from reports.explain.rungs import Change, combined
+from reports.explain.ladder import Explanation
+from reports.explain.rungs import Change, Rung, combined, ladder
+from reports.figures.waterfall import draw_waterfall
 from tests.conftest import CommandLine, CommandResult
 
 TASK, NATIVE = "imagenet-recon", "imagenet-recon-native"
@@ -238,6 +241,12 @@ def test_an_archive_and_formats(uwt_eval: CommandLine, pictures: Path) -> None:
     assert table.code == 0, table.err
     for text in ("ssim.window = gaussian11", "moves most:", "moves nothing:"):
         assert text in table.out
+    assert not re.search(r"[+−]0\.0+\b(?! ±)", table.out)
+    (path,) = Path("explain").glob("*/explain.json")
+    bars = draw_waterfall(Explanation.model_validate_json(path.read_text())).axes[0]
+    names = [tick.get_text() for tick in bars.get_yticklabels()]
+    rows = [line.strip() for line in table.out.splitlines() if "=" in line or "protocol " in line]
+    assert names == [row[: len(name)] for row, name in zip(rows, names, strict=False)]
     assert "| choice | value |" in uwt_eval(*words, "--format", "md", "-q").out
     assert uwt_eval(*words, "--format", "csv", "-q").out.startswith("choice,kind,moves,value,")
     assert "progress" not in table.err
@@ -398,10 +407,60 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_told_once(
     assert "no image could be measured, first 0: " in refused.err
 
 
+@pytest.mark.usefixtures("provide_weights")
+@pytest.mark.parametrize("broken", [("a/0.png",), ("b/0.jpg",), ("a/0.png", "a/1.png", "b/1.jpg")])
+def test_a_figure_of_sets_leaves_out_the_broken_picture_alone(
+    broken: tuple[str, ...],
+    uwt_eval: CommandLine,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for index in (3, 4):
+        for place, ending in (("a", "png"), ("b", "jpg")):
+            with Image.open(f"{place}/{index - 3}.{ending}") as image:
+                image.convert("RGB").rotate(90 * index).save(f"{place}/{index}.{ending}")
+    for path in broken:
+        Path(path).write_bytes(b"\xff\xd8\xff")
+    monkeypatch.setattr("reports.explain.ladder.ladder", base_alone)
+    told = uwt_eval("explain", "a", "b", "--metric", "fid", "--json", "--quiet")
+    words = ("a", "b", "--metrics", "fid", "--small-sets", "--json")
+    (record,) = uwt_eval("metrics", *words).records
+    expected = record["metrics"]["fid"]
+    found = json.loads(told.out)
+    assert told.code == 3
+    assert found["base"]["value"] == pytest.approx(expected["value"], rel=1e-9)
+    for name in ("n", "n_failed"):
+        assert found["base"][name] == expected[name], name
+    assert sorted(found["failed"]) == sorted(path[:3] for path in broken)
+    assert found["notes"][0].startswith(f"{len(broken)} picture")
+
+
+def base_alone(*given: Any) -> list[Rung]:
+    return ladder(*given)[:1]
+
+
 def test_explanations_of_another_folder_or_metric_lie_side_by_side(
     uwt_eval: CommandLine, pictures: Path
 ) -> None:
     for words in (("a", "b", "--metric", "psnr"), ("b", "a", "--metric", "psnr")):
         assert uwt_eval("explain", *words, "--quiet").code == 0
-    made = {path.name for path in Path("explain").iterdir()}
-    assert made == {"b-against-a-psnr", "a-against-b-psnr"}
+    made = [re.sub("-[0-9a-f]{10}-", "-", path.name) for path in Path("explain").iterdir()]
+    assert sorted(made) == ["a-against-b-psnr", "b-against-a-psnr"]
+
+
+def test_explanations_of_places_of_one_name_lie_apart(
+    uwt_eval: CommandLine, pictures: Path
+) -> None:
+    """Whatever was in a folder before: another pair, or the same under another protocol."""
+    Path("other").mkdir()
+    for name in ("a", "b"):
+        shutil.copytree(name, Path("other", name))
+    (Path("other", "b", "0.jpg")).write_bytes((Path("b", "1.jpg")).read_bytes())
+    for place, more in ((".", ()), ("other", ()), (".", ("--protocol", "exact"))):
+        words = (Path(place, "a"), Path(place, "b"), "--metric", "psnr", *more, "--quiet")
+        assert uwt_eval("explain", *words).code == 0
+    assert len(list(Path("explain").iterdir())) == 3
+    shutil.copytree("other", "copy")
+    words = (Path("copy", "a"), Path("copy", "b"), "--metric", "psnr", "--quiet")
+    assert uwt_eval("explain", *words).code == 0
+    assert len(list(Path("explain").iterdir())) == 3

@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 
 import pytest
 
+from harness.engine import protocols
 from harness.interfaces import registry
 from harness.interfaces.protocols import Moves
 from harness.interfaces.registry import FAMILIES, METRICS, TASKS
-from harness.interfaces.types import Stage
+from harness.interfaces.types import Protocol, Stage
+from harness.sets import FILES
 from reports.explain.rungs import Change, apart, combined, differences, ladder
 from tasks.recon.data import ReconSettings
 
@@ -33,6 +35,20 @@ def test_a_metric_has_the_rungs_that_it_can_read() -> None:
     assert "averaging = batch-means 100 8" in names("imagenet-recon", "exact", "psnr")
     assert not any("precision" in name for name in rfid)
     assert "ms_ssim = torchmetrics" in names("imagenet-recon", "wetok", "ms_ssim")
+
+
+def test_a_protocol_that_differs_in_what_the_metric_cannot_read_is_no_rung() -> None:
+    base = protocols.find("torch-fidelity", FILES)
+    ms_ssim, fid = (
+        {r.name for r in ladder(base, FILES, key, METRICS.get(key), find_of_files)}
+        for key in ("ms_ssim", "fid")
+    )
+    assert not {"protocol adm", "protocol clean"} & ms_ssim
+    assert {"protocol adm", "protocol clean"} <= fid
+
+
+def find_of_files(name: str) -> Protocol:
+    return protocols.find(name, FILES)
 
 
 def test_what_means_nothing_beside_the_others_is_no_rung() -> None:
