@@ -11,7 +11,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.types import RunStatus
 from reports.comparability import differences, protocol_settings
 from reports.paired import PairedDifference, pair
-from reports.records import Loaded, higher_is_better, metric_names, why_missing
+from reports.records import Loaded, by_weight, higher_is_better, metric_names, why_missing
 from reports.samples import Samples, contributions, read_samples
 
 
@@ -94,7 +94,7 @@ def compare(
             "(--force compares them all the same and marks it)"
         )
     rows = read_samples(a), read_samples(b)
-    metrics = metric_names([a.record, b.record])
+    metrics = by_weight(b.record.task, metric_names([a.record, b.record]))
     settings = protocol_settings(a) or {}
     both = pair(*(contributions(each, metrics, settings) for each in rows))
     paired = both.differences(a.record.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from harness.data.digests import unsealed
 from harness.interfaces.errors import UserError
+from harness.interfaces.registry import METRICS, TASKS
 from harness.interfaces.types import COMPUTED, SCHEMA_VERSION, MetricValue, ResultRecord
 
 RECORD = "record.json"
@@ -241,6 +243,19 @@ def _check_numbers(record: ResultRecord, name: str) -> None:
 def metric_names(records: Sequence[ResultRecord]) -> list[str]:
     """Every metric of the records, in the order in which they first appear."""
     return list(dict.fromkeys(metric for record in records for metric in record.metrics))
+
+
+def by_weight(task: str, metrics: Sequence[str]) -> list[str]:
+    """Metrics in the order of a task's own table; those last that see no picture, such as rates."""
+    own: Sequence[str] = ()
+    with contextlib.suppress(UserError):  # A record outlives the plug-in of its task.
+        own = TASKS.get(task).spec.metrics
+    first = [*(name for name in own if name in metrics), *metrics]
+
+    def blind(name: str) -> bool:
+        return name in METRICS and not METRICS.get(name).needs
+
+    return sorted(dict.fromkeys(first), key=blind)
 
 
 def higher_is_better(metric: str, records: Iterable[ResultRecord]) -> bool | None:

@@ -53,7 +53,7 @@ FACE_RECON = MarkedReconTask(
         layout="a folder of images, with faces.jsonl or faces.csv where faces need not be found: "
         "file and the box left, top, right, bottom",
         metrics=(
-            *("bpp", "psnr", "face_similarity", "faces_same", "faces_lost", "landmark_error"),
+            *("face_similarity", "faces_same", "faces_lost", "landmark_error", "bpp", "psnr"),
             *(f"face_similarity_{name}" for name in SIZES.names()),
         ),
         protocols=("exact",),

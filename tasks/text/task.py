@@ -61,7 +61,7 @@ TEXT_RECON = MarkedReconTask(
         layout="a folder of images, with transcripts.jsonl or transcripts.csv: file, text and, "
         "where it is known, the box left, top, right, bottom",
         metrics=(
-            *("bpp", "psnr", "cer", "cer_original", "words", "cer_mean"),
+            *("cer", "words", "cer_original", "bpp", "psnr", "cer_mean"),
             *(f"cer_{name}" for name in HEIGHTS.names()),
         ),
         protocols=("exact",),

@@ -24,7 +24,10 @@ from harness.interfaces.types import (
 )
 from harness.metrics.stats import RESAMPLES, averaging_weights, mean_interval
 
-BETTER = {"psnr": True, "ssim": True, "rfid": False, "bpp": False, "top1": True}
+BETTER = {
+    **{"psnr": True, "ssim": True, "rfid": False, "bpp": False, "top1": True},
+    **{"cer": False, "face_similarity": True},
+}
 PROVENANCE = {
     "command": ["uwt-eval", "run"],
     "code": {"commit": "0123456789abcdef", "dirty": False},

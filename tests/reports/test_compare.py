@@ -16,6 +16,7 @@ from tests.conftest import CommandLine
 from tests.reports.runs import cell, change_record, write_run
 
 A = {"psnr": [20.0, 21.0, 22.0, 23.0], "ssim": [0.5, 0.6, 0.7, 0.8]}
+TASK = "imagenet-recon"
 B = {"psnr": [20.5, 20.0, 25.0, 23.1], "ssim": [0.5, 0.6, 0.7, 0.9]}
 
 
@@ -53,6 +54,23 @@ def test_another_metric_orders_samples(uwt_eval: CommandLine, runs: tuple[Path, 
     result = uwt_eval("compare", *runs, "--by", "rfid")
     assert result.code == 2
     assert "psnr, ssim" in result.err
+
+
+def test_what_a_task_is_about_comes_before_rates(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    """Samples are ordered by it too; records of other versions have other orders."""
+    for task, own in (("text-recon", "cer"), ("face-recon", "face_similarity"), (TASK, "psnr")):
+        n = {"lines": [2.0] * 4, "characters": [10.0] * 4, "faces": [1.0] * 4}
+        sums = {"edits": [1.0, 2.0, 3.0, 4.0], "face_similarity": [0.5, 0.6, 0.7, 0.8]}
+        rate = {"bits": [8.0, 8.0, 8.0, 9.0], "height": [1.0] * 4, "width": [1.0] * 4}
+        columns = {"bpp": [8.0] * 4, "psnr": A["psnr"], own: sums.get(own, A["psnr"])}
+        runs = [
+            write_run(tmp_path, f"{task}-{model}", columns=columns | n | sums | rate, task=task)
+            for model in "ab"
+        ]
+        found = facts(uwt_eval, *runs)
+        assert next(iter(found["paired"])) == own
+        assert list(found["paired"])[-1] == "bpp"
+        assert found["ranked_by"] == own
 
 
 def test_the_terminal_says_what_is_paired(uwt_eval: CommandLine, runs: tuple[Path, Path]) -> None:
