@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.data.manifest import image_sizes
 from harness.interfaces import Code, Columns, Extractor, ImageFiles, ImagePairs, OnProgress
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, one_line
 from harness.interfaces.types import Sample, digest_of
 from tasks.recon.data import ReconData, ReconSettings
 from tasks.recon.files import ReconFiles
@@ -212,6 +212,8 @@ def read_marks(
             raise UserError(f"{where}: {name!r} is none of the images: give their path as 'file'")
         if not isinstance(row.get("text", ""), str | None):
             raise UserError(f"{where}: 'text' is {row['text']!r}, expected a text in quotes")
+        if text and not one_line(text):
+            raise UserError(f"{where}: 'text' is white space alone: write what it says, or nothing")
         if any(line.partition(",")[0] in known for line in text.splitlines()[1:]):
             raise UserError(f"{where}: 'text' runs over other rows: close its quotation mark")
         if box is None and not texts:

@@ -164,6 +164,7 @@ def refused(path: Path, root: Path, **options: bool) -> str:
         ('{"file": "a.png", "txt": "x"}', "unknown key 'txt': did you mean 'text'"),
         ('{"file": "a.png", "text": "x", "text": "y"}', "'text' is there 2 times"),
         ('{"file": "a.png", "text": 0}', "'text' is 0, expected a text"),
+        ('{"file": "a.png", "text": " \\u3000\\n"}', "'text' is white space alone: write what"),
         ('{"file": "a.png", "text": "right"}', "the same text of 'a.png' as in"),
         # Boxes of the picture at twice its size, or counted from its middle.
         ('{"file": "a.png", "box": [300, 20, 400, 60]}', "the box 300, 20, 400, 60 lies outside"),
@@ -227,6 +228,7 @@ def test_one_box_twice_is_named_with_both_lines(folder: Path) -> None:
         ('file,text\na.png,"Way out\na.png,"a, b"\n', "line 2: a quotation mark"),
         ('file,text\na.png,"Way out\na.png,y"\n', "row 3: 'text' runs over other rows"),
         ("file,text\na.png,x\na.png,x\n", "row 3: the same text of 'a.png' as in"),
+        ("file,text\na.png,  \n", "row 2: 'text' is white space alone"),
         ("file,left,top,right,bottom\na.png,nan,1,9,9\n", "numbers must be finite"),
         ("file,left,top,right,bottom\na.png,0,1,900,9\n", "row 2: the box 0, 1, 900, 9 lies"),
     ],
