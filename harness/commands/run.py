@@ -412,7 +412,7 @@ def carry_out(
     """Carry the requests out one after the other; what they have to say goes to stderr.
 
     A run that another command is at is put off to the end and waited for, as the other may wait for
-    what this one is at.
+    what this one is at; after `UWT_EVAL_WAIT` seconds without anything to do it is given up.
 
     Args:
         each: Carries one out.
@@ -424,6 +424,7 @@ def carry_out(
     Returns:
         what came to its end, and by reason the requests that did not.
     """
+    from harness.data.settings import read_settings
     from harness.data.store import InUse
     from harness.engine.progress import Progress
     from harness.engine.runner import by_task
@@ -439,7 +440,7 @@ def carry_out(
             messages.print(f"note: {text}", markup=False, style="yellow", soft_wrap=True)
             notices.add(text)
 
-    todo = requests
+    todo, waited, most = requests, 0.0, read_settings().wait
     while todo:
         put_off: list[RunRequest] = []
         for request in by_task(todo):
@@ -448,12 +449,16 @@ def carry_out(
             except UserError as error:
                 if not go_on or len(requests) == 1:
                     raise
-                if isinstance(error, InUse):
-                    note(f"{error.root} is in use by another run: waiting for it after the others")
+                reason = str(error)
+                if isinstance(error, InUse) and waited < most:
+                    limit = f"at most {most:g} s (UWT_EVAL_WAIT)"
+                    note(f"{error.held}: waiting for it after the others, {limit}")
                     put_off.append(request)
-                else:
-                    name = f"{request.task} · {request.model}"
-                    refused.setdefault(str(error), []).append(name)
+                    continue
+                if isinstance(error, InUse):
+                    reason = f"{error.held}: waited {waited:g} s for it; run the same command again"
+                name = f"{request.task} · {request.model}"
+                refused.setdefault(reason, []).append(name)
                 continue
             if result is None:
                 continue
@@ -461,7 +466,8 @@ def carry_out(
             note(result.notice)
             for line in result.first_errors:
                 messages.print(f"failed: {line}", markup=False, style="red", soft_wrap=True)
-        if len(put_off) == len(todo):
+        waited = waited + _BEFORE_ANOTHER_TRY if len(put_off) == len(todo) else 0.0
+        if waited:
             time.sleep(_BEFORE_ANOTHER_TRY)
         todo = put_off
     return [finished[id(each)] for each in requests if id(each) in finished], refused

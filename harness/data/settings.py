@@ -38,6 +38,11 @@ class Settings(BaseSettings):
         description="Address that has the weight files, by file name, to fetch from.",
     )
     offline: bool = Field(default=False, description="Never download anything.")
+    wait: float = Field(
+        default=6 * 3600,
+        ge=0,
+        description="Seconds that `run` and `sweep` wait for runs that another command is at.",
+    )
     gedit: str | None = Field(default=None, description="GEdit-Bench: a local copy.")
     judge_url: str | None = Field(
         default=None, description="Address of the judges' OpenAI-compatible endpoint."

@@ -2,7 +2,7 @@
 
 ```
 RUN/run.json                       what the run is: configuration and keys
-RUN/run.lock                       held while a run works here
+RUN/run.lock                       held while a run works here: which process, on which machine
 RUN/outputs/000012-KEY.parquet     what the model produced for block 12
 RUN/observations/NAME/000012-KEY.parquet   what extractor NAME saw in block 12
 RUN/pictures/000003.png            reconstructions kept for the picture grid
@@ -21,6 +21,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -56,8 +57,23 @@ class InUse(UserError):
     """A run directory that another run holds."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(f"{root} is in use by another run: wait for it, or give another --out")
-        self.root = root
+        self.held = f"{root} is in use by another run{_holder(root / _LOCK)}"
+        """Which one it is, and who holds it."""
+        super().__init__(f"{self.held}: wait for it, or give another --out")
+
+
+def _holder(lock: Path) -> str:
+    """Who holds a lock, in brackets; '' where that is not known."""
+    try:
+        process, host = lock.read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return ""
+    return f" (process {process}{'' if host == socket.gethostname() else f' on {host}'})"
+
+
+def _tell_holder(lock: Path, text: str) -> None:
+    with contextlib.suppress(OSError):  # A full disk, or a system on which nobody may write it now.
+        lock.write_text(text, encoding="utf-8")
 
 
 class Store:
@@ -82,6 +98,7 @@ class Store:
         except Timeout as error:
             raise InUse(self.root) from error
         try:
+            _tell_holder(self.root / _LOCK, f"{os.getpid()}\n{socket.gethostname()}\n")
             for left_over in self.root.rglob(f"{_TEMPORARY}*"):
                 left_over.unlink(missing_ok=True)
             yield
@@ -93,6 +110,8 @@ class Store:
                         folder.rmdir()
             raise
         finally:
+            if self.root.exists():
+                _tell_holder(self.root / _LOCK, "")
             lock.release()
 
     def check_place(self) -> None:

@@ -115,10 +115,19 @@ def test_a_run_that_another_sweep_is_at_is_waited_for_after_the_others(
         finished.append(len(list(Path("runs").glob("*/record.json"))))
         other.release()
 
+    monkeypatch.setenv("UWT_EVAL_WAIT", "0")
+    given_up = uwt_eval("sweep", *words, *models)
+    assert given_up.code == 2
+    assert len(list(Path("runs").glob("*/record.json"))) == 3
+    *_, last = given_up.err.splitlines()
+    assert last.startswith("error: not everything could be run: ")
+    assert f"{folder} is in use by another run: waited 0 s for it" in last
+    monkeypatch.setenv("UWT_EVAL_WAIT", "90")
     monkeypatch.setattr(run, "time", SimpleNamespace(sleep=ends))
     made = uwt_eval("sweep", *words, *models)
     assert made.code == 0, made.err
     assert finished == [3], "the others are done first"
-    assert f"{folder} is in use by another run: waiting for it" in made.err
+    told = f"{folder} is in use by another run: waiting for it after the others, at most 90 s"
+    assert told in made.err
     points = json.loads(made.out)["curves"]["webp"]
     assert [point["model"] for point in points] == [f"webp:{rate}" for rate in rates]

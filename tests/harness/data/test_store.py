@@ -162,12 +162,22 @@ def test_lock_of_a_killed_process_is_free_again(store: Store) -> None:
     process = context.Process(target=hold_lock, args=(store.root, held))
     process.start()
     assert held.wait(60)
-    with pytest.raises(UserError, match="is in use"), store.locked():
-        pytest.fail("the lock was given twice")
+    whom = rf"is in use by another run \(process {process.pid}\): wait for it"
+    for _ in range(2):  # Who asks does not wipe out who holds it.
+        with pytest.raises(UserError, match=whom), store.locked():
+            pytest.fail("the lock was given twice")
     process.kill()
     process.join(60)
     with store.locked():
         pass
+    assert (store.root / "run.lock").read_bytes() == b""
+
+
+def test_a_lock_held_on_another_machine_names_it(store: Store) -> None:
+    with store.locked():
+        (store.root / "run.lock").write_text("12\nnode7\n")
+        with pytest.raises(UserError, match=r"\(process 12 on node7\)"), store.locked():
+            pytest.fail("the lock was given twice")
 
 
 def test_part_comes_back_as_it_was_written(store: Store) -> None:
