@@ -146,7 +146,9 @@ def main() -> None:
             sys.exit(ExitCode.UNFORESEEN)
 
 
-def _end_if_unwritten(error: BaseException | None = None, code: object = ExitCode.DONE) -> None:
+def _end_if_unwritten(
+    error: BaseException | None = None, code: str | int | None = ExitCode.DONE
+) -> None:
     """End in a line where standard output takes no more; in silence where its reader has gone.
 
     Args:

@@ -105,9 +105,10 @@ def first_tokens(answer: Mapping[str, Any]) -> dict[str, float]:
     """Probabilities of the likeliest first tokens; empty where the endpoint told none."""
     try:
         told = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        return {str(each["token"]): math.exp(min(each["logprob"], 0.0)) for each in told}
+        found = {str(each["token"]): math.exp(min(each["logprob"], 0.0)) for each in told}
     except (LookupError, TypeError):
         return {}
+    return {} if any(map(math.isnan, found.values())) else found
 
 
 def _number(value: Any) -> float | None:

@@ -96,11 +96,25 @@ class OpenAIJudge:
 
     def ask(self, requests: Sequence[JudgeRequest]) -> list[JudgeReply]:
         """Replies in order, kept ones at once, others by several threads."""
+        place = self._endpoint.place
         digests = [self._digest(each) for each in requests]
         sending = map(self._calls.of, requests)
         found = self._endpoint.ask(list(zip(digests, sending, strict=True)))
-        return [reply_of(each, self._prices) for each in found]
+        replies = [reply_of(each, self._prices) for each in found]
+        names = dict.fromkeys(each.model for each in replies)
+        for other in (name for name in names if not _is_called(name, place.model)):
+            warn(
+                f"judge endpoint {place.url} was asked for model {place.model!r} and answers as "
+                f"{other!r}: figures are that one's"
+            )
+        return replies
 
     def _digest(self, request: JudgeRequest) -> str:
         settings = self._settings.model_dump(exclude={"jpeg_quality"})
         return digest_of([dict(self.identity), settings, request.content()])
+
+
+def _is_called(answered: str, asked: str) -> bool:
+    """Whether a snapshot's name may be that of the model: 'gpt-4.1-2025-04-14' is a 'gpt-4.1'."""
+    one, other = (name.rpartition("/")[2].casefold() for name in (answered, asked))
+    return one in other or other in one

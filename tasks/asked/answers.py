@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.interfaces import Columns
-from harness.interfaces.errors import Unavailable
+from harness.interfaces.errors import SampleFailure, Unavailable
 from harness.interfaces.types import Status
 from tasks.asked.items import Benchmark, Item
 from tasks.asked.marks import agreement, judged, score
@@ -120,7 +120,12 @@ class AskedAnswers:
     def observe(self, drawn: DrawnImages[Item]) -> Columns:
         """The columns of `to_columns`; a picture without all of its answers is not observed."""
         items = [drawing.about for drawing in drawn.drawings]
-        marks = self._agreement(items[0].benchmark)
+        unmarked = ""
+        try:
+            marks = self._agreement(items[0].benchmark)
+        except SampleFailure as error:
+            # Pictures without them would have another figure than those of the next try.
+            marks, unmarked = (float("nan"), 0), str(error)
         queries = [
             Query(image, question.text, question.right)
             for image, item in zip(drawn.images, items, strict=True)
@@ -133,7 +138,7 @@ class AskedAnswers:
             pairs = zip(answers, item.questions, strict=True)
             scores = [score(answer, question, soft=self._soft) for answer, question in pairs]
             answered.append(Answered(item, scores, answers, marks))
-        outcomes = list(map(_outcome, answered))
+        outcomes = [_outcome(each, unmarked) for each in answered]
         return {
             **to_columns(answered),
             "status": text_column([status for status, _ in outcomes]),
@@ -143,11 +148,12 @@ class AskedAnswers:
     def _agreement(self, benchmark: Benchmark) -> tuple[float, int]:
         with self._lock:
             if self._marks is None:
-                self._marks = agreement(judged(benchmark, self._vqa, soft=self._soft))
+                marks = judged(benchmark, self._vqa, soft=self._soft, whole=True)
+                self._marks = agreement(marks)
             return self._marks
 
 
-def _outcome(answered: Answered) -> tuple[Status, str]:
+def _outcome(answered: Answered, unmarked: str) -> tuple[Status, str]:
     for question, answer, value in zip(
         answered.item.questions, answered.answers, answered.scores, strict=True
     ):
@@ -157,4 +163,4 @@ def _outcome(answered: Answered) -> tuple[Status, str]:
             declined = answer.reply.refusal if answer.reply is not None else ""
             why = f"refused ({declined})" if declined else "an empty answer"
             return Status.PARSE_ERROR, f"{question.text!r}: {why}"
-    return Status.OK, ""
+    return (Status.JUDGE_ERROR, unmarked) if unmarked else (Status.OK, "")

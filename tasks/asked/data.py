@@ -90,10 +90,17 @@ def open_data(data: str | None, benchmark: Benchmark, each: int, title: str) -> 
 
 def about(items: Sequence[Item]) -> str:
     """What a user must know of a set of prompts; empty if it looks like the benchmark's."""
-    whole = items[0].benchmark.prompts
-    if len(items) == whole:
-        return ""
-    return f"{len(items)} prompts, the benchmark has {whole}: scores are not the benchmark's"
+    whole, told = items[0].benchmark.prompts, []
+    if len(items) != whole:
+        told.append(
+            f"{len(items)} prompts, the benchmark has {whole}: scores are not the benchmark's"
+        )
+    known: dict[str, str] = {}
+    firsts = [known.setdefault(item.text, item.id) for item in items]
+    again = [item.id for item, first in zip(items, firsts, strict=True) if item.id != first]
+    if again:
+        told.append(f"{len(again)} of {len(items)} prompts are there twice, the first {again[0]}")
+    return "; ".join(told)
 
 
 def conclude(root: Path, rows: pd.DataFrame, title: str, prompts: Mapping[str, str]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,32 @@ from harness.interfaces.errors import UserError
 from tasks.asked.items import Benchmark, Item, Question
 from tasks.asked.scenes import Atom
 from tasks.asked.task import AskedTask, spec
+from tasks.shared.jsonl import read_json
 
 BASIC = ("attribute", "scene", "spatial relation", "action relation", "part relation")
 ADVANCED = ("counting", "comparison", "differentiation", "negation", "universal")
 SKILLS = ("basic", *BASIC, "advanced", *ADVANCED)
+_NUMBER = re.compile("[0-9]{1,9}")
 
 
 def read(path: Path) -> list[Item]:
     """The prompts of a folder with the two published files; raise `UserError`."""
-    prompts, tags = (_json(path / name) for name in ("genai_image.json", "genai_skills.json"))
+    prompts, tags = (_object(path / name) for name in ("genai_image.json", "genai_skills.json"))
     skills: dict[int, list[str]] = {}
-    for tag, numbers in tags.items():
-        if not isinstance(numbers, list) or not all(type(each) is int for each in numbers):
+    for tag, tagged in tags.items():
+        if not isinstance(tagged, list) or not all(type(each) is int for each in tagged):
             raise UserError(f"{path / 'genai_skills.json'}: {tag!r} must be a list of numbers")
-        for number in numbers:
+        for number in tagged:
             skills.setdefault(number, []).append(tag)
-    items = []
+    items, numbers = list[Item](), dict[int, str]()
     for name, entry in prompts.items():
         text = entry.get("prompt") if isinstance(entry, dict) else None
-        if not isinstance(text, str) or not text.strip() or not name.isdigit():
+        if not isinstance(text, str) or not text.strip() or not _NUMBER.fullmatch(name):
             raise UserError(
                 f"{path / 'genai_image.json'}: {name!r} must be a number, with a text at 'prompt'"
             )
+        if (first := numbers.setdefault(int(name), name)) != name:
+            raise UserError(f"{path / 'genai_image.json'}: {name!r} is the number of {first!r} too")
         mine = tuple(tag for tag in SKILLS if tag in skills.get(int(name), ()))
         items.append(_item(name, text, mine))
     if not items:
@@ -40,14 +44,11 @@ def read(path: Path) -> list[Item]:
     return items
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(found, Mapping):
+def _object(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
         raise UserError(f"{path}: expected an object")
-    return dict(found)
+    return found
 
 
 def _item(name: str, text: str, skills: tuple[str, ...]) -> Item:

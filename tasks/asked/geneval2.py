@@ -35,8 +35,12 @@ def item_of(name: str, record: Mapping[str, Any], where: str) -> Item:
     if type(atoms) is not int or atoms < 1:
         raise UserError(f"{where}: 'atom_count' must be a whole number from 1, found {atoms!r}")
     if not (isinstance(pairs, list) and pairs and all(map(_is_pair, pairs))):
-        raise UserError(f"{where}: 'vqa_list' must be a list of [question, answer]")
-    if not isinstance(skills, list) or len(skills) != len(pairs) or not set(skills) <= set(SKILLS):
+        raise UserError(f"{where}: 'vqa_list' must be a list of [question, answer], none empty")
+    if (
+        not isinstance(skills, list)
+        or len(skills) != len(pairs)
+        or not all(skill in SKILLS for skill in skills)
+    ):
         raise UserError(
             f"{where}: 'skills' must name one of {', '.join(SKILLS)} for each of {len(pairs)} "
             "questions"
@@ -47,7 +51,9 @@ def item_of(name: str, record: Mapping[str, Any], where: str) -> Item:
 
 
 def _is_pair(pair: object) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, str) for x in pair)
+    if not isinstance(pair, list) or len(pair) != 2:
+        return False
+    return all(isinstance(text, str) and text.strip() for text in pair)
 
 
 def _question(text: str, answer: str, skill: str) -> Question:

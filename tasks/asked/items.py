@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.interfaces.errors import UserError
 from harness.interfaces.types import digest_of
 from tasks.asked.scenes import Atom
 
@@ -36,6 +37,13 @@ class Item:
     benchmark: Benchmark
     atoms: int = 1
     """How much the prompt asks for."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` for text that nothing but JSON can hold: half of a surrogate pair."""
+        try:
+            _ = self.digest
+        except UnicodeEncodeError as error:
+            raise UserError(f"prompt {self.id} is no text that can be kept: {error}") from error
 
     @property
     def digest(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from harness.interfaces import Marked
+from harness.interfaces.errors import SampleFailure, Status
 from tasks.asked.items import Benchmark, Question
 from tasks.asked.scenes import SCENES
 from tasks.shared.asking import Answer, Answering, Query
@@ -27,10 +28,19 @@ def score(answer: Answer, question: Question, *, soft: bool) -> float:
     return float(word[1] in {text.strip().casefold() for text in question.right})
 
 
-def judged(benchmark: Benchmark, vqa: Answering, *, soft: bool, without: str = "") -> list[Marked]:
-    """What the judge says of the drawings, about the questions of all scenes but of one kind."""
+def judged(
+    benchmark: Benchmark, vqa: Answering, *, soft: bool, without: str = "", whole: bool = False
+) -> list[Marked]:
+    """What the judge says of the drawings, about the questions of all scenes but of one kind.
+
+    Raises:
+        SampleFailure: It is to be the whole, and a question may have its answer another time.
+    """
     asked = [each for each in _asked(benchmark) if each[2] != without]
     answers = vqa.ask([Query(image, each.text, each.right) for image, each, _, _ in asked])
+    failure = next((answer.failure for answer in answers if answer.failure), "")
+    if whole and failure:
+        raise SampleFailure(Status.JUDGE_ERROR, f"asked about drawings of ours: {failure}")
     return [
         Marked(kind, truth, score(answer, question, soft=soft))
         for (_, question, kind, truth), answer in zip(asked, answers, strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from harness.interfaces.types import Status
 from tasks.asked.answers import EXTRACTOR, Answered, to_columns
 from tasks.asked.data import about, as_prompt
 from tasks.asked.items import Item
+from tasks.shared.jsonl import read_json
 from tasks.shared.text_to_image import samples_of
 
 
@@ -22,10 +22,7 @@ def read_observations(path: Path, items: Sequence[Item], each: int) -> ObservedR
     Raises:
         UserError: It is no such file, or of other prompts.
     """
-    try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}") from error
+    lists = read_json(path)
     if each != 1:
         raise UserError(f"{path} has one picture a prompt; the protocol draws {each}")
     if not isinstance(lists, list) or len(lists) != len(items):
@@ -36,7 +33,7 @@ def read_observations(path: Path, items: Sequence[Item], each: int) -> ObservedR
             raise UserError(
                 f"{path}, prompt {item.id}: expected {len(item.questions)} scores, one a question"
             )
-        if not all(isinstance(x, int | float) and 0 <= x <= 1.001 for x in scores):
+        if not all(type(x) in {int, float} and 0 <= x <= 1.001 for x in scores):
             raise UserError(f"{path}, prompt {item.id}: a score is a number from 0 to 1")
     pictures = [Answered(item, scores) for item, scores in zip(items, lists, strict=True)]
     return ObservedRows(

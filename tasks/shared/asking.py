@@ -139,7 +139,7 @@ class _Plugin:
 
     def _about_one(self, queries: Sequence[Query]) -> list[Answer]:
         asked = [
-            Question(self._settings.question.format(question=query.text), (query.image,))
+            Question(self._settings.question.replace("{question}", query.text), (query.image,))
             for query in queries
         ]
         try:
@@ -175,7 +175,7 @@ class _Endpoint:
         images = {key: self._jpeg(image) for key, image in files.items()}
         requests = [
             JudgeRequest(
-                self._settings.question.format(question=query.text),
+                self._settings.question.replace("{question}", query.text),
                 (images[id(query.image)],),
                 top_logprobs=self._logprobs,
             )
@@ -191,8 +191,8 @@ class _Endpoint:
         first = reply.first_tokens
         if not first:
             return Answer(reply=reply)
-        # A token that is not among the likeliest counts as impossible.
-        right = sum(first.get(text, 0.0) for text in set(query.right))
+        # A token that is not among the likeliest counts as impossible; a set's order is chance.
+        right = sum(first.get(text, 0.0) for text in dict.fromkeys(query.right))
         return Answer(max(first, key=first.__getitem__), min(right, 1.0), reply=reply)
 
     def _jpeg(self, image: np.ndarray) -> bytes:

@@ -20,22 +20,34 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         UserError: The file cannot be read, a line is no JSON object, or one has a key twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as UTF-8 text: {error}") from error
     # Not splitlines(): JSON texts may hold U+2028, which that takes for the end of a line.
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        try:
-            found = json.loads(line, object_pairs_hook=_once)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{where}: no JSON ({error})") from error
+        found = _json(where, line)
         if not isinstance(found, dict):
             raise UserError(f"{where}: expected a JSON object, found {type(found).__name__}")
         yield where, found
+
+
+def read_json(path: Path) -> Any:
+    """A file of one JSON value; raises as `read_objects`."""
+    return _json(str(path), _text(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
+def _json(where: str, text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: no JSON ({error})") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data.store import Store
+from harness.interfaces.registry import warn
 from harness.judges import JudgeReply
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def write_usage(root: Path, rows: pd.DataFrame) -> None:
     for text in rows["usage"]:
         if isinstance(text, str) and text:
             total.merge(read_usage(text))
+    if len(total.models) > 1:
+        told = ", ".join(f"{name} ({count})" for name, count in total.models.most_common())
+        warn(f"{root.name}: replies are of several judges, see {JUDGE_FILE}: {told}")
     statuses = rows["status"].value_counts()
     content = {
         "replies": total.replies,

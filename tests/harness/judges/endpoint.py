@@ -57,6 +57,8 @@ class Endpoint:
         """Seconds that a fault of '500' asks to wait for; None where it names none."""
         self.probabilities: Callable[[str, list[bytes]], dict[str, float]] | None = None
         """Of first tokens, by the text and the images of a request; None gives none."""
+        self.model: Callable[[str], str] = lambda asked: f"{asked}-2025-04-14"
+        """What it says that it is, by what was asked for."""
         self.draw: Callable[[dict[str, Any]], bytes] = lambda body: b""
         """The file of a picture, by the fields of its request; an image to edit is one of them."""
 
@@ -181,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(
                 200,
                 {
-                    "model": f"{body['model']}-2025-04-14",
+                    "model": endpoint.model(body["model"]),
                     "choices": [choice],
                     "usage": endpoint.usage,
                 },
@@ -206,12 +208,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # The client is gone.
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that has hung up, as one that was killed."""
+
+
 @contextmanager
 def serving(endpoint: Endpoint, port: int = 0) -> Iterator[Endpoint]:
     """Serve on a port of this machine; `endpoint.url` is its base URL."""
     handler = type("Handler", (_Handler,), {"endpoint": endpoint})
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", port), handler)
     endpoint.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

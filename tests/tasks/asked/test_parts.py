@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,13 +13,14 @@ import pytest
 
 from harness.interfaces import Marked
 from harness.interfaces.errors import UserError
+from harness.interfaces.registry import TASKS
 from tasks.asked.genai import BENCHMARK as GENAI
 from tasks.asked.geneval2 import BENCHMARK as GENEVAL2
 from tasks.asked.marks import agreement, judged, score
 from tasks.asked.scenes import SCENES, SIDE
-from tasks.shared.asking import Answer, Query
+from tasks.shared.asking import Answer, Query, open_answering
 from tests.conftest import CommandLine
-from tests.tasks.asked.conftest import ROWS
+from tests.tasks.asked.conftest import ROWS, Bench
 
 
 def test_a_count_is_right_in_the_published_spellings(tmp_path: Path) -> None:
@@ -91,6 +94,23 @@ def test_the_first_word_is_a_hard_answer(text: str, expected: float) -> None:
     item = GENEVAL2.drawn("x", "y", list(SCENES[1].atoms()))
     assert score(Answer(text), item.questions[0], soft=False) == expected
     assert np.isnan(score(Answer(""), item.questions[0], soft=False))
+
+
+def test_probabilities_are_added_in_the_order_of_the_spellings(
+    bench: Bench,
+) -> None:
+    """In that of a set, which differs from process to process, last bits would differ too."""
+    told = {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.07, "no": 0.3}
+    bench.endpoint.probabilities = lambda text, images: told
+    settings = TASKS.get("geneval2").settings(TASKS.get("geneval2").protocol("geneval2-endpoint"))
+    vqa = open_answering(settings.vqa, "cpu", soft=True)
+    orders = list(itertools.permutations("abcd"))
+    image = np.zeros((8, 8, 3), np.uint8)
+    answers = vqa.ask([Query(image, "?", order) for order in orders])
+    kept = {token: math.exp(math.log(each)) for token, each in told.items()}
+    sums = [sum(kept[token] for token in order) for order in orders]
+    assert len(set(sums)) > 1
+    assert [answer.probability for answer in answers] == sums
 
 
 class Oracle:

@@ -204,7 +204,9 @@ def test_pictures_made_elsewhere_and_their_scores(bench: Bench, tmp_path: Path) 
         ("[[1, 1, 1]]", "1 lists of scores for 3 prompts"),
         ("[[1], [1], [1]]", "prompt 00000: expected 4 scores"),
         ("[[1, 1, 1, 2], [1, 1, 1], [1, 1, 1]]", "a score is a number from 0 to 1"),
-        ("{", "cannot be read as JSON"),
+        ("{", "no JSON"),
+        ("[[true, 1, 1, 1], [1, 1, 1], [1, 1, 1]]", "a score is a number from 0 to 1"),
+        ("[" * 100_000, "no JSON"),
     ],
 )
 def test_scores_of_something_else_are_refused(
