@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from uniwetok.ar.config import BitDanceConfig
 from uniwetok.fields import Settings, check_count, check_share
 from uniwetok.train.data.mixture import read_weights
-from uniwetok.train.engine.settings import ImageRunSettings, OptimizerConfig
+from uniwetok.train.engine.settings import (
+    EncodingPrecision,
+    ImageRunSettings,
+    OptimizerConfig,
+)
 
 UNDECAYED = ("proj_in", "cls_embedding")
 """Parts of the names of weights without decay, beside those of fewer than two dimensions
@@ -45,6 +49,9 @@ class CodesConfig(Settings):
     center_until: float = 0.9375
     """Share of the run after which all crops are center crops; their share grows linearly up to
     there. Released: epoch 750 of 800."""
+    precision: EncodingPrecision = "float32"
+    """Precision that images are encoded in, whatever the passes of training are in; half precision
+    flips bits whose latents are near 0. Codes of one are never taken for those of another."""
     corrupt_limit: float = 0.01
     """Share of unreadable images above which encoding stops, once 100 have been read."""
     shuffle_shards: int = 8

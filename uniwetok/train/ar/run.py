@@ -183,6 +183,7 @@ def _fields(config: ARTraining) -> dict[str, Any]:
         "smallest_crop": config.data.smallest_crop,
         "latent_channels": config.model.latent_channels,
         "grid": config.model.grid,
+        "precision": config.data.precision,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,17 +34,19 @@ from uniwetok.train.codes.cache import (
     open_codes,
     write_header,
 )
+from uniwetok.train.codes.encoding import encode
 from uniwetok.train.codes.integrity import read_sealed, readable, with_checksums, write_sealed
 from uniwetok.train.codes.views import center_view, random_view
 from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.source import ImageSource
+from uniwetok.train.engine.settings import EncodingPrecision
 
 _STATE_FILE = "codes.state.npy"
 _ORIGIN_FILE = "codes.origin.json"
 _ARRAY_PART = f"{ARRAY_FILE}.partial"
-_BATCH = 64
-"""Views that a GPU encodes at a time."""
+_BATCH = 80
+"""Views that a GPU encodes at a time, at most: half a block of the usual ten an image."""
 
 
 def build_codes(
@@ -93,7 +95,7 @@ def build_codes(
         on_block=on_block,
     ):
         if views:
-            array[list(views)] = _encode(tokenizer, views.values())
+            array[list(views)] = _encode(tokenizer, views.values(), origin.precision)
             array.flush()
     if accelerator.is_main_process:
         missing = np.flatnonzero(marks == UNREADABLE).tolist()
@@ -150,19 +152,28 @@ class _Views:
         return torch.stack([*views, center_view(image, side)])
 
 
-def _encode(tokenizer: UniWeTok, images: Iterable[Tensor]) -> np.ndarray:
-    """Encode the views of a block's images: uint8 (images, views, bytes), with checksums.
-
-    A GPU takes them in full batches, those of a block and of no other, so that a build that went on
-    has the same codes. A CPU gains nothing by that, and takes an image's at a time.
-    """
+def _encode(
+    tokenizer: UniWeTok, images: Iterable[Tensor], precision: EncodingPrecision
+) -> np.ndarray:
+    """Encode the views of a block's images: uint8 (images, views, bytes), with checksums."""
     views = [torch.cat([each, each[-1:].flip(-1)]) for each in images]
     device, each = tokenizer.device, len(views[0])
-    batches = torch.split(torch.cat(views), _BATCH) if device.type == "cuda" else views
     rows: list[np.ndarray] = []
-    for batch in batches:
-        codes = tokenizer.encode(to_model_range(batch.to(device)))
+    for batch in batches(views, device.type):
+        codes = encode(tokenizer, to_model_range(batch.to(device)), precision)
         rows += [np.frombuffer(packed, np.uint8) for packed in quantizer.pack(codes)]
     return np.stack(
         [with_checksums(np.stack(rows[at : at + each])) for at in range(0, len(rows), each)]
     )
+
+
+def batches(views: Sequence[Tensor], device: str) -> Sequence[Tensor]:
+    """Put the views of a block's images together to be encoded.
+
+    A GPU takes them in equal batches, those of a block and of no other, so that a build that went
+    on has the same codes. A CPU gains nothing by that, and takes an image's at a time.
+    """
+    if device != "cuda":
+        return views
+    whole = torch.cat(list(views))
+    return whole.tensor_split(math.ceil(len(whole) / _BATCH))

@@ -30,6 +30,7 @@ from uniwetok.train.codes.integrity import (
     write_sealed,
 )
 from uniwetok.train.data.source import ImageSource
+from uniwetok.train.engine.settings import EncodingPrecision
 
 ARRAY_FILE = "codes.npy"
 HEADER_FILE = "codes.json"
@@ -58,6 +59,8 @@ class Origin:
     """Bits of a token."""
     grid: int
     """Tokens along a side."""
+    precision: EncodingPrecision = "float32"
+    """Precision of the encoder; older caches, which do not say it, are of this one."""
 
     @property
     def bytes_per_view(self) -> int:

@@ -14,6 +14,7 @@ from uniwetok.tokenizer import UniWeTok, quantizer
 from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import CodesConfig
 from uniwetok.train.codes.cache import Codes
+from uniwetok.train.codes.encoding import encode
 from uniwetok.train.codes.views import FreshViews
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.data.mixing import MixedOrder
@@ -105,6 +106,7 @@ class EncodedCodes:
         self, source: ImageSource, tokenizer: UniWeTok, config: CodesConfig, place: Place
     ) -> None:
         self._tokenizer = tokenizer
+        self._precision = config.precision
         self._images = TrainingImages(
             source,
             DataConfig(
@@ -126,7 +128,7 @@ class EncodedCodes:
     def __iter__(self) -> Iterator[CodeBatch]:
         """Yield a step's batch after the other."""
         for batch in self._images:
-            codes = self._tokenizer.encode(batch.images)
+            codes = encode(self._tokenizer, batch.images, self._precision)
             packed = np.stack([np.frombuffer(row, np.uint8) for row in quantizer.pack(codes)])
             if batch.labels is None:
                 raise TrainingError("images without a class: give a folder with one a class")

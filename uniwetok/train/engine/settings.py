@@ -9,6 +9,7 @@ from uniwetok.fields import Settings, check_count
 from uniwetok.train import TrainingError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+EncodingPrecision = Literal["float32", "bfloat16", "float16"]
 Schedule = Literal["constant", "cosine"]
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from uniwetok.fields import Settings, check_count, check_share
 from uniwetok.mllm.config import MLLMConfig
 from uniwetok.train.data.mixture import read_weights
-from uniwetok.train.engine.settings import OptimizerConfig, RunSettings
+from uniwetok.train.engine.settings import EncodingPrecision, OptimizerConfig, RunSettings
 from uniwetok.train.mllm.data.records import KINDS, Kind
 
 OverLong = Literal["skip", "refuse"]
@@ -50,6 +50,8 @@ class SequenceData(Settings):
     cache: bool = True
     """Encode every image once, before the first step, and keep its codes; else they are encoded
     each time they are seen."""
+    precision: EncodingPrecision = "float32"
+    """Precision that images are encoded in, see the class-to-image model's `CodesConfig`."""
     mixture: tuple[str, ...] = ()
     """Sources of records and their weights by samples, NAME@WEIGHT each, as in web@0.7;
     `--data NAME=PATH@WEIGHT` sets them. Empty for one source without a name."""

@@ -75,7 +75,7 @@ def train_mllm(
             index,
             parts.images,
             accelerator,
-            config.data.workers,
+            config.data,
             on_block,
         )
     notices += [

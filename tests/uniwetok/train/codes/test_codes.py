@@ -33,6 +33,7 @@ from uniwetok.train.codes.cache import (
     data_stamp,
     open_codes,
 )
+from uniwetok.train.codes.encoding import encode
 from uniwetok.train.codes.integrity import with_checksums
 from uniwetok.train.codes.stream import CachedCodes, EncodedCodes
 from uniwetok.train.codes.views import center_view
@@ -53,6 +54,7 @@ def make(folder: Path, images: Path, config: CodesConfig = CONFIG, classes: int 
         smallest_crop=config.smallest_crop,
         latent_channels=16,
         grid=4,
+        precision=config.precision,
     )
     accelerator = Accelerator(cpu=True)
     return build_codes(folder, source, tokenizer, origin, config, classes, accelerator)
@@ -95,6 +97,72 @@ def test_a_killed_build_goes_on_to_the_same_bytes(
     for name in ("codes.npy", "codes.json"):
         pair = [(tmp_path / folder / name).read_bytes() for folder in ("whole", "parts")]
         assert pair[0] == pair[1]
+
+
+HALF = dataclasses.replace(CONFIG, precision="bfloat16")
+
+
+def test_half_precision_flips_few_bits_and_those_near_zero(
+    tmp_path: Path, photo_folder: Path
+) -> None:
+    source, tokenizer = open_images(photo_folder / "val"), tiny_tokenizer()
+    images = torch.stack([to_model_range(center_view(source.read(each), 16)) for each in range(6)])
+    latents = tiny_tokenizer().double().latents(images.double())
+    for precision, share in (("float32", 0.0), ("float16", 0.01), ("bfloat16", 0.05)):
+        codes = encode(tokenizer, images, precision)
+        flipped = codes.double() != quantizer.quantize(latents)
+        assert flipped.double().mean() <= share
+        # A product in bfloat16 errs by 2**-9, and a latent sums up those of the layers below it.
+        assert latents[flipped].abs().max().item() < 0.05 if flipped.any() else True
+    assert tokenizer.dtype == torch.float32
+    whole, half = (
+        make(tmp_path / config.precision, photo_folder / "val", config) for config in (CONFIG, HALF)
+    )
+    images, views = (each.ravel() for each in np.meshgrid(np.arange(6), np.arange(4)))
+    bits = [np.unpackbits(codes.read(images, views)) for codes in (whole, half)]
+    assert 0 < (bits[0] != bits[1]).mean() < 0.05
+
+
+def test_latents_that_are_not_finite_are_told(photo_folder: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    with torch.no_grad():
+        tokenizer.encoder.conv_in.weight.mul_(1e6)
+    image = to_model_range(center_view(open_images(photo_folder / "val").read(0), 16))[None]
+    assert encode(tokenizer, image, "bfloat16").abs().eq(1).all()
+    with pytest.raises(TrainingError, match=r"data\.precision=float16: .* \(try float32\)"):
+        encode(tokenizer, image, "float16")
+
+
+def test_codes_of_another_precision_are_refused(
+    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "_encode", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path, photo_folder / "val")
+    with pytest.raises(TrainingError, match="precision=float32, asked for is precision=bfloat16"):
+        make(tmp_path, photo_folder / "val", HALF)
+
+
+def test_a_cache_from_before_precisions_were_told_apart_is_of_float32(
+    tmp_path: Path, photo_folder: Path
+) -> None:
+    make(tmp_path, photo_folder / "val")
+    values = integrity.read_sealed(tmp_path / "codes.json")
+    del values["origin"]["precision"]
+    integrity.write_sealed(tmp_path / "codes.json", values)
+    codes = open_codes(tmp_path)
+    assert codes is not None
+    assert codes.header.origin.precision == "float32"
+
+
+@pytest.mark.parametrize(("images", "expected"), [(16, [80, 80]), (15, [75, 75]), (1, [10])])
+def test_a_gpu_encodes_full_batches_across_images(images: int, expected: list[int]) -> None:
+    views = [torch.zeros(10, 3, 2, 2) for _ in range(images)]
+    assert [len(batch) for batch in build.batches(views, "cuda")] == expected
+    assert [len(batch) for batch in build.batches(views, "cpu")] == [10] * images
 
 
 def test_another_build_that_was_begun_is_refused(

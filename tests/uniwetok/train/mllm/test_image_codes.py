@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import shutil
@@ -35,10 +36,11 @@ def opened(path: Path) -> tuple[RecordSource, SampleIndex]:
     return source, index_samples(source, builder(), DATA, RULE, path.parent / "index")
 
 
-def build(path: Path, folder: str = "codes") -> ImageCodes:
+def build(path: Path, folder: str = "codes", **changes: Any) -> ImageCodes:
     source, index = opened(path)
     tokenizer, accelerator = toys.image_tokenizer(), Accelerator(cpu=True)
-    return build_image_codes(path.parent / folder, source, index, tokenizer, accelerator, 0)
+    config = dataclasses.replace(DATA, workers=0, **changes)
+    return build_image_codes(path.parent / folder, source, index, tokenizer, accelerator, config)
 
 
 def read(cache: ImageCodes) -> list[list[torch.Tensor] | None]:
@@ -74,6 +76,19 @@ def test_codes_of_pictures_that_were_replaced_are_refused(
     assert picture.stat().st_size == size
     with pytest.raises(TrainingError, match=r"codes: these codes are of other data .*--codes"):
         build(path)
+
+
+def test_codes_of_another_precision_are_refused(tmp_path: Path) -> None:
+    path = write_data(tmp_path)
+    whole, half = read(build(path)), read(build(path, "half", precision="bfloat16"))
+    assert not same(whole, half)
+    for folder, precision in (("codes", "bfloat16"), ("half", "float32")):
+        with pytest.raises(TrainingError, match=f"asked for is precision={precision}; give"):
+            build(path, folder, precision=precision)
+    header = integrity.read_sealed(tmp_path / "codes" / "image-codes.json")
+    del header["precision"]
+    integrity.write_sealed(tmp_path / "codes" / "image-codes.json", header)
+    assert same(read(build(path)), whole), "older caches do not say it"
 
 
 @pytest.mark.usefixtures("old_files")

@@ -112,7 +112,7 @@ def test_cached_codes_are_those_encoded_on_the_way(tmp_path: Path) -> None:
     tokenizer = toys.image_tokenizer()
     folder = tmp_path / "codes"
     folder.mkdir()
-    cache = build_image_codes(folder, source, index, tokenizer, Accelerator(cpu=True), 0)
+    cache = build_image_codes(folder, source, index, tokenizer, Accelerator(cpu=True), DATA)
     stream = PackedStream(source, index, DATA, builder(), cache, Place(batch_size=2, seed=5))
     for cached, fresh in zip(itertools.islice(stream, 6), rows(path, 6), strict=True):
         for one, other in zip(cached.rows, fresh.rows, strict=True):
@@ -122,12 +122,12 @@ def test_cached_codes_are_those_encoded_on_the_way(tmp_path: Path) -> None:
     # What is there is not made again, and not mixed with another tokenizer's.
     done: list[tuple[int, int]] = []
     report = lambda *at: done.append(at)  # noqa: E731
-    build_image_codes(folder, source, index, tokenizer, Accelerator(cpu=True), 0, report)
+    build_image_codes(folder, source, index, tokenizer, Accelerator(cpu=True), DATA, report)
     assert not done
     with torch.no_grad():
         tokenizer.encoder.conv_out.bias.add_(1)
     with pytest.raises(TrainingError, match="another tokenizer"):
-        build_image_codes(folder, source, index, tokenizer, Accelerator(cpu=True), 0)
+        build_image_codes(folder, source, index, tokenizer, Accelerator(cpu=True), DATA)
 
 
 @pytest.mark.usefixtures("old_files")

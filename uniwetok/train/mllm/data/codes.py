@@ -32,6 +32,7 @@ from uniwetok.train.codes.blocks import (
     open_marks,
     pending_blocks,
 )
+from uniwetok.train.codes.encoding import encode
 from uniwetok.train.codes.integrity import (
     CHECKSUM,
     read_sealed,
@@ -42,6 +43,8 @@ from uniwetok.train.codes.integrity import (
 )
 from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.data.reading import OnBlock
+from uniwetok.train.engine.settings import EncodingPrecision
+from uniwetok.train.mllm.config import SequenceData
 from uniwetok.train.mllm.data.index import SampleIndex
 from uniwetok.train.mllm.data.sizes import resized
 from uniwetok.train.mllm.data.source import RecordSource, read_image
@@ -53,12 +56,15 @@ _MOST_PIXELS = 4 * 1024 * 1024
 """Encoded at a time."""
 
 
-def encode_pixels(tokenizer: UniWeTok, pixels: Sequence[Tensor]) -> list[Tensor]:
+def encode_pixels(
+    tokenizer: UniWeTok, pixels: Sequence[Tensor], precision: EncodingPrecision
+) -> list[Tensor]:
     """Encode images of many sizes, those of one size together.
 
     Args:
         tokenizer: in evaluation mode.
         pixels: uint8 (3, height, width) each.
+        precision: of the encoder.
 
     Returns:
         (latent_channels, rows, columns) each, +1 or -1, on the CPU.
@@ -72,7 +78,7 @@ def encode_pixels(tokenizer: UniWeTok, pixels: Sequence[Tensor]) -> list[Tensor]
         for start in range(0, len(places), count):
             chosen = places[start : start + count]
             images = to_model_range(torch.stack([pixels[place] for place in chosen]))
-            encoded = tokenizer.encode(images.to(tokenizer.device)).float().cpu()
+            encoded = encode(tokenizer, images, precision).float().cpu()
             codes |= dict(zip(chosen, encoded, strict=True))
     return [codes[place] for place in range(len(pixels))]
 
@@ -134,7 +140,7 @@ def build_image_codes(
     index: SampleIndex,
     tokenizer: UniWeTok,
     accelerator: Accelerator,
-    workers: int,
+    config: SequenceData,
     on_block: OnBlock = lambda *_: None,
 ) -> ImageCodes:
     """Encode every image, or what is still missing; every process must call this.
@@ -145,7 +151,7 @@ def build_image_codes(
         index: their images' sizes.
         tokenizer: in evaluation mode, on this process's device.
         accelerator: the processes, which share the work.
-        workers: processes that decode images.
+        config: precision of the encoder, and processes that decode images.
         on_block: called on the main process with images done and all.
 
     Raises:
@@ -153,7 +159,7 @@ def build_image_codes(
     """
     layout = Layout.of(index, tokenizer)
     if accelerator.is_main_process:
-        _start(folder, encoder_digest(tokenizer), index, layout)
+        _start(folder, encoder_digest(tokenizer), config.precision, index, layout)
     accelerator.wait_for_everyone()
     images, size = len(index.sizes), int(layout.offsets[-1])
     if not images:
@@ -164,8 +170,10 @@ def build_image_codes(
             array = np.memmap(folder / _ARRAY_FILE, np.uint8, mode="r+", shape=(size,))
         marks = open_marks(folder / _STATE_FILE, images)
         pixels = _Pixels(source, index)
-        for found in pending_blocks(marks, pixels, accelerator, workers=workers, on_block=on_block):
-            encoded = encode_pixels(tokenizer, list(found.values()))
+        for found in pending_blocks(
+            marks, pixels, accelerator, workers=config.workers, on_block=on_block
+        ):
+            encoded = encode_pixels(tokenizer, list(found.values()), config.precision)
             for image, codes in zip(found, encoded, strict=True):
                 at = slice(*layout.offsets[image : image + 2].tolist())
                 packed = np.frombuffer(quantizer.pack(codes[None])[0], np.uint8)
@@ -189,7 +197,9 @@ def _header(folder: Path) -> dict[str, Any]:
         return read_sealed(folder / _ORIGIN_FILE)
 
 
-def _start(folder: Path, encoder: str, index: SampleIndex, layout: Layout) -> None:
+def _start(
+    folder: Path, encoder: str, precision: EncodingPrecision, index: SampleIndex, layout: Layout
+) -> None:
     """Make room for the codes, unless those of the same are here."""
     path = folder / _ORIGIN_FILE
     known = _header(folder) if path.is_file() else {}
@@ -197,6 +207,13 @@ def _start(folder: Path, encoder: str, index: SampleIndex, layout: Layout) -> No
         raise TrainingError(
             f"{folder}: these codes were made by another tokenizer; give that one, or another "
             f"--codes folder"
+        )
+    # Older caches do not say it: they are of float32.
+    made = known.get("precision", "float32")
+    if known and made != precision:
+        raise TrainingError(
+            f"{folder}: these codes were made with precision={made}, asked for is "
+            f"precision={precision}; give another --codes folder"
         )
     if known and index.stamp and known["stamp"] == index.stamp:
         return
@@ -215,7 +232,7 @@ def _start(folder: Path, encoder: str, index: SampleIndex, layout: Layout) -> No
             mark_pending(folder / _STATE_FILE, len(index.sizes))
 
         make_room(folder, size, "the images' codes", "or --set data.cache=false", create)
-    now = {"encoder": encoder, "data": data, "stamp": index.stamp}
+    now = {"encoder": encoder, "precision": precision, "data": data, "stamp": index.stamp}
     write_sealed(path, {"unreadable": None, **known, **now})
 
 

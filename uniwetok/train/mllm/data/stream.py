@@ -119,7 +119,7 @@ class PackedStream:
     def _row(self, row: list[_Read]) -> Row:
         images = [image for read in row for image in read.images]
         if not isinstance(self.images, ImageCodes):
-            images = encode_pixels(self.images, images)
+            images = encode_pixels(self.images, images, self.config.precision)
         left = iter(images)
         sequences = [
             self.builder.build(segments(read.record, [next(left) for _ in read.images], read.draws))
