@@ -41,6 +41,13 @@ class RunOptions:
     keep_last: Annotated[
         int | None, typer.Option(min=1, help="Checkpoints to keep, as --set keep_last=K.")
     ] = None
+    compile: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile",
+            help="As --set compile=true or false (default: on GPUs that Triton compiles for).",
+        ),
+    ] = None
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto"
     gpus: Annotated[
         int | None, typer.Option(min=1, help="GPUs that --dry-run plans for (default: those here).")
@@ -68,8 +75,9 @@ class RunOptions:
     @property
     def changes(self) -> list[str]:
         """All settings that are given, as `--set` takes them."""
-        kept = [] if self.keep_last is None else [f"keep_last={self.keep_last}"]
-        return [*(self.settings or []), *kept]
+        own = {"keep_last": self.keep_last, "compile": self.compile}
+        given = [f"{name}={value}".lower() for name, value in own.items() if value is not None]
+        return [*(self.settings or []), *given]
 
     @property
     def trackers(self) -> list[str]:

@@ -106,7 +106,7 @@ def carry_out(
         from uniwetok.train.engine.plan import make_plan
 
         processor, world = planned_for(run.gpu, run.gpus, run.device)
-        config, reason = decide(config, processor)
+        config, reasons = decide(config, processor)
         footprint = importlib.import_module(f"uniwetok.train.{recipe}.plan").measure(config)
         plan = make_plan(
             config,
@@ -114,7 +114,7 @@ def carry_out(
             world,
             seconds_per_step=run.seconds_per_step,
             processor=processor,
-            precision_reason=reason,
+            reasons=reasons,
             sizes=sizes(),
         )
         if run.as_json:

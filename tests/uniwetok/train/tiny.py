@@ -35,6 +35,7 @@ TINY = TokenizerTraining(
     batch_size=4,
     steps=6,
     precision="float32",
+    compile=False,
     log_every=2,
     checkpoint_every=2,
     grid_every=0,

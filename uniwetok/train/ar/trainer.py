@@ -50,10 +50,7 @@ class ARTrainer(Trainer[ARTraining, CodeBatch]):
         self.model = _build(config).to(self.accelerator.device).train()
         if config.gradient_checkpointing:
             run_again(blocks(self.model))
-        if config.compile:
-            for block in self.model.layers:
-                block.compile()
-            self.model.head.net.compile()
+        self.compile((*self.model.layers, self.model.head.net))
         self._wrapped = self.wrap(self.model, blocks(self.model))
         weights = dict(self.model.named_parameters())
         self.train("model", self.model, build_adamw(weights, config.optimizer, UNDECAYED))

@@ -255,14 +255,13 @@ def settle(config: C, out: Path, device: str) -> tuple[C, list[str]]:
     Raises:
         TrainingError: a setting that changes steps differs; the message names it.
     """
-    begun = _begun(out)
-    notices = []
-    if config.precision == "auto":
-        if begun.get("precision") in get_args(Precision):
-            config, reason = replace(config, precision=begun["precision"]), "as the run began"
-        else:
-            config, reason = decide(config, here(device))
-        notices.append(f"precision {config.precision}: {reason}")
+    begun, notices = _begun(out), []
+    if config.precision == "auto" and begun.get("precision") in get_args(Precision):
+        config = replace(config, precision=begun["precision"])
+        notices.append(f"precision {config.precision}: as the run began")
+    config, reasons = decide(config, here(device))
+    for name, reason in reasons.items():
+        notices.append(f"{name} {str(getattr(config, name)).lower()}: {reason}")
     asked = flatten(to_dict(config))
     for name, value in _since_added(begun, flatten(to_dict(type(config)()))).items():
         begun[name] = value

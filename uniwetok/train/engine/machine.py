@@ -1,11 +1,13 @@
-"""The machine that a run is planned for or trained on, and the precision that suits it."""
+"""The machine that a run is planned for or trained on, and what suits it."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Literal, TypeVar
 
 import torch
@@ -16,6 +18,8 @@ from uniwetok.train.engine.settings import RunSettings
 
 C = TypeVar("C", bound=RunSettings)
 Kind = Literal["cuda", "cpu", "other"]
+_LEAST_CAPABILITY = (7, 0)
+"""Of CUDA, that Triton compiles for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,8 @@ class Processor:
     """Bytes."""
     bfloat16: bool
     """Whether it has units that multiply matrices in bfloat16."""
+    uncompiled: str = ""
+    """Why networks are not compiled for it unless that is asked for; empty where they are."""
     half_flops: float | None = None
     """FLOP a second in bfloat16 or float16, as its maker states them without sparsity; None for
     the machine's own, where it can be measured."""
@@ -109,11 +115,18 @@ def here(device: str = "auto") -> Processor:
             kind="cuda",
             memory=facts.total_memory,
             bfloat16=torch.cuda.is_bf16_supported(including_emulation=False),
+            uncompiled=_uncompiled((facts.major, facts.minor)),
             half_flops=known.half_flops if known else None,
             single_flops=known.single_flops if known else None,
         )
     if device != "cpu" and torch.backends.mps.is_available():
-        return Processor(name="Apple GPU", kind="other", memory=_main_memory(), bfloat16=False)
+        return Processor(
+            name="Apple GPU",
+            kind="other",
+            memory=_main_memory(),
+            bfloat16=False,
+            uncompiled="is no GPU that Triton compiles for",
+        )
     return Processor(
         name=f"this CPU, {torch.get_num_threads()} threads",
         kind="cpu",
@@ -121,7 +134,19 @@ def here(device: str = "auto") -> Processor:
         # AVX-512's bfloat16 instructions are no such unit: on an EPYC that has them, steps of nano
         # took 1.7 times as long as in float32, most of it in casts; without them, four times.
         bfloat16=torch.cpu._is_amx_tile_supported(),
+        uncompiled="has kernels of its own for nearly all of the work",
     )
+
+
+def _uncompiled(capability: tuple[int, int]) -> str:
+    """Say what compiling for a GPU of CUDA lacks."""
+    if capability < _LEAST_CAPABILITY:
+        return "is older than what Triton compiles for"
+    if find_spec("triton") is None:
+        return "would need Triton, which is not installed"
+    if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+        return "would need a C compiler, which is not installed"
+    return ""
 
 
 def planned_for(gpu: str | None, gpus: int | None, device: str) -> tuple[Processor, int]:
@@ -138,14 +163,23 @@ def planned_for(gpu: str | None, gpus: int | None, device: str) -> tuple[Process
     return own, torch.cuda.device_count() if own.kind == "cuda" else 1
 
 
-def decide(config: C, processor: Processor) -> tuple[C, str]:
-    """Choose the precision of a run that leaves it to the machine, and say why; "" else."""
-    if config.precision != "auto":
-        return config, ""
-    if processor.bfloat16:
-        return replace(config, precision="bfloat16"), f"{processor.name} has units for bfloat16"
-    reason = f"{processor.name} has no units for bfloat16, which would take longer there"
-    return replace(config, precision="float32"), reason
+def decide(config: C, processor: Processor) -> tuple[C, dict[str, str]]:
+    """Choose what a run leaves to the machine.
+
+    Returns:
+        The run with a precision and with compiling or not; and why, of each that was chosen here.
+    """
+    reasons = {}
+    if config.precision == "auto":
+        units = "has units" if processor.bfloat16 else "has no units"
+        slower = "" if processor.bfloat16 else ", which would take longer there"
+        reasons["precision"] = f"{processor.name} {units} for bfloat16{slower}"
+        config = replace(config, precision="bfloat16" if processor.bfloat16 else "float32")
+    if config.compile is None:
+        reason = processor.uncompiled or "is a GPU that Triton compiles for"
+        reasons["compile"] = f"{processor.name} {reason}"
+        config = replace(config, compile=not processor.uncompiled)
+    return config, reasons
 
 
 def product_flops(precision: str) -> float:

@@ -67,8 +67,10 @@ class Plan:
     """What is planned for."""
     precision: str
     """Of the passes."""
-    precision_reason: str
-    """Why that; empty where the settings say so."""
+    compiled: bool
+    """Whether the networks are compiled."""
+    reasons: Mapping[str, str]
+    """Why ``precision`` and ``compile`` are so, of each that the machine decides."""
     flops: dict[str, int]
     """Floating-point operations of one step over all processes, by network."""
     assumed: str
@@ -153,7 +155,8 @@ class Plan:
                 ("together", _teraflop(sum(self.flops.values())), self.assumed or "counted"),
             ],
             "time": [
-                ("precision", self.precision, self.precision_reason),
+                ("precision", self.precision, self.reasons.get("precision", "")),
+                ("compiled", "yes" if self.compiled else "no", self.reasons.get("compile", "")),
                 ("a step", f"{self.seconds_per_step:,.3g} s", self.basis),
                 ("the run", f"{self.hours:,.1f} h", "steps alone"),
                 *self._gpu_hours(),
@@ -212,19 +215,19 @@ def make_plan(
     *,
     seconds_per_step: float | None = None,
     processor: Processor = H100,
-    precision_reason: str = "",
+    reasons: Mapping[str, str] | None = None,
     utilisation: float = UTILISATION,
     sizes: Mapping[str, int] | None = None,
 ) -> Plan:
     """Plan a run of any of the models.
 
     Args:
-        config: the run, its precision chosen.
+        config: the run, decided.
         footprint: what the recipe's ``measure`` found of its networks.
         world: processes, each with a GPU of its own; 1 on a CPU.
         seconds_per_step: as measured with this many; None estimates it from the FLOPs.
         processor: what is planned for; where its peak is unknown it is this machine's and measured.
-        precision_reason: why the run has its precision.
+        reasons: why the run has what the machine decides, see `decide`.
         utilisation: share of its peak that is reached.
         sizes: images or records of each source that was named, where it is known.
 
@@ -269,7 +272,8 @@ def make_plan(
         checkpoints_kept=config.keep_last,
         processor=processor,
         precision=config.precision,
-        precision_reason=precision_reason,
+        compiled=bool(config.compile),
+        reasons=reasons or {},
         flops=flops,
         assumed=footprint.assumed,
         seconds_per_step=seconds_per_step,

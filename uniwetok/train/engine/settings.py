@@ -73,6 +73,10 @@ class RunSettings(Settings):
     """Precision of the forward and backward passes; weights and optimisers stay in float32. "auto"
     is bfloat16 on a processor that has units for it, else float32; a run that is resumed keeps what
     it began with. Paper: silent. Released: bfloat16, on such GPUs."""
+    compile: bool | None = None
+    """Compile the large parts of the networks, whose first steps wait for it. None does where the
+    machine suits it: on GPUs that Triton compiles for, with it and a C compiler at hand. Losses are
+    those without within rounding."""
     shard: bool = False
     """Shard weights, gradients and optimiser state over the processes (FSDP) instead of copying
     them (DDP)."""
@@ -131,8 +135,6 @@ class ImageRunSettings(RunSettings):
 
     accumulation: int = 1
     """Passes whose gradients make one step."""
-    compile: bool = False
-    """Compile the large parts of the model."""
     grid_every: int = 1000
     """Steps between pictures of what the averaged model does; 0 makes none."""
 

@@ -105,6 +105,17 @@ class Trainer(ABC, Generic[C, B]):
         )
         return wrapped
 
+    def compile(self, parts: Iterable[nn.Module], *, dynamic: bool | None = None) -> None:
+        """Compile parts of a network where the run is to, before `wrap`; names of weights stay.
+
+        Args:
+            parts: each compiled by itself: those that are alike are compiled once.
+            dynamic: compile for all sizes at once; None does so where a second size comes.
+        """
+        if self.config.compile:
+            for part in parts:
+                part.compile(dynamic=dynamic)
+
     def train(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Register what is updated and saved under a name; after `wrap`, which swaps weights."""
         self._trained[name] = (network, self.accelerator.prepare_optimizer(optimizer))

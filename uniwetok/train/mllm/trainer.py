@@ -125,8 +125,11 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
         check_parts(config.batch_size, config.accumulation, accelerator.num_processes)
         self._parts = parts
         model = parts.model
+        inner = [*_layers(model), *model.vision_head.net.res_blocks]
         if config.gradient_checkpointing:
-            run_again([*_layers(model), *model.vision_head.net.res_blocks])
+            run_again(inner)
+        # For rows of any length: a resumed run must not begin with kernels for another.
+        self.compile(inner, dynamic=True)
         # A sharded model is moved part by part: no GPU need hold all of it.
         self.model = (model if config.shard else model.to(accelerator.device)).train()
         self._wrapped = self.wrap(Objective(self.model), units(self.model) if config.shard else ())

@@ -59,12 +59,13 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
             check_parts(config.batch_size, config.accumulation, self.accelerator.num_processes)
         self.networks = build_networks(config, self.accelerator.device, vgg16, teacher)
         generator, discriminator = self.networks.generator, self.networks.discriminator
-        sides = (generator.tokenizer.encoder, generator.tokenizer.decoder)
         if config.gradient_checkpointing:
             run_again(generator.blocks())
-        if config.compile:
-            for side in sides:
-                side.compile()
+        # At once: compiled by itself each of their blocks, all of other sizes, would be another.
+        self.compile(
+            (generator.tokenizer.encoder, generator.tokenizer.decoder),
+            dynamic=bool(config.data.buckets) or None,
+        )
         self._generator = self.wrap(generator, generator.blocks())
         self._add("generator", generator)
         self.evaluate(generator.averaged())

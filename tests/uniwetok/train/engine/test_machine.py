@@ -33,10 +33,56 @@ def test_bfloat16_is_chosen_where_there_are_units_for_it() -> None:
         (CPU, "float32"),
         (replace(CPU, bfloat16=True), "bfloat16"),
     ):
-        config, reason = decide(RunSettings(), processor)
+        config, reasons = decide(RunSettings(), processor)
         assert config.precision == expected
-        assert processor.name in reason
+        assert processor.name in reasons["precision"]
     assert decide(RunSettings(precision="float16"), H100)[0].precision == "float16"
+
+
+@pytest.mark.parametrize(
+    ("capability", "there", "expected", "said"),
+    [
+        ((9, 0), {"triton", "cc"}, True, "is a GPU that Triton compiles for"),
+        ((7, 0), {"triton", "gcc"}, True, "is a GPU that Triton compiles for"),
+        ((6, 1), {"triton", "cc"}, False, "older than what Triton compiles for"),
+        ((9, 0), {"cc"}, False, "Triton, which is not installed"),
+        ((9, 0), {"triton"}, False, "C compiler, which is not installed"),
+    ],
+)
+def test_networks_are_compiled_for_gpus_that_can(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    there: set[str],
+    expected: bool,
+    said: str,
+) -> None:
+    major, minor = capability
+    facts = SimpleNamespace(name="NVIDIA H100 80GB HBM3", total_memory=1, major=major, minor=minor)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: facts)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(machine, "find_spec", lambda name: name if name in there else None)
+    monkeypatch.setattr(machine.shutil, "which", lambda name: name if name in there else None)
+    config, reasons = decide(RunSettings(), here())
+    assert config.compile is expected
+    assert said in reasons["compile"]
+    for chosen in (True, False):
+        asked = RunSettings(compile=chosen, precision="float32")
+        assert decide(asked, here()) == (asked, {})
+
+
+def test_networks_are_compiled_for_gpus_that_are_planned_for_and_not_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert all(decide(RunSettings(), gpu)[0].compile for gpu in GPUS.values())
+    assert decide(RunSettings(), CPU)[0].compile is False
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    config, reasons = decide(RunSettings(), here())
+    assert config.compile is False
+    assert reasons["compile"].startswith("Apple GPU")
 
 
 def test_this_cpu_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +105,9 @@ def test_a_resumed_run_keeps_the_precision_that_it_began_with(
         settle(replace(AUTO, precision="float32"), tmp_path, "cpu")
     config, notices = settle(AUTO, tmp_path, "cpu")
     assert (config.precision, notices) == ("bfloat16", ["precision bfloat16: as the run began"])
+    config, notices = settle(replace(AUTO, compile=None), tmp_path, "cpu")
+    assert config.compile is False
+    assert notices[1].startswith("compile false: this CPU")
 
 
 def test_a_run_from_before_a_setting_was_added_goes_on_as_it_began(tmp_path: Path) -> None:
@@ -110,11 +159,16 @@ def test_the_dry_run_says_what_is_chosen_and_why(
     assert shown.code == 0, shown.err
     for words in ("plan of nano on this CPU", "float32", "no units for bfloat16", "measured 0.1"):
         assert words in shown.out
+    (compiled,) = (line.split() for line in shown.out.splitlines() if "compiled" in line)
+    assert compiled[1] == "no"
     assert "GPU" not in shown.out
     facts = json.loads(uwt_eval(*given, "--json").out)
-    assert (facts["precision"], facts["world"]) == ("float32", 1)
+    assert (facts["precision"], facts["compiled"], facts["world"]) == ("float32", False, 1)
+    assert set(facts["reasons"]) == {"precision", "compile"}
+    forced = json.loads(uwt_eval(*given, "--compile", "--json").out)
+    assert (forced["compiled"], set(forced["reasons"])) == (True, {"precision"})
     other = json.loads(uwt_eval(*given, "--gpus", "8", "--gpu", "h100", "--json").out)
-    assert (other["precision"], other["world"]) == ("bfloat16", 8)
+    assert (other["precision"], other["compiled"], other["world"]) == ("bfloat16", True, 8)
     assert other["processor"] == "H100 SXM"
 
 
@@ -135,7 +189,7 @@ def test_products_are_measured() -> None:
 def test_the_peak_of_a_gpu_is_known_by_its_drivers_name(
     monkeypatch: pytest.MonkeyPatch, name: str, peak: float | None
 ) -> None:
-    facts = SimpleNamespace(name=name, total_memory=1)
+    facts = SimpleNamespace(name=name, total_memory=1, major=9, minor=0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: facts)

@@ -53,7 +53,7 @@ runs = st.builds(
         ).map(tuple),
     ),
     batch_size=st.integers(1, 10**6),
-    compile=st.booleans(),
+    compile=st.none() | st.booleans(),
 )
 
 
@@ -146,7 +146,7 @@ def test_lists_can_be_emptied() -> None:
         ("batch_size=6.5", r"expected a whole number"),
         ("batch_size=", r"expected a whole number"),
         ("ema_decay=high", r"ema_decay=high: expected a number"),
-        ("compile=1", r"expected true or false"),
+        ("compile=1", r"expected true or false or none"),
         ("precision=fp8", r"expected one of auto, float32, bfloat16, float16"),
         ("optimizer.max_gradient_norm=x", r"expected a number or none"),
         ("optimizer.betas=0.9", r"expected 2 values separated by commas, each a number"),

@@ -33,6 +33,7 @@ def tiny_run(language_model: Path, **changes: Any) -> MLLMTraining:
         batch_size=2,
         steps=6,
         precision="float32",
+        compile=False,
         gradient_checkpointing=False,
         log_every=2,
         checkpoint_every=2,
