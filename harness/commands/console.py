@@ -278,7 +278,8 @@ def print_table(console: Console, table: Table, form: Format | None) -> None:
         return
     if form is Format.PLAIN:
         table.box = None
-    console.print(table)
+    with _room(console):
+        console.print(table)
 
 
 def print_line(console: Console, text: str, form: Format | None = None, style: str = "") -> None:

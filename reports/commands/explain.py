@@ -252,8 +252,9 @@ def _show(console: Console, found: Explanation, form: Format | None) -> None:
     key, base = found.metric, found.base
     title = f"{heading(key, base.higher_is_better)} of {found.of} · {found.images} images"
     table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("choice", "value", "95% interval", "moves by"):
-        table.add_column(name, justify="left" if name == "choice" else "right", no_wrap=True)
+    table.add_column("choice", overflow="fold")  # On a narrow terminal figures stay whole.
+    for name in ("value", "95% interval", "moves by"):
+        table.add_column(name, justify="right", no_wrap=True)
     own = number(key, base.value), interval(key, base.ci_low, base.ci_high)
     table.add_row(escape(found.protocol), *own, "", style="bold")
     for step in found.ranked:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
-from harness.commands.console import label, print_results, terminal
+from harness.commands.console import label, print_results, print_table, terminal
 from harness.interfaces import Label, Labelled
 from harness.interfaces.registry import METRICS
 from harness.interfaces.types import MetricValue, ReferenceRow, ResultRecord, RunStatus
@@ -96,6 +97,10 @@ def test_a_pipe_gets_the_table_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     text = io.StringIO()
     print_results(Console(file=text), [record(metrics=cells)])
     assert all(f"metric_{number}" in text.getvalue().splitlines()[2] for number in range(30))
+    table, text = Table("choice", "moves by"), io.StringIO()
+    table.add_row(60 * "c", "+0.00392 ±" + 30 * "0")
+    print_table(Console(file=text), table, None)
+    assert f"{60 * 'c'} │ +0.00392 ±{30 * '0'}" in text.getvalue()
 
 
 def test_empty_cells_say_why_once() -> None:
