@@ -1,44 +1,79 @@
-"""Training images: decoded by one process, by a worker a core, and beside a step of a paced device.
+"""Training images: decoded by one process, by a worker a core, and beside a paced device's steps.
 
 Photographs of the sample set's size in pixels, times six, as JPEG files: 1536x1536 from 256x256.
+The device is a stand-in: it takes batches as a GPU does, as bytes, costs no core and waits.
 """
 
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
+from statistics import mean, median
+from typing import NamedTuple
 
+import psutil
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.machine import headline
+
 IMAGES, SIDE, BATCH = 48, 1536, 16
 ROUNDS = 3
-STEPS = 24
+STEPS = {False: 6, True: 24}
+"""Steps of a round and a core, by whether JPEGs are decoded small: some seconds each."""
 _SHARE = 0.8
 """Share of the workers' rate that the paced step asks for, so that the device is the bound."""
+
+
+class Rate(NamedTuple):
+    """How fast images come, and what they cost."""
+
+    speed: float
+    """Images a second."""
+    cost: float
+    """Milliseconds of processors an image, whoever else uses them."""
 
 
 def main() -> None:
     """Print images a second, and the share of the time that a paced step waits for data."""
     cores = len(os.sched_getaffinity(0))
-    table = Table("", "images/s", "of cores x one", title=f"{SIDE}x{SIDE} JPEG to 256x256")
-    with tempfile.TemporaryDirectory() as place:
+    table = Table("", "images/s", "CPU ms an image", f"of {cores} x one", f"of {cores} alone")
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory() as place,
+        ProcessPoolExecutor(cores, spawn, initializer=_one_thread) as pool,
+    ):
         write_photos(Path(place))
         for draft in (False, True):
-            alone, together = _rates(Path(place), cores, draft=draft)
-            name = "draft" if draft else "whole"
-            table.add_row(f"{name}, one process", f"{alone:.1f}", "")
-            share = f"{together / (cores * alone):.0%}"
-            table.add_row(f"{name}, {cores} workers", f"{together:.1f}", share)
-            wait = waited(Path(place), cores, BATCH / (_SHARE * together), draft=draft)
-            table.add_row(f"{name}, paced at {_SHARE:.0%} of that", "", f"waits {wait:.1%}")
-    Console().print(table)
+            one, alone, together, wait = _measured(Path(place), cores, pool, draft=draft)
+            name, bound = "draft" if draft else "whole", cores * one.speed
+            for title, found, shares in (
+                ("one process", one, ()),
+                (f"{cores} alone", alone, (bound,)),
+                (f"{cores} workers", together, (bound, alone.speed)),
+            ):
+                figures = f"{found.speed:.1f}", f"{found.cost:.1f}"
+                cells = (f"{found.speed / share:.0%}" for share in shares)
+                table.add_row(f"{name}, {title}", *figures, *cells)
+            table.add_row(f"{name}, paced at {_SHARE:.0%} of that", f"waits {wait:.1%}")
+    console = Console(width=100)
+    console.print(f"{headline()}; load {os.getloadavg()[0]:.1f}, of which {cores} are ours")
+    console.print(f"{SIDE}x{SIDE} JPEG to 256x256, medians of {ROUNDS} rounds", table)
+
+
+def _one_thread() -> None:
+    """Decode as a worker does."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def write_photos(folder: Path, images: int = IMAGES, side: int = SIDE) -> None:
@@ -54,31 +89,52 @@ def write_photos(folder: Path, images: int = IMAGES, side: int = SIDE) -> None:
         large.save(folder / f"{index:04d}.jpg", quality=90)
 
 
-def _rates(folder: Path, cores: int, *, draft: bool) -> tuple[float, float]:
-    """Images a second of one process and of a worker a core, medians of interleaved rounds."""
-    found: dict[int, list[float]] = {0: [], cores: []}
+def _measured(
+    folder: Path, cores: int, pool: ProcessPoolExecutor, *, draft: bool
+) -> tuple[Rate, Rate, Rate, float]:
+    """Medians of interleaved rounds.
+
+    Returns:
+        Rates of one process, of a process a core that know nothing of each other, and of a stream
+        with a worker a core; and the share of its time that a paced device waits.
+    """
+    rounds: list[tuple[Rate, ...]] = []
+    waits = []
     for _ in range(ROUNDS):
-        for workers, rates in found.items():
-            rates.append(rate(folder, workers, draft=draft))
-    return statistics.median(found[0]), statistics.median(found[cores])
+        (first,), others = (
+            list(pool.map(partial(rate, folder, draft=draft), [0] * count)) for count in (1, cores)
+        )
+        alone = Rate(sum(each.speed for each in others), mean(each.cost for each in others))
+        together = rate(folder, cores, draft=draft)
+        waits.append(waited(folder, cores, BATCH / (_SHARE * together.speed), draft=draft))
+        rounds.append((first, alone, together))
+    one, alone, together = (
+        Rate(*map(median, zip(*column, strict=True))) for column in zip(*rounds, strict=True)
+    )
+    return one, alone, together, median(waits)
 
 
-def rate(folder: Path, workers: int, *, draft: bool, steps: int = STEPS) -> float:
-    """Images a second once the workers are there."""
-    batches = _stream(folder, workers, draft=draft)
-    for _ in range(3 * max(1, workers)):  # What is read ahead while they start is no steady state.
-        next(batches)
-    start = time.perf_counter()
+def rate(folder: Path, workers: int, *, draft: bool, steps: int | None = None) -> Rate:
+    """Measure a stream once its workers are there; 0 decode in this process."""
+    batches, steps = _started(folder, workers, draft=draft), steps or STEPS[draft] * max(1, workers)
+    start, used = time.perf_counter(), _used()
     for _ in range(steps):
         next(batches)
-    return BATCH * steps / (time.perf_counter() - start)
+    images = BATCH * steps
+    return Rate(images / (time.perf_counter() - start), 1000 * (_used() - used) / images)
 
 
-def waited(folder: Path, workers: int, step: float, *, draft: bool, steps: int = STEPS) -> float:
+def _used() -> float:
+    """Seconds of processors that this process and its workers have used."""
+    own = psutil.Process()
+    return float(sum(sum(each.cpu_times()[:2]) for each in (own, *own.children())))
+
+
+def waited(
+    folder: Path, workers: int, step: float, *, draft: bool, steps: int | None = None
+) -> float:
     """Share of the time that a device waits which takes so many seconds a step, and no core."""
-    batches = _stream(folder, workers, draft=draft)
-    for _ in range(3 * max(1, workers)):
-        next(batches)
+    batches, steps = _started(folder, workers, draft=draft), steps or STEPS[draft] * max(1, workers)
     waits, start = 0.0, time.perf_counter()
     for _ in range(steps):
         begin = time.perf_counter()
@@ -88,11 +144,19 @@ def waited(folder: Path, workers: int, step: float, *, draft: bool, steps: int =
     return waits / (time.perf_counter() - start)
 
 
-def _stream(folder: Path, workers: int, *, draft: bool) -> Iterator[object]:
+def _started(folder: Path, workers: int, *, draft: bool) -> Iterator[object]:
+    """Open a stream whose workers are at work: what they read ahead at first is no steady state."""
     from uniwetok.train.data.config import DataConfig
     from uniwetok.train.data.opening import open_images
     from uniwetok.train.data.schedule import Place
     from uniwetok.train.data.stream import TrainingImages
 
     config = DataConfig(workers=workers, draft=draft)
-    return iter(TrainingImages(open_images(folder), config, Place(batch_size=BATCH, seed=0)))
+    # A device without data: batches go to it as bytes, and all it does with them is its own.
+    images = TrainingImages(
+        open_images(folder), config, Place(batch_size=BATCH, seed=0), device="meta"
+    )
+    batches = iter(images)
+    for _ in range(3 * max(1, workers)):
+        next(batches)
+    return batches
