@@ -18,6 +18,9 @@ PACKAGES = ["uwt_eval", "uniwetok", "harness", "tasks", "reports", "uwt_images"]
 SOURCES = [*PACKAGES, "tests", "benchmarks", "docs/hooks.py", "noxfile.py"]
 
 FAST = ["-m", "not gpu and not slow and not browser and not faults", "-n", "2"]
+# Neighbours go to one worker, which makes what a module's tests share; who is done takes a share of
+# the other's.
+FAST += ["--dist", "worksteal"]
 # Three passes: a worker that has run every test holds 1.9 GB, in each of these at most 1.5.
 PASSES = [
     ["tests/uniwetok/train"],

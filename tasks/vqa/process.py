@@ -49,7 +49,7 @@ class Evaluator:
         if serves != self._serves:
             self.close()
         self._serves = serves
-        process = self._started()
+        process, refusal = self._started(), ""
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -64,7 +64,8 @@ class Evaluator:
                     process.stdin.flush()
                     continue
                 if message["event"] == "refused":
-                    raise UserError(message["message"])
+                    refusal = message["message"]
+                    break
                 if message["event"] == "crashed":
                     raise Crashed(f"{message['message']} (see {job.log})")
                 on_progress(message["done"], message["total"])
@@ -73,6 +74,8 @@ class Evaluator:
         except BaseException:
             self.close()
             raise
+        if refusal:
+            raise UserError(refusal)  # The process is well, and does other jobs.
         code = process.wait()
         self._process = None
         how = f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(place: Path, *tasks: str, data: str = "copies") -> tuple[int, dict[str, Any], str]:
+def run(place: Path, *tasks: str) -> tuple[int, dict[str, Any], str]:
     """The command line in a process of its own, and its records by task."""
     command = [str(Path(sys.executable).parent / "uwt-eval"), "run", *tasks]
     command += ["--plugin", str(TOY), "--json"]
-    command += ["--model", f"toy-chat:{place / 'replies.json'}", "--data", str(place / data)]
+    command += ["--model", f"toy-chat:{place / 'replies.json'}", "--data", str(place / "copies")]
     command += ["--out", str(place / "runs"), "--device", "cpu", "--max-failures", "1"]
     environment = {**os.environ, "HF_HOME": str(place / "hub")}
     done = subprocess.run(
@@ -145,18 +146,6 @@ def test_the_same_command_goes_on_where_it_stopped(
     assert "1 replies held control characters" in messages
 
 
-def test_rows_of_another_suite_are_refused_by_column_and_file(place: Path) -> None:
-    write_json(place / "theirs", ROWS["pope"])
-    # One by its description, one by its protocol; `tests/tasks/vqa` has what others need.
-    columns = {"seedbench": "choice_a", "vqav2": "answers"}
-    code, records, messages = run(place, *columns, data="theirs")
-    assert (code, records) == (2, {}), messages
-    words = " ".join(messages.split())
-    for task, column in columns.items():
-        assert f"{task}: {place}/theirs/questions.jsonl has no column {column!r}" in words
-    assert "KeyError" not in words
-
-
 def test_pages_show_pictures(first: tuple[int, dict[str, Any], str], place: Path) -> None:
     for task in set(ROWS) - {"pope"}:
         (folder,) = (place / "runs").glob(f"{task}-*")
@@ -164,19 +153,38 @@ def test_pages_show_pictures(first: tuple[int, dict[str, Any], str], place: Path
         assert "data:image/jpeg" in page, task
 
 
-def test_only_the_process_that_answers_loads_the_model(
-    uwt_eval: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[object, ...]]:
+    """Words of a model that this process must not load, and where runs are kept."""
+
     def refuse(*_: object, **__: object) -> Any:
         raise AssertionError("the parent needs no weights")
 
-    write_copies(tmp_path / "copies")
     model = f"uniwetok-chat:{toys.saved(tmp_path / 'model')}"
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setattr(Assistant, "from_pretrained", refuse)
-    given = ("--data", tmp_path / "copies", "--out", tmp_path / "runs", "--device", "cpu", "--json")
-    result = uwt_eval("run", "pope", "--model", model, *given)
+    yield ("--model", model, "--out", tmp_path / "runs", "--device", "cpu", "--json")
     EVALUATOR.close()
+
+
+def test_rows_of_another_suite_are_refused_by_column_and_file_and_others_answered(
+    uwt_eval: CommandLine, chat: tuple[object, ...], tmp_path: Path
+) -> None:
+    """In one process after all, and only that one loads the model."""
+    write_json(tmp_path / "theirs", ROWS["pope"])
+    # One by its description, one by its protocol; `tests/tasks/vqa` has what others need.
+    columns = {"seedbench": "choice_a", "vqav2": "answers"}
+    refused = uwt_eval("run", *columns, "--data", tmp_path / "theirs", *chat)
+    assert (refused.code, refused.records) == (2, []), refused.err
+    words = " ".join(refused.err.split())
+    for task, column in columns.items():
+        assert f"{task}: {tmp_path}/theirs/questions.jsonl has no column {column!r}" in words
+    assert "KeyError" not in words
+    process = EVALUATOR._process
+    assert process is not None
+    write_copies(tmp_path / "copies")
+    result = uwt_eval("run", "pope", "--data", tmp_path / "copies", *chat)
+    assert EVALUATOR._process is process
     (record,) = result.records
     assert (result.code, record["n_failed"]) == (0, 0), result.err
     assert record["model"].startswith("uniwetok-chat:")

@@ -112,7 +112,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory, copies: Path) -> Place:
     return place
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
 def test_several_processes_give_the_bits_of_one(
     processes: int, alone: Place, copies: Path, tmp_path: Path
 ) -> None:
