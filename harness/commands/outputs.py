@@ -1,36 +1,19 @@
-"""How `uwt-eval run` prints its results: a table for each task, published tables, shards."""
+"""How `uwt-eval run` prints its results: a table for each task, or what shards did."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.commands.console import print_results, terminal
 from harness.commands.formats import Format, record_rows, to_csv
 from harness.interfaces.registry import REFERENCES
 
 if TYPE_CHECKING:
-    from harness.engine.runner import Finished
     from harness.engine.shards import FinishedShard
-    from harness.interfaces import PublishedTable
     from harness.interfaces.types import ReferenceRow, ResultRecord
-
-
-def print_filled(
-    filled: list[tuple[PublishedTable, dict[str, Any]]],
-    finished: list[Finished],
-    form: Format | None,
-) -> None:
-    """Print published tables, or all of it as JSON."""
-    if form is Format.JSON:
-        records = [result.record.model_dump(mode="json") for result in finished]
-        print(json.dumps({"tables": [cells for _, cells in filled], "records": records}, indent=2))
-        return
-    for table, cells in filled:
-        table.show(terminal(), cells)
-    _print_written([result.root for result in finished])
 
 
 def print_records(
@@ -48,7 +31,7 @@ def print_records(
     for of_one in tables.values():
         print_results(console, of_one, references(of_one[0].task), form)
     if form is not Format.MD:
-        _print_written(roots)
+        print_written(roots)
 
 
 def print_parts(parts: list[FinishedShard], form: Format | None) -> None:
@@ -71,7 +54,8 @@ def print_parts(parts: list[FinishedShard], form: Format | None) -> None:
     )
 
 
-def _print_written(roots: Sequence[Path]) -> None:
+def print_written(roots: Sequence[Path]) -> None:
+    """Say where runs are."""
     console = terminal()
     if roots:
         console.print()

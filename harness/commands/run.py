@@ -15,23 +15,19 @@ import typer
 
 from harness.commands.console import Batch, Json, Plugins, batch_of, terminal, with_options
 from harness.commands.formats import Form, Format, format_of
-from harness.commands.outputs import print_filled, print_parts, print_records
+from harness.commands.outputs import print_parts, print_records
 from harness.interfaces.errors import ExitCode, RunStatus, UserError
-from harness.interfaces.registry import (
-    GATES,
-    TABLES,
-    did_you_mean,
-    load_plugins,
-)
+from harness.interfaces.registry import GATES, load_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from harness.commands.filling import Filling
     from harness.engine.progress import Progress
     from harness.engine.runner import Finished
     from harness.engine.shards import FinishedShard
     from harness.engine.world import World
-    from harness.interfaces import Gate, GateVerdict, PublishedTable, RunRequest
+    from harness.interfaces import Gate, GateVerdict, RunRequest
     from harness.interfaces.types import ResultRecord
 
 R = TypeVar("R", "Finished", "FinishedShard")
@@ -181,7 +177,7 @@ def run(
     Without --model the task's baselines run; without data the embedded sample set is used. After
     a suite's runs its gates are applied, with the exit codes of `uwt-eval gate`.
     """
-    from harness.commands.suite import ModelTable, Runs, Suite, overridden, read_suite, requests_of
+    from harness.commands.suite import Suite, overridden, read_suite, requests_of
     from harness.data.settings import read_settings
     from harness.engine.world import World
 
@@ -201,13 +197,12 @@ def run(
     load_plugins([*map(Path, suite.plugins), *(run.plugin or [])])
     suite = overridden(suite, run.given(context, models))
     world = World.from_environment(run.shard)
-    tables = {name: _table(name) for name in tasks} if checkpoints is not None else {}
+    filling: Filling | None = None
     if checkpoints is not None:
-        rows = tuple(
-            Runs(tasks=(name,), models=(ModelTable(name=choice),))
-            for name, choice in _table_runs(tables, checkpoints)
-        )
-        suite = suite.model_copy(update={"runs": rows})
+        from harness.commands.filling import Filling
+
+        filling = Filling.of(tasks, checkpoints)
+        suite = suite.model_copy(update={"runs": filling.runs()})
     place = read_settings().out if suite.out is None else Path(suite.out)
     requests = requests_of(suite, place, fresh=run.fresh)
     if update_baseline and world.shards > 1:
@@ -229,7 +224,7 @@ def run(
         check()
         return
     # A published table needs all of its rows.
-    carried = carry_out_all(requests, world, run, go_on=checkpoints is None, before=check)
+    carried = carry_out_all(requests, world, run, go_on=filling is None, before=check)
     if not world.is_main:
         return
     finished, records = carried.finished, carried.records
@@ -247,13 +242,8 @@ def run(
         if suite.gates:
             text = f"note: the suite's gates judge results, not shards: {_AFTER_SHARDS}"
             terminal(stderr=True).print(text, markup=False, style="yellow", soft_wrap=True)
-    elif checkpoints is not None:
-        choices = [(request.task, request.model) for request in requests]
-        filled = [
-            (table, table.filled(checkpoints, dict(zip(choices, records, strict=True))))
-            for table in tables.values()
-        ]
-        print_filled(filled, finished, form)
+    elif filling is not None:
+        filling.show(requests, finished, form)
     elif form is Format.JSON:
         found = [record.model_dump(mode="json") for record in records]
         gates = [verdict.as_json() for verdict in verdicts]
@@ -370,35 +360,6 @@ def _elsewhere(images: Path | None, label: str | None) -> list[str]:
         return []
     option = "" if label is None else f"{'&' if '?' in str(images) else '?'}label={quote(label)}"
     return [f"images:{images}{option}"]
-
-
-def _table(name: str) -> PublishedTable:
-    """The published table of that name; raise `UserError` with the nearest names."""
-    known: dict[str, PublishedTable] = {}
-    for tables in TABLES.ask(dict).values():
-        # A file holds figures alone, which `uwt-eval report` shows.
-        known |= {each: table for each, table in tables.items() if not isinstance(table, Path)}
-    if name not in known:
-        raise UserError(
-            f"--checkpoints fills published tables, and {name!r} is none: "
-            f"{did_you_mean(name, known)}"
-        )
-    return known[name]
-
-
-def _table_runs(tables: dict[str, PublishedTable], checkpoints: Path) -> list[tuple[str, str]]:
-    """Runs of all tables, each once; raise `UserError` where no checkpoint is there."""
-    missing = [path for table in tables.values() for path in table.missing(checkpoints)]
-    runs = [run for table in tables.values() for run in table.runs(checkpoints)]
-    if not runs:
-        raise UserError(
-            f"--checkpoints {checkpoints}: no checkpoint of {', '.join(tables)} is there, "
-            f"expected {', '.join(str(path) for path in missing)}"
-        )
-    messages = terminal(stderr=True)
-    for path in dict.fromkeys(missing):
-        messages.print(f"note: no checkpoint at {path}", markup=False, style="yellow")
-    return list(dict.fromkeys(runs))
 
 
 def carry_out(

@@ -1,5 +1,6 @@
 """What models, tasks, extractors and metrics offer the engine: structural types, no base class."""
 
+from harness.interfaces.elsewhere import ObservedRows, Performed, Processes, ScoresObservations
 from harness.interfaces.models import (
     INTERFACES,
     Argument,
@@ -31,26 +32,20 @@ from harness.interfaces.observing import (
     ReferenceSet,
     SampleMetric,
 )
+from harness.interfaces.results import Gate, GateVerdict, PublishedTable
 from harness.interfaces.tasks import (
     ClassConditional,
     ComparesFiles,
     Concluding,
-    Gate,
-    GateVerdict,
     GenerativeTaskData,
     LaidOut,
     Marked,
     MarksJudge,
-    ObservedRows,
     OnProgress,
-    Performed,
     Picture,
     PictureFiles,
-    Processes,
     Progress,
-    PublishedTable,
     RunRequest,
-    ScoresObservations,
     Task,
     TaskData,
 )
