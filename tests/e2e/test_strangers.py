@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from tests.strangers import install
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+START = ("-m", "uwt_eval")
 
 GROUPS = (
     *("tasks", "models", "metrics", "extractors", "judges", "commands", "protocols"),
@@ -38,13 +38,35 @@ MODULES = {
 }
 
 
+SEVERAL = """
+import contextlib, io, json, os, sys
+from harness.interfaces import registry
+from uwt_eval.main import main
+
+told = []
+for line in sys.argv[1:]:
+    sys.argv[1:] = json.loads(line)
+    registry.warn.cache_clear()
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    told.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(told), flush=True)
+os._exit(0)
+"""
+"""Commands one after the other, in one process: how each ends, and what it says."""
+
+
 @pytest.fixture
 def beside(tmp_path: Path) -> Command:
     """Run `uwt-eval` in a process that has `tmp_path/site` on its path."""
 
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, code: Sequence[str] = START) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "uwt_eval", *map(str, arguments)],
+            [sys.executable, *code, *map(str, arguments)],
             env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
             cwd=tmp_path,
             capture_output=True,
@@ -81,44 +103,55 @@ def test_broken_plugins_stop_nothing(tmp_path: Path, photo_folder: Path, beside:
     assert "warning: uwt_eval.tasks 'a-leaves-tasks' of broken-plugins 1.0 ignored: " in str(lines)
     assert any(str(bad) in line for line in lines)
 
-    helped = beside("--help")
-    assert helped.returncode == 0, helped.stderr
-    assert "a-raises-commands" in helped.stdout
-    assert beside("show", "table16").returncode == 0
-    command = ("run", "table8", "-m", "webp", "--metrics", "psnr", "--data", photo_folder)
-    ran = beside(*command, "--out", tmp_path / "runs")
-    assert ran.returncode == 0, ran.stderr
-
-    refused = beside("run", "imagenet-gen", "-m", "webp", "--dry-run")
-    assert refused.returncode == 2, refused.stderr
+    webp = ("-m", "webp", "--metrics", "psnr", "--limit", "1")
+    kinds = ("leaves", "panics", "number")
+    commands = (
+        ("--help",),
+        ("show", "table16"),
+        ("run", "table8", *webp, "--data", str(photo_folder), "--out", str(tmp_path / "runs")),
+        ("run", "imagenet-gen", "-m", "webp", "--dry-run"),
+        ("show", "webp"),
+        ("run", "a-number-tasks", "-m", "webp", "--dry-run"),
+        ("run", "imagenet-recon", "--metrics", "a-number-metrics", "-m", "webp", "--dry-run"),
+        *((f"a-{kind}-commands", "--help") for kind in kinds),
+    )
+    done = beside(*map(json.dumps, commands), code=("-c", SEVERAL))
+    assert done.returncode == 0, done.stderr
+    helped, table, ran, refused, shown, *wrong = json.loads(done.stdout.splitlines()[-1])
+    for code, _, said in (helped, table, ran, shown):
+        assert code == 0, said
+    assert "a-raises-commands" in helped[1]
+    assert refused[0] == 2, refused
     assert (
         "it fits: coco-recon, coco-recon-native, decode, encode, face-recon, imagenet-recon"
-        in refused.stderr
+        in refused[2]
     )
-    assert beside("show", "webp").returncode == 0
-    for arguments in (["a-number-tasks"], ["imagenet-recon", "--metrics", "a-number-metrics"]):
-        wrong = beside("run", *arguments, "-m", "webp", "--dry-run")
-        assert wrong.returncode == 2, wrong.stderr
-        assert wrong.stderr.splitlines()[-1].startswith("error: ")
-        assert "cannot be imported: TypeError: 1 is no " in wrong.stderr
-
-    for kind in ("leaves", "panics", "number"):
-        failed = beside(f"a-{kind}-commands", "--help")
-        assert failed.returncode == 2, (kind, failed.stderr)
-        errors = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
+    for code, _, said in wrong[:2]:
+        assert code == 2, said
+        assert said.splitlines()[-1].startswith("error: ")
+        assert "cannot be imported: TypeError: 1 is no " in said
+    for kind, (code, _, said) in zip(kinds, wrong[2:], strict=True):
+        assert code == 2, (kind, said)
+        errors = [line for line in said.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1
         assert f"command 'a-{kind}-commands' of broken-plugins 1.0" in errors[0]
 
-    findings = json.loads(beside("doctor", "--json").stdout)
+    findings = json.loads(beside("doctor", "--quick", "--json").stdout)
     texts = [item["text"] for item in findings]
     warned = {item["name"]: item for item in findings if "broken-plugins 1.0" in item["text"]}
     assert any("'webp' of broken-plugins 1.0 (number:thing) is ignored" in text for text in texts)
     for group in ("task", "model", "metric", "extractor", "judge", "command"):
         assert warned[f"{group} a-raises-{group}s"]["level"] == "warning"
         assert "pip uninstall broken-plugins" in warned[f"{group} a-raises-{group}s"]["fix"]
-    if importlib.util.find_spec("lmms_eval"):
-        (asked,) = (item for item in findings if item["name"] == "lmms-eval question")
-        assert (asked["level"], asked["text"]) == ("ok", "asked and scored")
+
+
+@pytest.mark.slow
+def test_lmms_eval_is_asked_beside_broken_plugins(tmp_path: Path, beside: Command) -> None:
+    pytest.importorskip("lmms_eval")
+    install(tmp_path / "site", "broken-plugins", BROKEN, MODULES)
+    findings = json.loads(beside("doctor", "--json").stdout)
+    (asked,) = (item for item in findings if item["name"] == "lmms-eval question")
+    assert (asked["level"], asked["text"]) == ("ok", "asked and scored")
 
 
 def test_our_names_stay_ours(tmp_path: Path, beside: Command) -> None:

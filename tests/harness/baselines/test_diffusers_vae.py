@@ -167,7 +167,7 @@ def test_runs_from_the_command_line(
 ) -> None:
     result = uwt_eval(
         "run", "imagenet-recon", "--data", photo_folder, "-m", f"diffusers-vae:{saved}",
-        "--limit", 2, "--out", tmp_path / "runs", "--json",
+        "--limit", 1, "--out", tmp_path / "runs", "--json",
     )  # fmt: skip
     assert result.code == 0, result.err
     (record,) = result.records

@@ -89,7 +89,7 @@ def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def level(network: MeanLevel) -> Level:
-    kind = type("Level", (Level,), {"network": network})
+    kind = type("Level", (Level,), {"network": network, "__module__": __name__})
     extractor: Level = kind({}, DEVICE)
     return extractor
 
