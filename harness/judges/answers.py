@@ -13,6 +13,8 @@ from harness.judges.failures import Garbage, TooLarge
 
 _LONGEST_TEXT = 100_000
 """Characters of a reply that are handed on."""
+_WHOLE = 1.01
+"""Sum of probabilities that servers have rounded."""
 _MOST = 1e12
 """No count of tokens and no price of one answer comes near it."""
 
@@ -108,7 +110,8 @@ def first_tokens(answer: Mapping[str, Any]) -> dict[str, float]:
         found = {str(each["token"]): math.exp(min(each["logprob"], 0.0)) for each in told}
     except (LookupError, TypeError):
         return {}
-    return {} if any(map(math.isnan, found.values())) else found
+    # Raw logits, which some servers give under that name, add up to more than 1; NaN to nothing.
+    return found if sum(found.values()) <= _WHOLE else {}
 
 
 def _number(value: Any) -> float | None:

@@ -127,7 +127,8 @@ def explain(
         raise UserError(f"{key} cannot be explained: no image could be measured, {_first(failed)}")
     own = scores.cell(base, everything).model_copy(update={"n_failed": len(failed)})
     if own.value is None:
-        raise UserError(f"{key} cannot be explained: {own.status}")
+        lost = f"; {len(failed)} could not be measured, {_first(failed)}" if failed else ""
+        raise UserError(f"{key} cannot be explained: {own.status}{lost}")
     steps = []
     with progress.bar("scoring") as on_progress:
         for done, rung in enumerate(rungs[1:]):

@@ -105,7 +105,7 @@ def test_a_prompt_that_is_there_twice_is_said(bench: Bench) -> None:
 BAD = {
     "not a number": {"top_logprobs": [{"token": "Yes", "logprob": float("nan")}]},
     "a text": {"top_logprobs": [{"token": "Yes", "logprob": "-0.1"}]},
-    "none": {"top_logprobs": []},
+    "logits": {"top_logprobs": [{"token": "Yes", "logprob": 9}, {"token": "No", "logprob": 4}]},
     "no list": {"top_logprobs": {"Yes": -0.1}},
 }
 
