@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from uniwetok.studies.claims import CLAIMS, Claim, Interval, interval
+from uniwetok.studies.claims import CLAIMS, Claim, Interval, holm, interval
 from uniwetok.studies.runner import Measured
 from uniwetok.studies.settings import ARMS, MiniSettings
 
@@ -75,6 +75,8 @@ class MiniResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values."""
+        outcomes = self.outcomes()
+        together = holm([outcome.ours.p for outcome in outcomes])
         return {
             "settings": asdict(self.settings),
             "seeds": list(self.seeds),
@@ -88,9 +90,11 @@ class MiniResult:
                     "measured": outcome.claim.measured,
                     "mean": outcome.ours.mean,
                     "half_interval": outcome.ours.half if len(self.seeds) > 1 else None,
+                    "p": outcome.ours.p,
                     "verdict": outcome.ours.verdict,
+                    "holm": place in together,
                 }
-                for outcome in self.outcomes()
+                for place, outcome in enumerate(outcomes)
             ],
             "results": [asdict(measured) for measured in self.measured],
         }
@@ -167,6 +171,13 @@ class MiniResult:
         for verdict, title in names.items():
             texts = [_short(o.claim) for o in outcomes if o.ours.verdict == verdict]
             lines.append(Text(f"{title} ({len(texts)} of {len(outcomes)}): {_joined(texts)}"))
+        together = [_short(outcomes[i].claim) for i in sorted(holm([o.ours.p for o in outcomes]))]
+        lines.append(
+            Text(
+                f"Certain, either way, for all {len(outcomes)} together by Holm's correction "
+                f"({len(together)}): {_joined(together)}"
+            )
+        )
         lines.append(
             Text(
                 "The paper's gFID, rFID and zero-shot accuracy cannot be computed at this size: a "

@@ -72,7 +72,7 @@ class MiniSettings:
     """Crops in all, cut once and shared by all arms: the teacher sees each once."""
     heldout: float = 0.3
     """Share of the photos that is kept from training; each seed draws others."""
-    prior_steps: int = 300
+    prior_steps: int = 150
     """Training steps of the fresh prior on the frozen codes of the arms compared by it."""
 
     def __post_init__(self) -> None:

@@ -78,7 +78,8 @@ def test_a_dry_run_prints_arms_and_time(uwt_eval: CommandLine, tmp_path: Path) -
     assert plan.code == 0, plan.err
     content = json.loads(plan.out)
     assert set(content["arm_seconds"]) == {"ppd", "single"}
-    assert content["cpu_seconds"] > 3 * sum(content["arm_seconds"].values())
+    # Five seeds unless --seeds says another number.
+    assert content["cpu_seconds"] > 5 * sum(content["arm_seconds"].values())
     assert not out.exists()
 
 
