@@ -68,6 +68,17 @@ def pair(tmp_path: Path, photos: list[Image.Image]) -> tuple[Path, Path]:
     return pair_of(tmp_path, photos, 6)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def known_features(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the networks have seen in other tests of this file, they are not shown again."""
+    monkeypatch.setenv("UWT_EVAL_CACHE", str(cache))
+
+
 @pytest.mark.parity
 @pytest.mark.usefixtures("provide_weights")
 def test_fid_and_psnr_are_the_peers(
@@ -93,7 +104,7 @@ def test_fid_and_psnr_are_the_peers(
     assert record["metrics"]["psnr"]["value"] == pytest.approx(np.mean(decibels), abs=1e-9)
 
 
-@pytest.mark.usefixtures("provide_weights")
+@pytest.mark.usefixtures("provide_weights", "known_features")
 @pytest.mark.parametrize("protocol", ["torch-fidelity", "adm", "clean", "wetok", "exact"])
 def test_every_protocol_measures_everything(
     protocol: str, uwt_eval: CommandLine, tmp_path: Path, photos: list[Image.Image]
@@ -141,7 +152,7 @@ def test_npz_gives_what_the_folder_gives(
     assert from_files["metrics"] == from_folders["metrics"]
 
 
-@pytest.mark.usefixtures("provide_weights")
+@pytest.mark.usefixtures("provide_weights", "known_features")
 def test_stored_statistics_serve_as_reference(
     uwt_eval: CommandLine, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -166,13 +177,13 @@ def test_stored_statistics_serve_as_reference(
     assert "no pairs" in metrics["psnr"]["status"]
 
 
-@pytest.mark.usefixtures("provide_weights")
+@pytest.mark.usefixtures("provide_weights", "known_features")
 def test_small_sets_are_withheld(uwt_eval: CommandLine, pair: tuple[Path, Path]) -> None:
     result = uwt_eval("metrics", *pair, "--metrics", "fid", "--json")
     assert result.records[0]["metrics"]["fid"]["status"].startswith("withheld: 6 images")
 
 
-@pytest.mark.usefixtures("provide_weights")
+@pytest.mark.usefixtures("provide_weights", "known_features")
 def test_class_order_is_noted_under_sequential_splits(
     uwt_eval: CommandLine, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -185,7 +196,7 @@ def test_class_order_is_noted_under_sequential_splits(
     assert "class by class" in result.records[0]["metrics"]["is"]["note"]
 
 
-@pytest.mark.usefixtures("provide_weights")
+@pytest.mark.usefixtures("provide_weights", "known_features")
 def test_unreadable_image_is_named_and_ends_incomplete(
     uwt_eval: CommandLine, pair: tuple[Path, Path]
 ) -> None:
@@ -292,7 +303,7 @@ def test_canaries_without_weights_are_incomplete(
     assert "psnr: in order" in result.out
 
 
-@pytest.mark.usefixtures("provide_weights")
+@pytest.mark.usefixtures("provide_weights", "known_features")
 def test_images_of_different_sizes_share_a_set(
     uwt_eval: CommandLine, pair: tuple[Path, Path]
 ) -> None:
@@ -304,7 +315,7 @@ def test_images_of_different_sizes_share_a_set(
     assert result.records[0]["metrics"]["fid"]["n"] == 6
 
 
-@pytest.mark.usefixtures("provide_weights")
+@pytest.mark.usefixtures("provide_weights", "known_features")
 def test_one_image_has_no_distance(uwt_eval: CommandLine, pair: tuple[Path, Path]) -> None:
     for path in sorted(pair[1].iterdir())[1:]:
         path.unlink()
@@ -333,7 +344,7 @@ def test_features_that_are_not_finite_name_their_image(
     assert "coded: features of image '003' are not finite" in result.err
 
 
-@pytest.mark.usefixtures("provide_weights")
+@pytest.mark.usefixtures("provide_weights", "known_features")
 def test_extrapolation_is_noted(uwt_eval: CommandLine, pair: tuple[Path, Path]) -> None:
     result = uwt_eval(
         "metrics", *pair, "--metrics", "fid", "--small-sets", "--extrapolate", "--json"
