@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ import torch
 from tests.conftest import REPOSITORY, CommandLine
 from uniwetok.train.engine import trackers
 from uniwetok.train.engine.checkpoints import Checkpoints
-from uniwetok.train.engine.logs import read_log
+from uniwetok.train.engine.logs import Logs, read_log
 
 SMALL = (
     "model.channels=32",
@@ -309,13 +310,17 @@ def start(data: Path, out: Path, *settings: str) -> subprocess.Popen[str]:
 
 
 def test_runs_that_are_killed_or_stopped_go_on_to_the_same_bits(
-    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    steps = ("steps=8", "data.workers=1")
+    """Two in processes of their own, of which one decodes in another; one, by SIGTERM, in this."""
+    steps = ("steps=8",)
     numbers = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
     runs = {
-        number: start(photo_folder, tmp_path / number.name, *steps, f"checkpoint_every={every}")
-        for number, every in zip(numbers, (2, 99, 99), strict=True)
+        number: start(photo_folder, tmp_path / number.name, *steps, *own)
+        for number, own in (
+            (signal.SIGKILL, ("checkpoint_every=2",)),
+            (signal.SIGINT, ("checkpoint_every=99", "data.workers=1")),
+        )
     }
     said = dict.fromkeys(numbers, "")
     for number, run in runs.items():
@@ -332,8 +337,23 @@ def test_runs_that_are_killed_or_stopped_go_on_to_the_same_bits(
             assert run.poll() is None, said[number]
         (tmp_path / number.name / "go").touch()
         said[number] += run.communicate(timeout=300)[1]
+        assert run.returncode == 130, said[number]
+    write = Logs.write
+
+    def stopping(self: Logs, step: int, *values: Any) -> None:
+        write(self, step, *values)
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as context:
+        context.setattr(Logs, "write", stopping)
+        out = tmp_path / signal.SIGTERM.name
+        stopped = uwt_eval(
+            *arguments(photo_folder, out, *steps, "checkpoint_every=99"), "--device", "cpu"
+        )
+    assert stopped.code == 130, stopped.err
+    said[signal.SIGTERM] = stopped.err
     for number in (signal.SIGTERM, signal.SIGINT):
-        assert runs[number].returncode == 130, said[number]
         assert "step 2 of 8: loss " in said[number]
         assert " images/s, 0:" in said[number]
         (step,) = Checkpoints(tmp_path / number.name / "checkpoints").steps()
