@@ -134,7 +134,9 @@ def waited(
     folder: Path, workers: int, step: float, *, draft: bool, steps: int | None = None
 ) -> float:
     """Share of the time that a device waits which takes so many seconds a step, and no core."""
-    batches, steps = _started(folder, workers, draft=draft), steps or STEPS[draft] * max(1, workers)
+    batches, steps = _started(folder, workers, draft=draft), steps or 2 * STEPS[draft] * workers
+    # Where the device is the bound all that is read ahead lies ready: two batches a worker.
+    time.sleep(2 * workers * step)
     waits, start = 0.0, time.perf_counter()
     for _ in range(steps):
         begin = time.perf_counter()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from uniwetok.ar.config import BitDanceConfig
-from uniwetok.fields import Settings, check_count, check_share
-from uniwetok.train.data.mixture import read_weights
+from uniwetok.fields import check_count
+from uniwetok.train.data.config import ReadingConfig
 from uniwetok.train.engine.settings import (
     EncodingPrecision,
     ImageRunSettings,
@@ -32,8 +32,11 @@ def released_optimizer() -> OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodesConfig(Settings):
-    """Views of the images, as codes; the defaults are the released augmentation (ADM's)."""
+class CodesConfig(ReadingConfig):
+    """Views of the images, as codes; the defaults are the released augmentation (ADM's).
+
+    Of a mixture, classes of the same name are one.
+    """
 
     resolution: int = 256
     """Height and width of a view in pixels."""
@@ -52,21 +55,12 @@ class CodesConfig(Settings):
     precision: EncodingPrecision = "float32"
     """Precision that images are encoded in, whatever the passes of training are in; half precision
     flips bits whose latents are near 0. Codes of one are never taken for those of another."""
-    corrupt_limit: float = 0.01
-    """Share of unreadable images above which encoding stops, once 100 have been read."""
     shuffle_shards: int = 8
     """Shards of a WebDataset that are mixed at a time, where ``views`` is 0."""
-    mixture: tuple[str, ...] = ()
-    """Sources and their weights, NAME@WEIGHT each, see the tokenizer's `DataConfig`; classes of the
-    same name are one."""
-    workers: int = 4
-    """Processes that decode images; 0 decodes in the training process. Changes no result."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "mixture", tuple(self.mixture))
-        read_weights(self.mixture)
-        for name, least in (("resolution", 1), ("views", 0), ("shuffle_shards", 1), ("workers", 0)):
+        for name, least in (("resolution", 1), ("views", 0), ("shuffle_shards", 1)):
             check_count(name, getattr(self, name), least)
         if not 0 < self.smallest_crop <= 1:
             raise ValueError(f"smallest_crop={self.smallest_crop} must be above 0 and at most 1")
@@ -75,7 +69,6 @@ class CodesConfig(Settings):
                 f"center_from={self.center_from} and center_until={self.center_until} must be "
                 f"shares of the run in 0..1, in order"
             )
-        check_share("corrupt_limit", self.corrupt_limit)
 
     def center_share(self, progress: float) -> float:
         """Give the probability of a center crop at a share of the run in 0..1."""

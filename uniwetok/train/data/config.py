@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from uniwetok.fields import check_choice, check_count, check_share
+from uniwetok.fields import Settings, check_count, check_share
 from uniwetok.train.data.mixture import read_weights
 
 Crop = Literal["random", "center"]
@@ -13,12 +13,30 @@ Partition = Literal["drawn", "fixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Images of a training run; no flip, as released.
+class ReadingConfig(Settings):
+    """What the data of all three models has in common."""
 
-    Raises:
-        ValueError: a value is impossible; the message names the field, its value and the fix.
-    """
+    mixture: tuple[str, ...] = ()
+    """Sources and their weights, NAME@WEIGHT each, as in faces@0.3: by images, or records.
+    `--data NAME=PATH` says where they are, and `--data NAME=PATH@WEIGHT` sets both. Empty for one
+    source without a name."""
+    corrupt_limit: float = 0.01
+    """Share of unreadable images above which training, or encoding, stops; below, others take
+    their places, or they and their records are left out, and counted."""
+    workers: int = 4
+    """Processes that read and decode; 0 does so in the training process. Changes no result."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mixture", tuple(self.mixture))
+        super().__post_init__()
+        read_weights(self.mixture)
+        check_share("corrupt_limit", self.corrupt_limit)
+        check_count("workers", self.workers, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(ReadingConfig):
+    """Images of a training run; no flip, as released."""
 
     resolution: int = 256
     """Height and width in pixels: the shorter side is resized to it, then it is cropped."""
@@ -33,31 +51,18 @@ class DataConfig:
     processes are dealt out to the buckets' resolutions for good, and each draws among the shapes of
     its own; processes fewer than resolutions take these in turns. Paper: "partition computational
     resources"."""
-    mixture: tuple[str, ...] = ()
-    """Sources and their weights, NAME@WEIGHT each, as in faces@0.3; `--data NAME=PATH` says where
-    they are, and `--data NAME=PATH@WEIGHT` sets both. Empty for one source without a name."""
     draft: bool = False
     """Decode JPEGs at 1/8, 1/4 or 1/2 of their size where that covers what is cut from them: large
     photos several times as fast, with pixels that differ a little from those of a whole image made
     smaller. Released: whole."""
-    corrupt_limit: float = 0.01
-    """Share of unreadable images above which training stops, once 100 have been read since it
-    started; below, the next image takes the place of each, and they are counted."""
     shuffle_shards: int = 8
     """Shards of a WebDataset that are mixed at a time."""
-    workers: int = 4
-    """Processes that decode images; 0 decodes in the training process. Changes no result."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "buckets", tuple(tuple(size) for size in self.buckets))
-        object.__setattr__(self, "mixture", tuple(self.mixture))
-        check_choice("crop", self.crop, get_args(Crop))
-        check_choice("partition", self.partition, get_args(Partition))
-        read_weights(self.mixture)
+        super().__post_init__()
         for side in (self.resolution, *(side for size in self.buckets for side in size)):
             check_count("a side of pixels", side)
         if any(len(size) != 2 for size in self.buckets):
             raise ValueError(f"buckets={self.buckets}: give (height, width) pairs")
-        check_share("corrupt_limit", self.corrupt_limit)
         check_count("shuffle_shards", self.shuffle_shards)
-        check_count("workers", self.workers, 0)

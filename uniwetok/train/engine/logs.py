@@ -66,16 +66,18 @@ class Logs:
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:
-    """Read a run's lines; a line that a killed run left unfinished is dropped."""
+    """Read a run's lines; one that a killed run left unfinished, or that is damaged, is dropped."""
     path = out / "log.jsonl"
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
     return rows
 
 

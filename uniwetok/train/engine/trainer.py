@@ -105,12 +105,13 @@ class Trainer(ABC, Generic[C, B]):
         )
         return wrapped
 
-    def compile(self, parts: Iterable[nn.Module], *, dynamic: bool | None = None) -> None:
+    def compile(self, parts: Iterable[nn.Module], *, dynamic: bool = False) -> None:
         """Compile parts of a network where the run is to, before `wrap`; names of weights stay.
 
         Args:
             parts: each compiled by itself: those that are alike are compiled once.
-            dynamic: compile for all sizes at once; None does so where a second size comes.
+            dynamic: compile for all sizes of the data at once, not for each by itself: of images
+                torch gives up where they are more than eight, and of all at once it fails.
         """
         if self.config.compile:
             for part in parts:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from uniwetok.fields import Settings, check_count, check_share
+from uniwetok.fields import check_count, check_share
 from uniwetok.mllm.config import MLLMConfig
-from uniwetok.train.data.mixture import read_weights
+from uniwetok.train.data.config import ReadingConfig
 from uniwetok.train.engine.settings import EncodingPrecision, OptimizerConfig, RunSettings
 from uniwetok.train.mllm.data.records import KINDS, Kind
 
@@ -27,7 +27,7 @@ def released_optimizer() -> OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SequenceData(Settings):
+class SequenceData(ReadingConfig):
     """Sequences of a training run; the defaults are those of BitDance's released training."""
 
     row_tokens: int = 37_376
@@ -52,26 +52,15 @@ class SequenceData(Settings):
     each time they are seen."""
     precision: EncodingPrecision = "float32"
     """Precision that images are encoded in, see the class-to-image model's `CodesConfig`."""
-    mixture: tuple[str, ...] = ()
-    """Sources of records and their weights by samples, NAME@WEIGHT each, as in web@0.7;
-    `--data NAME=PATH@WEIGHT` sets them. Empty for one source without a name."""
-    corrupt_limit: float = 0.01
-    """Share of unreadable images above which training stops; below, their samples are left out
-    and counted."""
-    workers: int = 4
-    """Processes that read records and decode images; 0 does so in the training process. Changes
-    no result."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "kinds", tuple(self.kinds))
-        object.__setattr__(self, "mixture", tuple(self.mixture))
-        read_weights(self.mixture)
-        for name, least in (("row_tokens", 16), ("image_area", 1), ("workers", 0)):
+        for name, least in (("row_tokens", 16), ("image_area", 1)):
             check_count(name, getattr(self, name), least)
         if not self.kinds or not set(self.kinds) <= set(KINDS):
             raise ValueError(f"kinds={self.kinds}: give some of {', '.join(KINDS)}")
-        for name in ("condition_dropout", "source_dropout", "describe_share", "corrupt_limit"):
+        for name in ("condition_dropout", "source_dropout", "describe_share"):
             check_share(name, getattr(self, name))
 
 

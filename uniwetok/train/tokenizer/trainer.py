@@ -62,10 +62,7 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
         if config.gradient_checkpointing:
             run_again(generator.blocks())
         # At once: compiled by itself each of their blocks, all of other sizes, would be another.
-        self.compile(
-            (generator.tokenizer.encoder, generator.tokenizer.decoder),
-            dynamic=bool(config.data.buckets) or None,
-        )
+        self.compile((generator.tokenizer.encoder, generator.tokenizer.decoder))
         self._generator = self.wrap(generator, generator.blocks())
         self._add("generator", generator)
         self.evaluate(generator.averaged())

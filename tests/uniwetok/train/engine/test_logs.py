@@ -29,6 +29,17 @@ def test_lines_after_the_step_that_is_resumed_are_written_again(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"12", b"{}", b'{"step": "2"}', b"[" * 10**5])
+def test_damaged_lines_are_dropped(tmp_path: Path, line: bytes):
+    with closing(Logs(tmp_path, 0)) as logs:
+        logs.write(2, {"loss": 0.5})
+    with (tmp_path / "log.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    with closing(Logs(tmp_path, 2)) as logs:
+        logs.write(4, {"loss": 0.25})
+    assert [(row["step"], row["loss"]) for row in read_log(tmp_path)] == [(2, 0.5), (4, 0.25)]
+
+
 def test_a_number_that_is_not_finite_is_null(tmp_path: Path):
     with closing(Logs(tmp_path, 0)) as logs:
         logs.write(1, {"psnr": float("inf")}, kind="validation")
