@@ -176,7 +176,7 @@ def test_loss_under_autocast():
     assert rounded.item() == pytest.approx(exact.item(), rel=0.02)
 
 
-def held_out_loss(draw: Callable[[int, torch.Generator], Tensor], steps: int = 200) -> float:
+def held_out_loss(draw: Callable[[int, torch.Generator], Tensor], steps: int = 120) -> float:
     """Train on fresh codes, and average the loss of further ones."""
     torch.manual_seed(0)
     prior = GenerativeAwarePrior(PriorConfig(**TINY), BITS, 2)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from uniwetok.losses import teachers
-from uniwetok.studies import settings
+from uniwetok.studies import estimate, settings
 
 ONLY = ("--only", "table4", "--steps", "2", "--workers", "1")
 
@@ -19,6 +19,8 @@ ONLY = ("--only", "table4", "--steps", "2", "--workers", "1")
 def hardly_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     few = functools.partial(settings.MiniSettings, crops=12, batch_size=4, prior_steps=1)
     monkeypatch.setattr(settings, "MiniSettings", few)
+    monkeypatch.setattr(estimate, "_IMAGES", 8)
+    monkeypatch.setattr(estimate, "_STEPS", 1)
 
 
 def arguments(data: Path, out: Path, *more: str) -> list[str]:
