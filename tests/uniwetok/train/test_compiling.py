@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from tests.uniwetok.train.ar.tiny import TINY_AR, tiny_tokenizer
 from tests.uniwetok.train.mllm.tiny import (
@@ -100,16 +101,24 @@ def test_names_of_weights_stay_and_either_goes_on_from_the_other(
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs a C++ compiler")
-@RECIPES
+@pytest.mark.parametrize(
+    ("recipe", "again"),
+    [(tokenizer, False), (ar, False), (ar, True), (mllm, True)],
+    ids=["tokenizer", "ar", "ar, blocks run again", "mllm, blocks run again"],
+)
 def test_losses_are_those_without_within_rounding(
-    recipe: Callable[[Path, Path], Recipe], tmp_path: Path, photo_folder: Path
+    recipe: Callable[[Path, Path], Recipe], again: bool, tmp_path: Path, photo_folder: Path
 ) -> None:
     config, run = recipe(tmp_path, photo_folder / "val")
     # Adam's first steps are signs of gradients, those that are rounding alone too; not with this.
     optimizer = replace(config.optimizer, learning_rate=0.01, epsilon=1.0)
     config = replace(config, optimizer=optimizer, steps=3, log_every=1, checkpoint_every=3)
+    config = replace(config, gradient_checkpointing=again)
+    torch._dynamo.reset()
+    counters.clear()
     for chosen in (False, True):
         run(replace(config, compile=chosen), tmp_path / str(chosen))
+        assert (counters["stats"]["unique_graphs"] > 1) is chosen
     for name in ("loss", "gradient_norm"):
         eager, compiled = (logged(tmp_path / out, name) for out in ("False", "True"))
         # As much as weights that are rounded otherwise move it.

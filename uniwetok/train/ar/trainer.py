@@ -48,10 +48,12 @@ class ARTrainer(Trainer[ARTraining, CodeBatch]):
         check_parts(config.batch_size, config.accumulation, self.accelerator.num_processes)
         self._tokenizer = tokenizer
         self.model = _build(config).to(self.accelerator.device).train()
-        if config.gradient_checkpointing:
-            run_again(blocks(self.model))
-        self.compile((*self.model.layers, self.model.head.net))
-        self._wrapped = self.wrap(self.model, blocks(self.model))
+        inner = blocks(self.model)
+        again = config.gradient_checkpointing
+        self.compile(inner if again else (*self.model.layers, self.model.head.net))
+        if again:
+            run_again(inner)
+        self._wrapped = self.wrap(self.model, inner)
         weights = dict(self.model.named_parameters())
         self.train("model", self.model, build_adamw(weights, config.optimizer, UNDECAYED))
         self.evaluate(weights)

@@ -106,7 +106,9 @@ class Trainer(ABC, Generic[C, B]):
         return wrapped
 
     def compile(self, parts: Iterable[nn.Module], *, dynamic: bool = False) -> None:
-        """Compile parts of a network where the run is to, before `wrap`; names of weights stay.
+        """Compile parts of a network where the run is to; names of weights stay.
+
+        Before `run_again`, inside of which torch compiles nothing, and `wrap`.
 
         Args:
             parts: each compiled by itself: those that are alike are compiled once.
@@ -115,7 +117,7 @@ class Trainer(ABC, Generic[C, B]):
         """
         if self.config.compile:
             for part in parts:
-                part.compile(dynamic=dynamic)
+                part.forward = torch.compile(part.forward, dynamic=dynamic)
 
     def train(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Register what is updated and saved under a name; after `wrap`, which swaps weights."""

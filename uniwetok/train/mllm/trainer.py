@@ -126,10 +126,10 @@ class MLLMTrainer(Trainer[MLLMTraining, PackedRows]):
         self._parts = parts
         model = parts.model
         inner = [*_layers(model), *model.vision_head.net.res_blocks]
-        if config.gradient_checkpointing:
-            run_again(inner)
         # For rows of any length: a resumed run must not begin with kernels for another.
         self.compile(inner, dynamic=True)
+        if config.gradient_checkpointing:
+            run_again(inner)
         # A sharded model is moved part by part: no GPU need hold all of it.
         self.model = (model if config.shard else model.to(accelerator.device)).train()
         self._wrapped = self.wrap(Objective(self.model), units(self.model) if config.shard else ())

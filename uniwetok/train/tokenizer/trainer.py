@@ -59,10 +59,11 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
             check_parts(config.batch_size, config.accumulation, self.accelerator.num_processes)
         self.networks = build_networks(config, self.accelerator.device, vgg16, teacher)
         generator, discriminator = self.networks.generator, self.networks.discriminator
+        sides = (generator.tokenizer.encoder, generator.tokenizer.decoder)
+        # At once: compiled by itself each of their blocks, all of other sizes, would be another.
+        self.compile(generator.blocks() if config.gradient_checkpointing else sides)
         if config.gradient_checkpointing:
             run_again(generator.blocks())
-        # At once: compiled by itself each of their blocks, all of other sizes, would be another.
-        self.compile((generator.tokenizer.encoder, generator.tokenizer.decoder))
         self._generator = self.wrap(generator, generator.blocks())
         self._add("generator", generator)
         self.evaluate(generator.averaged())
