@@ -132,6 +132,19 @@ def test_runs(processes: int, folder: Path, tmp_path: Path, count: Count) -> Non
     kill_again_and_again(command, record_of, tmp_path, lambda outcome: count(kind, outcome))
 
 
+@pytest.mark.parametrize(("task", "reads"), [("text-recon", "rapidocr"), ("face-recon", "dlib")])
+def test_runs_that_read_text_and_faces(task: str, reads: str, tmp_path: Path, count: Count) -> None:
+    pytest.importorskip(reads)
+
+    def command(out: Path) -> list[str]:
+        run = ["run", task, "-m", "jpeg", "--limit", "12", "--out", str(out), "--quiet"]
+        return ["-m", "uwt_eval", *run]
+
+    kill_again_and_again(
+        command, record_of, tmp_path, lambda outcome: count(f"SIGKILL of {task}", outcome)
+    )
+
+
 def test_training(photo_folder: Path, tmp_path: Path, count: Count) -> None:
     def command(out: Path) -> list[str]:
         given = training(photo_folder, out, "steps=24")
