@@ -27,7 +27,7 @@ from benchmarks.machine import headline
 
 IMAGES, SIDE, BATCH = 48, 1536, 16
 ROUNDS = 3
-STEPS = {False: 6, True: 24}
+STEPS = {False: 4, True: 16}
 """Steps of a round and a core, by whether JPEGs are decoded small: some seconds each."""
 _SHARE = 0.8
 """Share of the workers' rate that the paced step asks for, so that the device is the bound."""
