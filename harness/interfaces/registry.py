@@ -8,10 +8,11 @@ import functools
 import importlib.util
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TextIO, TypeVar, cast
 
 from harness.interfaces.code import code_digest, module_digest
 from harness.interfaces.errors import UserError, digest_of, first_line, one_line
@@ -49,6 +50,30 @@ class UnknownName(UserError):
         matchers = (difflib.SequenceMatcher(None, each.lower(), name.lower()) for each in known)
         self.likeness = max((each.ratio() for each in matchers), default=0.0)
         """Of the nearest known name, 0 to 1."""
+
+
+_SWITCHING = threading.Lock()
+_aside: list[TextIO] = []
+"""What stdout was before, once for each import under way."""
+
+
+@contextlib.contextmanager
+def _printing_aside() -> Iterator[None]:
+    """What is printed within goes to stderr: it is no part of `--json`.
+
+    Threads may be within at once, and the last one puts stdout back: if each put back what it
+    found, the later one would leave stderr there for good.
+    """
+    with _SWITCHING:
+        _aside.append(_aside[0] if _aside else sys.stdout)
+        sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        with _SWITCHING:
+            stdout = _aside.pop()
+            if not _aside:
+                sys.stdout = stdout
 
 
 def constants(module: str, *names: str) -> dict[str, str]:
@@ -247,7 +272,7 @@ class Registry(Generic[T]):
         if point is None:
             raise UserError(f"unknown {self.noun} {name!r}: {did_you_mean(name, self.names())}")
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # What it prints is no part of `--json`.
+            with _printing_aside():
                 plugin = point.load()
             if wrong := self._wrong(plugin):
                 raise TypeError(wrong)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,6 +74,32 @@ def test_listing_imports_nothing(registry: Registry[object]) -> None:
     assert registry.names() == ["no-attribute", "no-module", "sound"]
     assert "no-module" in registry
     assert "nothing" not in registry
+
+
+def test_imports_in_two_threads_leave_stdout_as_it_was(
+    registry: Registry[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one begins within the first and ends after it."""
+    begun, ended = threading.Event(), threading.Event()
+    other = threading.Thread(target=registry.get, args=("sound",))
+
+    def load(point: EntryPoint) -> object:
+        assert sys.stdout is sys.stderr
+        if threading.current_thread() is not other:
+            other.start()
+            assert begun.wait(60)
+        else:
+            begun.set()
+            assert ended.wait(60)
+        return object
+
+    monkeypatch.setattr(EntryPoint, "load", load)
+    stdout = sys.stdout
+    registry.get("sound")
+    assert sys.stdout is sys.stderr, "one is still at work"
+    ended.set()
+    other.join(60)
+    assert sys.stdout is stdout
 
 
 def test_entry_points_are_imported_when_asked_for(registry: Registry[object]) -> None:
