@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import re
+import unicodedata
 from bisect import bisect_right
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _LONGEST = 400
 """Letters that a text is cut to before it is laid out; fewer fit onto a picture."""
-_LATIN = r"\u0000-\u024f"
-"""What Pillow's own font draws."""
+_OWN = r"\u0020-\u007e\u00a9\u00ab\u00b0\u00b1\u00b4\u00b7\u00bb\u2018\u2019\u201c\u201d\u2026"
+"""What Pillow's own font draws: not one letter with an accent."""
+_EUROPEAN = r"\u0020-\u052f\u1e00-\u1fff\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2100-\u22ff"
+"""Latin with all accents, Greek, Cyrillic, punctuation, arrows and signs of mathematics: what the
+font draws that matplotlib brings."""
 _KANA, _HANGUL = r"\u3040-\u30ff", r"\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3"
 _CJK = rf"\u2e80-\u9fff{_HANGUL}\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
 _BESIDE = r"\u0370-\u03ff\u0400-\u04ff\u2010-\u2027\u2190-\u2193"
-"""Greek, Cyrillic, punctuation and arrows, which the font of these scripts draws too."""
+"""Greek, Cyrillic, punctuation and arrows, which the font of these scripts draws beside Latin."""
 _PACKAGE, _FILE = "noto_cjk_sans_otc", "NotoSansCJK-Regular.ttc"
 
 
@@ -47,13 +51,12 @@ def write_line(
         at: Left upper corner.
         text: What is drawn.
         size: Of the font.
-        width: Pixels that a line may take that is made of the text: see `fitted`. None takes the
-            text as it is.
+        width: Pixels that the line may take: see `fitted`. None takes all of the text.
         fill: Colour.
         options: Of `ImageDraw.text`.
     """
     font, letters = font_for(text, size)
-    line = text if width is None else fitted(text, letters, font, width)
+    line = _drawable(text, letters) if width is None else fitted(text, letters, font, width)
     draw.text(at, line, fill, font, **options)
 
 
@@ -68,8 +71,7 @@ def fitted(text: str, letters: str, font: Font, width: float) -> str:
         font: That it is drawn in.
         width: In pixels.
     """
-    spaced = "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST])
-    line = " ".join(re.sub(f"[^{letters}]", "", spaced).split())
+    line = " ".join(_drawable(text[:_LONGEST], letters).split())
     if font.getlength(line) <= width:
         return line
     kept = bisect_right(
@@ -80,12 +82,28 @@ def fitted(text: str, letters: str, font: Font, width: float) -> str:
 
 def font_for(text: str, size: int) -> tuple[Font, str]:
     """The font of a whole line and the letters that it has: Pillow's own wherever that does."""
-    path = cjk_font() if re.search(f"[{_CJK}]", text) else None
-    if path is None:
-        return ImageFont.load_default(size), _LATIN
-    # Chinese, Japanese and Korean write some characters differently.
-    face = 1 if re.search(f"[{_HANGUL}]", text) else 0 if re.search(f"[{_KANA}]", text) else 2
-    return _read(path, size, face), _LATIN + _BESIDE + _CJK
+    if re.search(f"[{_CJK}]", text) and (path := cjk_font()) is not None:
+        # Chinese, Japanese and Korean write some characters differently.
+        face = 1 if re.search(f"[{_HANGUL}]", text) else 0 if re.search(f"[{_KANA}]", text) else 2
+        return _read(path, size, face), rf"\u0020-\u024f{_BESIDE}{_CJK}"
+    if re.search(rf"[^{_OWN}\s{_CJK}]", text) and (path := _european_font()) is not None:
+        return _read(path, size, 0), _EUROPEAN
+    return ImageFont.load_default(size), _OWN
+
+
+def _drawable(text: str, letters: str) -> str:
+    """A text without line breaks and without letters that a font lacks; accents are joined."""
+    spaced = "".join(letter if letter.isprintable() else " " for letter in text)
+    return re.sub(f"[^{letters}]", "", unicodedata.normalize("NFC", spaced))
+
+
+def _european_font() -> Path | None:
+    """DejaVu Sans where matplotlib keeps it."""
+    found = importlib.util.find_spec("matplotlib")
+    if found is None or not found.origin:
+        return None
+    path = Path(found.origin).with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return path if path.is_file() else None
 
 
 @functools.cache

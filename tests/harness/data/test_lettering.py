@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -35,12 +37,25 @@ def drawn(text: str, width: float | None = None) -> np.ndarray:
     return np.asarray(image)
 
 
-def test_latin_text_is_drawn_in_the_font_of_always() -> None:
-    for text in ("webp:2048 Ünïcödé…  0.5", "A photo"):
+def test_plain_text_is_drawn_in_pillows_font() -> None:
+    for text in ("webp:2048 ±…  0.5", "A photo"):
         plain = Image.new("L", (300, 20), 255)
         font = ImageFont.load_default(12)
         ImageDraw.Draw(plain).text((2, 2), text, "black", font)
         np.testing.assert_array_equal(drawn(text), np.asarray(plain))
+
+
+@pytest.mark.parametrize("text", ["žluťoučký kůň Ünïcödé ß", "Привет", "Ελληνικά", "2 → 3 ≤ 4"])
+def test_letters_with_accents_and_of_europe_have_a_shape_each(text: str) -> None:
+    decomposed = unicodedata.normalize("NFD", text)  # As names of files are on a Mac.
+    np.testing.assert_array_equal(drawn(text), drawn(decomposed))
+    letters = {*unicodedata.normalize("NFC", text)} - {" "}
+    # A box stands for none of them; behind ж all are drawn in one font.
+    assert len({drawn(f"ж{letter}").tobytes() for letter in letters}) == len(letters)
+
+
+def test_a_line_break_in_a_name_is_a_space() -> None:
+    np.testing.assert_array_equal(drawn("new\nline.png   PSNR 3"), drawn("new line.png   PSNR 3"))
 
 
 @pytest.mark.parametrize("face", TEXTS)
