@@ -185,7 +185,7 @@ def _show(console: Console, found: Comparison, form: Format | None) -> None:
     for name in ("paired by sample", "A", "B", "B − A", "95% interval", "p", "rose/fell"):
         table.add_column(name, justify="left" if name == "paired by sample" else "right")
     for metric, each in found.paired.items():
-        p_value = "—" if each.p_value is None else f"{each.p_value:.3f}"
+        p_value = "—" if each.p_value is None else _p_value(each.p_value)
         note = f" (n={each.n})" if each.n_left_out else ""
         table.add_row(
             escape(heading(metric, found.better[metric]) + note),
@@ -230,3 +230,7 @@ def _show(console: Console, found: Comparison, form: Format | None) -> None:
             line(f"{title}: {sample.id}  {metric} {values}")
             for name, texts in sample.texts.items():
                 line(f"    {name}: {_both(*texts)}", "dim")
+
+
+def _p_value(value: float) -> str:
+    return "<0.001" if value < 0.0005 else f"{value:.3f}"

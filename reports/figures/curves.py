@@ -64,6 +64,7 @@ def training_curves(trainings: Sequence[Training], names: Sequence[str] = ()) ->
             axes.set_title(name.replace("_", " ").replace("/", " "))
             axes.set_xlabel("step", fontsize=8)
             axes.tick_params(labelsize=8)
+            axes.xaxis.get_major_locator().set_params(integer=True)
         for axes in panels:
             axes.set_axis_off()
         _name_runs(figure, trainings, looks, columns)

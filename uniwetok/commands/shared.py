@@ -222,9 +222,10 @@ class _Teller:
             for name, value in values.items()
             if name.startswith("epochs/")
         )
+        lost = f", {values['unreadable']:,.0f} unreadable" if values.get("unreadable") else ""
         return (
             f"step {step:,} of {self.config.steps:,}: loss {values['loss']:.4g}, "
-            f"{values[f'{unit}_per_second']:.3g} {unit}/s, {left} left{''.join(seen)}"
+            f"{values[f'{unit}_per_second']:.3g} {unit}/s, {left} left{''.join(seen)}{lost}"
         )
 
     def _validate(self, model: Path, step: int) -> Mapping[str, float]:

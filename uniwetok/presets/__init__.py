@@ -20,6 +20,7 @@ PRESETS = {preset.name: preset for preset in (*TABLES, *LARGE, *WETOK, NANO)}
 """All presets of the tokenizer by name; a new one belongs into this tuple."""
 AR_PRESETS = {preset.name: preset for preset in AR}
 """All presets of the class-to-image model by name."""
+_MLLM = "mllm-"
 MLLM_PRESETS = {preset.name: preset for preset in MLLM}
 """All presets of the multimodal model by name."""
 
@@ -40,7 +41,8 @@ def get_ar(name: str) -> ARPreset:
 
 def get_mllm(name: str) -> MLLMPreset:
     """Return a preset of the multimodal model, also by its name without "mllm-"; see `get`."""
-    return _get(name if name in MLLM_PRESETS else f"mllm-{name}", MLLM_PRESETS)
+    short = {each.removeprefix(_MLLM): preset for each, preset in MLLM_PRESETS.items()}
+    return _get(name.removeprefix(_MLLM), short)
 
 
 def _get(name: str, presets: Mapping[str, T]) -> T:

@@ -53,8 +53,8 @@ class MLLMPreset(BasePreset[MLLMTraining]):
         }
 
 
-# Layers that are sharded and run again were compiled on processors alone so far: on eight GPUs it is
-# to be asked for.
+# Layers that are sharded and run again were compiled on processors alone so far: on eight GPUs
+# it is to be asked for.
 _PAPER = MLLMTraining(shard=True, compile=False)
 _TUNED = replace(_PAPER, steps=20_000)
 

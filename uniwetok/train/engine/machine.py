@@ -127,8 +127,9 @@ def here(device: str = "auto") -> Processor:
             bfloat16=False,
             uncompiled="is no GPU that Triton compiles for",
         )
+    threads = torch.get_num_threads()
     return Processor(
-        name=f"this CPU, {torch.get_num_threads()} threads",
+        name=f"this CPU ({threads} thread{'s' * (threads > 1)})",
         kind="cpu",
         memory=_main_memory(),
         # AVX-512's bfloat16 instructions are no such unit: on an EPYC that has them, steps of nano

@@ -20,7 +20,7 @@ DATASETS = {"ImageNet": 1_281_167, "DataComp-1B": 1_400_000_000}
 UTILISATION = 0.3
 """Share of a processor's peak that hours assume where no step was measured."""
 _FLOAT = 4
-_HOUR = 3600
+_MINUTE, _HOUR = 60, 3600
 _GIB = 2**30
 
 Row = tuple[str, str, str]
@@ -158,7 +158,7 @@ class Plan:
                 ("precision", self.precision, self.reasons.get("precision", "")),
                 ("compiled", "yes" if self.compiled else "no", self.reasons.get("compile", "")),
                 ("a step", f"{self.seconds_per_step:,.3g} s", self.basis),
-                ("the run", f"{self.hours:,.1f} h", "steps alone"),
+                ("the run", _time(self.hours * _HOUR), "steps alone"),
                 *self._gpu_hours(),
             ],
         }
@@ -302,6 +302,14 @@ def _memory(config: RunSettings, footprint: Footprint, world: int) -> dict[str, 
         # DDP exchanges gradients in buckets of their own beside them.
         memory["gradients in transit"] = _FLOAT * gradients
     return memory
+
+
+def _time(seconds: float) -> str:
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:,.0f} s"
+    if seconds < 2 * _HOUR:
+        return f"{seconds / _MINUTE:,.0f} min"
+    return f"{seconds / _HOUR:,.1f} h"
 
 
 def _teraflop(count: int) -> str:
