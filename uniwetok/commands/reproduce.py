@@ -34,7 +34,7 @@ def mini_ablations(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs")
     / "mini-ablations",
-    seeds: Annotated[int, typer.Option(min=1, help="Times that each arm is trained.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Times that each arm is trained.")] = 6,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of each training (default: 500).")
     ] = None,
