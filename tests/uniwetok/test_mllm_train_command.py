@@ -36,7 +36,7 @@ def test_presets_are_the_released_training() -> None:
         assert config.model.text_weight == (1.0 if chat else 0.01)
         assert config.data.condition_dropout == (0.0 if chat else 0.1)
     assert get_mllm("edit") is get_mllm("mllm-edit")
-    with pytest.raises(TrainingError, match="unknown preset .draw.: .*known: pretrain, gen"):
+    with pytest.raises(TrainingError, match=r"unknown preset .draw.: .*known: pretrain, gen"):
         get_mllm("draw")
 
 
