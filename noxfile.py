@@ -21,7 +21,7 @@ FAST = ["-m", "not gpu and not slow and not browser and not faults", "-n", "2"]
 # Neighbours go to one worker, which makes what a module's tests share; who is done takes a share of
 # the other's.
 FAST += ["--dist", "worksteal"]
-# Three passes: a worker that has run every test holds 1.9 GB, in each of these at most 1.5.
+# Three passes, for memory: a worker that ran every test would hold most, here 2.3 GB at its peak.
 PASSES = [
     ["tests/uniwetok/train"],
     ["tests/uniwetok", "--ignore=tests/uniwetok/train"],

@@ -411,12 +411,12 @@ def carry_out(
                 if not go_on or len(requests) == 1:
                     raise
                 reason = str(error)
-                if isinstance(error, InUse) and waited < most:
-                    limit = f"at most {most:g} s (UWT_EVAL_WAIT)"
-                    note(f"{error.held}: waiting for it after the others, {limit}")
-                    put_off.append(request)
-                    continue
                 if isinstance(error, InUse):
+                    if waited < most:
+                        limit = f"at most {most:g} s (UWT_EVAL_WAIT)"
+                        note(f"{error.held}: waiting for it after the others, {limit}")
+                        put_off.append(request)
+                        continue
                     reason = f"{error.held}: waited {waited:g} s for it; run the same command again"
                 name = f"{request.task} · {request.model}"
                 refused.setdefault(reason, []).append(name)

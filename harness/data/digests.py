@@ -10,6 +10,7 @@ as it is.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
 import time
@@ -310,6 +311,15 @@ def _damage_of(path: Path) -> Iterator[None]:
 def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record, as JSON, with the digest of its content in its provenance."""
     return {**record, "provenance": {**record["provenance"], _FIELD: digest_of(record)}}
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What a file of one `sealed` record holds; raise `Damaged` where its content is another.
+
+    Raises:
+        OSError, ValueError, RecursionError: it cannot be read, or not as JSON.
+    """
+    return unsealed(json.loads(path.read_bytes()), path)
 
 
 def unsealed(record: Any, path: Path) -> dict[str, Any]:

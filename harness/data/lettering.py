@@ -25,13 +25,19 @@ _KANA, _HANGUL = r"\u3040-\u30ff", r"\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3"
 _CJK = rf"\u2e80-\u9fff{_HANGUL}\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
 _BESIDE = r"\u0370-\u03ff\u0400-\u04ff\u2010-\u2027\u2190-\u2193"
 """Greek, Cyrillic, punctuation and arrows, which the font of these scripts draws beside Latin."""
+_DEJAVU = "matplotlib", "mpl-data/fonts/ttf/DejaVuSans.ttf"
 _PACKAGE, _FILE = "noto_cjk_sans_otc", "NotoSansCJK-Regular.ttc"
 
 
 def cjk_font() -> Path | None:
     """Noto Sans CJK where the extra `cjk` is installed: its first face has all of these letters."""
-    found = importlib.util.find_spec(_PACKAGE)
-    path = Path(found.origin).with_name(_FILE) if found is not None and found.origin else None
+    return _of_package(_PACKAGE, _FILE)
+
+
+def _of_package(package: str, place: str) -> Path | None:
+    """A file of a package, which is not imported; None where it is not installed."""
+    found = importlib.util.find_spec(package)
+    path = Path(found.origin).parent / place if found is not None and found.origin else None
     return path if path is not None and path.is_file() else None
 
 
@@ -86,7 +92,7 @@ def font_for(text: str, size: int) -> tuple[Font, str]:
         # Chinese, Japanese and Korean write some characters differently.
         face = 1 if re.search(f"[{_HANGUL}]", text) else 0 if re.search(f"[{_KANA}]", text) else 2
         return _read(path, size, face), rf"\u0020-\u024f{_BESIDE}{_CJK}"
-    if re.search(rf"[^{_OWN}\s{_CJK}]", text) and (path := _european_font()) is not None:
+    if re.search(rf"[^{_OWN}\s{_CJK}]", text) and (path := _of_package(*_DEJAVU)) is not None:
         return _read(path, size, 0), _EUROPEAN
     return ImageFont.load_default(size), _OWN
 
@@ -95,15 +101,6 @@ def _drawable(text: str, letters: str) -> str:
     """A text without line breaks and without letters that a font lacks; accents are joined."""
     spaced = "".join(letter if letter.isprintable() else " " for letter in text)
     return re.sub(f"[^{letters}]", "", unicodedata.normalize("NFC", spaced))
-
-
-def _european_font() -> Path | None:
-    """DejaVu Sans where matplotlib keeps it."""
-    found = importlib.util.find_spec("matplotlib")
-    if found is None or not found.origin:
-        return None
-    path = Path(found.origin).with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return path if path.is_file() else None
 
 
 @functools.cache

@@ -72,7 +72,7 @@ def _holder(lock: Path) -> str:
 
 
 def _tell_holder(lock: Path, text: str) -> None:
-    with contextlib.suppress(OSError):  # A full disk, or a system on which nobody may write it now.
+    with contextlib.suppress(OSError):  # No folder any more, a full disk, nobody may write.
         lock.write_text(text, encoding="utf-8")
 
 
@@ -110,8 +110,7 @@ class Store:
                         folder.rmdir()
             raise
         finally:
-            if self.root.exists():
-                _tell_holder(self.root / _LOCK, "")
+            _tell_holder(self.root / _LOCK, "")
             lock.release()
 
     def check_place(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from harness.data.digests import Damaged, unsealed
+from harness.data.digests import Damaged, read_record
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.registry import METRICS, warn
 from harness.interfaces.types import (
@@ -147,7 +147,7 @@ def read_run_file(root: Path) -> RunFile:
         raise UserError(f"{root} is not a run directory: it has no run.json")
     try:
         with _uncollected():
-            return RunFile.model_validate(unsealed(json.loads(path.read_bytes()), path))
+            return RunFile.model_validate(read_record(path))
     except ValidationError as error:
         raise UserError(
             f"{path} was written by another version of uwt-eval "

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from harness.data.digests import Damaged, read_table, unsealed
+from harness.data.digests import Damaged, read_record, read_table
 from harness.data.store import ROWS_FILE, SAMPLES_FILE, Store
 from harness.engine import provenance
 from harness.engine.plan import Plan
@@ -71,7 +70,7 @@ def _facts(file: RunFile) -> dict[str, Any]:
 def _record(store: Store) -> ResultRecord | None:
     path = store.root / "record.json"
     try:
-        return ResultRecord.model_validate(unsealed(json.loads(path.read_bytes()), path))
+        return ResultRecord.model_validate(read_record(path))
     except (Damaged, OSError, ValidationError, ValueError, RecursionError):
         return None
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from harness.data.digests import Damaged, read_table, unsealed
+from harness.data.digests import Damaged, read_record, read_table
 from harness.data.store import Store
 from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.registry import warn
@@ -45,7 +44,7 @@ def _record(path: Path) -> ResultRecord | None:
     if not path.is_file():
         return None
     try:
-        return ResultRecord.model_validate(unsealed(json.loads(path.read_bytes()), path))
+        return ResultRecord.model_validate(read_record(path))
     except (UserError, ValueError) as error:
         warn(f"the metrics that {path} held are not known: {first_line(error)}")
         return None

@@ -185,7 +185,6 @@ def _show(console: Console, found: Comparison, form: Format | None) -> None:
     for name in ("paired by sample", "A", "B", "B − A", "95% interval", "p", "rose/fell"):
         table.add_column(name, justify="left" if name == "paired by sample" else "right")
     for metric, each in found.paired.items():
-        p_value = "—" if each.p_value is None else _p_value(each.p_value)
         note = f" (n={each.n})" if each.n_left_out else ""
         table.add_row(
             escape(heading(metric, found.better[metric]) + note),
@@ -193,7 +192,7 @@ def _show(console: Console, found: Comparison, form: Format | None) -> None:
             number(metric, each.mean_b),
             signed(metric, each.difference),
             interval(metric, each.ci_low, each.ci_high, change=True),
-            p_value,
+            _p_value(each.p_value),
             f"{each.n_rose}/{each.n_fell}",
         )
     print_table(console, table, form)
@@ -232,5 +231,7 @@ def _show(console: Console, found: Comparison, form: Format | None) -> None:
                 line(f"    {name}: {_both(*texts)}", "dim")
 
 
-def _p_value(value: float) -> str:
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return "—"
     return "<0.001" if value < 0.0005 else f"{value:.3f}"

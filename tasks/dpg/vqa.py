@@ -67,9 +67,7 @@ class _Transformers:
             about = list(mine)
             for start in range(0, len(about), _QUESTIONS_A_BATCH):
                 some = about[start : start + _QUESTIONS_A_BATCH]
-                texts = [
-                    self._settings.question.replace("{question}", query.text) for query in some
-                ]
+                texts = [query.put(self._settings.question) for query in some]
                 answers += map(Answer, self._answer(some[0].image, texts))
         return answers
 

@@ -55,6 +55,10 @@ class Query:
     right: tuple[str, ...] = ()
     """Beginnings of a right reply."""
 
+    def put(self, template: str) -> str:
+        """What is asked: the template with the text at '{question}', whatever braces either has."""
+        return template.replace("{question}", self.text)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -138,10 +142,7 @@ class _Plugin:
         return [answer for _, mine in pictures for answer in self._about_one(list(mine))]
 
     def _about_one(self, queries: Sequence[Query]) -> list[Answer]:
-        asked = [
-            Question(self._settings.question.replace("{question}", query.text), (query.image,))
-            for query in queries
-        ]
+        asked = [Question(query.put(self._settings.question), (query.image,)) for query in queries]
         try:
             if self._soft:
                 right = [query.right for query in queries]
@@ -175,7 +176,7 @@ class _Endpoint:
         images = {key: self._jpeg(image) for key, image in files.items()}
         requests = [
             JudgeRequest(
-                self._settings.question.replace("{question}", query.text),
+                query.put(self._settings.question),
                 (images[id(query.image)],),
                 top_logprobs=self._logprobs,
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from harness.commands.console import label
 from harness.commands.formats import markdown
 from harness.commands.model_index import model_index
-from harness.data.digests import Damaged, unsealed
+from harness.data.digests import Damaged, read_record
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import ResultRecord
 
@@ -59,7 +58,7 @@ def make_card(
 def _read(place: Path) -> ResultRecord:
     path = place / _RECORD_FILE if place.is_dir() else place
     try:
-        return ResultRecord.model_validate(unsealed(json.loads(path.read_bytes()), path))
+        return ResultRecord.model_validate(read_record(path))
     except (Damaged, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: no record of `uwt-eval run` ({error})") from error
 

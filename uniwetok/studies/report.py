@@ -35,6 +35,8 @@ class Outcome:
 
     claim: Claim
     ours: Interval
+    together: bool
+    """Whether it stays certain, either way, for all directions together (Holm)."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ class MiniResult:
     def outcomes(self) -> list[Outcome]:
         """Compare the arms that were run, seed by seed."""
         arms = {m.arm for m in self.measured}
-        return [
-            Outcome(claim, interval(self._contrast(claim)))
-            for claim in CLAIMS
-            if arms.issuperset(claim.arms)
-        ]
+        claims = [claim for claim in CLAIMS if arms.issuperset(claim.arms)]
+        found = [interval(self._contrast(claim)) for claim in claims]
+        together = holm([each.p for each in found])
+        pairs = enumerate(zip(claims, found, strict=True))
+        return [Outcome(claim, ours, place in together) for place, (claim, ours) in pairs]
 
     def _contrast(self, claim: Claim) -> list[float]:
         columns = [(term.weight, self.values(term.arm, term.metric)) for term in claim.terms]
@@ -75,8 +77,6 @@ class MiniResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values."""
-        outcomes = self.outcomes()
-        together = holm([outcome.ours.p for outcome in outcomes])
         return {
             "settings": asdict(self.settings),
             "seeds": list(self.seeds),
@@ -92,9 +92,9 @@ class MiniResult:
                     "half_interval": outcome.ours.half if len(self.seeds) > 1 else None,
                     "p": outcome.ours.p,
                     "verdict": outcome.ours.verdict,
-                    "holm": place in together,
+                    "holm": outcome.together,
                 }
-                for place, outcome in enumerate(outcomes)
+                for outcome in self.outcomes()
             ],
             "results": [asdict(measured) for measured in self.measured],
         }
@@ -171,7 +171,7 @@ class MiniResult:
         for verdict, title in names.items():
             texts = [_short(o.claim) for o in outcomes if o.ours.verdict == verdict]
             lines.append(Text(f"{title} ({len(texts)} of {len(outcomes)}): {_joined(texts)}"))
-        together = [_short(outcomes[i].claim) for i in sorted(holm([o.ours.p for o in outcomes]))]
+        together = [_short(o.claim) for o in outcomes if o.together]
         lines.append(
             Text(
                 f"Certain, either way, for all {len(outcomes)} together by Holm's correction "

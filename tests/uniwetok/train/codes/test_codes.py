@@ -133,17 +133,22 @@ def test_latents_that_are_not_finite_are_told(photo_folder: Path) -> None:
         encode(tokenizer, image, "float16")
 
 
-def test_codes_of_another_precision_are_refused(
-    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def begun(tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a build that was interrupted before any image was encoded."""
+
     def stop(*_: object) -> np.ndarray:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(build, "_encode", stop)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path, photo_folder / "val")
+    return tmp_path
+
+
+def test_codes_of_another_precision_are_refused(begun: Path, photo_folder: Path) -> None:
     with pytest.raises(TrainingError, match="precision=float32, asked for is precision=bfloat16"):
-        make(tmp_path, photo_folder / "val", HALF)
+        make(begun, photo_folder / "val", HALF)
 
 
 def test_a_cache_from_before_precisions_were_told_apart_is_of_float32(
@@ -165,17 +170,9 @@ def test_a_gpu_encodes_full_batches_across_images(images: int, expected: list[in
     assert [len(batch) for batch in build.batches(views, "cpu")] == [10] * images
 
 
-def test_another_build_that_was_begun_is_refused(
-    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(*_: object) -> np.ndarray:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(build, "_encode", stop)
-    with pytest.raises(KeyboardInterrupt):
-        make(tmp_path, photo_folder / "val")
+def test_another_build_that_was_begun_is_refused(begun: Path, photo_folder: Path) -> None:
     with pytest.raises(TrainingError, match="made with views=2, asked for is views=3"):
-        make(tmp_path, photo_folder / "val", dataclasses.replace(CONFIG, views=3))
+        make(begun, photo_folder / "val", dataclasses.replace(CONFIG, views=3))
 
 
 def test_a_full_disk_is_told_before(
