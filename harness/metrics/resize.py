@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from PIL import Image
@@ -111,12 +113,20 @@ def pil_bytes(images: torch.Tensor, side: int, *, crop: bool = False) -> torch.T
 
 def _lerp(lines: torch.Tensor, side: int) -> torch.Tensor:
     """Interpolate along axis 1 of a float32 (B, n, m, 3) tensor on TensorFlow 1's grid."""
-    count = lines.shape[1]
+    below, above, weight = _neighbours(lines.shape[1], side, lines.device)
+    start = lines.index_select(1, below)
+    end = lines.index_select(1, above)
+    return end.sub_(start).mul_(weight).add_(start)
+
+
+@functools.lru_cache(maxsize=1024)  # A GPU would be waited for at each copy.
+def _neighbours(
+    count: int, side: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Where each of `side` places lies among `count`: those below and above it, and how far."""
     step = torch.tensor(count / side, dtype=torch.float32)
     position = torch.arange(side, dtype=torch.float32) * step
     below = position.long()
     above = (below + 1).clamp_max(count - 1)
-    weight = (position - below.float()).view(-1, 1, 1).to(lines.device)
-    start = lines.index_select(1, below.to(lines.device))
-    end = lines.index_select(1, above.to(lines.device))
-    return end.sub_(start).mul_(weight).add_(start)
+    weight = (position - below.float()).view(-1, 1, 1)
+    return below.to(device), above.to(device), weight.to(device)

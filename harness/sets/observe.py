@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from harness.data.images import to_float
+from harness.data.manifest import blocks
 from harness.engine.world import in_order, lanes_for, reproducible
 from harness.interfaces import Columns, Extractor, ImagePairs, OnProgress
 from harness.interfaces.errors import DecodeError, UserError
@@ -32,6 +34,8 @@ Result = TypeVar("Result")
 BLOCK = 32
 """Images a network sees together; fixed, because on a GPU it decides the last bits."""
 _PAIR_BLOCK = 8
+_PIXELS_TOGETHER = 2**24
+"""Of images that a GPU prepares at once: a GiB in float64, or a little more than one image."""
 
 
 class SizesDiffer(UserError):
@@ -93,7 +97,7 @@ def observe_set(
     def work(block: range) -> Rows:
         found: Rows = {}
         for shared, outputs, turn in asked:
-            found |= _features(images, block, shared, outputs, turn, failures)
+            found |= _features(images, block, shared, outputs, device, turn, failures)
         return found
 
     parts = in_lanes(work, len(images.ids), BLOCK, device, on_progress)
@@ -114,6 +118,7 @@ def _features(
     block: range,
     shared: SharedNetwork,
     outputs: Sequence[str],
+    device: str,
     turn: Turn,
     failures: dict[str, str],
 ) -> Rows:
@@ -133,7 +138,7 @@ def _features(
         kept: Rows = {}
         with turn:
             network = shared.network()
-            prepared = [network.prepare(_input(pixels, network.scaling)) for pixels in loaded]
+            prepared = [network.prepare(x) for x in _inputs(loaded, network.scaling, device)]
             features = shared.run(torch.cat(prepared), outputs)
         for output, rows in features.items():
             broken = ~np.isfinite(rows).all(axis=1)
@@ -156,12 +161,19 @@ def _features(
     return {output: rows[~lost] for output, rows in found.items()}
 
 
-def _input(pixels: np.ndarray, scaling: str) -> Tensor:
-    """What a network prepares: one image (1, 3, H, W), in [0, 1] where it takes floats."""
+def _inputs(loaded: Sequence[np.ndarray], scaling: str, device: str) -> Iterator[Tensor]:
+    """What a network prepares: images (n, 3, H, W), in [0, 1] where it takes floats.
+
+    One by one on a processor, whose cache larger ones would leave; on a GPU, where every step of
+    preparing is started apart, neighbours of one size at once.
+    """
     import torch
 
-    image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-    return image.float() / 255 if scaling == "unit" else image
+    for shape, group in groupby(loaded, key=np.shape):
+        most = 1 if device == "cpu" else max(1, _PIXELS_TOGETHER // (shape[0] * shape[1]))
+        for some in blocks(list(group), most):
+            images = torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2)
+            yield images.float() / 255 if scaling == "unit" else images
 
 
 def _why_unreadable(images: ImageSet, index: int) -> str:

@@ -181,7 +181,7 @@ class Transformer(Trunk):
             dtype=torch.float32,
             device=self.norm.weight.device,
         )
-        order = config.prefix + generation_order(config).to(table.device)
+        order = config.prefix + generation_order(config, table.device)
         return torch.cat([table[: config.prefix], table[order]])[: config.sequence]
 
     def _prefix(self, labels: Tensor) -> Tensor:
@@ -207,16 +207,16 @@ class Transformer(Trunk):
         return out
 
 
-def generation_order(config: BitDanceConfig) -> Tensor:
+def generation_order(config: BitDanceConfig, device: torch.device | str = "cpu") -> Tensor:
     """Raster index of each token in the order of generation, (tokens,) int64.
 
     Row-major patches of ``parallel_tokens``, row-major within; so the raster order itself where
     tokens are predicted one by one.
     """
-    return patch_order(config.grid, config.grid, config.patch)
+    return patch_order(config.grid, config.grid, config.patch, device)
 
 
-def patch_order(rows: int, columns: int, patch: int) -> Tensor:
+def patch_order(rows: int, columns: int, patch: int, device: torch.device | str = "cpu") -> Tensor:
     """Raster index of each token of a grid, patch by patch, (rows * columns,) int64.
 
     Tokens that are predicted together must follow each other in the sequence and be neighbours in
@@ -226,20 +226,21 @@ def patch_order(rows: int, columns: int, patch: int) -> Tensor:
         rows: a multiple of ``patch``.
         columns: a multiple of ``patch``.
         patch: side of a patch, in tokens.
+        device: where it is made: a GPU would be waited for to take it.
     """
-    raster = torch.arange(rows * columns).view(rows // patch, patch, columns // patch, patch)
-    return raster.transpose(1, 2).flatten()
+    raster = torch.arange(rows * columns, device=device)
+    return raster.view(rows // patch, patch, columns // patch, patch).transpose(1, 2).flatten()
 
 
 def to_tokens(codes: Tensor, config: BitDanceConfig) -> Tensor:
     """Map codes (batch, bits, grid, grid) to tokens (batch, tokens, bits) in generation order."""
-    return codes.flatten(2).mT[:, generation_order(config).to(codes.device)]
+    return codes.flatten(2).mT[:, generation_order(config, codes.device)]
 
 
 def to_codes(tokens: Tensor, config: BitDanceConfig) -> Tensor:
     """Invert ``to_tokens``."""
     raster = torch.empty_like(tokens)
-    raster[:, generation_order(config).to(tokens.device)] = tokens
+    raster[:, generation_order(config, tokens.device)] = tokens
     return raster.mT.reshape(*raster.mT.shape[:2], config.grid, config.grid)
 
 

@@ -275,8 +275,8 @@ class MLLM(nn.Module):
             "text": text,
             "vision": vision,
             "total": self.config.text_weight * text + vision,
-            "text_tokens": torch.tensor(text_tokens, device=text.device),
-            "vision_tokens": torch.tensor(vision_tokens, device=text.device),
+            "text_tokens": torch.full((), text_tokens, device=text.device),
+            "vision_tokens": torch.full((), vision_tokens, device=text.device),
             "text_losses": texts.detach(),
             "vision_losses": tokens.detach().view(self.config.loss_repeats, vision_tokens).mean(0),
         }

@@ -43,8 +43,9 @@ def test_features_match_torch_fidelity(inception_file, features, photos):
     assert features["pool3"].shape == (8, 2048)
     assert features["spatial"].shape == (8, 2023)
     assert features["logits"].shape == (8, 1008)
-    assert _relative(features["pool3"], pool3) <= 5e-7
-    assert _relative(features["logits"], logits) <= 5e-7
+    # Up to 5.2e-7 on an Intel, less on an AMD: whose kernels sum in which order.
+    assert _relative(features["pool3"], pool3) <= 1e-6
+    assert _relative(features["logits"], logits) <= 1e-6
     # Not averaged over space, so float32 itself is coarser: torch-fidelity is 1e-6 from float64.
     assert _relative(features["spatial"], spatial) <= 2e-6
 

@@ -40,7 +40,7 @@ class Numbers:
             self.seen.notify_all()
         if index == self.broken:
             raise DecodeError("broken")
-        return np.full((4, 5 + index % 2, 3), index % 256, np.uint8)
+        return np.full((4, 5 + index // 3 % 2, 3), index % 256, np.uint8)
 
     def wait_for(self, count: int) -> bool:
         """Wait until so many images were asked for."""
@@ -101,6 +101,18 @@ def test_images_are_read_while_the_device_works() -> None:
     assert found.ids == [images.ids[number] for number in expected]
     assert found.outputs["level"][:, 0].tolist() == expected
     assert dict(found.failures) == {images.ids[BLOCK + 1]: "broken"}
+
+
+def test_a_gpu_prepares_neighbours_of_one_size_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = Numbers(8)
+    loaded = [images.load(index) for index in range(8)]
+    alone = list(observe._inputs(loaded, "unit", "cpu"))
+    assert [len(part) for part in alone] == [1] * 8
+    together = list(observe._inputs(loaded, "unit", "cuda"))
+    assert [len(part) for part in together] == [3, 3, 2]
+    assert all(map(torch.equal, alone, [image for part in together for image in part.split(1)]))
+    monkeypatch.setattr(observe, "_PIXELS_TOGETHER", 2 * 4 * 6)
+    assert [len(part) for part in observe._inputs(loaded, "byte", "cuda")] == [2, 1, 2, 1, 2]
 
 
 def test_a_second_pass_reads_nothing_but_what_failed() -> None:

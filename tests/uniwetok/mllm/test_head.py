@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.uniwetok.ar.toys import fill_by_formula, waves
+from uniwetok.ar.diffusion_head import PatchAttention
 from uniwetok.ar.solver import Solver
 from uniwetok.mllm import PRESETS, MLLMConfig
 from uniwetok.mllm.head import Projector, VisionHead, grid_embedding
@@ -17,6 +18,9 @@ from uniwetok.mllm.head import Projector, VisionHead, grid_embedding
 DATA = Path(__file__).parent / "data"
 RELEASED = Path(__file__).parents[3].parent / "shared" / "golden" / "mllm_head_tiny.pt"
 TOLERANCE = 1e-5
+SOLVED = 3e-4
+"""The head takes the sines of its times in float32, whatever the rest is in: an Intel's kernels and
+an AMD's differ in their last bits, which the solver's steps turn into 8e-5."""
 FLOAT32 = 1e-4
 """Of outputs up to 4 in float32: six times the most that was measured beside float64 (1.7e-5, over
 the default, AVX2 and AVX-512 kernels of ATen and oneDNN)."""
@@ -54,6 +58,23 @@ def outputs_by_formula(parallel_tokens: int, dtype: torch.dtype) -> dict[str, to
     }
 
 
+def test_a_lone_token_attends_to_itself() -> None:
+    """Without the kernels of attention: outputs and gradients are those of its definition."""
+    torch.manual_seed(0)
+    alone = PatchAttention(256, 2).double()
+    x = torch.randn(5, 1, 256, dtype=torch.float64, requires_grad=True)
+    along = torch.randn(5, 1, 256, dtype=torch.float64)
+    wanted = {"x": x, **dict(alone.named_parameters())}
+    short = torch.autograd.grad((alone(x) * along).sum(), list(wanted.values()))
+    query, key, value = alone.wqkv(x).unflatten(-1, (3, 2, -1)).permute(2, 0, 3, 1, 4)
+    attended = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    out = alone.wo(attended.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(alone(x), out)
+    long = torch.autograd.grad((out * along).sum(), list(wanted.values()))
+    for one, other in zip(short, long, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("parallel_tokens", [1, 4])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, TOLERANCE), (torch.float32, FLOAT32)], ids=str
@@ -62,7 +83,8 @@ def test_outputs_of_weights_by_formula(parallel_tokens, dtype, tolerance):
     """``golden.safetensors`` was written in float64 by a head that agreed with the released one."""
     golden = load_file(DATA / "golden.safetensors")
     for name, actual in outputs_by_formula(parallel_tokens, dtype).items():
-        assert error(actual, golden[f"{parallel_tokens}.{name}"]) < tolerance, name
+        most = SOLVED if name == "solved" else tolerance
+        assert error(actual, golden[f"{parallel_tokens}.{name}"]) < most, name
 
 
 def test_grid_embedding_puts_the_column_first():

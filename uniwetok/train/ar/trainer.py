@@ -79,7 +79,9 @@ class ARTrainer(Trainer[ARTraining, CodeBatch]):
                 packed.to(device, non_blocking=True), grid, config.model.latent_channels
             )
             with self.no_sync(self._wrapped, index + 1 < count):
-                part: Tensor = self._wrapped(codes, labels, stream(*address, device=device))
+                part: Tensor = self._wrapped(
+                    codes, labels.to(device, non_blocking=True), stream(*address, device=device)
+                )
                 self.accelerator.backward(share * part)
             loss = loss + share * part.detach()
         norm = self.update("model", number, loss)

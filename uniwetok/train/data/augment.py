@@ -60,4 +60,5 @@ def _cover(image: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
 
 def to_model_range(pixels: torch.Tensor) -> torch.Tensor:
     """Scale uint8 0..255 to float32 in [-1, 1]: v / 127.5 - 1."""
-    return pixels.to(torch.float32).div_(127.5).sub_(1.0)
+    # By a tensor: a GPU would multiply by the rounded inverse of a number.
+    return pixels.to(torch.float32).div_(torch.full((), 127.5, device=pixels.device)).sub_(1.0)

@@ -213,13 +213,20 @@ def _activations(sizes: PretrainedConfig, config: MLLMTraining, layout: _Layout)
     inputs = size * layout.samples * layout.length * config.model.width
     # Backward begins with the logits' gradients, in float32 and in the precision of the pass.
     gradients = layout.spoken * sizes.vocab_size * (_FLOAT + size)
+    head = kept(1, 0, layout.drawn) - bare
+    logits = spoken - bare + gradients if layout.spoken else 0
+    # Head and logits are gone when the first layer is run again.
+    beyond = max(0, layer - head - logits)
     return {
         **(
-            {"inputs of all layers": layers * inputs, "one layer, run again": layer}
+            {
+                "inputs of all layers": layers * inputs,
+                "one layer, run again, beyond head and logits": beyond,
+            }
             if config.gradient_checkpointing
             else {"all layers": layers * layer}
         ),
         "embeddings and last state": bare - layer,
-        "diffusion head": kept(1, 0, layout.drawn) - bare,
-        "text logits": spoken - bare + gradients if layout.spoken else 0,
+        "diffusion head": head,
+        "text logits": logits,
     }
