@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Iterator
 
+import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
 from PIL.TiffImagePlugin import (
     COMPRESSION,
@@ -28,8 +29,8 @@ RASTER_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000"
 """Pillow's names. It knows more: PostScript, which starts Ghostscript, and players of a kind."""
 _MOST_PIXELS = 178_956_970
 """Pillow's own limit, which other packages lift for the whole process."""
-_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
-"""In a JPEG's coded data 0xFF comes before 0x00 or a restart marker; all else ends the data."""
+_NO_MARKERS = np.isin(np.arange(256), [0x00, 0x01, *range(0xD0, 0xD8), 0xFF])
+"""What follows 0xFF in a JPEG's coded data, a restart marker say; all else ends the data."""
 _HOLE = bytes(64)
 """As many zeros are no coded data where no flat part of the picture can account for them."""
 _LONG_HOLE = bytes(1024)
@@ -103,8 +104,10 @@ def _jpeg(data: bytes) -> str:
     """Go from marker to marker to the end of the image; what follows it, some cameras wrote."""
     position, frame = 2, 0
     unlike_flat: set[int] = set()
-    while found := _MARKER.search(data, position):
-        kind, start = found[1][0], found.end()
+    markers = _markers(data)
+    while (at := int(np.searchsorted(markers, position))) < len(markers):
+        start = int(markers[at]) + 2
+        kind = data[start - 1]
         if kind == _EOI:
             return ""
         length = int.from_bytes(data[start : start + 2], "big")
@@ -117,11 +120,21 @@ def _jpeg(data: bytes) -> str:
             unlike_flat |= {table for table, first in _tables(segment) if first}
         elif kind == _SOS and frame:
             tables, hole = _scan(segment, frame == _PROGRESSIVE)
-            end = _MARKER.search(data, position)
-            zeros = data.find(hole, position, end.start() if end else len(data))
+            at = int(np.searchsorted(markers, position))
+            zeros = data.find(hole, position, markers[at] if at < len(markers) else len(data))
             if zeros >= 0 and tables & unlike_flat:
                 return f"zeros from byte {zeros} on where coded data should be"
     return "the data end before the image does"
+
+
+def _markers(data: bytes) -> np.ndarray:
+    """Places of all markers, their last 0xFF each.
+
+    All at once and by NumPy: other threads go on meanwhile, which Python's `re` does not let them.
+    """
+    levels = np.frombuffer(data, np.uint8)
+    places = np.flatnonzero(levels[:-1] == 0xFF)
+    return places[~_NO_MARKERS[levels[places + 1]]]
 
 
 def _scan(segment: bytes, progressive: bool) -> tuple[set[int], bytes]:
