@@ -25,6 +25,7 @@ from uniwetok.train.data.augment import to_model_range
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.engine.logs import to_pixels
 from uniwetok.train.engine.loop import Finished, Hooks, Loop
+from uniwetok.train.engine.machine import decide, here
 from uniwetok.train.engine.settings import OptimizerConfig
 from uniwetok.train.tokenizer.config import TokenizerTraining
 from uniwetok.train.tokenizer.plan import measure
@@ -44,14 +45,26 @@ _TRIAL = 10
 """Rounds over all sizes whose steps are timed, after three that are not."""
 
 
-def recipe(steps: int) -> TokenizerTraining:
-    """Give the run that made the weights, at another number of steps."""
+def recipe(steps: int, start: Path | None = None) -> TokenizerTraining:
+    """Give the runs that made the weights, at another number of steps.
+
+    Args:
+        steps: of the run.
+        start: a model whose decoder goes on, by smaller steps; None begins both halves anew.
+    """
     return TokenizerTraining(
         model=MODEL,
-        loss=TokenizerLossConfig(lpips_weight=0, adversarial=None, distillation=None),
+        init=None if start is None else str(start),
+        freeze_encoder=start is not None,
+        loss=TokenizerLossConfig(
+            l2_weight=0.0 if start is None else 10.0,
+            lpips_weight=0,
+            adversarial=None,
+            distillation=None,
+        ),
         prior=None,
         optimizer=OptimizerConfig(
-            learning_rate=1e-3,
+            learning_rate=1e-3 if start is None else 4e-4,
             betas=(0.9, 0.99),
             schedule="cosine",
             warmup_steps=min(200, steps // 10),
@@ -61,10 +74,12 @@ def recipe(steps: int) -> TokenizerTraining:
         data=DataConfig(buckets=((256, 256), (256, 256), (192, 192)), workers=0),
         batch_size=64,
         steps=steps,
+        compile=False,  # In so few minutes compiling for two sizes would not pay off.
         log_every=max(1, min(50, steps // 20)),
         checkpoint_every=max(1, steps // 2),
         grid_every=0,
         validate_every=max(1, steps // _VALIDATIONS),
+        seed=0 if start is None else 1,  # Other crops than those that it has seen.
     )
 
 
@@ -138,6 +153,7 @@ def train(
         print(f"step {done:,}: held-out PSNR {values['psnr']:.2f} dB", flush=True)
         return values
 
+    config, _ = decide(config, here(device))
     trainer = TokenizerTrainer(config, device=device)
     loop = Loop(
         trainer,
@@ -157,6 +173,7 @@ def main() -> None:
         "--photos", type=Path, required=True, help="--out of `python -m benchmarks.nano.photos`"
     )
     parser.add_argument("--out", type=Path, required=True, help="new folder of the run")
+    parser.add_argument("--start", type=Path, help="folder of a model whose decoder goes on")
     parser.add_argument("--seconds", type=float, default=385, help="for everything (385)")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     arguments = parser.parse_args()
@@ -168,12 +185,13 @@ def main() -> None:
     try:
         tiles = load_tiles(arguments.photos / "train").to("cuda" if on_gpu else "cpu")
         heldout = load_heldout(arguments.photos / "heldout")
-        each = seconds_a_step(recipe(1000), tiles, arguments.device)
+        each = seconds_a_step(recipe(1000, arguments.start), tiles, arguments.device)
         # A part is kept for the validations, and for reading and writing.
         left = arguments.seconds * 0.95 - (time.perf_counter() - began)
         steps = max(2 * _VALIDATIONS, int(left * 0.96 / each))
         print(f"{len(tiles)} tiles; {each * 1e3:.1f} ms a step: {steps:,} steps", flush=True)
-        finished = train(recipe(steps), tiles, heldout, arguments.out, arguments.device)
+        config = recipe(steps, arguments.start)
+        finished = train(config, tiles, heldout, arguments.out, arguments.device)
     except (TrainingError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     print(f"done: {finished.steps:,} steps; the model is {finished.model}")

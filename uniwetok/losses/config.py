@@ -170,6 +170,8 @@ class PriorConfig(Settings):
 class TokenizerLossConfig(Settings):
     """The tokenizer's total loss; the L1 term has weight 1, as released."""
 
+    l2_weight: float = 0.0
+    """Weight of the mean squared error, which PSNR is made of. Paper and release: none."""
     lpips_weight: float = 1.0
     """Weight of LPIPS-VGG; 0 leaves it out and needs no VGG weights. Paper: no value.
     Released: 1."""
@@ -184,7 +186,7 @@ class TokenizerLossConfig(Settings):
     """Pre-Post Distillation; None trains without a teacher (paper, Tab. 14)."""
 
     def __post_init__(self) -> None:
-        _check_not_negative(self, "lpips_weight", "commitment_weight")
+        _check_not_negative(self, "l2_weight", "lpips_weight", "commitment_weight")
 
 
 def _check_not_negative(config: object, *names: str) -> None:

@@ -159,6 +159,10 @@ class TokenizerLoss(nn.Module):
         entropy = entropy_loss(latents, self.groups, config.entropy)
         commitment = commitment_loss(latents, codes)
         total = l1 + config.entropy.weight * entropy.auxiliary
+        if config.l2_weight:
+            total = total + config.l2_weight * F.mse_loss(
+                full_precision(reconstruction), full_precision(images)
+            )
         if config.commitment_weight:
             total = total + config.commitment_weight * commitment
         lpips = generator = pre = post = None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -91,6 +93,15 @@ def test_parts_left_out():
         terms.lpips is terms.generator is terms.pre_distillation is terms.post_distillation is None
     )
     assert set(terms.parts()) == {"l1", "token_entropy", "codebook_entropy", "commitment"}
+
+
+def test_squared_errors_are_added_where_they_are_weighed():
+    tensors = step()
+    plain = TokenizerLoss(BARE, channels=CHANNELS, groups=GROUPS)(**tensors).total
+    config = dataclasses.replace(BARE, l2_weight=3.0)
+    total = TokenizerLoss(config, channels=CHANNELS, groups=GROUPS)(**tensors).total
+    squares = (tensors["images"] - tensors["reconstruction"]).square().mean()
+    torch.testing.assert_close(total, plain + 3 * squares)
 
 
 def test_frozen_latents():

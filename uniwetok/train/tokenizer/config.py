@@ -32,6 +32,9 @@ class TokenizerTraining(ImageRunSettings):
     """Images of one step over all processes. Paper: 128, or 1024."""
     steps: int = 250_250
     """Paper: 250,250, 25 epochs of ImageNet at 128."""
+    freeze_encoder: bool = False
+    """Train the decoder alone: codes stay as ``init`` gives them, and what was trained on them, a
+    class-to-image model say, goes on drawing with the new decoder."""
     ema_decay: float = 0.999
     """Decay of the EMA of the weights, which is evaluated and exported. Paper: on. Released:
     0.999."""
@@ -39,6 +42,8 @@ class TokenizerTraining(ImageRunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.freeze_encoder and self.init is None:
+            raise ValueError("freeze_encoder needs init: an encoder with trained weights")
         step, least = self.model.downsample, self.model.min_image_size
         sizes = self.data.buckets or ((self.data.resolution, self.data.resolution),)
         for side in (side for size in sizes for side in size):

@@ -165,6 +165,8 @@ def build_networks(
         discriminator = Discriminator(config) if config.loss.adversarial else None
         if config.init is not None:
             _initialise(generator, config)
+        if config.freeze_encoder:
+            generator.tokenizer.encoder.requires_grad_(False)
     except (MissingWeights, CheckpointError, ValueError) as error:
         raise TrainingError(str(error)) from error
     return Networks(
