@@ -63,7 +63,8 @@ def main() -> None:
                 figures = f"{found.speed:.1f}", f"{found.cost:.1f}"
                 cells = (f"{found.speed / share:.0%}" for share in shares)
                 table.add_row(f"{name}, {title}", *figures, *cells)
-            table.add_row(f"{name}, paced at {_SHARE:.0%} of that", f"waits {wait:.1%}")
+            spared = f"{name}, paced at {_SHARE:.0%} of {max(1, cores - 1)} of them"
+            table.add_row(spared, f"waits {wait:.1%}")
     console = Console(width=100)
     console.print(f"{headline()}; load {os.getloadavg()[0]:.1f}, of which {cores} are ours")
     console.print(f"{SIDE}x{SIDE} JPEG to 256x256, medians of {ROUNDS} rounds", table)
@@ -96,7 +97,8 @@ def _measured(
 
     Returns:
         Rates of one process, of a process a core that know nothing of each other, and of a stream
-        with a worker a core; and the share of its time that a paced device waits.
+        with a worker a core; and the share of its time that a paced device waits for workers who
+        leave it one.
     """
     rounds: list[tuple[Rate, ...]] = []
     waits = []
@@ -106,7 +108,9 @@ def _measured(
         )
         alone = Rate(sum(each.speed for each in others), mean(each.cost for each in others))
         together = rate(folder, cores, draft=draft)
-        waits.append(waited(folder, cores, BATCH / (_SHARE * together.speed), draft=draft))
+        workers = max(1, cores - 1)  # Whoever waits for them has a core of its own.
+        pace = _SHARE * together.speed * workers / cores
+        waits.append(waited(folder, workers, BATCH / pace, draft=draft))
         rounds.append((first, alone, together))
     one, alone, together = (
         Rate(*map(median, zip(*column, strict=True))) for column in zip(*rounds, strict=True)

@@ -80,14 +80,14 @@ class PatchAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, parallel_tokens, width) to the same shape."""
-        qkv: Tensor = self.wqkv(x)
+        qkv = self.wqkv(x)
         if x.shape[1] == 1:
             # It sees itself alone, with weight 1. On a GPU the backward pass of attention would
             # take 64 KiB a head for each token: 70 GiB for a row of the paper's multimodal model.
             attended = qkv.chunk(3, dim=-1)[2]
         else:
             query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-            heads = F.scaled_dot_product_attention(query, key, value)
+            heads: Tensor = F.scaled_dot_product_attention(query, key, value)
             attended = heads.transpose(1, 2).flatten(2)
         out: Tensor = self.wo(attended)
         return out
