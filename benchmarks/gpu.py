@@ -39,7 +39,7 @@ TOKEN_STEPS = 20
 
 
 def main() -> None:
-    """Print the three tables, each as soon as it is measured."""
+    """Print two tables and the lines between them, each as soon as it is measured."""
     if not torch.cuda.is_available():
         sys.exit("no CUDA device")
     console = Console(width=100)

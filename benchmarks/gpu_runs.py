@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import os
 import statistics
@@ -19,7 +20,6 @@ from unittest import mock
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.ar.options import SIZES
 from benchmarks.ar.sides import awake
@@ -100,11 +100,10 @@ class Untrained:
         self._sizes = sizes
 
     def load(self, device: str) -> None:
-        """Build both networks."""
-        sizes = self._sizes
-        self._plugin = TokenizerPlugin(UniWeTok(sizes.tokenizer).eval().to(device))
-        self._drawer = awake(BitDance(sizes.drawer)).eval().to(device)
-        self._solver = solver_of(self._drawer.head.net, sizes.steps, compiled=False)
+        """Take both networks, which every run shares."""
+        tokenizer, self._drawer = _networks(self._sizes, device)
+        self._plugin = TokenizerPlugin(tokenizer)
+        self._solver = solver_of(self._drawer.head.net, self._sizes.steps, compiled=False)
         self.image_device = torch.device(device)
 
     def encode(self, images: torch.Tensor) -> list[Code]:
@@ -128,14 +127,25 @@ class Untrained:
         return packed(drawn, SIDE, SIDE)
 
 
+@functools.cache
+def _networks(sizes: Sizes, device: str) -> tuple[UniWeTok, BitDance]:
+    """To draw the weights takes several seconds, of which a lent GPU has few."""
+    tokenizer = UniWeTok(sizes.tokenizer).eval().to(device)
+    return tokenizer, awake(BitDance(sizes.drawer)).eval().to(device)
+
+
 def whole_runs(console: Console, device: str, sizes: Sizes) -> None:
-    """Print images or questions a second of whole runs, and of the raw forward passes."""
-    table = Table("whole run", "samples", "a second", "raw passes alone", "share")
+    """Print images or questions a second of whole runs, and of the raw forward passes.
+
+    A line as soon as it is measured: all of it takes minutes.
+    """
+    console.print("whole runs: samples a second, of the raw passes alone, the share")
 
     def row(title: str, count: int, seconds: float, raw: float) -> None:
         """`raw`: Seconds a sample."""
         speed = count / seconds
-        table.add_row(title, str(count), f"{speed:.4g}", f"{1 / raw:.4g}", f"{speed * raw:.0%}")
+        figures = f"{speed:.4g} of {1 / raw:.4g}, {speed * raw:.0%}"
+        console.print(f"{title}, {count} samples: {figures}")
 
     with tempfile.TemporaryDirectory() as scratch, _weights(Path(scratch)):
         folder = Path(scratch)
@@ -147,7 +157,6 @@ def whole_runs(console: Console, device: str, sizes: Sizes) -> None:
         row(*_set(folder, device, sizes))
         if importlib.util.find_spec("lmms_eval") is not None:
             row(*vqa_run(folder, device, sizes))
-    console.print(table)
     if importlib.util.find_spec("lmms_eval") is None:
         console.print('no VQA: lmms-eval is missing, pip install "uwt-eval[vqa]"')
 
