@@ -79,6 +79,16 @@ def test_metric_networks_agree_with_the_cpu() -> None:
     torch.testing.assert_close(distances[0], distances[1], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("protocol", INPUT_RULES)
+def test_images_prepared_together_have_the_bits_of_each_alone(protocol: str) -> None:
+    state, rule = random_inception_state_dict(0), INPUT_RULES[protocol]
+    network = InceptionFeatures(state, *rule, device=DEVICE)
+    images = torch.randint(0, 256, (5, 3, 90, 120), dtype=torch.uint8)
+    given = images.float() / 255 if rule.scaling == "unit" else images
+    alone = torch.cat([network.prepare(image) for image in given.split(1)])
+    assert torch.equal(network.prepare(given), alone)
+
+
 def test_run_on_the_gpu_repeats_itself(
     uwt_eval: CommandLine, tmp_path: Path, photo_folder: Path, checkpoint: Path
 ) -> None:
