@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -46,25 +47,18 @@ _TRIAL = 10
 
 
 def recipe(steps: int, start: Path | None = None) -> TokenizerTraining:
-    """Give the runs that made the weights, at another number of steps.
+    """Give the run that made the weights at another number of steps, or one that goes on from some.
 
     Args:
         steps: of the run.
         start: a model whose decoder goes on, by smaller steps; None begins both halves anew.
     """
-    return TokenizerTraining(
+    anew = TokenizerTraining(
         model=MODEL,
-        init=None if start is None else str(start),
-        freeze_encoder=start is not None,
-        loss=TokenizerLossConfig(
-            l2_weight=0.0 if start is None else 10.0,
-            lpips_weight=0,
-            adversarial=None,
-            distillation=None,
-        ),
+        loss=TokenizerLossConfig(lpips_weight=0, adversarial=None, distillation=None),
         prior=None,
         optimizer=OptimizerConfig(
-            learning_rate=1e-3 if start is None else 4e-4,
+            learning_rate=1e-3,
             betas=(0.9, 0.99),
             schedule="cosine",
             warmup_steps=min(200, steps // 10),
@@ -79,7 +73,16 @@ def recipe(steps: int, start: Path | None = None) -> TokenizerTraining:
         checkpoint_every=max(1, steps // 2),
         grid_every=0,
         validate_every=max(1, steps // _VALIDATIONS),
-        seed=0 if start is None else 1,  # Other crops than those that it has seen.
+    )
+    if start is None:
+        return anew
+    return replace(
+        anew,
+        init=str(start),
+        freeze_encoder=True,
+        loss=replace(anew.loss, l2_weight=10.0),
+        optimizer=replace(anew.optimizer, learning_rate=4e-4),
+        seed=1,  # Other crops than those that it has seen.
     )
 
 

@@ -314,9 +314,10 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """What a file of one `sealed` record holds; raise `Damaged` where its content is another.
+    """Read the record that `sealed` has written into a file.
 
     Raises:
+        Damaged: its content is not what was written.
         OSError, ValueError, RecursionError: it cannot be read, or not as JSON.
     """
     return unsealed(json.loads(path.read_bytes()), path)

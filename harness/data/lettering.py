@@ -17,7 +17,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _LONGEST = 400
 """Letters that a text is cut to before it is laid out; fewer fit onto a picture."""
 _OWN = r"\u0020-\u007e\u00a9\u00ab\u00b0\u00b1\u00b4\u00b7\u00bb\u2018\u2019\u201c\u201d\u2026"
-"""What Pillow's own font draws: not one letter with an accent."""
+"""Characters that Pillow's own font can draw; no accented letter is among them."""
 _EUROPEAN = r"\u0020-\u052f\u1e00-\u1fff\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2100-\u22ff"
 """Latin with all accents, Greek, Cyrillic, punctuation, arrows and signs of mathematics: what the
 font draws that matplotlib brings."""

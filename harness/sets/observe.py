@@ -35,7 +35,7 @@ BLOCK = 32
 """Images a network sees together; fixed, because on a GPU it decides the last bits."""
 _PAIR_BLOCK = 8
 _PIXELS_TOGETHER = 2**24
-"""Of images that a GPU prepares at once: a GiB in float64, or a little more than one image."""
+"""Most pixels of the images that a GPU prepares together: 400 MB of them in float64."""
 
 
 class SizesDiffer(UserError):
@@ -162,7 +162,7 @@ def _features(
 
 
 def _inputs(loaded: Sequence[np.ndarray], scaling: str, device: str) -> Iterator[Tensor]:
-    """What a network prepares: images (n, 3, H, W), in [0, 1] where it takes floats.
+    """Stack images for a network to prepare: (n, 3, H, W), in [0, 1] where it takes floats.
 
     One by one on a processor, whose cache larger ones would leave; on a GPU, where every step of
     preparing is started apart, neighbours of one size at once.

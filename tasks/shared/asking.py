@@ -56,7 +56,7 @@ class Query:
     """Beginnings of a right reply."""
 
     def put(self, template: str) -> str:
-        """What is asked: the template with the text at '{question}', whatever braces either has."""
+        """Fill a template's '{question}' with the text; other braces stay as they are."""
         return template.replace("{question}", self.text)
 
 

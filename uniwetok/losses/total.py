@@ -155,14 +155,13 @@ class TokenizerLoss(nn.Module):
             )
         config = self.config
         # As released, LPIPS is added to every pixel before the mean; the two means are the same.
-        l1 = F.l1_loss(full_precision(reconstruction), full_precision(images))
+        shown, wanted = full_precision(reconstruction), full_precision(images)
+        l1 = F.l1_loss(shown, wanted)
         entropy = entropy_loss(latents, self.groups, config.entropy)
         commitment = commitment_loss(latents, codes)
         total = l1 + config.entropy.weight * entropy.auxiliary
         if config.l2_weight:
-            total = total + config.l2_weight * F.mse_loss(
-                full_precision(reconstruction), full_precision(images)
-            )
+            total = total + config.l2_weight * F.mse_loss(shown, wanted)
         if config.commitment_weight:
             total = total + config.commitment_weight * commitment
         lpips = generator = pre = post = None

@@ -36,7 +36,7 @@ class Outcome:
     claim: Claim
     ours: Interval
     together: bool
-    """Whether it stays certain, either way, for all directions together (Holm)."""
+    """Whether it is still certain after Holm's correction over all directions."""
 
 
 @dataclass(frozen=True)
