@@ -50,14 +50,16 @@ class Mapped(Settings):
         return asdict(self)  # type: ignore[call-overload,no-any-return]
 
 
-def check_count(name: str, value: object, least: int = 1) -> None:
-    """Require a whole number of at least ``least``; True and False are none.
+def check_count(name: str, value: object, least: int = 1, most: int | None = None) -> None:
+    """Require a whole number of at least ``least``, and ``most`` if given; no True or False.
 
     Raises:
         ValueError: it is something else; the message names the field and its value.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}={value!r} must be a whole number of at least {least}")
+    if most is not None and value > most:
+        raise ValueError(f"{name}={value!r} must be at most {most}")
 
 
 def check_counts(settings: object) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -268,8 +270,17 @@ def _start(crops: Crops, embeddings: Tensor, out: Path) -> None:
 def _start_process(crops: Crops, embeddings: Tensor, out: Path) -> None:
     # Dies at once and silently when the terminal interrupts the whole group.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     torch.set_num_threads(1)
     _start(crops, embeddings, out)
+
+
+def _end_with_parent() -> None:
+    """End this process once the one that gives it work was killed: it would go on for a minute."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(job: Job) -> Measured:

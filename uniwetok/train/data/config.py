@@ -10,6 +10,8 @@ from uniwetok.train.data.mixture import read_weights
 
 Crop = Literal["random", "center"]
 Partition = Literal["drawn", "fixed"]
+_MOST_WORKERS = 256
+"""A process each, for every process that trains: more would only fill the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class ReadingConfig(Settings):
         super().__post_init__()
         read_weights(self.mixture)
         check_share("corrupt_limit", self.corrupt_limit)
-        check_count("workers", self.workers, 0)
+        check_count("workers", self.workers, 0, _MOST_WORKERS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ def test_settings_import_no_torch(module: str) -> None:
     [
         ({"resolution": 0}, "a side of pixels=0 must be a whole number of at least 1"),
         ({"workers": -1}, "workers=-1 must be a whole number of at least 0"),
+        ({"workers": 100_000}, "workers=100000 must be at most 256"),
         ({"shuffle_shards": True}, "shuffle_shards=True must be a whole number of at least 1"),
     ],
 )
