@@ -1,4 +1,4 @@
-"""How `uwt-eval run` prints its results: a table for each task, or what shards did."""
+"""Where commands write, and how `uwt-eval run` prints its results."""
 
 from __future__ import annotations
 
@@ -9,11 +9,27 @@ from typing import TYPE_CHECKING
 
 from harness.commands.console import print_results, terminal
 from harness.commands.formats import Format, record_rows, to_csv
+from harness.interfaces.errors import UserError
 from harness.interfaces.registry import REFERENCES
 
 if TYPE_CHECKING:
     from harness.engine.shards import FinishedShard
     from harness.interfaces.types import ReferenceRow, ResultRecord
+
+
+def check_apart(data: str | Path | None, out: Path) -> None:
+    """Raise `UserError` where what is written would lie among the images that are read."""
+    if data is None or not (place := Path(data).expanduser().resolve()).is_dir():
+        return
+    if out.resolve() == place or out.resolve().is_relative_to(place):
+        raise UserError(f"--out {out} lies among the images of {data}: give a folder outside of it")
+
+
+def check_folder(out: Path) -> None:
+    """Raise `UserError` where `--out` is a file, or would lie in one; nothing is made."""
+    there = next(each for each in (out, *out.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise UserError(f"--out {out}: {there} is a file; give another folder")
 
 
 def print_records(

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from harness.commands.console import Batch, Json, Plugins, batch_of, terminal, with_options
+from harness.commands.outputs import check_apart
 from harness.interfaces.errors import ExitCode
 from harness.interfaces.registry import load_plugins
 from harness.interfaces.types import RunStatus
-from tasks.codes.job import Job, check_apart, decoded, encoded
+from tasks.codes.job import Job, decoded, encoded
 
 if TYPE_CHECKING:
     from harness.engine.runner import Finished

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from harness.commands.outputs import check_apart
 from harness.interfaces.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,14 +91,6 @@ def encoded(
     if there is not None and same and all(whole(out / each.name, each) for each in there.files):
         return there, result
     return write_codes(out, header, _rows(result.root)), result
-
-
-def check_apart(data: str | None, out: Path) -> None:
-    """Raise `UserError` where what is written would lie among the images that are read."""
-    if data is None or not (place := Path(data).expanduser().resolve()).is_dir():
-        return
-    if out.resolve() == place or out.resolve().is_relative_to(place):
-        raise UserError(f"--out {out} lies among the images of {data}: give a folder outside of it")
 
 
 def _there(job: Job, request: RunRequest, out: Path, form: Format) -> CodesHeader | None:

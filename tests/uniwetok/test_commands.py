@@ -193,10 +193,12 @@ def test_trackers_are_told_what_is_logged(
 def test_a_place_that_is_not_there_is_told_with_its_source(
     uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
 ) -> None:
-    mixture = ("--data", f"here={photo_folder}@0.5", "--data", f"there={tmp_path}/no@0.5")
-    result = uwt_eval(*arguments(None, tmp_path / "run"), *mixture)
-    assert result.code == 2
-    assert result.err.strip() == f"error: --data: source there: {tmp_path}/no does not exist"
+    for place, said in ((f"{tmp_path}/no@0.5", ""), (f"{tmp_path}/no@x", "@x does not exist")):
+        mixture = ("--data", f"here={photo_folder}@0.5", "--data", f"there={place}")
+        result = uwt_eval(*arguments(None, tmp_path / "run"), *mixture)
+        assert result.code == 2
+        hint = f"{said} ('x' is no weight)" if said else " does not exist"
+        assert result.err.strip() == f"error: --data: source there: {tmp_path}/no{hint}"
 
 
 @pytest.mark.parametrize(
@@ -256,16 +258,24 @@ def test_bad_settings_are_one_line(
 
 
 def test_bad_names_and_places_are_one_line(uwt_eval: CommandLine, tmp_path: Path):
+    empty, file = tmp_path / "empty", tmp_path / "notes.txt"
+    empty.mkdir()
+    file.write_text("mine")
     for given, message in (
         (arguments(None, tmp_path), "--data is missing"),
         (arguments(tmp_path / "nowhere", tmp_path), "nowhere"),
-        (arguments(tmp_path, tmp_path), "holds no image"),
+        (arguments(tmp_path, tmp_path / "run"), "lies among the images of"),
+        (arguments(empty, tmp_path / "run"), "holds no image"),
+        (arguments(empty, file), "is a file; give another folder"),
+        (arguments(empty, file / "run"), "is a file; give another folder"),
         (["train", "tokenizer", "--preset", "tabel14"], "did you mean"),
         ([*arguments(tmp_path, tmp_path), "--device", "tpu"], "auto or cpu"),
     ):
         result = uwt_eval(*given)
         assert result.code == 2, given
         assert message in result.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "notes.txt"]
+    assert file.read_text() == "mine"
 
 
 def test_another_architecture_is_refused(uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path):

@@ -31,7 +31,7 @@ def test_a_mixture_is_logged_by_source_and_resumed(
     assert last["epochs/few"] == last["samples/few"] / 3
     assert last["epochs/many"] == last["samples/many"] / 6
     assert json.loads((out / "config.json").read_text())["data"]["mixture"] == ["few@3", "many@1"]
-    assert f"--data {photo_folder / 'val' / 'n00000000'}" in first.out
+    assert f"--data {photo_folder / 'val' / 'n00000000'}" in first.out  # Most are from there.
     # Without its last checkpoint, the same command takes the same steps again.
     (out / "checkpoints" / "step-00000004.pt").unlink()
     again = uwt_eval(*given(photo_folder, *command))

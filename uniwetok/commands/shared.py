@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from harness.commands.console import terminal
+from harness.commands.outputs import check_apart, check_folder
 from harness.interfaces.errors import ExitCode, Unavailable, UserError
 from uniwetok.commands.options import RunOptions, check_places
 
@@ -63,12 +64,22 @@ def given_data(
     places = read_places([*(data or []), *(more or [])])
     for place in places:
         if place.name and place.path is not None and not place.path.exists():
-            raise UserError(f"--data: source {place.name}: {place.path} does not exist")
+            _, mark, weight = str(place.path).rpartition("@")
+            hint = f" ({weight!r} is no weight)" if mark else ""
+            raise UserError(f"--data: source {place.name}: {place.path} does not exist{hint}")
         check_places(data=place.path)
     if places:
         mixed = replace(config.data, mixture=weigh(places, config.data.mixture))
         config = replace(config, data=mixed)
     return places, config
+
+
+def main_source(places: Sequence[DataPlace], mixture: Sequence[str]) -> str:
+    """Give the place of the source that most of the training comes from, the first of equals."""
+    from uniwetok.train.data.mixture import read_weights
+
+    weights = read_weights(mixture)
+    return max(places, key=lambda each: weights.get(each.name, 1.0)).place
 
 
 def carry_out(
@@ -82,6 +93,7 @@ def carry_out(
     first: str = "",
     validation: Validation | None = None,
     sizes: Callable[[], Mapping[str, int]],
+    reads: Sequence[str | Path | None],
 ) -> None:
     """Plan a run, or train and say how to evaluate what came of it.
 
@@ -95,6 +107,7 @@ def carry_out(
         first: what the user has to do before.
         validation: along the way, where there is one.
         sizes: opens the sources that were named, and counts what each holds.
+        reads: places of images, outside of which the run's folder has to lie.
 
     Raises:
         UserError: an option is impossible.
@@ -129,8 +142,11 @@ def carry_out(
     from uniwetok.train.engine.trackers import check_trackers
 
     check_trackers(run.trackers)
-    _join(run.device)
     out = run.folder(preset)
+    for place in reads:
+        check_apart(place, out)
+    check_folder(out)
+    _join(run.device)
     is_main = PartialState(cpu=on_cpu(run.device)).is_main_process
     quiet = run.quiet or run.as_json or not is_main
     teller = _Teller(config, validation, out, run.device, quiet=quiet, trackers=run.trackers)

@@ -24,7 +24,7 @@ from uniwetok.commands.own_classes import (
     class_names,
     write_protocol,
 )
-from uniwetok.commands.shared import TRAINS_WITH, carry_out, given_data, user_errors
+from uniwetok.commands.shared import TRAINS_WITH, carry_out, given_data, main_source, user_errors
 from uniwetok.commands.validation import ValidatedRunOptions
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def tokenizer(
             train,
             evaluation=lambda model: [
                 *("uwt-eval", "run", "imagenet-recon", "-m", f"{plugin}:{model}"),
-                *("--data", heldout or places[0].place),
+                *("--data", heldout or main_source(places, config.data.mixture)),
             ],
             validation=run.validation(
                 config,
@@ -101,6 +101,7 @@ def tokenizer(
                 does={"VisualTokenizer", "ImageEmbedder"},
             ),
             sizes=lambda: _sizes(places),
+            reads=[*(place.path for place in places), heldout],
         )
 
 
@@ -178,7 +179,9 @@ def ar(
             if chosen is not None:
                 words += ["--protocol", chosen]
             # Of ImageNet the reference is the published one, which a setting may name.
-            place = run.validate_data or (places[0].place if own and places else None)
+            place = run.validate_data or (
+                main_source(places, config.data.mixture) if own and places else None
+            )
             return words if place is None else [*words, "--data", place]
 
         carry_out(
@@ -193,6 +196,7 @@ def ar(
                 config, "imagenet-gen", model, None, chosen, does={"ClassToImage"}
             ),
             sizes=lambda: _sizes(places),
+            reads=[place.path for place in places],
         )
 
 
@@ -285,6 +289,7 @@ def mllm(
             evaluation=lambda model: ["uwt-eval", "chat", "--model", str(model)],
             validation=run.validation(config, None, model, None, does=set(_MLLM_DOES)),
             sizes=sizes,
+            reads=[*(place.path for place in places), images],
         )
 
 
