@@ -238,8 +238,10 @@ def read_torch(path: Path) -> object:
                 f"weights alone, and loading it could run code; ask who made it for a .safetensors "
                 f"file of its weights"
             ) from error
+        # Of bytes that are no pickle at all the unpickler's own words say nothing.
+        told = f" ({first_line(error)})" if isinstance(error, (OSError, RuntimeError)) else ""
         raise CheckpointError(
-            f"{path}: not a torch checkpoint, or damaged; fetch it again ({first_line(error)})"
+            f"{path}: not a torch checkpoint, or damaged; fetch it again{told}"
         ) from error
 
 

@@ -15,7 +15,7 @@ from harness.interfaces.registry import load_plugins
 
 def merge(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run directories of one run, or several, copied here.")
+        list[Path], typer.Argument(help="Run directories, or folders of them, copied here.")
     ],
     data: Annotated[
         str | None,
@@ -31,7 +31,8 @@ def merge(
 ) -> None:
     """Put together what `run --shard` made on several machines, and compute the metrics of all.
 
-    Directories of one run are known by their name; those of a suite's runs may be given together.
+    Directories of one run are known by their name; those of a suite's runs, or the folders that
+    they lie in, may be given together.
     """
     from harness.commands.score import show_results
     from harness.data.settings import read_settings
@@ -44,7 +45,7 @@ def merge(
     messages = terminal(stderr=True)
     progress = Progress(messages, quiet=quiet or form is Format.JSON)
     of_run: dict[str, list[Path]] = {}
-    for root in runs:
+    for root in (each for given in runs for each in _below(given)):
         of_run.setdefault(read_run_file(root).run_id, []).append(root)
     done: list[MergedRun] = []
     for name, roots in of_run.items():
@@ -63,3 +64,10 @@ def merge(
             soft_wrap=True,
         )
     show_results([(each.record, each.merged) for each in done], [each.root for each in done], form)
+
+
+def _below(folder: Path) -> list[Path]:
+    """The run directories that a folder holds; itself where it is one, or holds none."""
+    if (folder / "run.json").is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("*/run.json")) or [folder]

@@ -171,7 +171,8 @@ def merge(roots: Sequence[Path], out: Path, data: str | None, progress: Progress
         file = next(iter(parts.values()))
     for root, part in parts.items():
         if different := differences(facts_of(file), facts_of(part)):
-            raise UserError(f"{root} is of another run than {next(iter(parts))}: {different}")
+            hint = "; give another --out" if root == target.root.resolve() else ""
+            raise UserError(f"{root} is of another run than {next(iter(parts))}: {different}{hint}")
     opened = None if isinstance(task, Performed) else open_data(file, data, progress)
     with ExitStack() as locks:
         for root in {target.root.resolve(), *roots}:

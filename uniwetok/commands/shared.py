@@ -271,4 +271,4 @@ def user_errors() -> Iterator[None]:
     except (TrainingError, MLLMError) as error:
         raise UserError(str(error)) from error
     except Unavailable as error:
-        raise UserError(f"{error.status}; or --set loss.lpips_weight=0 trains without") from error
+        raise UserError(f"{error}; or --set loss.lpips_weight=0 trains without") from error

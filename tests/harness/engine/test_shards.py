@@ -162,6 +162,16 @@ def test_another_run_is_refused_by_what_differs(
         merged(tiles, *roots)
 
 
+def test_another_run_in_the_way_is_told_with_the_way_out(tiles: Path, control: Control) -> None:
+    roots = [shard(tiles, 1), shard(tiles, 2)]
+    there = merged(tiles, *roots).root
+    file = read_run_file(there)
+    file.provenance["packages"].update(torch="1.0")
+    Store(there).write_record("run.json", file)
+    with pytest.raises(UserError, match=r"package torch .*; give another --out$"):
+        merged(tiles, *roots)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
