@@ -29,8 +29,8 @@ RASTER_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000"
 """Pillow's names. It knows more: PostScript, which starts Ghostscript, and players of a kind."""
 _MOST_PIXELS = 178_956_970
 """Pillow's own limit, which other packages lift for the whole process."""
-_NO_MARKERS = np.isin(np.arange(256), [0x00, 0x01, *range(0xD0, 0xD8), 0xFF])
-"""What follows 0xFF in a JPEG's coded data, a restart marker say; all else ends the data."""
+_NO_MARKERS = np.isin(np.arange(256), [0x00, 0x01, 0xFF])
+"""What follows 0xFF in a JPEG and makes no marker of it."""
 _HOLE = bytes(64)
 """As many zeros are no coded data where no flat part of the picture can account for them."""
 _LONG_HOLE = bytes(1024)
@@ -39,10 +39,14 @@ _LONG_HOLE = bytes(1024)
 grey may be zeros until it is black."""
 _BLOCK = 4096
 """Bytes of a disk's block, and of a page of memory."""
-_EOI, _SOS, _DHT, _SEQUENTIAL, _PROGRESSIVE = 0xD9, 0xDA, 0xC4, (0xC0, 0xC1), 0xC2
+_SOI, _EOI, _SOS, _DHT, _DRI = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD
+_SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
+_RESTARTS = range(0xD0, 0xD8)
 _AC = 0x10
 """What a Huffman table of AC coefficients has in its number."""
 _TIFF_JPEG = 7
+_SHORT_REST = 8
+"""Bytes behind an end mark that are nothing: some programs write it twice."""
 _KEPT_BLOCKS = 8
 """Blocks of memory, of 16 MB at most, that Pillow keeps for the next image."""
 
@@ -102,14 +106,14 @@ def missing_end(data: bytes) -> str:
 
 def _jpeg(data: bytes) -> str:
     """Go from marker to marker to the end of the image; what follows it, some cameras wrote."""
-    position, frame = 2, 0
+    position, frame, interval = 2, 0, 0
     unlike_flat: set[int] = set()
-    markers = _markers(data)
+    markers, restarts = _markers(data)
     while (at := int(np.searchsorted(markers, position))) < len(markers):
         start = int(markers[at]) + 2
         kind = data[start - 1]
         if kind == _EOI:
-            return ""
+            return _ends_twice(data, start)
         length = int.from_bytes(data[start : start + 2], "big")
         segment = data[start + 2 : start + length]
         position = start + max(length, 2)
@@ -118,23 +122,55 @@ def _jpeg(data: bytes) -> str:
         elif kind == _DHT:
             unlike_flat ^= unlike_flat & {table for table, _ in _tables(segment)}
             unlike_flat |= {table for table, first in _tables(segment) if first}
+        elif kind == _DRI:
+            interval = int.from_bytes(segment[:2], "big")
         elif kind == _SOS and frame:
             tables, hole = _scan(segment, frame == _PROGRESSIVE)
             at = int(np.searchsorted(markers, position))
-            zeros = data.find(hole, position, markers[at] if at < len(markers) else len(data))
+            end = int(markers[at]) if at < len(markers) else len(data)
+            if (place := _stray_restart(data, restarts, position, end, interval)) >= 0:
+                return f"a restart marker at byte {place} where none belongs"
+            zeros = data.find(hole, position, end)
             if zeros >= 0 and tables & unlike_flat:
                 return f"zeros from byte {zeros} on where coded data should be"
     return "the data end before the image does"
 
 
-def _markers(data: bytes) -> np.ndarray:
-    """Places of all markers, their last 0xFF each.
+def _ends_twice(data: bytes, start: int) -> str:
+    """Whether a picture's data go on behind its first end mark, to another at the file's end.
+
+    What cameras write behind a picture is other pictures, with their own beginning, or no JPEG's
+    data; decoders leave all below the first end mark grey, as if nothing were missing.
+    """
+    rest = data[start:].rstrip(b"\0")
+    if len(rest) > _SHORT_REST and rest.endswith(bytes((0xFF, _EOI))):
+        return "" if bytes((0xFF, _SOI)) in rest else f"its end mark stands at byte {start - 2}"
+    return ""
+
+
+def _stray_restart(data: bytes, restarts: np.ndarray, start: int, end: int, interval: int) -> int:
+    """Place of the first restart marker of a scan that is out of turn; -1 where none is.
+
+    Decoders that meet one fill the rest with grey, or move what follows.
+    """
+    places = restarts[np.searchsorted(restarts, start) : np.searchsorted(restarts, end)]
+    numbers = np.frombuffer(data, np.uint8)[places + 1] - _RESTARTS[0]
+    wrong = places if not interval else places[numbers != np.arange(len(places)) % len(_RESTARTS)]
+    return int(wrong[0]) if len(wrong) else -1
+
+
+def _markers(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Places of all markers, their last 0xFF each, and apart from them those of restart markers.
+
+    Only the former end coded data.
 
     All at once and by NumPy: other threads go on meanwhile, which Python's `re` does not let them.
     """
     levels = np.frombuffer(data, np.uint8)
     places = np.flatnonzero(levels[:-1] == 0xFF)
-    return places[~_NO_MARKERS[levels[places + 1]]]
+    places = places[~_NO_MARKERS[levels[places + 1]]]
+    restarts = np.isin(levels[places + 1], _RESTARTS)
+    return places[~restarts], places[restarts]
 
 
 def _scan(segment: bytes, progressive: bool) -> tuple[set[int], bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
+import re
 import resource
 import struct
 import subprocess
@@ -48,6 +50,7 @@ KINDS = {
 RAW: dict[str, dict[str, Any]] = {"bmp": {}, "ppm": {}, "tiff": {}, "tiff big": {"big_tiff": True}}
 OF_KIND = pytest.mark.parametrize("kind", KINDS)
 OF_RAW = pytest.mark.parametrize("kind", RAW)
+TAILS = [b"\0", bytes(5000), b"SEFT\xff\xd8" * 100, b"\xff\xd8second\xff\xd9" * 9, b"SEFT" * 9]
 JPEGS = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.split()[0] == "jpeg"])
 
 
@@ -171,8 +174,32 @@ def test_a_hole_in_the_middle_is_broken(kind: str, share: float) -> None:
     assert refuses(data[:start] + bytes(512) + data[start + 512 :])
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "jpeg full colour", "jpeg progressive", "jpeg restarts"])
+@pytest.mark.parametrize("marker", [b"\xff\xd9", b"\xff\xd0", b"\xff\xd5"], ids=bytes.hex)
+@PROPERTY
+@given(share=st.floats(0.02, 0.8))
+def test_a_marker_within_coded_data_is_broken(kind: str, marker: bytes, share: float) -> None:
+    data = photo_as(kind)
+    ends = [found.start() for found in re.finditer(rb"\xff[\xc0-\xcf\xd8-\xfe]", data)]
+    start, end = max(itertools.pairwise(ends), key=lambda pair: pair[1] - pair[0])
+    at = start + 20 + int((end - start - 30) * share)
+    assume(data[at - 1] != 0xFF)  # Else it makes another marker of the byte before.
+    assert refuses(data[:at] + marker + data[at:])
+
+
+def test_a_restart_marker_that_is_lost_is_missed() -> None:
+    data = photo_as("jpeg restarts")
+    first, second = (data.index(bytes((0xFF, number))) for number in (0xD0, 0xD1))
+    assert refuses(data[:first] + data[first + 2 :])
+    assert refuses(data[:first] + data[second:])
+
+
+def test_an_end_that_is_written_twice_is_one() -> None:
+    assert not refuses(photo_as("jpeg") + b"\xff\xd9")
+
+
 @pytest.mark.parametrize("kind", ["jpeg", "jpeg progressive", "png", "gif"])
-@pytest.mark.parametrize("tail", [b"\0", bytes(5000), b"SEFT\xff\xd8" * 100], ids=len)
+@pytest.mark.parametrize("tail", TAILS, ids=len)
 def test_what_cameras_write_behind_the_end_does_not_matter(kind: str, tail: bytes) -> None:
     assert not refuses(photo_as(kind) + tail)
 
