@@ -26,13 +26,14 @@ def differences(one: Loaded, other: Loaded) -> list[str]:
         if field == "protocol_digest":
             lines += _protocol_differences(one, other)
         elif field == "dataset_digest":
-            lines.append(f"dataset: {_dataset(a)} and {_dataset(b)}")
+            lines.append(f"dataset: {dataset_text(a)} and {dataset_text(b)}")
         else:
             lines.append(f"{field}: {getattr(a, field)} and {getattr(b, field)}")
     return lines
 
 
-def _dataset(record: ResultRecord) -> str:
+def dataset_text(record: ResultRecord) -> str:
+    """A result's data set by name, size and digest, which tell it from every other."""
     return f"{record.dataset} (n={record.n}, {record.dataset_digest[:12]})"
 
 

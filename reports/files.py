@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.engine.protocols import read_toml
 from harness.interfaces.errors import UserError
+
+
+def check_ending(option: str, path: Path, endings: Sequence[str], hint: str = "") -> None:
+    """Raise `UserError` where a file's name does not end as what is written into it does.
+
+    Args:
+        option: That the name was given with, such as '--out'.
+        path: The file.
+        endings: Those it may have, as '.png'.
+        hint: Ends the message, where there is more to say.
+    """
+    if path.suffix.lower() not in endings:
+        raise UserError(f"{option} {path}: end its name in {' or '.join(endings)}{hint}")
+
+
+def check_place(path: Path) -> None:
+    """Raise `UserError` where a folder that the file is to lie in is a file; nothing is made."""
+    there = next((each for each in path.parents if each.exists()), path.parent)
+    if there.exists() and not there.is_dir():
+        raise UserError(f"cannot write {path}: {there} is a file, no folder: give another place")
+
+
+def file_name(text: str) -> str:
+    """The text as a part of a file's name: letters, digits, dots, dashes and underscores."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -17,6 +44,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes in one step, folders included; raise `UserError` where that cannot be."""
+    check_place(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

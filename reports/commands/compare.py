@@ -42,8 +42,11 @@ def compare(
 ) -> None:
     """Compare two runs over the same samples: differences with paired intervals and p-values."""
     from reports.compare import compare as compare_runs
+    from reports.files import check_ending
     from reports.records import load_record
 
+    if sheet is not None:
+        check_ending("--sheet", sheet, [".png"])
     load_plugins(plugin)
     found = compare_runs(
         load_record(run_a), load_record(run_b), by=by, extremes=samples, force=force

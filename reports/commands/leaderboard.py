@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.console import Json, Plugins, terminal
-from harness.interfaces.errors import ExitCode, UserError, json_text
+from harness.interfaces.errors import ExitCode, json_text
 from harness.interfaces.registry import load_plugins
 from reports.commands import DefaultCommand
 
@@ -32,15 +32,12 @@ def build(
     plugin: Plugins = None,
 ) -> None:
     """Rank results of the same task, protocol and samples; write Markdown, and HTML on request."""
-    from reports.files import write_text
+    from reports.files import check_ending, write_text
     from reports.leaderboard.board import build as build_board
     from reports.leaderboard.outputs import to_html, to_markdown
     from reports.records import load_records
 
-    if out.suffix.lower() != ".md":
-        raise UserError(
-            f"--out {out}: the leaderboard is Markdown, name a .md file (--html a page)"
-        )
+    check_ending("--out", out, [".md"], ", it is Markdown (--html writes a page)")
     load_plugins(plugin)
     groups = build_board(load_records(paths), by)
     write_text(out, to_markdown(groups))

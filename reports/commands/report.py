@@ -156,7 +156,10 @@ def training(
     runs: Annotated[list[Path], typer.Argument(help="Folders of trainings: --out of `train`.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="File to draw, .png or .svg (default: training.png, none with --json)."),
+        typer.Option(
+            help="File to draw, .png or .svg; one that is there is replaced (default: training.png "
+            "here, none with --json)."
+        ),
     ] = None,
     curve: Annotated[
         list[str] | None,
@@ -167,11 +170,11 @@ def training(
     """Draw the curves of trainings side by side: losses, gradients, throughput, validations."""
     import json
 
+    from reports.files import check_ending
     from reports.training import read_trainings
 
-    form = (out or Path("training.png")).suffix.removeprefix(".").lower()
-    if form not in list(Picture):
-        raise UserError(f"--out {out}: end its name in .png or .svg")
+    target = out or Path("training.png")
+    check_ending("--out", target, [f".{each}" for each in Picture])
     read = read_trainings(runs)
     for note in (note for each in read for note in each.notes):
         terminal(stderr=True).print(f"note: {note}", style="dim", markup=False, soft_wrap=True)
@@ -179,8 +182,9 @@ def training(
         from reports.figures.canvas import write_figure
         from reports.figures.curves import training_curves
 
-        stem = (out or Path("training.png")).with_suffix("")
-        (path,) = write_figure(training_curves(read, curve or []), stem, [form])
+        form = target.suffix.removeprefix(".").lower()
+        drawn = training_curves(read, curve or [])
+        (path,) = write_figure(drawn, target.with_suffix(""), [form])
         if not as_json:
             print(path)
     if as_json:
@@ -275,15 +279,12 @@ def html(
     plugin: Plugins = None,
 ) -> None:
     """Write one self-contained page of a run: scores, settings, pictures, failures."""
-    import re
-
-    from reports.files import write_text
+    from reports.files import file_name, write_text
     from reports.page import run_page
     from reports.records import load_record
 
     load_plugins(plugin)
     loaded = load_record(run)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", loaded.record.run_id).lstrip(".")
-    target = out or Path(f"{name}.html")
+    target = out or Path(f"{file_name(loaded.record.run_id)}.html")
     write_text(target, run_page(loaded))
     print(target)

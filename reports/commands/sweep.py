@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reports.sweep.curves import Sweep
 
 RATE = "bpp"
+_FILE = "sweep.json"
 
 
 @with_options
@@ -41,7 +42,10 @@ def sweep(
     ] = None,
     runs: Annotated[
         list[Path] | None,
-        typer.Option(help="Runs that are there, or folders of them, in place of TASK and --model."),
+        typer.Option(
+            help="Runs that are there, or folders of them, in place of --model; with TASK its runs "
+            "alone."
+        ),
     ] = None,
     anchor: Annotated[
         str | None,
@@ -62,17 +66,19 @@ def sweep(
     from harness.data.settings import read_settings
     from harness.engine.models import ModelChoice
     from harness.engine.world import World
+    from reports.files import check_place
     from reports.sweep.ladders import FORM, expand
 
     load_plugins(run.plugin)
+    check_place(report / _FILE)
     asked = None if run.metrics is None else run.metrics.split(",")
     for metric in asked or ():
         if METRICS.get(metric).higher_is_better is None:
             raise UserError(f"--metrics {metric}: it has no direction, so there is no better curve")
     if runs:
-        if task is not None or model:
-            raise UserError("--runs takes runs that are there: leave TASK and --model out")
-        made = _made(runs, asked, anchor, method)
+        if model:
+            raise UserError("--runs takes runs that are there: leave --model out")
+        made = _made(runs, asked, anchor, method, task)
         _write(made, report, run.format)
         return
     if task is None or not model:
@@ -125,12 +131,17 @@ def sweep(
 
 
 def _made(
-    places: Sequence[Path], metrics: Sequence[str] | None, anchor: str | None, method: Method
+    places: Sequence[Path],
+    metrics: Sequence[str] | None,
+    anchor: str | None,
+    method: Method,
+    task: str | None = None,
 ) -> Sweep:
     from reports.records import load_records
-    from reports.sweep.curves import make_sweep
+    from reports.sweep.curves import make_sweep, of_task
 
-    return make_sweep(load_records(places), anchor=anchor, metrics=metrics, method=method)
+    found = of_task(load_records(places), task)
+    return make_sweep(found, anchor=anchor, metrics=metrics, method=method)
 
 
 def _write(made: Sweep, folder: Path, form: Format | None) -> None:
@@ -141,8 +152,8 @@ def _write(made: Sweep, folder: Path, form: Format | None) -> None:
     from reports.sweep.outputs import rows, show, to_json
 
     text = json.dumps(to_json(made), indent=2, ensure_ascii=False) + "\n"
-    write_text(folder / "sweep.json", text)
-    written = [folder / "sweep.json", *write_figure(rate_curves(made), folder / "sweep", FORMATS)]
+    write_text(folder / _FILE, text)
+    written = [folder / _FILE, *write_figure(rate_curves(made), folder / "sweep", FORMATS)]
     if form is Format.JSON:
         print(text, end="")
     elif form is Format.CSV:

@@ -8,7 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,9 @@ MEASURED = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Measured figures, one colour after another: Okabe and Ito's, told apart by everybody."""
 LONGEST_NAME = 28
 _DPI = 200
+_BOLD = 700
+_LETTER = 0.078
+"""Inches that a bold letter of a headline takes on average."""
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -81,21 +84,31 @@ def style() -> Iterator[None]:
 
 @functools.cache
 def _known(path: Path) -> str:
-    """Tell matplotlib of a font that draws what those before it have no letters for; its name."""
+    """Tell matplotlib of a font that draws what those before it have no letters for; its name.
+
+    The font has one weight, which is named as the bold one too: else each figure with a bold title
+    warns on stderr that there is none.
+    """
     from matplotlib import font_manager
 
-    font_manager.fontManager.addfont(path)
+    known = font_manager.fontManager
+    known.addfont(path)
+    faces = [each for each in known.ttflist if each.fname == str(path)]
+    known.ttflist += [replace(each, weight=_BOLD) for each in faces]
     name: str = font_manager.get_font(path).family_name
     return name
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that no window shows."""
+def new_figure(width: float, height: float, title: str = "") -> Figure:
+    """An empty figure, in inches, that no window shows; with a headline where one is given."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
+    if title:
+        headline = textwrap.fill(title, max(int(width / _LETTER), 1), break_on_hyphens=False)
+        figure.suptitle(headline, fontsize=9, x=0.01, ha="left", weight="bold")
     return figure
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from reports.figures import comparison, grids, radar, scatter, sizes
 from reports.figures.canvas import NothingToDraw, style, write_figure
+from reports.figures.datasets import by_dataset
+from reports.paper import load_table
 from reports.records import Loaded
 
 if TYPE_CHECKING:
@@ -26,6 +28,31 @@ class Material:
     """Rows of the comparison."""
 
 
+def _by_dataset(
+    material: Material,
+    shown: Callable[[Loaded], bool],
+    drawn: Callable[[Sequence[Loaded], str], Figure],
+) -> dict[str, Figure]:
+    """A figure for each data set of a task, which its headline names where there are several."""
+    parts = by_dataset(material.records, shown)
+    return {part.end: drawn(part.records, part.title) for part in parts}
+
+
+def _rates(material: Material) -> dict[str, Figure]:
+    tasks = load_table(scatter.RATE_TABLE)["tasks"]
+    return _by_dataset(material, lambda each: each.record.task in tasks, scatter.draw_rates)
+
+
+def _costs(material: Material) -> dict[str, Figure]:
+    scatter.check_costs(material.records, material.costs)
+    tasks = load_table(scatter.COST_TABLE)["tasks"]
+    return _by_dataset(
+        material,
+        lambda each: each.record.task in tasks,
+        lambda records, title: scatter.draw_costs(records, material.costs, title),
+    )
+
+
 def _comparison(material: Material) -> dict[str, Figure]:
     if not material.details:
         raise NothingToDraw("comparison needs --rows FILE, which names samples and crops")
@@ -33,31 +60,33 @@ def _comparison(material: Material) -> dict[str, Figure]:
 
 
 def _radar(name: str) -> Callable[[Material], dict[str, Figure]]:
-    return lambda material: {"": radar.draw(radar.RADARS[name], material.records)}
+    chosen = radar.RADARS[name]
+    return lambda material: _by_dataset(
+        material,
+        lambda each: radar.shows(chosen, each.record.task),
+        lambda records, title: radar.draw(chosen, records, title),
+    )
+
+
+def _sizes(
+    metric: str, title: str, along: str, scale: float = 1
+) -> Callable[[Material], dict[str, Figure]]:
+    return lambda material: _by_dataset(
+        material,
+        lambda each: bool(sizes.classes(each.record, metric)),
+        lambda records, headline: sizes.draw(
+            records, metric, title=title, along=along, scale=scale, headline=headline
+        ),
+    )
 
 
 FIGURES: Mapping[str, Callable[[Material], dict[str, Figure]]] = {
-    "rate-distortion": lambda material: {"": scatter.draw_rates(material.records)},
-    "training-cost": lambda material: {"": scatter.draw_costs(material.records, material.costs)},
+    "rate-distortion": _rates,
+    "training-cost": _costs,
     **{name: _radar(name) for name in radar.RADARS},
     "radar-gedit-groups": lambda material: {"": radar.draw_groups(material.records)},
-    "text-height": lambda material: {
-        "": sizes.draw(
-            material.records,
-            "cer",
-            title="Character errors, % ↓",
-            along="height of a line",
-            scale=100,
-        )
-    },
-    "face-size": lambda material: {
-        "": sizes.draw(
-            material.records,
-            "face_similarity",
-            title="Similarity of faces (cosine) ↑",
-            along="side of a face",
-        )
-    },
+    "text-height": _sizes("cer", "Character errors, % ↓", "height of a line", 100),
+    "face-size": _sizes("face_similarity", "Similarity of faces (cosine) ↑", "side of a face"),
     "reconstructions": lambda material: grids.reconstructions(material.records),
     "samples": lambda material: grids.samples(material.records),
     "comparison": _comparison,

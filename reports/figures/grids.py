@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.commands.console import label
 from harness.interfaces.registry import TASKS
 from reports.figures.canvas import NothingToDraw, new_figure, short
+from reports.figures.datasets import by_dataset
 from reports.pictures import kept_pictures, read_picture
 from reports.records import Loaded
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Group = Sequence[tuple[Loaded, dict[str, Path]]]
-"""Runs of one task and protocol with the pictures that each kept."""
+"""Runs of one task, protocol and data set with the pictures that each kept."""
 _CELL = 1.5
 """Inches of a picture's longer side."""
 ORIGINAL = "identity"
@@ -28,7 +29,7 @@ _CAPTIONS = ("psnr", "ssim")
 
 
 def reconstructions(records: Sequence[Loaded]) -> dict[str, Figure]:
-    """A figure for each reconstruction task and protocol: a sample a row, a model a column.
+    """A figure for each task of reconstruction, protocol and data set: a sample a row.
 
     Raises:
         NothingToDraw: No run of such a task kept pictures.
@@ -37,7 +38,7 @@ def reconstructions(records: Sequence[Loaded]) -> dict[str, Figure]:
 
 
 def samples(records: Sequence[Loaded]) -> dict[str, Figure]:
-    """A figure for each generation task and protocol: a model a row, a sample a column.
+    """A figure for each task of generation, protocol and data set: a model a row.
 
     Raises:
         NothingToDraw: No run of such a task kept pictures.
@@ -49,7 +50,15 @@ def _figures(records: Sequence[Loaded], task: str, *, reconstruction: bool) -> d
     groups = _groups(records, reconstruction=reconstruction)
     if not groups:
         raise NothingToDraw(f"no run of {task} kept pictures: give --runs DIR")
-    return {name: _grid(group, across=reconstruction) for name, group in groups.items()}
+    return {
+        "-".join(filter(None, (name, part.end))): _grid(
+            [(each, kept_pictures(each)) for each in part.records],
+            part.title,
+            across=reconstruction,
+        )
+        for name, group in groups.items()
+        for part in by_dataset(group)
+    }
 
 
 def show_picture(axes: Axes, path: Path | None, box: Sequence[int] | None = None) -> None:
@@ -65,25 +74,24 @@ def show_picture(axes: Axes, path: Path | None, box: Sequence[int] | None = None
     axes.imshow(image)
 
 
-def _groups(
-    records: Sequence[Loaded], *, reconstruction: bool
-) -> dict[str, list[tuple[Loaded, dict[str, Path]]]]:
+def _groups(records: Sequence[Loaded], *, reconstruction: bool) -> dict[str, list[Loaded]]:
     """Runs with pictures by task and protocol, originals first."""
-    groups: dict[str, list[tuple[Loaded, dict[str, Path]]]] = {}
+    groups: dict[str, list[Loaded]] = {}
     for loaded in sorted(records, key=lambda each: each.record.model != ORIGINAL):
         task = loaded.record.task
         kind = TASKS.get(task).spec.kind if task in TASKS else ""
-        if kind.startswith("recon") is reconstruction and (kept := kept_pictures(loaded)):
-            groups.setdefault(f"{task}-{loaded.record.protocol}", []).append((loaded, kept))
+        if kind.startswith("recon") is reconstruction and kept_pictures(loaded):
+            groups.setdefault(f"{task}-{loaded.record.protocol}", []).append(loaded)
     return groups
 
 
-def _grid(group: Group, *, across: bool) -> Figure:
+def _grid(group: Group, dataset: str, *, across: bool) -> Figure:
     """Models across and samples down, with what was measured below each; or the other way round."""
     shown, runs = _common(group)[:_MOST], group[:_MOST]
     rows, columns = (len(shown), len(runs)) if across else (len(runs), len(shown))
     height = (_CELL + 0.25) * rows + 0.6 if across else (_CELL + 0.35) * rows + 0.5
-    figure = new_figure(_CELL * columns + 0.3, height)
+    heading = _heading(group, len(runs), dataset)
+    figure = new_figure(_CELL * columns + 0.3, height, heading)
     grid = figure.subplots(rows, columns, squeeze=False)
     for place, (loaded, kept) in enumerate(runs):
         values = _values(loaded) if across else {}
@@ -97,7 +105,6 @@ def _grid(group: Group, *, across: bool) -> Figure:
                 _caption(axes, values.get(sample, ""))
             elif across or place == len(runs) - 1:
                 _caption(axes, sample)
-    _heading(figure, group, len(runs))
     return figure
 
 
@@ -107,11 +114,11 @@ def _caption(axes: Axes, text: str) -> None:
     )
 
 
-def _heading(figure: Figure, group: Group, shown: int) -> None:
+def _heading(group: Group, shown: int, dataset: str) -> str:
     record = group[0][0].record
     more = "" if len(group) == shown else f", {shown} of {len(group)} runs"
-    text = f"{record.task}, protocol {record.protocol}{more}"
-    figure.suptitle(text, fontsize=9, x=0.01, ha="left", weight="bold")
+    where = f", {dataset}" if dataset else ""
+    return f"{record.task}, protocol {record.protocol}{where}{more}"
 
 
 def _common(group: Group) -> list[str]:

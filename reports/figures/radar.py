@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reports.figures.canvas import MEASURED, OWN, NothingToDraw, new_figure, short
 from reports.records import Loaded
-from reports.tables.filled import Filled, Measure, Row, fill
+from reports.tables.filled import Filled, Measure, Row, block_of, fill
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +45,11 @@ class Line:
     width: float
 
 
+def shows(radar: Radar, task: str) -> bool:
+    """Whether results of the task stand in a radar of one task; of two, a model's make one line."""
+    return len(radar.blocks) == 1 and block_of(task, fill(radar.table, []).measures) in radar.blocks
+
+
 RADARS = {
     "radar-geneval": Radar(11, ("geneval",), "GenEval by category", 1.0),
     "radar-dpg": Radar(11, ("dpg",), "DPG-Bench by category", 100.0, 50.0),
@@ -52,7 +57,7 @@ RADARS = {
 }
 
 
-def draw(radar: Radar, records: Sequence[Loaded]) -> Figure:
+def draw(radar: Radar, records: Sequence[Loaded], headline: str = "") -> Figure:
     """The paper's own row, the best printed one of each section, and every measured row."""
     filled = fill(radar.table, records)
     columns = [index for index, each in enumerate(filled.measures) if each.table in radar.blocks]
@@ -71,7 +76,7 @@ def draw(radar: Radar, records: Sequence[Loaded]) -> Figure:
         )
         for row, colour, width in _rows(filled, columns, places)
     ]
-    return _web(radar.title, radar.least, radar.most, names, lines)
+    return _web(radar.title, radar.least, radar.most, names, lines, headline)
 
 
 def draw_groups(records: Sequence[Loaded]) -> Figure:
@@ -115,12 +120,17 @@ def draw_groups(records: Sequence[Loaded]) -> Figure:
 
 
 def _web(
-    title: str, least: float, most: float, names: Sequence[str], lines: Sequence[Line]
+    title: str,
+    least: float,
+    most: float,
+    names: Sequence[str],
+    lines: Sequence[Line],
+    headline: str = "",
 ) -> Figure:
     """The figure: an axis a name, a closed line a model; a gap where a value is missing."""
     from matplotlib.projections.polar import PolarAxes
 
-    figure = new_figure(5.6, 6.0)
+    figure = new_figure(5.6, 6.0, headline)
     axes = figure.add_subplot(projection="polar")
     assert isinstance(axes, PolarAxes)
     angles = [2 * math.pi * index / len(names) for index in range(len(names))]

@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_RATE_TABLE, _COST_TABLE = 8, 9
+RATE_TABLE, COST_TABLE = 8, 9
 _PIXELS = 256 * 256
 _PANELS = (("rfid", "rFID ↓"), ("psnr", "PSNR (dB) ↑"))
 _UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _MARKS = {"continuous": "D", "discrete": "o"}
 
 
-def draw_rates(records: Sequence[Loaded]) -> Figure:
+def draw_rates(records: Sequence[Loaded], title: str = "") -> Figure:
     """Both panels: what the paper prints and every measured run with a rate."""
-    own = _rows(_RATE_TABLE, records)
-    figure = new_figure(9.6, 4.3)
+    own = _rows(RATE_TABLE, records)
+    figure = new_figure(9.6, 4.3, title)
     panels = figure.subplots(1, 2)
-    for axes, (metric, title) in zip(panels, _PANELS, strict=True):
+    for axes, (metric, heading) in zip(panels, _PANELS, strict=True):
         points = _measured_rates(axes, own, metric) + _printed_rates(axes, metric)
         _continuous(axes, own, metric)
-        axes.set(xlabel="bits per pixel", ylabel=title, title=title.split()[0])
+        axes.set(xlabel="bits per pixel", ylabel=heading, title=heading.split()[0])
         axes.margins(x=0.18, y=0.1)
         place_labels(axes, points)
     marks = "■ measured, with 95% intervals; hollow: does not compare with the paper   " * bool(own)
-    printed = f"● printed in Tab. {_RATE_TABLE}, at tokens x log2(codebook) / 65,536 bits per pixel"
+    printed = f"● printed in Tab. {RATE_TABLE}, at tokens x log2(codebook) / 65,536 bits per pixel"
     figure.supxlabel(f"{marks}{printed}", fontsize=7, color="#555555")
     return figure
 
@@ -62,7 +62,7 @@ def printed_rate(row: dict[str, Any]) -> float:
 
 
 def _printed_rates(axes: Axes, metric: str) -> list[Point]:
-    shown = [row for row in load_table(_RATE_TABLE)["rows"] if metric in row["values"]]
+    shown = [row for row in load_table(RATE_TABLE)["rows"] if metric in row["values"]]
     names = [row["method"] for row in shown]
     points = []
     for row in sorted(shown, key=lambda row: not row.get("ours")):
@@ -109,24 +109,26 @@ def _continuous(axes: Axes, rows: Sequence[Row], metric: str) -> None:
         _line(axes, line, name, MEASURED[index % len(MEASURED)])
 
 
-def draw_costs(records: Sequence[Loaded], costs: Mapping[str, float]) -> Figure:
-    """FID over training tokens; a measured run without a known cost is a line across.
-
-    Args:
-        records: Results; those of class-conditional generation are drawn.
-        costs: Training tokens by model, as result records call it.
-
-    Raises:
-        UserError: A cost is of a model that is not measured.
-    """
-    own = [row for row in _rows(_COST_TABLE, records) if row.cells[0].value is not None]
-    names = {row.label for row in own}
+def check_costs(records: Sequence[Loaded], costs: Mapping[str, float]) -> None:
+    """Raise `UserError` where a cost is of a model that is not measured."""
+    names = {row.label for row in _costed(records)}
     if unknown := sorted(set(costs) - names):
         raise UserError(
             f"--train-tokens {unknown[0]}: no run with a gFID is of this model, "
             f"{did_you_mean(unknown[0], names)}"
         )
-    figure = new_figure(7.2, 4.6)
+
+
+def draw_costs(records: Sequence[Loaded], costs: Mapping[str, float], title: str = "") -> Figure:
+    """FID over training tokens; a measured run without a known cost is a line across.
+
+    Args:
+        records: Results; those of class-conditional generation are drawn.
+        costs: Training tokens by model, as result records call it.
+        title: The headline; empty for none.
+    """
+    own = _costed(records)
+    figure = new_figure(7.2, 4.6, title)
     axes = figure.subplots()
     axes.set_xscale("log")
     points = _measured_costs(axes, own, costs) + _printed_costs(axes)
@@ -152,7 +154,7 @@ def tokens_of(text: str) -> float:
 
 def _printed_costs(axes: Axes) -> list[Point]:
     points = []
-    for row in sorted(load_table(_COST_TABLE)["rows"], key=lambda row: not row.get("ours")):
+    for row in sorted(load_table(COST_TABLE)["rows"], key=lambda row: not row.get("ours")):
         value = row["values"].get("gfid")
         if value is None or not row.get("train_tokens"):
             continue
@@ -212,6 +214,11 @@ def _legend(axes: Axes, *, measured_too: bool) -> None:
     axes.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, fontsize=7
     )
+
+
+def _costed(records: Sequence[Loaded]) -> list[Row]:
+    """The measured rows with a FID."""
+    return [row for row in _rows(COST_TABLE, records) if row.cells[0].value is not None]
 
 
 def _rows(table: int, records: Sequence[Loaded]) -> list[Row]:

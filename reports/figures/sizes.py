@@ -18,7 +18,13 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def draw(
-    records: Sequence[Loaded], metric: str, *, title: str, along: str, scale: float = 1
+    records: Sequence[Loaded],
+    metric: str,
+    *,
+    title: str,
+    along: str,
+    scale: float = 1,
+    headline: str = "",
 ) -> Figure:
     """A line a model through the classes of size of a metric, as `cer_12_16`.
 
@@ -28,17 +34,18 @@ def draw(
         title: What the metric says.
         along: What the sizes are of.
         scale: What values are multiplied by, 100 for percentages.
+        headline: What stands over it; empty for nothing.
     """
-    rows = {loaded.record.run_id: _classes(loaded.record, metric) for loaded in records}
+    rows = {loaded.record.run_id: classes(loaded.record, metric) for loaded in records}
     shown = [loaded.record for loaded in records if rows[loaded.record.run_id]]
     if not shown:
         raise NothingToDraw(f"no run has {metric} by size")
-    edges = sorted({edge for classes in rows.values() for edge in classes})
-    figure = new_figure(6.4, 3.8)
+    edges = sorted({edge for sizes in rows.values() for edge in sizes})
+    figure = new_figure(6.4, 3.8, headline)
     axes = figure.subplots()
     for index, record in enumerate(shown):
-        classes = rows[record.run_id]
-        points = [(edges.index(edge), cell) for edge, cell in sorted(classes.items())]
+        sizes = sorted(rows[record.run_id].items())
+        points = [(edges.index(edge), cell) for edge, cell in sizes]
         # Side by side, so that intervals of models that are alike stay apart.
         shift = 0.06 * (index - (len(shown) - 1) / 2)
         values = [scale * float(cell.value or 0) for _, cell in points]
@@ -65,7 +72,7 @@ def draw(
     return figure
 
 
-def _classes(record: ResultRecord, metric: str) -> dict[tuple[int, int], MetricValue]:
+def classes(record: ResultRecord, metric: str) -> dict[tuple[int, int], MetricValue]:
     """What a record has of the metric, by least and greatest size; 0 where there is no greatest."""
     found = {}
     for name, cell in record.metrics.items():

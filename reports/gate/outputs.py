@@ -62,7 +62,8 @@ def to_markdown(verdict: Verdict) -> str:
         runs = [(run, checks) for run, checks in runs if run.run_id not in good]
     for run, checks in runs:
         where = f"{markdown(run.task)}, protocol {markdown(run.protocol)}, {markdown(run.dataset)}"
-        lines += [f"**{markdown(run.model)}** on {where} (n={run.n})", ""]
+        other = f", against **{markdown(verdict.against)}**" if verdict.against else ""
+        lines += [f"**{markdown(run.model)}** on {where} (n={run.n}){other}", ""]
         lines += [
             "| rule | baseline | run | change | bound | smallest seen | rests on | |",
             "|---|--:|--:|--:|--:|--:|---|---|",
@@ -162,9 +163,11 @@ def show(console: Console, verdict: Verdict) -> None:
         console.print(text, markup=False, style=style, soft_wrap=True, highlight=False)
 
     for run, checks in runs_of(verdict):
-        line(f"{run.model}: {run.run_id}", "bold")
+        other = f", against the baseline of {verdict.against}" if verdict.against else ""
+        line(f"{run.model}: {run.run_id}{other}", "bold")
         for check in checks:
-            rule = f"{check.rule}: " if check.metric else ""
+            named = check.change is not None and check.rule == check.metric
+            rule = f"{check.rule}: " if check.metric and not named else ""
             told = f"  {check.outcome.value}: {rule}{sentence(check)}"
             line(told, styles.get(check.outcome, "red"))
     for run in verdict.unknown:

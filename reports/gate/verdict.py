@@ -52,6 +52,8 @@ class Verdict:
     checks: list[Check]
     unknown: list[ResultRecord]
     """Runs that the baseline does not know; nothing was checked of them."""
+    against: str = ""
+    """The baseline's model, where it is another than the run's."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -91,7 +93,9 @@ def judge(runs: Sequence[Loaded], baselines: Sequence[Loaded], rules: Sequence[R
                 f"{did_you_mean(rule.metric, known)}"
             )
     if len(runs) == len(baselines) == 1:
-        return Verdict(_judge_one(runs[0], baselines[0], rules), [])
+        model = baselines[0].record.model
+        against = "" if model == runs[0].record.model else model
+        return Verdict(_judge_one(runs[0], baselines[0], rules), [], against)
     by_key = _by_key(runs)
     wanted = _by_key(baselines)
     checks: list[Check] = []

@@ -98,6 +98,25 @@ def family_of(model: str) -> str:
     return head.partition(":")[0] + ("?" + "&".join(kept) if query and any(kept) else "")
 
 
+def of_task(runs: Sequence[Loaded], task: str | None) -> list[Loaded]:
+    """The runs of a task; all of them where none is named and they are of one.
+
+    Raises:
+        UserError: No run is of the task, or none is named and they are of several.
+    """
+    # Tasks with rates come first, for one of them is the example.
+    rated = sorted(runs, key=lambda run: not run.record.value(RATE))
+    tasks = list(dict.fromkeys(run.record.task for run in rated))
+    if task is None and len(tasks) > 1:
+        raise UserError(
+            f"--runs holds runs of {', '.join(tasks)}: name the TASK whose curves to draw, as "
+            f"`uwt-eval sweep {tasks[0]} --runs …`"
+        )
+    if task is not None and task not in tasks:
+        raise UserError(f"--runs holds no run of {task}, {did_you_mean(task, tasks)}")
+    return [run for run in runs if task in (None, run.record.task)]
+
+
 def make_sweep(
     runs: Sequence[Loaded],
     *,
@@ -114,7 +133,10 @@ def make_sweep(
     for run in runs[1:]:
         if apart := differences(runs[0], run):
             both = f"{runs[0].record.run_id} and {run.record.run_id}"
-            raise UserError(f"{both} make no curves together: {'; '.join(apart)}")
+            raise UserError(
+                f"{both} make no curves together: {'; '.join(apart)}; give the runs of one "
+                "protocol and data set"
+            )
     left_out = {each.record.model: why for each in runs if (why := _no_rate(each))}
     families = _families([run for run in runs if not _no_rate(run)])
     curves = [each for each in families if len(each.runs) >= LEAST_POINTS[method]]

@@ -224,8 +224,16 @@ def _measured(
 ) -> list[Row]:
     tasks = [task for task, place in table["tasks"].items() if place == group]
     mine = [loaded.record for loaded in records if loaded.record.task in tasks]
+    models = list(dict.fromkeys(record.model for record in mine))
     # A benchmark goes before its variants: GenEval and DPG share a row, the long prompts follow.
-    mine.sort(key=lambda record: block_of(record.task, measures) != record.task)
+    # Rows of one model follow each other by data set, the largest part of a set first.
+    mine.sort(
+        key=lambda record: (
+            block_of(record.task, measures) != record.task,
+            models.index(record.model),
+            (record.dataset, -record.n, record.dataset_digest),
+        )
+    )
     bundles: dict[tuple[str, str, str, int, int], dict[str, ResultRecord]] = {}
     for record in mine:
         key = (record.model, record.model_digest, _variant(record), record.seed)

@@ -14,6 +14,7 @@ from rich.table import Table
 from harness.commands.console import NOTHING, fits, print_table, terminal
 from harness.commands.formats import Format, markdown, to_csv as rows_as_csv
 from harness.interfaces.errors import one_line
+from reports.comparability import dataset_text
 from reports.tables.codes import Codes
 from reports.tables.filled import Cell, Filled, Measure, Row
 from reports.templates import render
@@ -52,12 +53,10 @@ def cell_parts(measure: Measure, cell: Cell, measured: bool) -> tuple[str, str, 
 
 def footnotes(filled: Filled) -> list[str]:
     """What must be known of measured rows, then the notes on the printed ones."""
-    lines = []
-    for section in filled.sections:
-        for row in section.rows:
-            if row.measured:
-                lines.append(_measured_note(filled, row))
-                lines += _empty_cells(filled, row)
+    measured = [row for section in filled.sections for row in section.rows if row.measured]
+    several = _on_several_sets(measured)
+    lines = [_measured_note(filled, row, named=row.label in several) for row in measured]
+    lines += _empty_cells(filled, measured)
     for section in filled.sections:
         for row in section.rows:
             if row.note:
@@ -66,8 +65,20 @@ def footnotes(filled: Filled) -> list[str]:
     return [*lines, *filled.notes, *([f"source: {filled.source}"] if filled.source else [])]
 
 
-def _measured_note(filled: Filled, row: Row) -> str:
-    facts = f"[{row.number}] {row.label}: protocol {row.protocols}, n {row.n}, " + ", ".join(
+def _on_several_sets(rows: Sequence[Row]) -> set[str]:
+    """Models with results of one task on several data sets."""
+    sets: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        for record in row.records:
+            sets.setdefault((row.label, record.task), set()).add(record.dataset_digest)
+    return {model for (model, _), digests in sets.items() if len(digests) > 1}
+
+
+def _measured_note(filled: Filled, row: Row, *, named: bool) -> str:
+    """What must be known of a row; with its data sets if they are to be named."""
+    sets = ", ".join(dict.fromkeys(dataset_text(record) for record in row.records))
+    on = f"data set {sets}" if named else f"n {row.n}"
+    facts = f"[{row.number}] {row.label}: protocol {row.protocols}, {on}, " + ", ".join(
         f"run {run_id}" for run_id in row.run_ids
     )
     if stated := Codes.of(row.records[0]).text or _rate(row):
@@ -88,12 +99,21 @@ def _rate(row: Row) -> str:
     return ", ".join(f"{rate:.4g} bpp{of.format(task)}" for task, rate in rates.items())
 
 
-def _empty_cells(filled: Filled, row: Row) -> list[str]:
-    reasons: dict[str, list[str]] = {}
-    for measure, cell in zip(filled.measures, row.cells, strict=True):
-        if cell.value is None and cell.task:
-            reasons.setdefault(cell.status, []).append(measure.heading)
-    return [f"[{row.number}] {NOTHING} {', '.join(names)}: {why}" for why, names in reasons.items()]
+def _empty_cells(filled: Filled, rows: Sequence[Row]) -> list[str]:
+    """Why cells are empty, a reason once: '[1], [2] — rFID; [3] — rFID, PSNR: not asked for'."""
+    reasons: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        empty: dict[str, list[str]] = {}
+        for measure, cell in zip(filled.measures, row.cells, strict=True):
+            if cell.value is None and cell.task:
+                empty.setdefault(cell.status, []).append(measure.heading)
+        for why, names in empty.items():
+            of_names = reasons.setdefault(why, {}).setdefault(", ".join(names), [])
+            of_names.append(f"[{row.number}]")
+    return [
+        "; ".join(f"{', '.join(of)} {NOTHING} {names}" for names, of in where.items()) + f": {why}"
+        for why, where in reasons.items()
+    ]
 
 
 def label(row: Row) -> str:

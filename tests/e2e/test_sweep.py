@@ -54,6 +54,16 @@ def test_curves_of_codecs_at_native_sizes(
     again = uwt_eval("sweep", "--runs", "runs", "--anchor", "webp", "--json")
     same = json.loads(again.out)
     assert sorted(same["differences"], key=str) == sorted(found["differences"], key=str)
+    # A run of another task beside them: the task that is named chooses.
+    assert uwt_eval("run", "imagenet-recon", "--data", "data", *words[3:], "-m", "webp").code == 0
+    mixed = uwt_eval("sweep", "--runs", "runs")
+    assert mixed.code == 2
+    assert "runs of imagenet-recon-native, imagenet-recon: name the TASK" in mixed.err
+    chosen = uwt_eval("sweep", "imagenet-recon-native", "--runs", "runs", "--json")
+    assert json.loads(chosen.out)["curves"] == same["curves"]
+    none = uwt_eval("sweep", "coco-recon", "--runs", "runs")
+    assert (none.code, none.err.count("\n")) == (2, 1)
+    assert "no run of coco-recon" in none.err
     parts = uwt_eval("sweep", *words, "-m", "webp:{5000,6000}", "--shard", "1/2", "--out", "parts")
     assert parts.code == 0, parts.err
     assert "uwt-eval merge" in parts.out
@@ -73,9 +83,13 @@ def test_curves_of_codecs_at_native_sizes(
         (["imagenet-recon", "-m", "webp?bytes={512}"], "braces hold no rates: write a list {512"),
         (["imagenet-recon"], "name a task and models"),
         (["imagenet-recon", "-m", "webp", "--metrics", "perplexity"], "unknown metric"),
-        (["imagenet-recon", "-m", "webp", "--runs", "runs"], "leave TASK and --model out"),
+        (["imagenet-recon", "-m", "webp", "--runs", "runs"], "there: leave --model out"),
         (["pope", "-m", "webp"], "task 'pope' measures no rate"),
         (["--runs", "nowhere"], "nowhere: no such file or folder"),
+        (
+            ["imagenet-recon", "-m", "webp:{512,1024}", "--report", "file"],
+            "cannot write file/sweep.json: file is a file, no folder",
+        ),
     ],
 )
 def test_refused_in_one_line(
@@ -86,6 +100,7 @@ def test_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("file").touch()
     result = uwt_eval("sweep", *words)
     assert result.code == 2, result.err
     assert hint in result.err

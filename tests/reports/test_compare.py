@@ -180,6 +180,17 @@ def test_sheet_shows_pictures_of_both_greatest_loss_first(
     assert colours == [(40, 20, 128), (40, 40, 128), (80, 20, 128), (80, 40, 128)]
 
 
+def test_a_sheet_goes_into_pictures_alone(
+    uwt_eval: CommandLine, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine", encoding="utf-8")
+    result = uwt_eval("compare", *runs, "--sheet", notes)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == f"error: --sheet {notes}: end its name in .png\n"
+    assert notes.read_text(encoding="utf-8") == "mine"
+
+
 def test_sheet_without_common_pictures_is_one_line(uwt_eval: CommandLine, tmp_path: Path) -> None:
     a, b = write_run(tmp_path, "a", pictures=(0,)), write_run(tmp_path, "b")
     result = uwt_eval("compare", a, b, "--sheet", tmp_path / "sheet.png")

@@ -124,7 +124,7 @@ def test_a_measured_model_stands_at_its_cost_or_right_across(runs: Path) -> None
     assert not across.containers
     assert "ar (measured, ≠), cost not given" in texts(across)
     with pytest.raises(UserError, match="did you mean 'ar'"):
-        scatter.draw_costs(records, {"arr": 1e9})
+        scatter.check_costs(records, {"arr": 1e9})
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("33B", 33e9), (" 2.5e9 ", 2.5e9), ("7 M", 7e6)])
@@ -258,6 +258,16 @@ def test_a_folder_that_cannot_be_written(uwt_eval: CommandLine, tmp_path: Path) 
     result = uwt_eval("report", "figures", "radar-dpg", "--out", tmp_path / "file" / "figures")
     assert result.code == 2
     assert "cannot write" in result.err
+
+
+def test_bold_letters_of_a_font_with_one_weight_warn_of_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("noto_cjk_sans_otc")
+    with style():
+        figure = new_figure(2, 1, "红 Latin")
+        figure.savefig(tmp_path / "bold.png")
+    assert [each.getMessage() for each in caplog.records if "findfont" in each.getMessage()] == []
 
 
 def saved(text: str, path: Path) -> bytes:

@@ -258,6 +258,21 @@ def test_no_word_is_said_twice(uwt_eval: CommandLine, tmp_path: Path, baseline: 
     assert "  incomplete: 1 of 4 samples" in uwt_eval("gate", root, "--baseline", baseline).out
 
 
+def test_a_baseline_of_another_model_is_named_once(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    old = write_run(tmp_path / "old", "webp", columns={"psnr": [22.0, 23.0, 23.0, 24.0]})
+    new = write_run(tmp_path / "new", "jpeg", columns={"psnr": [20.0, 21.0, 21.0, 22.0]})
+    summary = tmp_path / "gate.md"
+    out = uwt_eval("gate", new, "--baseline", old, "--markdown", summary).out
+    head, check, _ = out.splitlines()
+    assert head == f"jpeg: {new.name}, against the baseline of webp"
+    assert check.startswith("  regression: PSNR ↑ 23.00 to 21.00: −2.000, bound")
+    assert "(n=4), against **webp**" in summary.read_text(encoding="utf-8")
+    ruled = uwt_eval("gate", new, "--baseline", old, "--rule", "psnr>=-0.05").out
+    assert "  regression: psnr>=-0.05: PSNR ↑ 23.00 to" in ruled
+    own = write_run(tmp_path / "own", "jpeg", columns={"psnr": [20.0, 21.0, 21.0, 22.0]})
+    assert "against" not in uwt_eval("gate", new, "--baseline", own).out
+
+
 def test_few_pairs_are_told_in_every_output(uwt_eval: CommandLine, tmp_path: Path) -> None:
     for n, told in ((4, True), (10, False)):
         runs = [

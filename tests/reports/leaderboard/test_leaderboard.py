@@ -214,5 +214,5 @@ def test_markdown_goes_into_markdown_files_alone(
     root = write_run(tmp_path / "runs")
     result = uwt_eval("leaderboard", root, "--out", tmp_path / name)
     assert (result.code, result.err.count("\n")) == (2, 1)
-    assert "name a .md file" in result.err
+    assert f"{name}: end its name in .md, it is Markdown" in result.err
     assert not (tmp_path / name).exists()
