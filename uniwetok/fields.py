@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 
 class Settings:
-    """Base of the dataclasses that hold settings; a ``Literal`` field has one of its values.
+    """Base of the dataclasses that hold settings: numbers are finite, ``Literal`` is kept to.
 
     Raises:
         ValueError: a value is impossible; the message names the field, its value and the fix.
@@ -19,6 +20,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, choices in _choices(type(self)).items():  # type: ignore[arg-type]
             check_choice(name, getattr(self, name), choices)
+        for each in fields(self):  # type: ignore[arg-type]
+            check_finite(each.name, getattr(self, each.name))
 
 
 @functools.cache
@@ -81,6 +84,13 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     known = list(choices)
     if value not in known:
         raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(known)}")
+
+
+def check_finite(name: str, value: object) -> None:
+    """Refuse a number that is NaN or infinite, also among several; raise ``ValueError``."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ValueError(f"{name}={value} must be finite")
 
 
 def check_share(name: str, value: float, what: str = "share") -> None:

@@ -29,22 +29,38 @@ def join(rank: int, size: int, device: str, backend: str = "gloo") -> None:
 
     An evaluation's is gloo's on GPUs too: processes tell each other names and numbers, never
     tensors, and gloo says at once where one on another machine has gone.
+
+    Raises:
+        UserError: The environment does not say where to meet, or another process has gone.
     """
     import torch
     from torch import distributed
     from torch.distributed.distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import rendezvous
 
     if device.startswith("cuda"):
         torch.cuda.set_device(torch.device(device))
     with _together():
-        shared, _, _ = next(rendezvous("env://", timeout=_BARRIER_TIMEOUT))
+        shared = _meeting_place(size)
         store = PrefixStore(met_in(shared, rank, size), shared)
         # Of NCCL torch's own timeout is the only sign that a process has gone.
         timeout = _BARRIER_TIMEOUT if backend == "gloo" else None
         distributed.init_process_group(
             backend, store=store, rank=rank, world_size=size, timeout=timeout
         )
+
+
+def _meeting_place(size: int) -> Store:
+    """The store that the environment names, as torchrun sets it."""
+    from torch.distributed.rendezvous import rendezvous
+
+    try:
+        shared: Store = next(rendezvous("env://", timeout=_BARRIER_TIMEOUT))[0]
+    except ValueError as error:
+        reason = first_line(error).rpartition("rendezvous: ")[2]
+        raise UserError(
+            f"WORLD_SIZE={size}: {reason}; start the processes with torchrun, or unset WORLD_SIZE"
+        ) from error
+    return shared
 
 
 def barrier() -> None:

@@ -81,7 +81,7 @@ class Worker:
         self._cause: BaseException | None = None
         self._data_turn = turn_of(plan.data)
         if (plan.device, plan.model_precision) == ("cpu", "fp16"):
-            warn("a processor imitates float16, about a hundred times slower than float32")
+            warn("many processors imitate float16, up to a hundred times slower than float32")
         turns = Turns(plan.device)
         arithmetic = partial(model_arithmetic, plan.device, plan.model_precision)
         model = ModelInTurn(plan.model, turns, arithmetic, plan.device, self._stopping)

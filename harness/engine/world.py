@@ -36,7 +36,7 @@ _LAUNCHERS = ("TORCHELASTIC_", "ACCELERATE_", "MASTER_", "ROLE_", "GROUP_")
 
 
 def _whole_number(variable: str, default: str) -> int:
-    text = os.environ.get(variable, default)
+    text = os.environ.get(variable, default).strip()
     if not text.isdecimal():
         raise UserError(f"environment variable {variable}={text!r} is not a whole number: unset it")
     return int(text)
@@ -70,7 +70,13 @@ class World:
 
         Args:
             shard: The part of the run that these processes do, such as '2/4'; all of it if None.
+
+        Raises:
+            UserError: The shard is none, or one of these variables, or OMP_NUM_THREADS, no number.
         """
+        if os.environ.get("OMP_NUM_THREADS", "").strip():
+            # Some of the libraries fail at another text as they are imported, in the midst of work.
+            _whole_number("OMP_NUM_THREADS", "1")
         own, shards = parse_shard(shard)
         return cls(
             rank=_whole_number("RANK", "0"),

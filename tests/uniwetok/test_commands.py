@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from tests.conftest import REPOSITORY, CommandLine
+from uniwetok.commands import locking
 from uniwetok.train.engine import trackers
 from uniwetok.train.engine.checkpoints import Checkpoints
 from uniwetok.train.engine.logs import Logs, read_log
@@ -241,6 +242,13 @@ def test_what_cannot_be_watched_is_one_line(
         (("loss.lpips_weight=1",), "uwt-eval assets fetch vgg16"),
         (("loss.distillation=default",), "hf download"),
         (("init=nowhere.ckpt",), "nowhere.ckpt"),
+        (("init=",), "init is empty: name the weights to start from, or init=none"),
+        (("optimizer.weight_decay=nan",), "optimizer: weight_decay=nan must be finite"),
+        (("optimizer.learning_rate=inf",), "optimizer: learning_rate=inf must be finite"),
+        (("optimizer.epsilon=inf",), "optimizer: epsilon=inf must be finite"),
+        (("loss.entropy.temperature=inf",), "loss.entropy: temperature=inf must be finite"),
+        (("loss.l2_weight=inf",), "loss: l2_weight=inf must be finite"),
+        (("loss.adversarial.lecam_weight=inf",), "lecam_weight=inf must be finite"),
         (("shard=true",), "torchrun"),
     ],
 )
@@ -288,6 +296,19 @@ def test_another_architecture_is_refused(uwt_eval: CommandLine, photo_folder: Pa
     assert "model.attention_blocks=1" in result.err
 
 
+def test_a_run_that_diverged_at_once_begins_anew_with_other_settings(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
+):
+    out = tmp_path / "run"
+    hot = arguments(photo_folder, out, "steps=3", "checkpoint_every=3", "optimizer.epsilon=1e-30")
+    failed = uwt_eval(*hot, "--set", "optimizer.learning_rate=1e30", "--device", "cpu")
+    assert failed.code == 2, failed.err
+    assert "lower optimizer.learning_rate and start again" in failed.err
+    lower = uwt_eval(*hot, "--set", "optimizer.learning_rate=1e-4", "--device", "cpu")
+    assert lower.code == 0, lower.err
+    assert json.loads((out / "config.json").read_text())["optimizer"]["learning_rate"] == 1e-4
+
+
 WAITING = """
 import sys, time
 from pathlib import Path
@@ -333,10 +354,18 @@ def test_runs_that_are_killed_or_stopped_go_on_to_the_same_bits(
         )
     }
     said = dict.fromkeys(numbers, "")
+    monkeypatch.setattr(locking, "_PATIENCE", 0.1)
     for number, run in runs.items():
         while len(read_log(tmp_path / number.name)) < 5:
             assert run.poll() is None, run.communicate()[1]
             time.sleep(0.01)
+        out = tmp_path / number.name
+        second = uwt_eval(*arguments(photo_folder, out, *steps), "--device", "cpu")
+        assert second.code == 2
+        assert second.err.strip() == (
+            f"error: {out} is in use by another training (process {run.pid}): wait for it, or give "
+            "another --out"
+        )
         run.send_signal(number)
         if number == signal.SIGKILL:
             assert run.wait(60) == -signal.SIGKILL

@@ -8,7 +8,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -110,7 +110,7 @@ def carry_out(
         reads: places of images, outside of which the run's folder has to lie.
 
     Raises:
-        UserError: an option is impossible.
+        UserError: an option is impossible, or another training works in the run's folder.
     """
     if run.device not in {"auto", "cpu"}:
         raise UserError(f"--device {run.device}: use auto or cpu")
@@ -137,6 +137,7 @@ def carry_out(
         return
     from accelerate import PartialState
 
+    from uniwetok.commands.locking import locked
     from uniwetok.train.engine.machine import on_cpu
     from uniwetok.train.engine.stopping import Stopped
     from uniwetok.train.engine.trackers import check_trackers
@@ -151,7 +152,10 @@ def carry_out(
     quiet = run.quiet or run.as_json or not is_main
     teller = _Teller(config, validation, out, run.device, quiet=quiet, trackers=run.trackers)
     try:
-        with teller.following() as (hooks, on_block):
+        with (
+            locked(out) if is_main else nullcontext(),
+            teller.following() as (hooks, on_block),
+        ):
             finished = train(out, hooks, on_block)
     except Stopped as stopped:
         if is_main:

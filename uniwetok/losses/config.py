@@ -81,6 +81,7 @@ class AdversarialConfig(Settings):
     at 0 without bias correction."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_not_negative(self, "generator_weight", "lecam_weight")
         if not 0 <= self.lecam_decay < 1:
             raise ValueError(f"lecam_decay={self.lecam_decay} must be in [0, 1); released: 0.999")
@@ -186,6 +187,7 @@ class TokenizerLossConfig(Settings):
     """Pre-Post Distillation; None trains without a teacher (paper, Tab. 14)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_not_negative(self, "l2_weight", "lpips_weight", "commitment_weight")
 
 

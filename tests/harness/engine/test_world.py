@@ -11,6 +11,7 @@ from torch.distributed import TCPStore
 
 from harness.engine.processes import LOST
 from harness.engine.world import World, environment_alone
+from harness.interfaces.errors import UserError
 from tests.conftest import REPOSITORY
 
 PROCESS = """
@@ -86,3 +87,25 @@ def test_a_choice_of_threads_of_the_users_own_stays(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     assert environment_alone(keep_threads=False)["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize("text", ["abc", "2,2", "1.5"])
+def test_a_number_of_threads_that_is_none_is_said(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    with pytest.raises(UserError, match=f"OMP_NUM_THREADS='{text}' is not a whole number"):
+        World.from_environment()
+    for good in ("", " ", " 4"):
+        monkeypatch.setenv("OMP_NUM_THREADS", good)
+        assert World.from_environment().size == 1
+
+
+def test_processes_that_are_not_told_where_to_meet_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in (("RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "x")):
+        with pytest.raises(UserError, match=r"^WORLD_SIZE=2: .*; start the processes with torch"):
+            World.from_environment().join("cpu")
+        monkeypatch.setenv(name, value)

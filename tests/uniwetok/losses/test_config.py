@@ -29,7 +29,7 @@ def test_configurations_are_frozen():
     [
         (EntropyConfig, {"temperature": 0}, "temperature=0 must be above 0"),
         (EntropyConfig, {"weight": -1}, "weight=-1 must not be negative"),
-        (EntropyConfig, {"weight": float("nan")}, "weight=nan must not be negative"),
+        (EntropyConfig, {"weight": float("nan")}, "weight=nan must be finite"),
         (
             EntropyConfig,
             {"codebook_scope": "all"},

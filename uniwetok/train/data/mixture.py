@@ -27,7 +27,7 @@ def read_weights(mixture: Sequence[str]) -> dict[str, float]:
         if name in weights:
             raise ValueError(f"mixture: source {name} is given twice; give each a name of its own")
         weights[name] = float(number)
-        if not 0 < weights[name] < math.inf:
+        if not weights[name] > 0:
             raise ValueError(
                 f"source {name}: weight {number} is not positive; leave it out or raise it"
             )
@@ -52,6 +52,11 @@ def is_number(text: str) -> bool:
 def quotas(weights: Mapping[str, float]) -> NDArray[np.int64]:
     """Positions of a block that each source has: the nearest to its weight, rounded to a whole."""
     total = sum(weights.values())
+    if not math.isfinite(BLOCK * total):
+        raise ValueError(
+            f"mixture: the weights sum to {total:g}, which is too much; lower them all alike, they "
+            f"need not sum to 1"
+        )
     exact = np.array([BLOCK * weight / total for weight in weights.values()])
     rounded: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     for source in np.argsort(rounded - exact, kind="stable")[: BLOCK - int(rounded.sum())]:

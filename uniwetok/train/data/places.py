@@ -54,6 +54,8 @@ def read_places(words: Sequence[str]) -> list[DataPlace]:
     """
     places = [place for word in words for place in _read_word(word)]
     for place in places:
+        if not (place.place or place.name):
+            raise TrainingError("--data is empty: write where it is, such as --data photos/")
         if len(places) > 1 and not place.name:
             raise TrainingError(
                 f"--data {place.place}: of several sources each has a name: NAME={place.place}@0.5"
@@ -148,12 +150,23 @@ def _read_table(path: Path, name: str, table: Any) -> DataPlace:
         if not isinstance(text, str) and (key == "path" or text is not None):
             raise TrainingError(f'{where}: {key} is no text; write {key} = "…"')
     place = str(texts["path"])
+    if not place:
+        raise TrainingError(f'{where}: path is empty; write path = "…"')
     if not place.startswith(DATA_PREFIX):
         # As written beside the file, wherever the command is run.
         place = str(path.parent / Path(place).expanduser())
     return DataPlace(
         place,
         name,
-        None if weight is None else float(weight),
+        None if weight is None else _float(weight, where),
         Columns(texts["image"], texts["caption"]),
     )
+
+
+def _float(weight: float, where: str) -> float:
+    try:
+        return float(weight)
+    except OverflowError as error:
+        raise TrainingError(
+            f"{where}: the weight is too large for a number; write weight = 0.5"
+        ) from error

@@ -10,7 +10,7 @@ OUT/checkpoints/step-00001000/      the same of a sharded run, see `sharded`
 from __future__ import annotations
 
 import errno
-import json
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ import torch
 from torch.distributed import ProcessGroup
 
 from uniwetok.fields import flatten
-from uniwetok.files import replaced
+from uniwetok.files import read_json, replaced
 from uniwetok.train import TrainingError
 from uniwetok.train.engine import sharded
 from uniwetok.train.engine.machine import decide, here
@@ -33,6 +33,7 @@ from uniwetok.train.engine.settings import Precision, RunSettings
 C = TypeVar("C", bound=RunSettings)
 
 CONFIG_FILE = "config.json"
+CHECKPOINTS = "checkpoints"
 _MAY_CHANGE = frozenset(
     {
         "steps",
@@ -83,7 +84,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps there are checkpoints of, in order."""
-        return sorted(int(path.stem.removeprefix("step-")) for path in self._paths())
+        return sorted(map(_step_of, _paths(self._folder)))
 
     def path(self, step: int) -> Path:
         """Where the checkpoint after ``step`` steps lies."""
@@ -102,7 +103,7 @@ class Checkpoints:
             TrainingError: the disk has less room than the run will take at its fullest.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        files = [file for path in self._paths() for file in (path, *path.glob("*"))]
+        files = [file for path in _paths(self._folder) for file in (path, *path.glob("*"))]
         present = sum(file.stat().st_size for file in files)
         # While one is written, those that are kept are still there.
         needed = (self._keep_last + 1) * size - present
@@ -188,6 +189,8 @@ class Checkpoints:
             path = self.path(step)
             try:
                 state = sharded.read(path, template()) if path.is_dir() else _read(path)
+                if state["step"] != step:
+                    raise ValueError(f"it is of step {state['step']}")
             except Exception as error:
                 # Damaged bytes make readers of zip and pickle raise nearly any exception.
                 reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -209,9 +212,15 @@ class Checkpoints:
                     shutil.rmtree(aside)
                 self.path(step).rename(aside)
 
-    def _paths(self) -> list[Path]:
-        """Give what lies in the folder and is whole, or was."""
-        return [path for path in self._folder.glob("step-*") if path.suffix in ("", ".pt")]
+
+def _paths(folder: Path) -> list[Path]:
+    """Give the checkpoints that lie in a folder and are whole, or were."""
+    names = re.compile(r"step-[0-9]{8,}(\.pt)?")
+    return [path for path in folder.glob("step-*") if names.fullmatch(path.name)]
+
+
+def _step_of(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 def copied(state: Any) -> Any:
@@ -243,6 +252,8 @@ def _remove(path: Path) -> None:
 
 def settle(config: C, out: Path, device: str) -> tuple[C, list[str]]:
     """Compare a run's settings with those in its folder, and choose what they leave to the machine.
+
+    A run without any checkpoint may begin anew with other settings.
 
     Args:
         config: the run, as asked for.
@@ -291,11 +302,17 @@ def _since_added(begun: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[
 
 
 def _begun(out: Path) -> dict[str, Any]:
-    """Read the settings of the run in a folder, by name; none where there is no run."""
+    """Read the settings of the run in a folder, by name; none where nothing is to go on with."""
     path = out / CONFIG_FILE
     if not path.is_file():
         return {}
     try:
-        return flatten(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
+        content = read_json(path)
+        if not isinstance(content, Mapping):
+            raise ValueError("it holds no settings by name")
+    except (OSError, ValueError) as error:
         raise TrainingError(f"{path}: not a configuration ({error}); give another --out") from error
+    begun = flatten(content)
+    # Another program's file, which has none of our intervals, is never written over.
+    ours = "checkpoint_every" in begun
+    return {} if ours and not _paths(out / CHECKPOINTS) else begun

@@ -14,7 +14,7 @@ from torch import distributed
 from uniwetok.files import write_json
 from uniwetok.train import TrainingError
 from uniwetok.train.data.schedule import Place
-from uniwetok.train.engine.checkpoints import CONFIG_FILE, Checkpoints, copied
+from uniwetok.train.engine.checkpoints import CHECKPOINTS, CONFIG_FILE, Checkpoints, copied
 from uniwetok.train.engine.footprint import Footprint
 from uniwetok.train.engine.logs import Logs
 from uniwetok.train.engine.machine import here
@@ -105,7 +105,7 @@ class Loop(Generic[B]):
         self._accelerator = self.trainer.accelerator
         self._is_main = self._accelerator.is_main_process
         self._checkpoints = Checkpoints(
-            self.out / "checkpoints",
+            self.out / CHECKPOINTS,
             self._config.keep_last,
             self._config.keep_every,
             open_group() if self._config.shard else None,
@@ -166,8 +166,20 @@ class Loop(Generic[B]):
         if found is None:
             return 0
         step, state = found
-        self.trainer.restore(state["trainer"])
-        self._unreadable = state["unreadable"]
+        if step > self._config.steps:
+            raise TrainingError(
+                f"{self.out} holds {step} steps, steps={self._config.steps} is fewer: "
+                f"--set steps={step} or more, or give another --out"
+            )
+        try:
+            self.trainer.restore(state["trainer"])
+            self._unreadable = state["unreadable"]
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise TrainingError(
+                f"{self._checkpoints.path(step)} is of another run ({reason.splitlines()[0]}); "
+                f"remove it, or give another --out"
+            ) from error
         self._accelerator.wait_for_everyone()
         if self._is_main:
             self._checkpoints.set_aside(after=step)

@@ -118,6 +118,8 @@ class RunSettings(Settings):
             check_count(name, getattr(self, name))
         for name in ("grid_every", "validate_every", "keep_every", "seed"):
             check_count(name, getattr(self, name), 0)
+        if self.init is not None and not self.init.strip():
+            raise ValueError("init is empty: name the weights to start from, or init=none")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay={self.ema_decay} must be in [0, 1)")
         if self.keep_every % self.checkpoint_every:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -90,8 +90,25 @@ def network_state(
 def restore_network(
     network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> None:
-    """Bring back a `network_state`, whole or in this run's shards; every process must call this."""
+    """Bring back a `network_state`, whole or in this run's shards; every process must call this.
+
+    Raises:
+        ValueError: it is of another network.
+    """
+    _check_fits(network, state["network"])
     in_shards = any(isinstance(value, DTensor) for value in state["network"].values())
     options = StateDictOptions(full_state_dict=not in_shards)
     set_model_state_dict(network, state["network"], options=options)
     set_optimizer_state_dict(network, optimizer, cast("Any", state["optimizer"]), options=options)
+
+
+def _check_fits(network: nn.Module, held: Mapping[str, Any]) -> None:
+    own, other = _shapes(get_model_state_dict(network, options=IN_PLACE)), _shapes(held)
+    names = sorted(own.keys() | other.keys())
+    differ = [name for name in names if own.get(name) != other.get(name)]
+    if differ:
+        raise ValueError(f"{len(differ)} of {len(names)} weights differ, the first is {differ[0]}")
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in weights.items()}

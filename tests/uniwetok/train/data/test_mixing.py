@@ -93,7 +93,9 @@ def test_one_source_comes_as_without_a_mixture(mixture: tuple[str, ...]) -> None
         (("a@0", "b@1"), "source a: weight 0 is not positive"),
         (("a@-1",), "not positive"),
         (("a@nan",), "not positive"),
-        (("a@inf",), "not positive"),
+        (("a@inf",), "sum to inf"),
+        (("a@1e308", "b@1e308"), "mixture: the weights sum to inf, which is too much; lower them"),
+        (("a@1e308", "b@1"), r"sum to 1e\+308"),
         (("a@1", "b@1e-6"), "less than one of 65,536"),
     ],
 )

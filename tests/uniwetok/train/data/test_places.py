@@ -53,6 +53,8 @@ def test_weights_are_those_given_or_the_presets() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ([""], "--data is empty: write where it is"),
+        (["", "b=/b@1"], "--data is empty: write where it is"),
         (["/a", "b=/b@1"], "--data /a: of several sources each has a name: NAME=/a@0.5"),
         (["faces=/a@1", "faces=/b@1"], "source faces is given twice"),
         (["faces=", "text=/t@1"], "write where it is"),
@@ -82,6 +84,8 @@ def test_a_weight_must_be_somewhere() -> None:
         ('a = "path"\n', "a is no table"),
         ('[a]\npath = "x"\nwieght = 1\n', "there is no 'wieght'; did you mean 'weight'"),
         ('[a]\npath = "x"\nweight = "1"\n', "weight='1' is no number"),
+        ('[a]\npath = ""\n', "[a]: path is empty; write path"),
+        (f'[a]\npath = "x"\nweight = 1{"0" * 400}\n', "[a]: the weight is too large"),
         ('[a]\npath = "x"\nimage = 1\n', "image is no text"),
         ("[a\n", "cannot be read"),
     ],

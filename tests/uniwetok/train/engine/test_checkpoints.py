@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 from collections import namedtuple
 from pathlib import Path
@@ -40,6 +41,28 @@ def test_a_damaged_file_is_named(tmp_path: Path):
     path = checkpoints.save(3, {"step": 3})
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(TrainingError, match=r"step-00000003\.pt.*remove it"):
+        checkpoints.load_last(pytest.fail)
+
+
+def test_other_names_are_no_checkpoints(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(3, {"step": 3})
+    for name in ("step-latest.pt", "step-.pt", "step-6.pt", "step-00000007.txt", "step-²"):
+        (tmp_path / name).write_bytes(b"")
+    assert checkpoints.steps() == [3]
+
+
+def test_a_checkpoint_of_another_step_counts_as_damaged(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(4, {"step": 4})
+    shutil.copy(checkpoints.path(4), tmp_path / "step-00000006.pt")
+    told: list[str] = []
+    found = checkpoints.load_last(told.append)
+    assert found is not None
+    assert found[0] == 4
+    assert "step-00000006.pt: no checkpoint of ours (it is of step 4)" in told[0]
+    checkpoints.path(4).unlink()
+    with pytest.raises(TrainingError, match=r"it is of step 4\); remove it"):
         checkpoints.load_last(pytest.fail)
 
 

@@ -215,3 +215,32 @@ def test_a_validation_takes_nothing_from_throughput(
     hooks = Hooks(validate=validate)
     values = train(config, source, tmp_path, device="cpu", hooks=hooks).values
     assert values["seconds_per_step"] < 500
+
+
+def test_fewer_steps_than_are_done_are_refused(
+    tmp_path: Path, source: ImageSource, whole: Finished
+):
+    shutil.copytree(whole.model.parent, tmp_path / "run")
+    fewer = dataclasses.replace(TINY, steps=4)
+    with pytest.raises(TrainingError, match=r"run holds 6 steps, steps=4 is fewer: --set steps=6"):
+        train(fewer, source, tmp_path / "run", device="cpu")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["steps"] == 6
+
+
+def test_a_checkpoint_of_another_model_is_one_line(
+    tmp_path: Path, source: ImageSource, whole: Finished
+):
+    shutil.copytree(whole.model.parent, tmp_path / "run")
+    (tmp_path / "run" / "config.json").unlink()
+    deeper = dataclasses.replace(TINY.model, num_res_blocks=2)
+    path = tmp_path / "run" / "checkpoints" / "step-00000006.pt"
+    with pytest.raises(
+        TrainingError, match=r"step-00000006\.pt is of another run \(\d+ of"
+    ) as said:
+        train(dataclasses.replace(TINY, model=deeper), source, tmp_path / "run", device="cpu")
+    assert "\n" not in str(said.value)
+    state = torch.load(path, weights_only=True)
+    del state["trainer"]["discriminator"]
+    torch.save(state, path)
+    with pytest.raises(TrainingError, match=r"is of another run \(it has no 'discriminator'\)"):
+        train(TINY, source, tmp_path / "run", device="cpu")

@@ -100,7 +100,7 @@ def test_a_resumed_run_keeps_the_precision_that_it_began_with(
     assert config.precision == "float32"
     assert "no units for bfloat16" in notices[0]
     begun = to_dict(AUTO) | {"precision": "bfloat16"}
-    (tmp_path / CONFIG_FILE).write_text(json.dumps(begun))
+    begin(tmp_path, json.dumps(begun))
     with pytest.raises(TrainingError, match="precision=bfloat16, asked for is precision=float32"):
         settle(replace(AUTO, precision="float32"), tmp_path, "cpu")
     config, notices = settle(AUTO, tmp_path, "cpu")
@@ -110,12 +110,36 @@ def test_a_resumed_run_keeps_the_precision_that_it_began_with(
     assert notices[1].startswith("compile false: this CPU")
 
 
+def begin(out: Path, settings: str) -> None:
+    """Make the folder of a run that has settings and a checkpoint."""
+    (out / CONFIG_FILE).write_text(settings)
+    (out / "checkpoints").mkdir()
+    (out / "checkpoints" / "step-00000002.pt").touch()
+
+
+def test_a_run_without_a_checkpoint_begins_anew_with_any_settings(tmp_path: Path) -> None:
+    hot = replace(TINY, optimizer=replace(TINY.optimizer, learning_rate=1e30))
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(to_dict(hot)))
+    assert settle(TINY, tmp_path, "cpu") == (TINY, [])
+    (tmp_path / CONFIG_FILE).write_text('{"architectures": ["Another"]}')
+    with pytest.raises(TrainingError, match="holds a run with architectures="):
+        settle(TINY, tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("text", ["[1,2]", "3", "null", "{", "[" * 100_000, "\xff"])
+def test_what_is_no_configuration_is_said(tmp_path: Path, text: str) -> None:
+    begin(tmp_path, "{}")
+    (tmp_path / CONFIG_FILE).write_bytes(text.encode("latin-1"))
+    with pytest.raises(TrainingError, match=r"config\.json: not a configuration .*another --out"):
+        settle(TINY, tmp_path, "cpu")
+
+
 def test_a_run_from_before_a_setting_was_added_goes_on_as_it_began(tmp_path: Path) -> None:
     bare = replace(TINY, loss=replace(TINY.loss, adversarial=None))
     values = to_dict(bare)
     for name in ("partition", "mixture"):
         del values["data"][name]
-    (tmp_path / CONFIG_FILE).write_text(json.dumps(values))
+    begin(tmp_path, json.dumps(values))
     assert settle(bare, tmp_path, "cpu") == (bare, [])
     # As by a preset that partitions since.
     fixed = replace(bare, data=replace(bare.data, partition="fixed"))

@@ -158,7 +158,7 @@ def test_lists_can_be_emptied() -> None:
         ("steps=none", r"expected a whole number"),
         ("steps=0", r"steps=0 must be a whole number of at least 1"),
         ("data.buckets=250x256", r"images of 250 pixels"),
-        ("ema_decay=nan", r"ema_decay=nan must be in"),
+        ("ema_decay=nan", r"ema_decay=nan must be finite"),
         ("loss.entropy.temperature=0", r"loss\.entropy: temperature=0.0 must be above 0"),
     ],
 )
