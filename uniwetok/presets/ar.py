@@ -104,7 +104,7 @@ NANO_AR = ARPreset(
     notes=(
         "The paper's tokens and objective at sizes that a CPU can train, too: fewer class "
         "tokens, since they would double the transformer's work.",
-        "Four hundred epochs of 292 photographs: it repeats and mixes them.",
+        "Four hundred epochs of 301 photographs: it repeats and mixes them.",
     ),
 )
 
