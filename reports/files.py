@@ -27,8 +27,8 @@ def check_ending(option: str, path: Path, endings: Sequence[str], hint: str = ""
 
 def check_place(path: Path) -> None:
     """Raise `UserError` where a folder that the file is to lie in is a file; nothing is made."""
-    there = next((each for each in path.parents if each.exists()), path.parent)
-    if there.exists() and not there.is_dir():
+    there = next(each for each in path.parents if each.exists())
+    if not there.is_dir():
         raise UserError(f"cannot write {path}: {there} is a file, no folder: give another place")
 
 

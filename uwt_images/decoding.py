@@ -30,7 +30,9 @@ RASTER_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000"
 _MOST_PIXELS = 178_956_970
 """Pillow's own limit, which other packages lift for the whole process."""
 _NO_MARKERS = np.isin(np.arange(256), [0x00, 0x01, 0xFF])
-"""What follows 0xFF in a JPEG and makes no marker of it."""
+"""By byte, whether 0xFF followed by it is no marker of a JPEG."""
+_RESTARTS = np.isin(np.arange(256), range(0xD0, 0xD8))
+"""By byte, whether 0xFF followed by it is a restart marker; their last three bits count."""
 _HOLE = bytes(64)
 """As many zeros are no coded data where no flat part of the picture can account for them."""
 _LONG_HOLE = bytes(1024)
@@ -41,7 +43,6 @@ _BLOCK = 4096
 """Bytes of a disk's block, and of a page of memory."""
 _SOI, _EOI, _SOS, _DHT, _DRI = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
-_RESTARTS = range(0xD0, 0xD8)
 _AC = 0x10
 """What a Huffman table of AC coefficients has in its number."""
 _TIFF_JPEG = 7
@@ -137,7 +138,7 @@ def _jpeg(data: bytes) -> str:
 
 
 def _ends_twice(data: bytes, start: int) -> str:
-    """Whether a picture's data go on behind its first end mark, to another at the file's end.
+    """Say where a JPEG's first end mark stands if its data go on to another at the file's end.
 
     What cameras write behind a picture is other pictures, with their own beginning, or no JPEG's
     data; decoders leave all below the first end mark grey, as if nothing were missing.
@@ -154,8 +155,8 @@ def _stray_restart(data: bytes, restarts: np.ndarray, start: int, end: int, inte
     Decoders that meet one fill the rest with grey, or move what follows.
     """
     places = restarts[np.searchsorted(restarts, start) : np.searchsorted(restarts, end)]
-    numbers = np.frombuffer(data, np.uint8)[places + 1] - _RESTARTS[0]
-    wrong = places if not interval else places[numbers != np.arange(len(places)) % len(_RESTARTS)]
+    numbers = np.frombuffer(data, np.uint8)[places + 1] & 7
+    wrong = places if not interval else places[numbers != np.arange(len(places)) & 7]
     return int(wrong[0]) if len(wrong) else -1
 
 
@@ -169,7 +170,7 @@ def _markers(data: bytes) -> tuple[np.ndarray, np.ndarray]:
     levels = np.frombuffer(data, np.uint8)
     places = np.flatnonzero(levels[:-1] == 0xFF)
     places = places[~_NO_MARKERS[levels[places + 1]]]
-    restarts = np.isin(levels[places + 1], _RESTARTS)
+    restarts = _RESTARTS[levels[places + 1]]
     return places[~restarts], places[restarts]
 
 

@@ -27,7 +27,9 @@ def check_apart(data: str | Path | None, out: Path) -> None:
 
 def check_folder(out: Path) -> None:
     """Raise `UserError` where `--out` is a file, or would lie in one; nothing is made."""
-    there = next(each for each in (out, *out.absolute().parents) if each.exists())
+    from harness.data.store import nearest
+
+    there = nearest(out)
     if not there.is_dir():
         raise UserError(f"--out {out}: {there} is a file; give another folder")
 

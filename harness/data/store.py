@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from harness.interfaces.types import Record
 
 _TEMPORARY = ".tmp-"
-_LOCK = "run.lock"
+LOCK_FILE = "run.lock"
+"""Held by whoever works in a directory; says which process, on which machine."""
 _KEY_DIGITS = 16
 _WORK = ("*.parquet", "*.jsonl")
 """Files from which a later run resumes."""
@@ -57,12 +58,17 @@ class InUse(UserError):
     """A run directory that another run holds."""
 
     def __init__(self, root: Path) -> None:
-        self.held = f"{root} is in use by another run{_holder(root / _LOCK)}"
+        self.held = f"{root} is in use by another run{holder(root / LOCK_FILE)}"
         """Which one it is, and who holds it."""
         super().__init__(f"{self.held}: wait for it, or give another --out")
 
 
-def _holder(lock: Path) -> str:
+def nearest(path: Path) -> Path:
+    """The path, or the first above it that exists."""
+    return next(each for each in (path, *path.absolute().parents) if each.exists())
+
+
+def holder(lock: Path) -> str:
     """Who holds a lock, in brackets; '' where that is not known."""
     try:
         process, host = lock.read_text(encoding="utf-8").split()
@@ -71,7 +77,9 @@ def _holder(lock: Path) -> str:
     return f" (process {process}{'' if host == socket.gethostname() else f' on {host}'})"
 
 
-def _tell_holder(lock: Path, text: str) -> None:
+def tell_holder(lock: Path, *, here: bool) -> None:
+    """Write that this process holds a lock, or nobody; as far as anything can be written there."""
+    text = f"{os.getpid()}\n{socket.gethostname()}\n" if here else ""
     with contextlib.suppress(OSError):  # No folder any more, a full disk, nobody may write.
         lock.write_text(text, encoding="utf-8")
 
@@ -91,14 +99,14 @@ class Store:
         new = [each for each in (self.root, *self.root.parents) if not each.exists()]
         with _clear_write_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / _LOCK)
+        lock = FileLock(self.root / LOCK_FILE)
         try:
             with _clear_write_errors(self.root):
                 lock.acquire(timeout=0)
         except Timeout as error:
             raise InUse(self.root) from error
         try:
-            _tell_holder(self.root / _LOCK, f"{os.getpid()}\n{socket.gethostname()}\n")
+            tell_holder(self.root / LOCK_FILE, here=True)
             for left_over in self.root.rglob(f"{_TEMPORARY}*"):
                 left_over.unlink(missing_ok=True)
             yield
@@ -110,12 +118,12 @@ class Store:
                         folder.rmdir()
             raise
         finally:
-            _tell_holder(self.root / _LOCK, "")
+            tell_holder(self.root / LOCK_FILE, here=False)
             lock.release()
 
     def check_place(self) -> None:
         """Raise `UserError` where the directory can certainly not be made, before any work."""
-        found = next(each for each in (self.root, *self.root.absolute().parents) if each.exists())
+        found = nearest(self.root)
         with _clear_write_errors(self.root):
             if not found.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -127,7 +135,7 @@ class Store:
         for path in self.root.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != _LOCK:
+            elif path.name != LOCK_FILE:
                 path.unlink()
 
     def write(self, name: str, write: Callable[[Path], None]) -> Path:

@@ -19,7 +19,7 @@ class Part:
 
     records: Sequence[Loaded]
     end: str = ""
-    """What the file's name ends in; empty where there is one data set."""
+    """Suffix for the file's name that names the data set; empty if there is only one."""
     title: str = ""
     """Which data set it is; empty where there is one."""
 

@@ -46,7 +46,7 @@ class Line:
 
 
 def shows(radar: Radar, task: str) -> bool:
-    """Whether results of the task stand in a radar of one task; of two, a model's make one line."""
+    """Tell whether the radar is of this task alone; one of two tasks joins a model's results."""
     return len(radar.blocks) == 1 and block_of(task, fill(radar.table, []).measures) in radar.blocks
 
 

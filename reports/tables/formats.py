@@ -75,7 +75,7 @@ def _on_several_sets(rows: Sequence[Row]) -> set[str]:
 
 
 def _measured_note(filled: Filled, row: Row, *, named: bool) -> str:
-    """What must be known of a row; with its data sets if they are to be named."""
+    """Write a measured row's footnote: protocol, runs, and its data sets if ``named``."""
     sets = ", ".join(dict.fromkeys(dataset_text(record) for record in row.records))
     on = f"data set {sets}" if named else f"n {row.n}"
     facts = f"[{row.number}] {row.label}: protocol {row.protocols}, {on}, " + ", ".join(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from harness.data.store import LOCK_FILE, holder, tell_holder
 from harness.interfaces.errors import UserError
 
-LOCK_FILE = "run.lock"
-"""Held while a training works in the folder; says which process, on which machine."""
 _PATIENCE = 6.0
 """Seconds in which the decoding processes of a killed run end, which may hold what it held."""
 
@@ -34,16 +31,15 @@ def locked(out: Path) -> Iterator[None]:
         lock.acquire(timeout=_PATIENCE)
     except Timeout as error:
         raise UserError(
-            f"{out} is in use by another training{_holder(path)}: wait for it, or give another "
-            f"--out"
+            f"{out} is in use by another training{holder(path)}: wait for it, or give another --out"
         ) from error
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}): give another --out") from error
-    _tell(path, f"{os.getpid()}\n{socket.gethostname()}\n")
+    tell_holder(path, here=True)
     try:
         yield
     finally:
-        _tell(path, "")
+        tell_holder(path, here=False)
         lock.release()
         if LOCK_FILE not in before and _names(out) == before | {LOCK_FILE}:
             _remove(path, new)
@@ -51,20 +47,6 @@ def locked(out: Path) -> Iterator[None]:
 
 def _names(folder: Path) -> set[str]:
     return {each.name for each in folder.iterdir()} if folder.is_dir() else set()
-
-
-def _holder(path: Path) -> str:
-    """Who holds a lock, in brackets; '' where that is not known."""
-    try:
-        process, host = path.read_text(encoding="utf-8").split()
-    except (OSError, ValueError):
-        return ""
-    return f" (process {process}{'' if host == socket.gethostname() else f' on {host}'})"
-
-
-def _tell(path: Path, text: str) -> None:
-    with contextlib.suppress(OSError):  # A full disk, or the folder is gone.
-        path.write_text(text, encoding="utf-8")
 
 
 def _remove(path: Path, folders: list[Path]) -> None:

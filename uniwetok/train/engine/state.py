@@ -21,6 +21,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
+from uniwetok.tensors import shapes
 from uniwetok.train import TrainingError
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -102,13 +103,10 @@ def restore_network(
     set_optimizer_state_dict(network, optimizer, cast("Any", state["optimizer"]), options=options)
 
 
-def _check_fits(network: nn.Module, held: Mapping[str, Any]) -> None:
-    own, other = _shapes(get_model_state_dict(network, options=IN_PLACE)), _shapes(held)
+def _check_fits(network: nn.Module, held: Mapping[str, Tensor]) -> None:
+    weights = cast("dict[str, Tensor]", get_model_state_dict(network, options=IN_PLACE))
+    own, other = shapes(weights), shapes(held)
     names = sorted(own.keys() | other.keys())
     differ = [name for name in names if own.get(name) != other.get(name)]
     if differ:
         raise ValueError(f"{len(differ)} of {len(names)} weights differ, the first is {differ[0]}")
-
-
-def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(weight.shape) for name, weight in weights.items()}
