@@ -123,7 +123,7 @@ def main() -> None:
     with interruptible(_asked(arguments)) as interrupted:
         try:
             app = build_app(_asked(_completed() or arguments))
-            app(arguments, prog_name="uwt-eval")
+            sys.exit(app(arguments, prog_name="uwt-eval", standalone_mode=False))
         except KeyboardInterrupt:
             sys.exit(ExitCode.INTERRUPTED)
         except SystemExit as stop:
@@ -136,6 +136,9 @@ def main() -> None:
             if interrupted.is_set():  # What an interrupted import or worker raises is no error.
                 sys.exit(ExitCode.INTERRUPTED)
             _end_if_unwritten(error)
+            if isinstance(error, _MISUSED):
+                _say_misused(error)
+                sys.exit(ExitCode.USAGE)
             told = error if isinstance(error, UserError) else missed(error)
             if told is not None:
                 _say(str(told))
@@ -144,6 +147,17 @@ def main() -> None:
                 traceback.print_exc()
             _say(unforeseen(error) + ("" if debug else "; --debug shows where it comes from"))
             sys.exit(ExitCode.UNFORESEEN)
+
+
+# `UsageError`, which typer does not export and which has moved from click into it.
+_MISUSED: Any = typer.BadParameter.__mro__[1]
+
+
+def _say_misused(error: Any) -> None:
+    """Say in a line what the option parser refuses; nothing where it has printed the help."""
+    if type(error).__name__ != "NoArgsIsHelpError":
+        where = f"; {error.ctx.command_path} --help says what it takes" if error.ctx else ""
+        _say(error.format_message().rstrip(".") + where)
 
 
 def _end_if_unwritten(

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from harness.data.lettering import write_line
 from harness.interfaces.errors import UserError
 from reports.files import write_bytes
+from reports.originals import originals_of
 from reports.records import Loaded
 from uwt_images.decoding import RASTER_FORMATS
 
@@ -59,14 +60,19 @@ def safe_picture(root: Path, name: str) -> Path | None:
         return None
 
 
-def write_sheet(a: Loaded, b: Loaded, ordered: Sequence[str], target: Path) -> int:
+def write_sheet(
+    a: Loaded, b: Loaded, ordered: Sequence[str], target: Path, data: str | None = None
+) -> int:
     """Write A and B side by side for every picture that both kept; how many samples it shows.
+
+    Originals stand before them where the runs' data are at hand.
 
     Args:
         a: The first run.
         b: The second run.
         ordered: Sample ids, the one that lost most first.
         target: The PNG.
+        data: Where the runs' data lie; the task's own place if None.
 
     Raises:
         UserError: Both kept no picture of one sample, or a picture cannot be read.
@@ -78,29 +84,29 @@ def write_sheet(a: Loaded, b: Loaded, ordered: Sequence[str], target: Path) -> i
             f"{a.record.run_id} and {b.record.run_id} kept no pictures of common samples: "
             "leave --sheet out"
         )
-    row = _SIDE + _LINE + _GAP
-    sheet = Image.new("RGB", (2 * _SIDE + 3 * _GAP, len(shown) * row + _LINE + _GAP), "white")
+    originals = originals_of((a, b), shown, data)
+    titles = ["original"] if originals else []
+    titles += [f"{name}: {_header(run.record.model)}" for name, run in (("A", a), ("B", b))]
+    row, column = _SIDE + _LINE + _GAP, _SIDE + _GAP
+    size = (len(titles) * column + _GAP, len(shown) * row + _LINE + _GAP)
+    sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
-    for place, run in enumerate((a, b)):
-        title = f"{'AB'[place]}: {_header(run.record.model)}"
-        write_line(draw, (_GAP + place * (_SIDE + _GAP), 2), title, _SIZE)
+    for place, title in enumerate(titles):
+        write_line(draw, (_GAP + place * column, 2), title, _SIZE)
     for index, name in enumerate(shown):
         top = _LINE + index * row
-        for place, path in enumerate((left[name], right[name])):
-            sheet.paste(_thumbnail(path), (_GAP + place * (_SIDE + _GAP), top))
+        pair = (read_picture(left[name]), read_picture(right[name]))
+        for place, picture in enumerate((originals.get(name), *pair)[-len(titles) :]):
+            if picture is not None:
+                picture.thumbnail((_SIDE, _SIDE))
+                sheet.paste(picture, (_GAP + place * column, top))
         write_line(draw, (_GAP, top + _SIDE + 2), f"{index + 1}. {name}"[:80], _SIZE)
-    data = io.BytesIO()
-    sheet.save(data, format="PNG")
-    write_bytes(target, data.getvalue())
+    file = io.BytesIO()
+    sheet.save(file, format="PNG")
+    write_bytes(target, file.getvalue())
     return len(shown)
 
 
 def _header(name: str) -> str:
     """A name that fits over a picture; its end, where options are, stays."""
     return name if len(name) <= 38 else f"{name[:14]}…{name[-23:]}"
-
-
-def _thumbnail(path: Path) -> Image.Image:
-    picture = read_picture(path)
-    picture.thumbnail((_SIDE, _SIDE))
-    return picture

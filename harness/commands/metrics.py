@@ -107,6 +107,7 @@ def _show(record: ResultRecord) -> None:
     for column in ("value", "95% interval", "n"):
         table.add_column(column, justify="right")
     table.add_column("", style="dim")
+    above = ""
     for metric, cell in record.metrics.items():
         form = label(metric)
         value = interval = NOTHING
@@ -116,5 +117,7 @@ def _show(record: ResultRecord) -> None:
             interval = f"{form.text(cell.ci_low)} to {form.text(cell.ci_high)}"
         n = str(cell.n) if cell.n else NOTHING
         why = cell.note if cell.status == COMPUTED else cell.status
-        table.add_row(form.title + arrow([record], metric), value, interval, n, escape(why))
+        said = "as above" if why and why == above else escape(why)
+        table.add_row(form.title + arrow([record], metric), value, interval, n, said)
+        above = why
     terminal().print(table)

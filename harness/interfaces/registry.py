@@ -25,13 +25,15 @@ _LISTED = 40
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the nearest known names, or all where few are."""
+    """The end of an error about an unknown name: the nearest known names, or the first known."""
     choices = sorted(set(known))
-    cutoff = 0.5 if len(choices) <= _LISTED else 0.0
     spelled = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=cutoff)
+    near = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5)
     if near:
         return f"did you mean {' or '.join(repr(spelled[choice]) for choice in near)}?"
+    if len(choices) > _LISTED:
+        first = ", ".join(choices[:3])
+        return f"nothing is spelled like it; known are {first} and {len(choices) - 3} more"
     return f"known: {', '.join(choices) or 'none'}"
 
 

@@ -33,6 +33,10 @@ def compare(
     sheet: Annotated[
         Path | None, typer.Option(help="Write a PNG of the pictures that both runs kept.")
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="The runs' data, for the sheet's originals; the task's own if absent."),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Compare what does not compare, and mark it.")
     ] = False,
@@ -55,7 +59,7 @@ def compare(
     if sheet is not None:
         from reports.pictures import write_sheet
 
-        shown = write_sheet(found.a, found.b, found.ordered, sheet)
+        shown = write_sheet(found.a, found.b, found.ordered, sheet, data)
     form = format_of(form, as_json)
     if form is Format.JSON:
         print(json_text(_facts(found)))

@@ -109,6 +109,11 @@ def to_junit(verdict: Verdict) -> str:
             failures=str(failures),
             errors=str(errors),
         )
+        if verdict.against:
+            properties = ElementTree.SubElement(suite, "properties")
+            ElementTree.SubElement(
+                properties, "property", name="baseline", value=one_line(verdict.against)
+            )
         for check in checks:
             case = ElementTree.SubElement(
                 suite, "testcase", classname=one_line(run.run_id), name=one_line(check.rule)
@@ -142,6 +147,7 @@ def to_json(verdict: Verdict) -> dict[str, Any]:
     )
     return {
         "verdict": verdict.title,
+        "against": verdict.against or None,
         "exit_code": int(verdict.exit_code),
         "checks": [
             {

@@ -59,6 +59,10 @@ def _forms(group: Group) -> dict[str, Label]:
     return {metric: label(metric) for metric in group.better}
 
 
+def _ranked(group: Group) -> str:
+    return f"Ranked by {markdown(group.ranking)}" if group.ranking else "Not ranked"
+
+
 def to_markdown(groups: Sequence[Group]) -> str:
     """Tables in Markdown, a group each."""
     lines = ["# Leaderboard", "", markdown(RULE), ""]
@@ -66,7 +70,7 @@ def to_markdown(groups: Sequence[Group]) -> str:
         forms = _forms(group)
         lines += [f"## {markdown(group.name)}", ""]
         lines += [
-            f"Ranked by {markdown(group.ranking or 'nothing')}; protocol "
+            f"{_ranked(group)}; protocol "
             f"{code(group.protocol_digest[:12])}, samples {code(group.dataset_digest[:12])}, "
             f"task version {group.task_version}",
             "",

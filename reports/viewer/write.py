@@ -14,8 +14,8 @@ from PIL import Image
 from harness.commands.pages import page_template
 from harness.interfaces.errors import UserError, plain
 from reports.files import write_text
+from reports.originals import originals_of
 from reports.viewer.collect import FAILED, VERDICT, Group, ViewedRun, failure_of, words_of
-from reports.viewer.originals import originals_of
 
 PAGE = "index.html"
 CHUNK = 250
@@ -88,7 +88,8 @@ def _about(group: Group) -> dict[str, Any]:
 def _write_group(out: Path, number: int, group: Group, data: str | None) -> None:
     (out / "data" / str(number)).mkdir()
     shown = _Pictures(out, number)
-    originals = originals_of(group, {name for run in group.runs for name in run.kept}, data)
+    kept = {name for run in group.runs for name in run.kept}
+    originals = originals_of([run.loaded for run in group.runs], kept, data)
     values = [
         [_numbers(run, metric.name, group.ids) for run in group.runs] for metric in group.metrics
     ]

@@ -57,6 +57,32 @@ def test_a_shell_completes_commands_and_their_options(
     assert (result.code, result.out.split()) == (0, [found])
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("run", "--modl", "x"), "No such option: --modl"),
+        (("run", "imagenet-recon", "--limit", "many"), "Invalid value for '--limit'"),
+        (("compare",), "Missing argument"),
+        (("report", "training", "--fo"), "uwt-eval report training --help says what it takes"),
+        (("runn",), "No such command 'runn'"),
+    ],
+)
+def test_what_the_option_parser_refuses_is_one_line(
+    uwt_eval: CommandLine, words: tuple[str, ...], told: str
+) -> None:
+    result = uwt_eval(*words)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    assert told in result.err
+
+
+def test_no_command_prints_the_help(uwt_eval: CommandLine) -> None:
+    result = uwt_eval()
+    assert (result.code, result.err) == (2, "")
+    assert "Usage: uwt-eval [OPTIONS] COMMAND" in result.out
+
+
 @pytest.mark.parametrize("words", [("--debug", "broken"), ("broken", "--debug")])
 def test_debug_shows_the_traceback(
     uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch, words: tuple[str, str]

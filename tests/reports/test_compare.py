@@ -180,6 +180,23 @@ def test_sheet_shows_pictures_of_both_greatest_loss_first(
     assert colours == [(40, 20, 128), (40, 40, 128), (80, 20, 128), (80, 40, 128)]
 
 
+def test_originals_stand_first_on_a_sheet(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    words = ("--limit", "2", "--metrics", "psnr", "--out", tmp_path / "runs", "--quiet")
+    models = ("--model", "jpeg:700", "--model", "jpeg:4000")
+    assert uwt_eval("run", "imagenet-recon", *models, *words).code == 0
+    coarse, fine = sorted((tmp_path / "runs").glob("imagenet-recon*"))
+    sheet = tmp_path / "sheet.png"
+    result = uwt_eval("compare", coarse, fine, "--sheet", sheet)
+    assert (result.code, result.err) == (0, "")
+    with Image.open(sheet) as image:
+        original, a, b = (
+            np.asarray(image.crop((6 + 262 * place, 18, 262 * (place + 1), 274)), float)
+            for place in range(3)
+        )
+    losses = [np.square(shown - original).mean() for shown in (a, b)]
+    assert 0 < min(losses) < max(losses) / 2
+
+
 def test_a_sheet_goes_into_pictures_alone(
     uwt_eval: CommandLine, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:

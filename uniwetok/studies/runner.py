@@ -224,16 +224,18 @@ def run_jobs(
         crops: of all photos.
         embeddings: float32 (crops, width), the teacher's.
         out: folder of the results.
-        workers: processes of one thread each; 1 works in this process, with its threads.
+        workers: processes of one thread each; 1 works in this process. Changes no result.
         on_done: called with each result.
 
     Raises:
         TrainingError: a training diverged, or a process died.
     """
     executor: ProcessPoolExecutor | None = None
+    threads = torch.get_num_threads()
     results: list[Measured] = []
     try:
         if workers == 1 or len(jobs) < 2:
+            torch.set_num_threads(1)  # Sums, and so results, are those of a process of one.
             _start(crops, embeddings, out)
             done: Iterator[Measured] = map(_work, jobs)
         else:
@@ -255,6 +257,7 @@ def run_jobs(
             f"{len(results)} results, with --workers 1 in less memory"
         ) from error
     finally:
+        torch.set_num_threads(threads)
         if executor is not None:
             executor.shutdown(wait=False, cancel_futures=True)
 

@@ -53,6 +53,11 @@ def test_near_names_are_near_in_any_case() -> None:
     assert did_you_mean("mine", ["Mine", "jpeg"]) == "did you mean 'Mine'?"
 
 
+def test_of_many_names_none_is_suggested_that_is_unlike() -> None:
+    told = did_you_mean("xqzw", [f"name-{n:02}" for n in range(50)])
+    assert told == ("nothing is spelled like it; known are name-00, name-01, name-02 and 47 more")
+
+
 def test_names_are_found_in_any_case_their_own_first(registry: Registry[object]) -> None:
     assert registry.spelled("SOUND") == "sound"
     registry.register("Sound")(object())

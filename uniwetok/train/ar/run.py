@@ -33,7 +33,7 @@ from uniwetok.train.codes.stream import CachedCodes, CodeBatch, EncodedCodes
 from uniwetok.train.data.mixed import MixedImages
 from uniwetok.train.data.reading import OnBlock
 from uniwetok.train.data.schedule import Place
-from uniwetok.train.data.source import ImageSource
+from uniwetok.train.data.source import ImageSource, listing_digest
 from uniwetok.train.engine.checkpoints import settle
 from uniwetok.train.engine.logs import write_grid
 from uniwetok.train.engine.loop import Finished, Hooks, Loop, MakePicture, Stream
@@ -131,6 +131,7 @@ def train_ar(
         picture=None if tokenizer is None else _picturer(trainer, tokenizer),
         hooks=hooks,
         notices=[*chosen, *(() if source is None else source.notices)],
+        data="" if source is None else listing_digest(source),
     )
     return loop.finish()
 

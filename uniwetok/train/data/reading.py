@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
@@ -47,7 +48,8 @@ def read_ahead(
         pin_memory=pinned,
     )
     try:
-        yield from loader
+        # To pin, the loader has a thread of its own.
+        yield from _taken_ahead(iter(loader)) if workers and not pinned else loader
     except (RuntimeError, OSError, EOFError) as error:
         if not workers:
             raise
@@ -55,6 +57,15 @@ def read_ahead(
             f"a process that decodes images failed ({error}); if memory or shared memory ran out, "
             f"lower workers={workers} (0 decodes without processes)"
         ) from error
+
+
+def _taken_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield items, the next of which a thread takes from its worker meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
 
 def _deafen(_: int) -> None:

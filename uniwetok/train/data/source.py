@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,8 @@ from PIL import Image
 
 from uwt_images.decoding import load_image
 from uwt_images.listing import UnreadableImage
+
+_NAMES = 10_000
 
 
 class ImageSource(Protocol):
@@ -57,6 +60,18 @@ class ImageSource(Protocol):
     def id(self, index: int) -> str:
         """Return the unique name of an image within the source."""
         ...
+
+
+def listing_digest(source: ImageSource) -> str:
+    """SHA-256 that tells a source from one that has grown, lost images or been exchanged.
+
+    Of the number of images in each file and the names of at most 10,000 of them: no image is read,
+    and what changed under its name does not show.
+    """
+    digest = hashlib.sha256(source.parts.tobytes())
+    for index in np.linspace(0, len(source) - 1, min(len(source), _NAMES)).astype(int):
+        digest.update(f"{source.id(int(index))}\n".encode(errors="surrogatepass"))
+    return digest.hexdigest()
 
 
 def decode_rgb(data: bytes, covering: tuple[int, int] | None = None) -> Image.Image:

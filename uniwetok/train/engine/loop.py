@@ -99,6 +99,8 @@ class Loop(Generic[B]):
     """What the caller does along the way."""
     notices: Sequence[str] = ()
     """What the user must know of the data."""
+    data: str = ""
+    """Tells the data from others; a run goes on with the same. Empty where something else does."""
 
     def __post_init__(self) -> None:
         self._config = self.trainer.config
@@ -166,6 +168,10 @@ class Loop(Generic[B]):
         if found is None:
             return 0
         step, state = found
+        if self.data and self.data != (state.get("data") or self.data):
+            raise TrainingError(
+                f"{self.out} holds a run on other images; give the same, or another --out"
+            )
         if step > self._config.steps:
             raise TrainingError(
                 f"{self.out} holds {step} steps, steps={self._config.steps} is fewer: "
@@ -250,7 +256,12 @@ class Loop(Generic[B]):
         # One copy at a time beside the run's own: the one before is written first.
         self._checkpoints.finish()
         # Nothing of the data or the random streams: both follow from the step's number alone.
-        state = {"step": done, "unreadable": self._unreadable, "trainer": self.trainer.state()}
+        state = {
+            "step": done,
+            "unreadable": self._unreadable,
+            "data": self.data,
+            "trainer": self.trainer.state(),
+        }
         if self._is_main or self._config.shard:
             # What came off a GPU is a copy already.
             on_cpu = self._accelerator.device.type == "cpu"

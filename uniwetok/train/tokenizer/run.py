@@ -10,7 +10,7 @@ from torch import Tensor
 from uniwetok.randomness import stream
 from uniwetok.train.data.mixed import MixedImages
 from uniwetok.train.data.schedule import Place
-from uniwetok.train.data.source import ImageSource
+from uniwetok.train.data.source import ImageSource, listing_digest
 from uniwetok.train.data.stream import TrainingImages
 from uniwetok.train.engine.checkpoints import settle
 from uniwetok.train.engine.logs import write_pairs
@@ -58,7 +58,14 @@ def train(
 
     notices = [*chosen, *source.notices]
     return Loop(
-        trainer, open_stream, out, measure, picture=picture, hooks=hooks, notices=notices
+        trainer,
+        open_stream,
+        out,
+        measure,
+        picture=picture,
+        hooks=hooks,
+        notices=notices,
+        data=listing_digest(source),
     ).finish()
 
 

@@ -227,6 +227,21 @@ def test_fewer_steps_than_are_done_are_refused(
     assert json.loads((tmp_path / "run" / "config.json").read_text())["steps"] == 6
 
 
+def test_other_images_are_refused(
+    tmp_path: Path, source: ImageSource, whole: Finished, photos: list[Image.Image]
+):
+    out = shutil.copytree(whole.model.parent, tmp_path / "run")
+    for index, photo in enumerate(photos):
+        photo.save(tmp_path / f"{index}.png")
+    longer = dataclasses.replace(TINY, steps=7)
+    (tmp_path / "0.png").rename(tmp_path / "another.png")
+    with pytest.raises(TrainingError, match="holds a run on other images; give the same, or"):
+        train(longer, open_images(tmp_path), out, device="cpu")
+    (tmp_path / "another.png").rename(tmp_path / "0.png")
+    moved = train(longer, open_images(tmp_path), out, device="cpu")
+    assert moved.steps == 7
+
+
 def test_a_checkpoint_of_another_model_is_one_line(
     tmp_path: Path, source: ImageSource, whole: Finished
 ):

@@ -12,27 +12,30 @@ from harness.commands.console import terminal
 from harness.engine.progress import Progress
 from harness.engine.run_file import read_run_file
 from harness.engine.shards import open_data
-from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.errors import SampleFailure, UserError, one_line
 from harness.interfaces.registry import TASKS, warn
 from harness.interfaces.types import Sample
-from reports.viewer.collect import Group
+from reports.records import Loaded
 
 
-def originals_of(group: Group, names: Iterable[str], data: str | None) -> Mapping[str, Image.Image]:
+def originals_of(
+    runs: Sequence[Loaded], names: Iterable[str], data: str | None
+) -> Mapping[str, Image.Image]:
     """What the models were given, by sample id; empty where it is no picture or not at hand.
 
     Args:
-        group: Runs on the same samples.
+        runs: Run directories of the same samples.
         names: Ids of the samples that are wanted.
         data: Where the data lie; the task's own place if None.
     """
     wanted = set(names)
-    if not wanted or group.runs[0].loaded.record.task not in TASKS:
+    record = runs[0].record
+    if not wanted or record.task not in TASKS:
         return {}
     try:
-        opened, samples = _opened(group, data)
+        opened, samples = _opened(runs, data)
     except UserError as error:
-        warn(f"{group.title}: shown without originals: {error}")
+        warn(f"{one_line(f'{record.task} · {record.dataset}')}: shown without originals: {error}")
         return {}
     found = {}
     for sample in (each for each in samples if opened is not None and each.id in wanted):
@@ -46,10 +49,9 @@ def originals_of(group: Group, names: Iterable[str], data: str | None) -> Mappin
     return found
 
 
-def _opened(group: Group, data: str | None) -> tuple[Any, Sequence[Sample]]:
+def _opened(runs: Sequence[Loaded], data: str | None) -> tuple[Any, Sequence[Sample]]:
     """The runs' data, if they are at hand, and their samples."""
-    for root in (run.loaded.root for run in group.runs):
-        assert root is not None
+    for root in (run.root for run in runs if run.root is not None):
         file = read_run_file(root)
         if "images" not in file.provenance:  # Others do not tell where their originals lie.
             return open_data(file, data, Progress(terminal(stderr=True))), file.samples
