@@ -61,11 +61,14 @@ def read_ahead(
 
 def _taken_ahead(items: Iterator[T]) -> Iterator[T]:
     """Yield items, the next of which a thread takes from its worker meanwhile."""
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+    try:
         coming = pool.submit(next, items, None)
         while (item := coming.result()) is not None:
             coming = pool.submit(next, items, None)
             yield item
+    finally:
+        pool.shutdown(wait=False)  # A place that hangs holds nobody up who needs no more of it.
 
 
 def _deafen(_: int) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -236,6 +239,20 @@ def test_errors_of_workers_are_one_line(image_folder: Path, workers: int) -> Non
 def test_a_killed_worker_is_one_error(image_folder: Path) -> None:
     with pytest.raises(TrainingError, match=r"decodes images failed .* lower workers=1"):
         batches(Faulty(image_folder, "kill"), config(workers=1), 1)
+
+
+def test_who_needs_no_more_leaves_no_worker_behind(image_folder: Path) -> None:
+    before, place = set(multiprocessing.active_children()), Place(batch_size=4, seed=0)
+    stream = iter(TrainingImages(open_images(image_folder), config(workers=1), place))
+    next(stream)
+    assert set(multiprocessing.active_children()) > before
+    del stream
+    deadline = time.monotonic() + 30
+    while set(multiprocessing.active_children()) > before or any(
+        thread.name.startswith("batches") for thread in threading.enumerate()
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_batch_must_divide(image_folder: Path) -> None:
