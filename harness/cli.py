@@ -102,6 +102,21 @@ def _forward(context: typer.Context) -> None:
     app(args=[name, *context.args], prog_name="uwt-eval")
 
 
+class _Unheard(io.TextIOWrapper):
+    """Standard error whose failures end nothing: its disk may be full while the results' is not."""
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
 def main() -> None:
     """Run the command line.
 
@@ -112,6 +127,8 @@ def main() -> None:
         if sys.stderr is not None:
             _say("standard output is closed: give it a place, as > /dev/null")
         sys.exit(ExitCode.USAGE)
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr = _Unheard(sys.stderr.buffer, encoding=sys.stderr.encoding, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names of files need not be text; in JSON the escape of such a letter is valid.

@@ -150,6 +150,30 @@ def test_output_that_finds_no_room_is_one_line(words: tuple[str, ...], buffered:
     assert result.returncode == 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full on this system")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("run", "imagenet-recon", "--model=jpeg", "--limit=2", "--metrics=psnr", "--out=runs"), 0),
+        (("run", "imagenet-recom"), 2),
+        (("run", "--modl"), 2),
+    ],
+)
+def test_a_log_that_finds_no_room_ends_nothing(
+    words: tuple[str, ...], code: int, tmp_path: Path
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "uwt_eval", *words],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            cwd=tmp_path,
+            check=False,
+        )
+    assert result.returncode == code
+    assert len([*tmp_path.glob("runs/*/record.json")]) == (code == 0)
+
+
 def test_a_closed_output_is_one_line() -> None:
     command = f"exec {shlex.quote(sys.executable)} -m uwt_eval list tasks >&-"
     result = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False)
