@@ -143,13 +143,26 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             with _readable(shard):
                 found |= load_file(shard)
         else:
-            found |= _named(read_torch(shard))
+            found |= _named(_of_training(read_torch(shard)))
     for name, value in found.items():
         _check_plain(path, name, value)
     if not found:
         entries = "', '".join(sorted(WRAPPERS - {"_orig_mod"}))
         raise CheckpointError(f"{path}: holds no named tensors, at the top or under '{entries}'")
     return found
+
+
+def _of_training(content: object) -> object:
+    """Averages and raw weights in a checkpoint of our own training of a tokenizer."""
+    trainer = content.get("trainer") if isinstance(content, Mapping) else None
+    if not isinstance(trainer, Mapping) or not isinstance(trainer.get("generator"), Mapping):
+        return content
+    parts = {"ema": trainer.get("ema"), "model": trainer["generator"].get("network")}
+    return {
+        part: {str(name).removeprefix("tokenizer."): value for name, value in weights.items()}
+        for part, weights in parts.items()
+        if isinstance(weights, Mapping)
+    }
 
 
 def _check_plain(path: Path, name: str, value: Tensor) -> None:

@@ -6,6 +6,7 @@ And who has the device meanwhile, on which of its streams: the model on one, met
 from __future__ import annotations
 
 import functools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from harness.interfaces import Code, Columns
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.observing import Turns, out_of_memory
 from harness.interfaces.registry import warn
-from harness.interfaces.types import Sample, Status
+from harness.interfaces.types import IMAGE_SIDE, ModelCard, Sample, Status
 
 RESERVED = ("id", "status", "error")
 """Columns of every stored table; an extractor's own have other names."""
@@ -51,6 +52,22 @@ class Item:
     def ok(self) -> bool:
         """Whether no stage has failed so far."""
         return self.status is Status.OK
+
+
+def check_rate(code: Code, card: ModelCard) -> None:
+    """Refuse the code of a 256x256 image whose rate is not the card's: tables print both.
+
+    Raises:
+        ValueError: The card states tokens and what one takes, and the code takes something else.
+    """
+    stated = card.stated.get("bits")
+    if stated is None or (code.height, code.width) != (IMAGE_SIDE, IMAGE_SIDE):
+        return
+    if not (math.isnan(code.bits) or math.isclose(code.bits, stated, rel_tol=1e-9)):
+        raise ValueError(
+            f"its card states {card.tokens} tokens and {stated:g} bits for 256x256 pixels, its "
+            f"codes take {code.bits:g}: give Code.of_symbols, or Code its bits, or mend the card"
+        )
 
 
 Step = Callable[[list[Item]], None]

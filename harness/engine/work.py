@@ -24,6 +24,7 @@ from harness.engine.items import (
     Item,
     ModelInTurn,
     Stopped,
+    check_rate,
     observation_rows,
     output_rows,
 )
@@ -302,6 +303,7 @@ class Worker:
                 self._model, [i.input for i in batch], [i.seed for i in batch]
             )
             for item, code in zip(batch, codes, strict=True):
+                check_rate(code, self.plan.file.model)
                 item.code = code
 
         self.batches.run(self._groups(items), step)

@@ -58,12 +58,22 @@ class SampleMean:
             raise Unavailable(f"infinite for all {len(values)} samples: images are identical")
         values, weights = values[finite], weights[finite]
         infinite = int((~finite).sum())
+        notes = [f"{infinite} identical images (infinite) left out"] if infinite else []
+        if self._few(len(finite), settings) and weights.max() > weights.min():
+            mean = self.label.text(float(values.mean()))
+            notes.append(f"short batches count as whole ones: the mean over images is {mean}")
         return stats.mean_interval(values, observations.seed, weights).around(
             float(np.average(values, weights=weights)),
             len(values),
             unit=self.unit,
-            note=f"{infinite} identical images (infinite) left out" if infinite else "",
+            note="; ".join(notes),
         )
+
+    @staticmethod
+    def _few(n: int, settings: Mapping[str, Any]) -> bool:
+        """Whether the protocol means batches, and no process has a whole one."""
+        rule = settings.get("averaging", {})
+        return rule.get("rule") == "batch-means" and n < rule["batch_size"] * rule["world_size"]
 
 
 class Psnr(SampleMean):

@@ -31,6 +31,7 @@ FOLDER_LAYOUTS = (
     (RELEASED_WEIGHTS_FILE, RELEASED_CONFIG_FILE),
     (INDEX_FILE, CONFIG_FILE),
 )
+_CHECKPOINTS = "checkpoints"
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
 _ASSUMED_HEAD_DIM = 64
 
@@ -41,8 +42,8 @@ def locate(path: str | Path) -> tuple[Path, Path | None]:
     """Find the weights, and the configuration beside them if there is one.
 
     Args:
-        path: a weights file, an index of several, or a folder with ``model.safetensors``,
-            ``ae.safetensors`` or ``model.safetensors.index.json``.
+        path: a weights file, a checkpoint of our training, an index of several, or a folder with
+            ``model.safetensors``, ``ae.safetensors`` or ``model.safetensors.index.json``.
 
     Raises:
         CheckpointError: the path does not exist, or the folder holds no weights.
@@ -60,6 +61,8 @@ def locate(path: str | Path) -> tuple[Path, Path | None]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file or folder")
     own = path.with_name(path.stem + _CONFIG_SUFFIX)
+    if path.parent.name == _CHECKPOINTS:  # Of our training, whose settings lie above.
+        return path, _existing(own, path.parent.parent / CONFIG_FILE)
     if path.suffix != ".safetensors" and not path.name.endswith(".index.json"):
         return path, _existing(own)
     return path, _existing(own, *(path.with_name(n) for n in (CONFIG_FILE, RELEASED_CONFIG_FILE)))
@@ -70,7 +73,7 @@ def _existing(*paths: Path) -> Path | None:
 
 
 def read_config(path: Path, inferred: UniWeTokConfig | None = None) -> UniWeTokConfig:
-    """Read a configuration, whether ours (``config.json``) or released (``ae_config.json``).
+    """Read a configuration, ours (``config.json``), of a training, or released (``ae_config.json``).
 
     Args:
         path: the file.
@@ -84,6 +87,8 @@ def read_config(path: Path, inferred: UniWeTokConfig | None = None) -> UniWeTokC
         values = read_json(path)
         if not isinstance(values, dict):
             raise TypeError(f"expected an object, got a {type(values).__name__}")
+        if isinstance(values.get("model"), dict) and "steps" in values:  # Of our training.
+            values = values["model"]
         if "ddconfig" in values or "ch" in values:
             told = (inferred.architecture, inferred.generative) if inferred else ()
             return UniWeTokConfig.from_released(values, *told)

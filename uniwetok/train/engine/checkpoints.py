@@ -56,6 +56,9 @@ _MAY_CHANGE = frozenset(
 ``accumulation`` is there for another number of processes: as many parts in all draw the same.
 """
 
+_LEFT_OF_START = 0.05
+"""Share of the first weights in averages from which on it is told."""
+
 
 class Checkpoints:
     """The checkpoints of one run."""
@@ -273,6 +276,13 @@ def settle(config: C, out: Path, device: str) -> tuple[C, list[str]]:
     config, reasons = decide(config, here(device))
     for name, reason in reasons.items():
         notices.append(f"{name} {str(getattr(config, name)).lower()}: {reason}")
+    if config.init is None and config.ema_decay**config.steps > _LEFT_OF_START:
+        few = max(0.0, round(1 - 10 / config.steps, 3))
+        notices.append(
+            f"ema_decay={config.ema_decay:g} is for longer runs: after steps={config.steps} the "
+            "averages, which pictures and model are of, are in part the random start "
+            f"(--set ema_decay={few:g})"
+        )
     asked = flatten(to_dict(config))
     for name, value in _since_added(begun, flatten(to_dict(type(config)()))).items():
         begun[name] = value

@@ -103,6 +103,18 @@ def test_the_model_is_the_average_and_loads(whole: Finished):
     assert set(whole.values) >= {"loss", "l1", "prior", "discriminator", "lecam", "epoch"}
 
 
+@pytest.mark.parametrize("ema", [True, False])
+def test_a_checkpoint_loads_as_the_model(whole: Finished, ema: bool):
+    path = whole.model.parent / "checkpoints" / "step-00000006.pt"
+    trainer = torch.load(path, weights_only=True)["trainer"]
+    weights = trainer["ema"] if ema else trainer["generator"]["network"]
+    model = UniWeTok.from_checkpoint(path, ema=ema)
+    assert model.config == TINY.model
+    assert model.report.config_source == "file"
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, weights[f"tokenizer.{name}"])
+
+
 def test_a_finished_run_does_nothing_more(tmp_path: Path, source: ImageSource, whole: Finished):
     out = shutil.copytree(whole.model.parent, tmp_path / "run")
     seen: list[int] = []
