@@ -107,13 +107,13 @@ class _Unheard(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         """Write what can be written."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             super().write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush what can be flushed."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             super().flush()
 
 
@@ -190,6 +190,9 @@ def _end_if_unwritten(
         if isinstance(error, OSError) and error.filename is None:
             print(end="\n")  # Unbuffered, what failed is forgotten: only another write tells.
         sys.stdout.flush()
+    except ValueError:
+        _say("standard output was closed by a plug-in")
+        sys.exit(code or ExitCode.USAGE)
     except OSError as full:
         # The text that is left would be tried again, and complained of, at the interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

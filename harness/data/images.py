@@ -153,7 +153,14 @@ def to_uint8(images: Tensor, rule: Rounding = "round") -> np.ndarray:
 
 
 def decoded(images: Tensor) -> Tensor:
-    """Clamp a decoder's output to float32 in [-1, 1]; raise `ValueError` where it is not finite."""
+    """Clamp a decoder's output to float32 in [-1, 1].
+
+    Raises:
+        ValueError: it is not of real floating-point numbers, or one is not finite.
+    """
+    if not images.is_floating_point():  # Levels of 0 to 255 would all be white.
+        kind = str(images.dtype).removeprefix("torch.")
+        raise ValueError(f"decode gave {kind}, not floating-point numbers in [-1, 1]")
     if not bool(images.isfinite().all()):
         raise ValueError("decode gave values that are not finite")
     return images.float().clamp(-1, 1)

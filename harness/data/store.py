@@ -238,6 +238,11 @@ def link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
+_NO_ROOM = {
+    errno.ENOSPC: ("disk full", "free some space"),
+    errno.EDQUOT: ("quota of the disk full", "free some space"),
+    errno.EFBIG: ("limit of a file's size reached", "raise `ulimit -f`"),
+}
 _REFUSED = {
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY),
@@ -250,10 +255,11 @@ def _clear_write_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in _NO_ROOM:
+            what, how = _NO_ROOM[error.errno]
             raise UserError(
-                f"disk full while writing {target}: free some space and run the same command "
-                "again, finished work is kept"
+                f"{what} while writing {target}: {how} and run the same command again, finished "
+                "work is kept"
             ) from error
         if error.errno in _REFUSED:
             raise UserError(

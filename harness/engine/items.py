@@ -20,7 +20,7 @@ import pyarrow as pa
 from harness.interfaces import Code, Columns
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.observing import Turns, out_of_memory
-from harness.interfaces.registry import warn
+from harness.interfaces.registry import others_code, warn
 from harness.interfaces.types import IMAGE_SIDE, ModelCard, Sample, Status
 
 RESERVED = ("id", "status", "error")
@@ -238,7 +238,7 @@ class ModelInTurn:
             raise Stopped
         start = time.perf_counter()
         try:
-            with self._arithmetic():
+            with self._arithmetic(), others_code():
                 result = method(*given, **named)
             if self._cuda is not None:
                 # Whose turn is next finds the device's work done, and its time is the next one's.

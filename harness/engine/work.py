@@ -33,7 +33,7 @@ from harness.engine.world import World, in_order, model_arithmetic
 from harness.interfaces import Code, Columns, PictureFiles, Preflighted
 from harness.interfaces.errors import SampleFailure, UserError
 from harness.interfaces.observing import Turns, turn_of
-from harness.interfaces.registry import warn
+from harness.interfaces.registry import others_code, warn
 from harness.interfaces.types import TRIED_AGAIN, Sample, Status
 
 KEPT_PICTURES = 8
@@ -169,7 +169,8 @@ class Worker:
             if isinstance(extractor, Preflighted):
                 extractor.preflight()
         with self.timings.stage("model"):
-            self.plan.model.load(self.plan.device)
+            with others_code():
+                self.plan.model.load(self.plan.device)
         on_samples(done)  # Not before: a model that cannot be loaded is one line, its error.
         with ThreadPoolExecutor(_LOADERS) as loaders, ThreadPoolExecutor(self.lanes) as lanes:
             jobs = (

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import functools
 import importlib.util
+import os
 import re
 import sys
 import threading
@@ -76,6 +77,26 @@ def _printing_aside() -> Iterator[None]:
             stdout = _aside.pop()
             if not _aside:
                 sys.stdout = stdout
+
+
+@contextlib.contextmanager
+def others_code() -> Iterator[None]:
+    """Within, code works that may not be ours: it neither ends Python nor moves it elsewhere.
+
+    What it prints goes to stderr.
+
+    Raises:
+        RuntimeError: it asked Python to end.
+    """
+    place = os.getcwd()
+    try:
+        with _printing_aside():
+            yield
+    except SystemExit as stop:
+        raise RuntimeError(f"it asked Python to end (SystemExit: {stop.code})") from stop
+    finally:
+        if os.getcwd() != place:
+            os.chdir(place)
 
 
 def constants(module: str, *names: str) -> dict[str, str]:

@@ -73,7 +73,9 @@ class SampleMean:
     def _few(n: int, settings: Mapping[str, Any]) -> bool:
         """Whether the protocol means batches, and no process has a whole one."""
         rule = settings.get("averaging", {})
-        return rule.get("rule") == "batch-means" and n < rule["batch_size"] * rule["world_size"]
+        if rule.get("rule") != "batch-means":
+            return False
+        return bool(n < rule["batch_size"] * rule["world_size"])
 
 
 class Psnr(SampleMean):

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from harness.data.manifest import ImageSource
 
 
+_MOST_PIXELS = 1 << 27
+"""Of a resized image, some 400 MB: a strip one pixel wide is no picture to crop."""
+
+
 class Geometry(Record):
     """Which pixels are evaluated: a resized centre crop, or the image as it is."""
 
@@ -83,7 +87,13 @@ class Geometry(Record):
                 f"image of {width}x{height} is smaller than {self.min_side} pixels a side"
             )
         if self.resize is not None:
-            image = _resized(image, self._size(*image.size, self.resize), self.kernel)
+            size = self._size(*image.size, self.resize)
+            if size[0] * size[1] > _MOST_PIXELS:
+                raise DecodeError(
+                    f"image of {image.width}x{image.height} would be {size[0]}x{size[1]} pixels "
+                    f"before it is cropped"
+                )
+            image = _resized(image, size, self.kernel)
         if self.crop is not None:
             image = _centre_crop(image, self.crop)
         return np.asarray(compressed(image, self.compression))

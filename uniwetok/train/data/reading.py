@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 import torch
@@ -39,7 +45,7 @@ def read_ahead(
     # Without a generator of its own the loader would draw from torch's.
     own = torch.Generator()
     loader = DataLoader(
-        items,
+        _Shared(items) if workers else items,
         batch_size=None,
         sampler=numbers,
         num_workers=workers,
@@ -48,8 +54,13 @@ def read_ahead(
         pin_memory=pinned,
     )
     try:
+        with _own_workers():
+            batches = iter(loader)
         # To pin, the loader has a thread of its own.
-        yield from _taken_ahead(iter(loader)) if workers and not pinned else loader
+        for item in _taken_ahead(batches) if workers and not pinned else batches:
+            if isinstance(item, _NoRoom):
+                raise RuntimeError(item.reason)
+            yield item
     except (RuntimeError, OSError, EOFError) as error:
         if not workers:
             raise
@@ -57,6 +68,69 @@ def read_ahead(
             f"a process that decodes images failed ({error}); if memory or shared memory ran out, "
             f"lower workers={workers} (0 decodes without processes)"
         ) from error
+
+
+@contextmanager
+def _own_workers() -> Iterator[None]:
+    """Have workers that are started within end with this process, and die without a stir.
+
+    Torch would raise a worker's death wherever this process is, outside of any `try`; whoever waits
+    for the worker looks every five seconds whether it still lives. And Python's end, where an error
+    has kept the workers, would ask them by SIGTERM, to which they are deaf, and wait.
+    """
+    handler, others = signal.getsignal(signal.SIGCHLD), multiprocessing.active_children()
+    yield
+    if handler is not None and signal.getsignal(signal.SIGCHLD) is not handler:
+        signal.signal(signal.SIGCHLD, handler)
+    for worker in multiprocessing.active_children():
+        if worker not in others:
+            atexit.register(_kill, weakref.ref(worker))
+
+
+def _kill(worker: weakref.ref[BaseProcess]) -> None:
+    alive = worker()
+    if alive is not None and alive.is_alive():
+        alive.kill()
+
+
+@dataclass(frozen=True)
+class _NoRoom:
+    """In place of an item for which there was no shared memory."""
+
+    reason: str
+
+
+class _Shared(Dataset[T | _NoRoom]):
+    """Items whose tensors lie in shared memory before they are handed on.
+
+    Left to torch, a thread that nobody hears does so, and where it fails the item is waited for
+    without end.
+    """
+
+    def __init__(self, items: Dataset[T]) -> None:
+        self._items = items
+
+    def __getitem__(self, number: int) -> T | _NoRoom:
+        item = self._items[number]
+        try:
+            _share(item)
+        except RuntimeError as error:
+            return _NoRoom(str(error).splitlines()[0])
+        return item
+
+
+def _share(value: object) -> None:
+    if isinstance(value, torch.Tensor):
+        value.share_memory_()  # type: ignore[no-untyped-call]
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            _share(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _share(each)
+    elif is_dataclass(value):
+        for field in fields(value):
+            _share(getattr(value, field.name))
 
 
 def _taken_ahead(items: Iterator[T]) -> Iterator[T]:

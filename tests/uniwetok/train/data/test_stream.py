@@ -241,18 +241,43 @@ def test_a_killed_worker_is_one_error(image_folder: Path) -> None:
         batches(Faulty(image_folder, "kill"), config(workers=1), 1)
 
 
-def test_who_needs_no_more_leaves_no_worker_behind(image_folder: Path) -> None:
+def test_a_worker_that_dies_is_told_where_its_batch_is_asked_for(image_folder: Path) -> None:
     place = Place(batch_size=4, seed=0)
-    before = set(multiprocessing.active_children()), set(threading.enumerate())
     stream = iter(TrainingImages(open_images(image_folder), config(workers=1), place))
     next(stream)
-    assert set(multiprocessing.active_children()) > before[0]
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    time.sleep(1)  # Here a step would be under way.
+    with pytest.raises(TrainingError, match=r"decodes images failed .* lower workers=1"):
+        for _ in range(10):  # What it had read before may still come.
+            next(stream)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_where_shared_memory_ends_training_says_so(
+    image_folder: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensor: torch.Tensor) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch>")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(TrainingError, match=r"unable to allocate shared .* lower workers"):
+        batches(open_images(image_folder), config(workers=workers), 1)
+
+
+def test_who_needs_no_more_leaves_no_worker_behind(image_folder: Path) -> None:
+    place = Place(batch_size=4, seed=0)
+    others = set(multiprocessing.active_children()), set(threading.enumerate())
+    stream = iter(TrainingImages(open_images(image_folder), config(workers=1), place))
+    next(stream)
+    assert set(multiprocessing.active_children()) - others[0]
     del stream
     deadline = time.monotonic() + 30
-    while set(threading.enumerate()) - before[1]:
+    while set(threading.enumerate()) - others[1]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert set(multiprocessing.active_children()) == before[0]
+    assert not set(multiprocessing.active_children()) - others[0]
 
 
 def test_a_batch_must_divide(image_folder: Path) -> None:
