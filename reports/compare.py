@@ -109,16 +109,18 @@ def compare(
     better = {name: higher_is_better(name, (a.record, b.record)) for name in metrics}
     chosen = _ranking_metric(by, both.metrics, better)
     order: list[int] = []
+    changed: list[int] = []
     listed: list[Extreme] = []
     if chosen is not None:
         values = both.values(chosen)
         order = _order(*values, better=bool(better[chosen]))
-        for i in (*order[:extremes], *order[::-1][:extremes]):
+        changed = [i for i in order if values[0][i] != values[1][i]]
+        for i in (*changed[:extremes], *changed[::-1][:extremes]):
             name = both.a.ids[both.at_a[i]]
             listed.append(
                 Extreme(name, float(values[0][i]), float(values[1][i]), _texts(name, *rows))
             )
-    count = min(extremes, len(order))
+    count = min(extremes, len(changed))
     return Comparison(
         a=a,
         b=b,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def originals_of(
     Args:
         runs: Run directories of the same samples.
         names: Ids of the samples that are wanted.
-        data: Where the data lie; the task's own place if None.
+        data: Where the data lie; where the run's command had them if None.
     """
     wanted = set(names)
     record = runs[0].record
@@ -54,5 +54,15 @@ def _opened(runs: Sequence[Loaded], data: str | None) -> tuple[Any, Sequence[Sam
     for root in (run.root for run in runs if run.root is not None):
         file = read_run_file(root)
         if "images" not in file.provenance:  # Others do not tell where their originals lie.
-            return open_data(file, data, Progress(terminal(stderr=True))), file.samples
+            command = [str(word) for word in file.provenance.get("command", ())]
+            place = data or next(given_to(command, "--data"), None)
+            return open_data(file, place, Progress(terminal(stderr=True))), file.samples
     return None, ()
+
+
+def given_to(command: Sequence[str], *options: str) -> Iterator[str]:
+    """Values that a stored command gave to an option."""
+    for word, following in zip(command, [*command[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name in options:
+            yield value if equals else following

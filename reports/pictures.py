@@ -72,7 +72,7 @@ def write_sheet(
         b: The second run.
         ordered: Sample ids, the one that lost most first.
         target: The PNG.
-        data: Where the runs' data lie; the task's own place if None.
+        data: Where the runs' data lie; where their commands had them if None.
 
     Raises:
         UserError: Both kept no picture of one sample, or a picture cannot be read.

@@ -63,9 +63,15 @@ def metrics(
     """
     from harness.data.settings import read_settings
     from harness.engine.progress import Progress
+    from harness.engine.world import World
     from harness.interfaces.types import RunStatus
     from harness.sets.compare import compare_files
 
+    world = World.from_environment()
+    if not world.is_main:
+        raise typer.Exit(ExitCode.USAGE)
+    if world.size > 1:
+        raise UserError("metrics works in one process, on all of its cores: leave torchrun out")
     load_plugins(plugin)
     if out is not None and not keep:
         raise UserError(f"--out {out} goes with --record")

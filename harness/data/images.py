@@ -65,9 +65,11 @@ def decode_image(data: bytes, rule: DecodeRule) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, rule: DecodeRule) -> Image.Image:
-    """Convert any Pillow mode to RGB under the rule."""
+    """Convert any Pillow mode to RGB under the rule; raise `DecodeError` for a pixel of no level."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
+    if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
+        raise DecodeError("a pixel is no finite number")
     if rule.sixteen_bit == "scale" and image.mode in {"I", "I;16", "I;16B", "I;16L", "I;16N"}:
         grey = np.asarray(image, dtype=np.int64)
         image = Image.fromarray(np.clip((grey + 128) // 257, 0, 255).astype(np.uint8))

@@ -240,7 +240,7 @@ def link(source: Path, target: Path) -> None:
 
 _NO_ROOM = {
     errno.ENOSPC: ("disk full", "free some space"),
-    errno.EDQUOT: ("quota of the disk full", "free some space"),
+    errno.EDQUOT: ("disk full", "free some space"),
     errno.EFBIG: ("limit of a file's size reached", "raise `ulimit -f`"),
 }
 _REFUSED = {

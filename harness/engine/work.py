@@ -168,9 +168,8 @@ class Worker:
         for extractor in self.plan.extractors.values():
             if isinstance(extractor, Preflighted):
                 extractor.preflight()
-        with self.timings.stage("model"):
-            with others_code():
-                self.plan.model.load(self.plan.device)
+        with self.timings.stage("model"), others_code():
+            self.plan.model.load(self.plan.device)
         on_samples(done)  # Not before: a model that cannot be loaded is one line, its error.
         with ThreadPoolExecutor(_LOADERS) as loaders, ThreadPoolExecutor(self.lanes) as lanes:
             jobs = (

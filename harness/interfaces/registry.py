@@ -88,15 +88,23 @@ def others_code() -> Iterator[None]:
     Raises:
         RuntimeError: it asked Python to end.
     """
-    place = os.getcwd()
+    place = _here()
     try:
         with _printing_aside():
             yield
     except SystemExit as stop:
         raise RuntimeError(f"it asked Python to end (SystemExit: {stop.code})") from stop
     finally:
-        if os.getcwd() != place:
+        if place is not None and _here() != place:
             os.chdir(place)
+
+
+def _here() -> Path | None:
+    """The working directory; None where it has been removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 def constants(module: str, *names: str) -> dict[str, str]:
@@ -293,7 +301,10 @@ class Registry(Generic[T]):
             return made
         point = self._entry_points().get(name)
         if point is None:
-            raise UserError(f"unknown {self.noun} {name!r}: {did_you_mean(name, self.names())}")
+            hint = did_you_mean(name, self.names())
+            if self.noun == "model" and not hint.startswith("did you mean"):
+                hint += "; your own come by --plugin FILE"
+            raise UserError(f"unknown {self.noun} {name!r}: {hint}")
         try:
             with _printing_aside():
                 plugin = point.load()

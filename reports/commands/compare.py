@@ -35,7 +35,7 @@ def compare(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="The runs' data, for the sheet's originals; the task's own if absent."),
+        typer.Option(help="The runs' data, for the sheet's originals (default: the run's)."),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Compare what does not compare, and mark it.")

@@ -159,6 +159,9 @@ def _figure(published: str | None) -> str | None:
 
 
 def _subject(run: str, others: str | None, progress: Progress, given: dict[str, Any]) -> Subject:
+    for place in filter(None, (run, others)):
+        if not Path(place).expanduser().exists():  # Before torch is imported.
+            raise UserError(f"{place}: no such file or folder")
     from reports.explain.subjects import of_files, of_run
 
     with progress.listing() as on_listing:

@@ -54,6 +54,8 @@ def gate(
         replaced, new = write_baseline(baseline, runs)
         print(f"{baseline}: {replaced} records replaced, {new} new")
         return
+    if not baseline.exists():
+        raise UserError(f"--baseline {baseline} is not there: --update-baseline makes it")
     chosen = [parse_rule(text) for text in rule or []]
     if rules is not None:
         chosen = read_rules(rules) + chosen

@@ -16,7 +16,7 @@ def view(
     out: Annotated[Path, typer.Option(help="Folder of the page.")] = Path("viewer"),
     data: Annotated[
         str | None,
-        typer.Option(help="The runs' data, for originals; the task's own place if absent."),
+        typer.Option(help="The runs' data, for originals (default: as each had them)."),
     ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Serve it to this machine alone.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --serve; 0: any.")] = 8000,

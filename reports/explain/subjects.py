@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -37,6 +37,7 @@ from harness.sets import FILES
 from harness.sets.images import ImageSet, open_images, open_originals
 from harness.sets.observe import why_not_paired
 from reports.explain.measure import Subject, Unread
+from reports.originals import given_to
 from reports.records import RECORD, load_records
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def of_run(
     task: Task = TASKS.get(file.task)
     command = [str(each) for each in file.provenance.get("command", ())]
     made_by = _model_of(file, root, [model] if model else _named(file, command))
-    place = data or next(_given(command, "--data"), None)
+    place = data or next(given_to(command, "--data"), None)
     open_data: Callable[[Protocol], TaskData] = partial(task.open, place)
     if offers(made_by, "ImageFiles"):
         files = cast("ComparesFiles", task)
@@ -139,18 +140,10 @@ def of_run(
     )
 
 
-def _given(command: Sequence[str], *options: str) -> Iterator[str]:
-    """Values that a stored command gave to an option."""
-    for word, following in zip(command, [*command[1:], ""], strict=True):
-        name, equals, value = word.partition("=")
-        if name in options:
-            yield value if equals else following
-
-
 def _named(file: RunFile, command: Sequence[str]) -> list[str]:
     """What the run's model may have been called on the command line."""
-    elsewhere = (f"images:{place}" for place in _given(command, "--images"))
-    given = _given(command, "--model", "-m")
+    elsewhere = (f"images:{place}" for place in given_to(command, "--images"))
+    given = given_to(command, "--model", "-m")
     return list(dict.fromkeys([*given, *elsewhere, file.model.title, file.model.name]))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, one_line
 from harness.interfaces.types import ResultRecord, RunStatus, digest_of
 from reports.comparability import protocol_settings
 from reports.files import write_bytes, write_text
@@ -31,6 +31,16 @@ _PIXELS = "pixels:"
 def key_of(record: ResultRecord) -> tuple[str, str, str, str, int]:
     """What a run and its baseline have in common where there are several of each."""
     return record.task, record.model, record.protocol, record.dataset, record.seed
+
+
+def one_too_many(first: Loaded, second: Loaded) -> UserError:
+    """The error where two runs have one key."""
+    a, b = first.record, second.record
+    samples = "" if a.dataset_digest == b.dataset_digest else f", of {a.n} and of {b.n} samples"
+    return UserError(
+        f"{first.path} and {second.path} have one task, model, protocol, seed and data set "
+        f"{one_line(a.dataset)}{samples}: give one of them"
+    )
 
 
 def update_baseline(path: Path, runs: Sequence[Loaded]) -> tuple[int, int]:
@@ -55,8 +65,8 @@ def update_baseline(path: Path, runs: Sequence[Loaded]) -> tuple[int, int]:
                 f"{record.run_id} is incomplete ({record.n_failed} of {record.n} samples failed): "
                 "no baseline is made of it"
             )
-        if fresh.setdefault(key_of(record), loaded) is not loaded:
-            raise UserError(f"two runs are for one place in the baseline: {record.run_id}")
+        if (twin := fresh.setdefault(key_of(record), loaded)) is not loaded:
+            raise one_too_many(twin, loaded)
     members = list((kept | fresh).values())
     # First the samples: should the second file not come to be, its records do not agree with them
     # and are refused, never paired with another run's samples.

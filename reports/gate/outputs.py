@@ -63,7 +63,7 @@ def to_markdown(verdict: Verdict) -> str:
     for run, checks in runs:
         where = f"{markdown(run.task)}, protocol {markdown(run.protocol)}, {markdown(run.dataset)}"
         other = f", against **{markdown(verdict.against)}**" if verdict.against else ""
-        lines += [f"**{markdown(run.model)}** on {where} (n={run.n}){other}", ""]
+        lines += [f"**{markdown(run.model)}** on {where} (n={run.n}, seed {run.seed}){other}", ""]
         lines += [
             "| rule | baseline | run | change | bound | smallest seen | rests on | |",
             "|---|--:|--:|--:|--:|--:|---|---|",
@@ -104,7 +104,7 @@ def to_junit(verdict: Verdict) -> str:
         suite = ElementTree.SubElement(
             root,
             "testsuite",
-            name=one_line(f"{run.task} {run.model}"),
+            name=one_line(f"{run.task} {run.model} {run.protocol} seed {run.seed}"),
             tests=str(len(checks)),
             failures=str(failures),
             errors=str(errors),

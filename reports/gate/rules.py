@@ -14,7 +14,7 @@ from reports.files import read_list
 
 _RULE = re.compile(
     r"\s*(?P<metric>[\w.-]+?|\w+:[^<>=]+?)\s*"
-    r"(?:(?P<side><=|>=)\s*(?P<amount>[+−-]?\s*\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*(?P<percent>%?))?\s*"
+    r"(?:(?P<side><=|>=)\s*(?P<amount>[+−-]?\s*[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*(?P<percent>%?))?\s*"
 )
 _HELP = "write METRIC>=-0.05, METRIC<=+1% or METRIC alone"
 _SLACK = 1e-9

@@ -10,7 +10,7 @@ from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.registry import did_you_mean
 from harness.interfaces.types import ResultRecord, RunStatus
 from reports.comparability import differences
-from reports.gate.baseline import key_of
+from reports.gate.baseline import key_of, one_too_many
 from reports.gate.evidence import POWER_Z, Change, Infinite, changes
 from reports.gate.rules import Rule, unique
 from reports.records import Loaded, higher_is_better, metric_names, why_missing
@@ -124,10 +124,7 @@ def _by_key(records: Sequence[Loaded]) -> dict[tuple[str, str, str, str, int], L
     for loaded in records:
         twin = found.setdefault(key_of(loaded.record), loaded)
         if twin is not loaded:
-            raise UserError(
-                f"{twin.record.run_id} and {loaded.record.run_id} have one task, model, protocol, "
-                "dataset and seed: give one of them"
-            )
+            raise one_too_many(twin, loaded)
     return found
 
 

@@ -108,7 +108,10 @@ def read_groups(paths: Iterable[Path]) -> tuple[list[Group], list[str]]:
 
 def _viewed(loaded: Loaded) -> ViewedRun:
     if loaded.root is None:
-        raise UserError(f"{loaded.path} is a record alone: give its run directory")
+        raise UserError(
+            f"{loaded.path} shows no samples: give the directory of a run (one that "
+            "`metrics --record` keeps has none to show)"
+        )
     rows = read_samples(loaded)
     counted = contributions(rows, loaded.record.metrics, protocol_settings(loaded) or {})
     finished = np.flatnonzero(rows.ok)

@@ -291,12 +291,12 @@ def test_interrupted_answers_go_on_to_the_same_result(
     assert uwt_eval(*command(whole)).code == 0
     carry_out = Evaluator.carry_out
 
-    def stopping(self: Evaluator, job: Any, on_progress: Callable[[int, int], None]) -> None:
+    def stopping(self: Evaluator, job: Any, advance: Callable[[int, int], None], meet: Any) -> None:
         def told(done: int, total: int) -> None:
             if done >= len(ROWS["pope"]) // 2:
                 raise KeyboardInterrupt
 
-        carry_out(self, job, told)
+        carry_out(self, job, told, meet)
 
     with monkeypatch.context() as context:
         context.setattr(Evaluator, "carry_out", stopping)

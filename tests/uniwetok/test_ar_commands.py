@@ -77,6 +77,11 @@ def test_the_printed_command_evaluates_own_classes(
         photo.save(data / f"class {index % 2}" / f"{index}.png")
     trained = uwt_eval(*arguments(out, "steps=1"), "--data", data, "--tokenizer", tokenizer)
     assert trained.code == 0, trained.err
+    more = arguments(tmp_path / "more", "steps=1", "model.classes=4")
+    few = uwt_eval(*more, "--data", data, "--tokenizer", tokenizer)
+    assert "the data has 2 classes, the model 4" in few.err
+    settings = tomllib.loads((tmp_path / "more" / "protocol.toml").read_text())["kind"]["c2i"]
+    assert settings["class_names"] == ["class 0", "class 1", "2", "3"]
     words = printed_command(trained.out)
     settings = tomllib.loads((out / "protocol.toml").read_text())["kind"]["c2i"]
     assert settings["class_names"] == ["class 0", "class 1"]

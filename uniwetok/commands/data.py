@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.console import Json, terminal
-from harness.interfaces.errors import ExitCode
+from harness.interfaces.errors import ExitCode, UserError
 from harness.interfaces.extras import need
-from uniwetok.commands.options import Quiet
+from uniwetok.commands.options import Quiet, absent
 from uniwetok.commands.shared import TRAINS_WITH, user_errors
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ def check(
     The format is described in docs/mllm-data.md.
     """
     need("training data", *TRAINS_WITH)
+    if absent(path):
+        raise UserError(
+            f"{path} does not exist: give a .jsonl, .tar or .parquet, or a folder of them"
+        )
     from harness.engine.progress import Progress
     from uniwetok.train.mllm.data.check import check_records
     from uniwetok.train.mllm.data.opening import open_records

@@ -95,6 +95,11 @@ def check_places(**options: str | Path | None) -> None:
     Shards may be named by a brace pattern, which their reader expands, and data sets of the Hub.
     """
     for option, place in options.items():
-        elsewhere = place is None or "{" in str(place) or str(place).startswith(DATA_PREFIX)
-        if not (elsewhere or Path(str(place)).expanduser().exists()):
+        if place is not None and absent(place):
             raise UserError(f"--{option.replace('_', '-')}: {place} does not exist")
+
+
+def absent(place: str | Path) -> bool:
+    """Whether a place lies here and is not there."""
+    elsewhere = "{" in str(place) or str(place).startswith(DATA_PREFIX)
+    return not (elsewhere or Path(str(place)).expanduser().exists())

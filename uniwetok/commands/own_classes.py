@@ -20,11 +20,12 @@ _BASE = "nano"
 
 
 def class_names(source: ImageSource | None, classes: int) -> list[str]:
-    """Name classes by the sub-folders that hold their images, or else by their numbers."""
+    """Name classes by the sub-folders that hold their images; those without one by their numbers."""
     names = list(getattr(source, "class_names", ()))
     # JSON and TOML hold no half of a surrogate pair, which stands for a byte that is no text.
     names = [name.encode("utf-8", "replace").decode() for name in names]
-    return names if len(names) == classes else [str(label) for label in range(classes)]
+    named = names if len(names) <= classes else []
+    return [*named, *(str(label) for label in range(len(named), classes))]
 
 
 def write_protocol(path: Path, names: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ import typer
 from harness.commands.console import terminal
 from harness.commands.outputs import check_apart, check_folder
 from harness.interfaces.errors import ExitCode, Unavailable, UserError
-from uniwetok.commands.options import RunOptions, check_places
+from uniwetok.commands.options import RunOptions, absent, check_places
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,6 +114,8 @@ def carry_out(
     """
     if run.device not in {"auto", "cpu"}:
         raise UserError(f"--device {run.device}: use auto or cpu")
+    if not (run.dry_run or config.init is None) and absent(config.init):
+        raise UserError(f"--set init={config.init}: there is no such file or folder")
     if run.dry_run:
         from uniwetok.train.engine.machine import decide, planned_for
         from uniwetok.train.engine.plan import make_plan

@@ -62,7 +62,7 @@ def tokenizer(
         places, config = given_data(data, more, override(chosen.config, run.changes))
         given = {item.partition("=")[0].strip() for item in run.changes}
         for name in chosen.needs:
-            if name not in given:
+            if name not in given and not run.dry_run:
                 raise UserError(f"preset {preset} needs --set {name}=…, which has no default")
 
         def train(out: Path, hooks: Hooks, _: OnBlock) -> Finished:

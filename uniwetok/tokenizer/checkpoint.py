@@ -73,7 +73,7 @@ def _existing(*paths: Path) -> Path | None:
 
 
 def read_config(path: Path, inferred: UniWeTokConfig | None = None) -> UniWeTokConfig:
-    """Read a configuration, ours (``config.json``), of a training, or released (``ae_config.json``).
+    """Read a configuration: ours, a training's, or a released one (``ae_config.json``).
 
     Args:
         path: the file.

@@ -46,6 +46,13 @@ RECON = "run imagenet-recon --model webp"
         ("generate words --model absent", "no such folder"),
         ("chat words --model absent", "no such folder"),
         ("train tokenizer --preset uniwetok-256-imagenet --data absent", "absent"),
+        (
+            "train tokenizer --preset nano --data . --out run --set init=absent",
+            "init=absent: there",
+        ),
+        ("data check absent", "absent does not exist"),
+        ("explain absent", "absent: no such file"),
+        ("explain . absent", "absent: no such file"),
     ],
 )
 def test_torch_is_not_imported(

@@ -138,7 +138,7 @@ def test_wrong_usage_is_one_line(
 def test_a_missing_baseline_is_wrong_usage(uwt_eval: CommandLine, tmp_path: Path) -> None:
     result = uwt_eval("gate", run_with(tmp_path, 23.0), "--baseline", tmp_path / "nowhere.json")
     assert result.code == 2
-    assert "no such file" in result.err
+    assert "nowhere.json is not there: --update-baseline makes it" in result.err
 
 
 def test_summaries(
@@ -177,7 +177,7 @@ def test_names_are_harmless_in_every_summary(uwt_eval: CommandLine, tmp_path: Pa
     assert "<script" not in summary
     assert r"a\|b" in summary
     suite = ElementTree.parse(tmp_path / "gate.xml").getroot()[0]
-    assert suite.attrib["name"] == 'imagenet-recon a|b <script>alert(1)</script> "`&]]>'
+    assert suite.attrib["name"].startswith('imagenet-recon a|b <script>alert(1)</script> "`&]]>')
     assert suite.attrib["tests"] == "1"
 
 
@@ -266,7 +266,12 @@ def test_a_baseline_of_another_model_is_named_once(uwt_eval: CommandLine, tmp_pa
     head, check, _ = out.splitlines()
     assert head == f"jpeg: {new.name}, against the baseline of webp"
     assert check.startswith("  regression: PSNR ↑ 23.00 to 21.00: −2.000, bound")
-    assert "(n=4), against **webp**" in summary.read_text(encoding="utf-8")
+    assert "(n=4, seed 0), against **webp**" in summary.read_text(encoding="utf-8")
+    suite = tmp_path / "gate.xml"
+    told = uwt_eval("gate", new, "--baseline", old, "--junit", suite, "--json").out
+    assert json.loads(told)["against"] == "webp"
+    (named,) = ElementTree.parse(suite).iter("property")
+    assert named.attrib == {"name": "baseline", "value": "webp"}
     ruled = uwt_eval("gate", new, "--baseline", old, "--rule", "psnr>=-0.05").out
     assert "  regression: psnr>=-0.05: PSNR ↑ 23.00 to" in ruled
     own = write_run(tmp_path / "own", "jpeg", columns={"psnr": [20.0, 21.0, 21.0, 22.0]})

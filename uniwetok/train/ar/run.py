@@ -130,10 +130,25 @@ def train_ar(
         measure,
         picture=None if tokenizer is None else _picturer(trainer, tokenizer),
         hooks=hooks,
-        notices=[*chosen, *(() if source is None else source.notices)],
+        notices=[
+            *chosen,
+            *(() if source is None else source.notices),
+            *_unseen(source, config.model.classes),
+        ],
         data="" if source is None else listing_digest(source),
     )
     return loop.finish()
+
+
+def _unseen(source: ImageSource | None, classes: int) -> list[str]:
+    """Say where the data has fewer classes than the model."""
+    named = len(getattr(source, "class_names", ()))
+    if not 0 < named < classes:
+        return []
+    return [
+        f"the data has {named} classes, the model {classes}, of which the others are never seen: "
+        f"--set model.classes={named} makes a model of these alone"
+    ]
 
 
 def check_sizes(config: ARTraining, tokenizer: UniWeTok) -> None:
