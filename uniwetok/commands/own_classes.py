@@ -20,7 +20,7 @@ _BASE = "nano"
 
 
 def class_names(source: ImageSource | None, classes: int) -> list[str]:
-    """Name classes by the sub-folders that hold their images; those without one by their numbers."""
+    """Name classes by the sub-folders that hold their images, the others by their numbers."""
     names = list(getattr(source, "class_names", ()))
     # JSON and TOML hold no half of a surrogate pair, which stands for a byte that is no text.
     names = [name.encode("utf-8", "replace").decode() for name in names]
