@@ -65,7 +65,7 @@ def decode_image(data: bytes, rule: DecodeRule) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, rule: DecodeRule) -> Image.Image:
-    """Convert any Pillow mode to RGB under the rule; raise `DecodeError` for a pixel of no level."""
+    """Convert any Pillow mode to RGB under the rule; raise `DecodeError` for no number."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
