@@ -61,6 +61,21 @@ def printed_command(said: str) -> list[str]:
     return words
 
 
+def test_a_plan_says_how_often_the_only_source_is_seen(
+    uwt_eval: CommandLine, photo_folder: Path
+) -> None:
+    words = ("--data", photo_folder, "--set", "steps=6", "--set", "batch_size=8", "--dry-run")
+    plan = uwt_eval("train", "tokenizer", "--preset", "nano", *words)
+    assert plan.code == 0, plan.err
+    text = " ".join(plan.out.split())
+    images = len([*photo_folder.rglob("*.png")])
+    seen = json.loads(uwt_eval("train", "tokenizer", "--preset", "nano", *words, "--json").out)
+    source = seen["sources"][""]
+    assert source["size"] == images
+    assert source["epochs"] == pytest.approx(source["samples"] / images)
+    assert f"source 100.0% {source['samples']:.0f} seen, of {images} there" in text
+
+
 def test_the_printed_command_evaluates_the_tokenizer(
     uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
 ):

@@ -268,8 +268,7 @@ def mllm(
         def sizes() -> dict[str, int]:
             from uniwetok.train.mllm.data.opening import open_record_sources
 
-            named = [place for place in places if place.name]
-            return {place.name: len(open_record_sources([place], images)) for place in named}
+            return {place.name: len(open_record_sources([place], images)) for place in places}
 
         def model(folder: Path) -> str:
             from harness.interfaces.registry import TASKS
@@ -302,10 +301,10 @@ _MLLM_DOES = {
 
 
 def _sizes(places: Sequence[DataPlace]) -> dict[str, int]:
-    """Count the images of each source that has a name."""
+    """Count the images of each source."""
     from uniwetok.train.data.opening import open_sources
 
-    return {place.name: len(open_sources([place])) for place in places if place.name}
+    return {place.name: len(open_sources([place])) for place in places}
 
 
 def _load(path: Path) -> UniWeTok:

@@ -138,8 +138,8 @@ class Plan:
                 (f"{self.examples} a step", f"{self.batch_size:,}", ""),
                 (f"{self.examples} a pass and process", f"{self.examples_per_pass:,}", ""),
                 ("tokens a step", f"{self.tokens_per_step:,}", ""),
-                ("tokens", f"{self.tokens / 1e9:,.2f} B", ""),
-                (self.examples, f"{self.examples_seen / 1e6:,.2f} M", ""),
+                ("tokens", _many(self.tokens), ""),
+                (self.examples, _many(self.examples_seen), ""),
                 *((f"epochs of {name}", f"{n:,.3g}", "") for name, n in self.epochs.items()),
                 *(source.row(name) for name, source in self.sources.items()),
             ],
@@ -189,16 +189,17 @@ class Source:
         """Give the plan's line."""
         facts = [] if self.size is None else [f"of {self.size:,} there"]
         if self.samples is not None:
-            facts.insert(0, f"{self.samples / 1e6:,.2f} M seen")
+            facts.insert(0, f"{_many(self.samples)} seen")
         if self.epochs is not None:
             facts.append(f"{self.epochs:,.3g} epochs")
-        return f"source {name}", f"{self.share:.1%}", ", ".join(facts)
+        return f"source {name}" if name else "source", f"{self.share:.1%}", ", ".join(facts)
 
 
 def _sources(
     mixture: Sequence[str], sizes: Mapping[str, int], seen: int | None
 ) -> dict[str, Source]:
-    weights = read_weights(mixture)
+    # One source, which has no weight, stands without a name.
+    weights = read_weights(mixture) or dict.fromkeys(list(sizes)[:1], 1.0)
     sources = {}
     for name, weight in weights.items():
         share, size = weight / sum(weights.values()), sizes.get(name)
@@ -302,6 +303,13 @@ def _memory(config: RunSettings, footprint: Footprint, world: int) -> dict[str, 
         # DDP exchanges gradients in buckets of their own beside them.
         memory["gradients in transit"] = _FLOAT * gradients
     return memory
+
+
+def _many(count: float) -> str:
+    for unit, size in ((" B", 1e9), (" M", 1e6)):
+        if count >= size:
+            return f"{count / size:,.2f}{unit}"
+    return f"{count:,.0f}"
 
 
 def _time(seconds: float) -> str:
