@@ -276,7 +276,8 @@ def settle(config: C, out: Path, device: str) -> tuple[C, list[str]]:
     config, reasons = decide(config, here(device))
     for name, reason in reasons.items():
         notices.append(f"{name} {str(getattr(config, name)).lower()}: {reason}")
-    if config.init is None and config.ema_decay**config.steps > _LEFT_OF_START:
+    new = not begun and config.init is None
+    if new and config.ema_decay**config.steps > _LEFT_OF_START:
         few = max(0.0, round(1 - 10 / config.steps, 3))
         notices.append(
             f"ema_decay={config.ema_decay:g} is for longer runs: after steps={config.steps} the "

@@ -68,7 +68,9 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
         train("parts", config, Hooks(on_step=stop))
     notices: list[str] = []
     parts = train("parts", config, Hooks(on_notice=notices.append))
-    assert notices == ["going on after step 4 of 6"]
+    going_on, unseen = notices
+    assert going_on == "going on after step 4 of 6"
+    assert unseen.startswith("the data has 2 classes, the model 10, of which the others are never")
     weights = [run.model.joinpath("model.safetensors").read_bytes() for run in (whole, parts)]
     assert weights[0] == weights[1]
     losses = [[row["loss"] for row in read_log(tmp_path / name)] for name in ("whole", "parts")]

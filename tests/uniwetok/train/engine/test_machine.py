@@ -120,10 +120,22 @@ def begin(out: Path, settings: str) -> None:
 def test_a_run_without_a_checkpoint_begins_anew_with_any_settings(tmp_path: Path) -> None:
     hot = replace(TINY, optimizer=replace(TINY.optimizer, learning_rate=1e30))
     (tmp_path / CONFIG_FILE).write_text(json.dumps(to_dict(hot)))
-    assert settle(TINY, tmp_path, "cpu") == (TINY, [])
+    assert settle(TINY, tmp_path, "cpu")[0] == TINY
     (tmp_path / CONFIG_FILE).write_text('{"architectures": ["Another"]}')
     with pytest.raises(TrainingError, match="holds a run with architectures="):
         settle(TINY, tmp_path, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("decay", "steps", "told"),
+    [(0.999, 60, "--set ema_decay=0.833"), (0.999, 6, "--set ema_decay=0)"), (0.9, 60, "")],
+)
+def test_averages_that_hold_the_random_start_are_told(
+    tmp_path: Path, decay: float, steps: int, told: str
+) -> None:
+    _, notices = settle(replace(TINY, ema_decay=decay, steps=steps), tmp_path, "cpu")
+    assert ("in part the random start" in str(notices)) is bool(told)
+    assert told in str(notices)
 
 
 @pytest.mark.parametrize("text", ["[1,2]", "3", "null", "{", "[" * 100_000, "\xff"])
