@@ -41,6 +41,7 @@ SMOKE = [
     "tests/e2e/test_network_metrics.py",
     "tests/e2e/test_vqa.py",
     "tests/harness/baselines",
+    "tests/harness/test_cli.py",
     "tests/harness/data/test_sources.py",
     "tests/harness/engine/test_observed.py",
     "tests/harness/engine/test_runner.py",

@@ -79,7 +79,8 @@ def test_what_the_option_parser_refuses_is_one_line(
 
 def test_no_command_prints_the_help(uwt_eval: CommandLine) -> None:
     result = uwt_eval()
-    assert (result.code, result.err) == (2, "")
+    assert result.code in {0, 2}  # Of click before 8.2, and since.
+    assert result.err == ""
     assert "Usage: uwt-eval [OPTIONS] COMMAND" in result.out
 
 
