@@ -304,6 +304,28 @@ def print_results(
         console.print()
 
 
+def _missing(cell: MetricValue) -> str:
+    """Why a cell has no value; empty where it has one."""
+    return "" if cell.status == COMPUTED else cell.status
+
+
+def _gathered(
+    records: Sequence[ResultRecord], told: Callable[[ResultRecord, str], str]
+) -> Iterator[str]:
+    """What is told of metrics, each text once: of which metrics, and of which models if not all."""
+    models: dict[tuple[str, str], dict[int, str]] = {}
+    for row, record in enumerate(records):
+        for metric in record.metrics:
+            if text := told(record, metric):
+                models.setdefault((text, label(metric).title), {})[row] = record.model
+    names: dict[tuple[str, str], list[str]] = {}
+    for (text, name), whose in models.items():
+        of = f" of {', '.join(whose.values())}" if len(whose) < len(records) else ""
+        names.setdefault((of, text), []).append(name)
+    for (of, text), each in names.items():
+        yield f"{', '.join(each)}{of}: {text}"
+
+
 def _notes(
     records: Sequence[ResultRecord], references: Sequence[ReferenceRow], layout: Layout
 ) -> Iterator[tuple[str, str]]:
@@ -319,30 +341,22 @@ def _notes(
     cells = (_cell(each, record.metrics.get(each), "") for record in records for each in shown)
     if any("±" in cell for cell in cells):
         yield "± is half of the 95% interval", "dim"
-    empty: dict[tuple[str, str], dict[int, str]] = {}
-    for row, record in enumerate(records):
-        for metric, cell in record.metrics.items():
-            if cell.status != COMPUTED:
-                empty.setdefault((cell.status, label(metric).title), {})[row] = record.model
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for (reason, name), models in empty.items():
-        whose = f" of {', '.join(models.values())}" if len(models) < len(records) else ""
-        reasons.setdefault((whose, reason), []).append(name)
-    for (whose, reason), names in reasons.items():
-        yield f"{NOTHING} {', '.join(names)}{whose}: {reason}", "dim"
+    for text in _gathered(records, lambda record, metric: _missing(record.metrics[metric])):
+        yield f"{NOTHING} {text}", "dim"
     for record in records:
         for metric, cell in record.metrics.items():
             if _left_out(record, metric):
                 figure = f"{label(metric).title} of {record.model}"
                 over = f"over {cell.n} of {record.n - record.n_failed} samples"
                 yield f"† {figure}: {over}, {cell.note}", "yellow"
-    yield from dict.fromkeys(
-        (f"{label(metric).title}: {cell.note}", "dim")
-        for record in records
-        for metric, cell in record.metrics.items()
-        if metric in shown and cell.note and cell.value is not None
-        if not _left_out(record, metric)
-    )
+
+    def note(record: ResultRecord, metric: str) -> str:
+        told = metric in shown and not _left_out(record, metric)
+        cell = record.metrics[metric]
+        return cell.note if told and cell.value is not None else ""
+
+    for text in _gathered(records, note):
+        yield text, "dim"
     for record in records:
         if record.n_failed:
             counts = ", ".join(f"{count} {status}" for status, count in record.failures.items())
