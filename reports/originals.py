@@ -10,7 +10,7 @@ from PIL import Image
 
 from harness.commands.console import terminal
 from harness.engine.progress import Progress
-from harness.engine.run_file import read_run_file
+from harness.engine.run_file import RunFile, read_run_file
 from harness.engine.shards import open_data
 from harness.interfaces.errors import SampleFailure, UserError, one_line
 from harness.interfaces.registry import TASKS, warn
@@ -54,14 +54,14 @@ def _opened(runs: Sequence[Loaded], data: str | None) -> tuple[Any, Sequence[Sam
     for root in (run.root for run in runs if run.root is not None):
         file = read_run_file(root)
         if "images" not in file.provenance:  # Others do not tell where their originals lie.
-            command = [str(word) for word in file.provenance.get("command", ())]
-            place = data or next(given_to(command, "--data"), None)
+            place = data or next(given_to(file, "--data"), None)
             return open_data(file, place, Progress(terminal(stderr=True))), file.samples
     return None, ()
 
 
-def given_to(command: Sequence[str], *options: str) -> Iterator[str]:
-    """Values that a stored command gave to an option."""
+def given_to(file: RunFile, *options: str) -> Iterator[str]:
+    """Values that a run's command gave to an option."""
+    command = [str(word) for word in file.provenance.get("command", ())]
     for word, following in zip(command, [*command[1:], ""], strict=True):
         name, equals, value = word.partition("=")
         if name in options:

@@ -304,15 +304,15 @@ def print_results(
         console.print()
 
 
-def _missing(cell: MetricValue) -> str:
-    """Why a cell has no value; empty where it has one."""
-    return "" if cell.status == COMPUTED else cell.status
-
-
 def _gathered(
     records: Sequence[ResultRecord], told: Callable[[ResultRecord, str], str]
 ) -> Iterator[str]:
-    """What is told of metrics, each text once: of which metrics, and of which models if not all."""
+    """Lines that say each text once, with its metrics, and with its models unless it is of all.
+
+    Args:
+        records: Results, a row each.
+        told: Gives the text of a metric of a record; '' for none.
+    """
     models: dict[tuple[str, str], dict[int, str]] = {}
     for row, record in enumerate(records):
         for metric in record.metrics:
@@ -341,7 +341,12 @@ def _notes(
     cells = (_cell(each, record.metrics.get(each), "") for record in records for each in shown)
     if any("±" in cell for cell in cells):
         yield "± is half of the 95% interval", "dim"
-    for text in _gathered(records, lambda record, metric: _missing(record.metrics[metric])):
+
+    def reason(record: ResultRecord, metric: str) -> str:
+        status = record.metrics[metric].status
+        return "" if status == COMPUTED else status
+
+    for text in _gathered(records, reason):
         yield f"{NOTHING} {text}", "dim"
     for record in records:
         for metric, cell in record.metrics.items():

@@ -54,20 +54,23 @@ class Item:
         return self.status is Status.OK
 
 
-def check_rate(code: Code, card: ModelCard) -> None:
-    """Refuse the code of a 256x256 image whose rate is not the card's: tables print both.
+def check_rates(codes: Iterable[Code], card: ModelCard) -> None:
+    """Refuse codes of 256x256 images whose rate is not the card's: tables print both.
 
     Raises:
-        ValueError: The card states tokens and what one takes, and the code takes something else.
+        ValueError: The card states tokens and what one takes, and a code takes something else.
     """
     stated = card.stated.get("bits")
-    if stated is None or (code.height, code.width) != (IMAGE_SIDE, IMAGE_SIDE):
+    if stated is None:
         return
-    if not (math.isnan(code.bits) or math.isclose(code.bits, stated, rel_tol=1e-9)):
-        raise ValueError(
-            f"its card states {card.tokens} tokens and {stated:g} bits for 256x256 pixels, its "
-            f"codes take {code.bits:g}: give Code.of_symbols, or Code its bits, or mend the card"
-        )
+    for code in codes:
+        whole = (code.height, code.width) == (IMAGE_SIDE, IMAGE_SIDE)
+        if whole and not (math.isnan(code.bits) or math.isclose(code.bits, stated, rel_tol=1e-9)):
+            raise ValueError(
+                f"its card states {card.tokens} tokens and {stated:g} bits for 256x256 pixels, its "
+                f"codes take {code.bits:g}: give Code.of_symbols, or Code its bits, or mend the "
+                "card"
+            )
 
 
 Step = Callable[[list[Item]], None]

@@ -24,7 +24,7 @@ from harness.engine.items import (
     Item,
     ModelInTurn,
     Stopped,
-    check_rate,
+    check_rates,
     observation_rows,
     output_rows,
 )
@@ -303,8 +303,8 @@ class Worker:
                 self._model, [i.input for i in batch], [i.seed for i in batch]
             )
             for item, code in zip(batch, codes, strict=True):
-                check_rate(code, self.plan.file.model)
                 item.code = code
+            check_rates((i.code for i in batch if i.code is not None), self.plan.file.model)
 
         self.batches.run(self._groups(items), step)
 

@@ -104,9 +104,8 @@ def of_run(
     file, record = read_finished(root)
     _check_outputs(root, file, record)
     task: Task = TASKS.get(file.task)
-    command = [str(each) for each in file.provenance.get("command", ())]
-    made_by = _model_of(file, root, [model] if model else _named(file, command))
-    place = data or next(given_to(command, "--data"), None)
+    made_by = _model_of(file, root, [model] if model else _named(file))
+    place = data or next(given_to(file, "--data"), None)
     open_data: Callable[[Protocol], TaskData] = partial(task.open, place)
     if offers(made_by, "ImageFiles"):
         files = cast("ComparesFiles", task)
@@ -140,10 +139,10 @@ def of_run(
     )
 
 
-def _named(file: RunFile, command: Sequence[str]) -> list[str]:
+def _named(file: RunFile) -> list[str]:
     """What the run's model may have been called on the command line."""
-    elsewhere = (f"images:{place}" for place in given_to(command, "--images"))
-    given = given_to(command, "--model", "-m")
+    elsewhere = (f"images:{place}" for place in given_to(file, "--images"))
+    given = given_to(file, "--model", "-m")
     return list(dict.fromkeys([*given, *elsewhere, file.model.title, file.model.name]))
 
 

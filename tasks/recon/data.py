@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 _MOST_PIXELS = 1 << 27
-"""Of a resized image, some 400 MB: a strip one pixel wide is no picture to crop."""
+"""Pixels of the largest resized image, 400 MB; a strip one pixel wide would grow far past it."""
 
 
 class Geometry(Record):

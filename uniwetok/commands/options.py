@@ -100,6 +100,6 @@ def check_places(**options: str | Path | None) -> None:
 
 
 def absent(place: str | Path) -> bool:
-    """Whether a place lies here and is not there."""
+    """Whether a local path is missing; brace patterns and data sets of the Hub never are."""
     elsewhere = "{" in str(place) or str(place).startswith(DATA_PREFIX)
     return not (elsewhere or Path(str(place)).expanduser().exists())

@@ -235,7 +235,6 @@ def run_jobs(
     results: list[Measured] = []
     try:
         if workers == 1 or len(jobs) < 2:
-            torch.set_num_threads(1)  # Sums, and so results, are those of a process of one.
             _start(crops, embeddings, out)
             done: Iterator[Measured] = map(_work, jobs)
         else:
@@ -267,6 +266,7 @@ _shared: dict[str, Any] = {}
 
 
 def _start(crops: Crops, embeddings: Tensor, out: Path) -> None:
+    torch.set_num_threads(1)  # Sums, and so results, are the same with any number of processes.
     _shared.update(images=to_model_range(crops.pixels), embeddings=embeddings, crops=crops, out=out)
 
 
@@ -274,7 +274,6 @@ def _start_process(crops: Crops, embeddings: Tensor, out: Path) -> None:
     # Dies at once and silently when the terminal interrupts the whole group.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    torch.set_num_threads(1)
     _start(crops, embeddings, out)
 
 
