@@ -124,11 +124,13 @@ class Merged:
     def observations(self) -> Observations:
         """What metrics may look at."""
         samples = self.rows[self.ok].reset_index(drop=True)
+        ok = pa.array(self.ok)
         features = {
-            name: _matrix(column.filter(pa.array(self.ok)))
+            # Where none failed, gigabytes need not be copied once more.
+            name: _matrix(column if self.ok.all() else column.filter(ok))
             for name, column in self._features.items()
         }
-        payloads = self._payloads.filter(pa.array(self.ok)).to_pylist()
+        payloads = self._payloads.filter(ok).to_pylist()
         return Observations(
             samples=samples,
             features=features,

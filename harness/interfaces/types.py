@@ -168,9 +168,13 @@ class Codebook(Record):
         tokens = np.frombuffer(payload, np.uint8).reshape(-1, -(-bits // 8))
         digits = np.unpackbits(tokens, axis=1, count=bits, bitorder="little")
         digits = digits.reshape(-1, self.groups, self.bits_per_group)
-        symbols: np.ndarray = digits @ (1 << np.arange(self.bits_per_group, dtype=np.int64))
+        # A product with the powers of 2 would take five times as long.
+        symbols = np.zeros(digits.shape[:2], np.min_scalar_type(2**self.bits_per_group - 1))
+        for place in reversed(range(self.bits_per_group)):
+            symbols <<= 1
+            symbols |= digits[..., place]
         self._check(symbols)
-        return symbols
+        return symbols.astype(np.int64)
 
     def _check(self, symbols: np.ndarray) -> None:
         if symbols.size and not (symbols.min() >= 0 and symbols.max() < self.size):

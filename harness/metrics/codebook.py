@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from harness.interfaces import Observations
 from harness.interfaces.types import Codebook
-from harness.metrics.stats import GROUPS, deal_groups
+from harness.metrics.stats import GROUPS, deal_groups, over_cores
 
 Symbols = NDArray[np.integer[Any]]
 MOST_SYMBOLS = 2**24
@@ -78,7 +78,7 @@ def whole_and_rests(
     Raises:
         ValueError: no tokens, a wrong shape or dtype, or a symbol out of range.
     """
-    counted = [_symbol_counts(part, n_embed) for part in parts]
+    counted = over_cores(lambda part: _symbol_counts(part, n_embed), parts)
     total = np.sum(counted, axis=0)
     keys = np.concatenate([_keys(part, n_embed) for part in parts])
     order, starts = _sorted(keys)
@@ -165,10 +165,12 @@ def codebook_figures(observations: Observations, codebook: Codebook) -> Codebook
     images, size = len(observations.payloads), codebook.size
     groups = min(GROUPS, images)
     dealt = deal_groups(images, groups, observations.seed)
-    parts = []
-    for group in range(groups):
+
+    def symbols(group: int) -> Symbols:
         payloads = [observations.payloads[int(row)] for row in np.flatnonzero(dealt == group)]
-        parts.append(codebook.unpack(b"".join(payloads)).astype(np.min_scalar_type(size - 1)))
+        return codebook.unpack(b"".join(payloads)).astype(np.min_scalar_type(size - 1))
+
+    parts = over_cores(symbols, range(groups))
     whole, rests = whole_and_rests(parts, size)
     found = CodebookFigures(
         tokens=whole.tokens,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas, lapack
 
 from harness.data.digests import Damaged, read_arrays
 from harness.interfaces.errors import Unavailable
 from harness.metrics.checks import Rows, check_rows
+from harness.metrics.unlocked import add_outer_products, cholesky
 
 FEW = "fewer images than the protocol asks"
 _BLOCK = 2048
@@ -64,8 +64,8 @@ class FeatureSums:
         for start in range(0, len(features), _BLOCK):
             rows = features[start : start + _BLOCK].astype(np.float64)
             total += rows.sum(axis=0)
-            # dsyrk fills one triangle, so it does half the work of a matrix product.
-            lower = blas.dsyrk(1.0, rows.T, beta=1.0, c=lower, lower=1, overwrite_c=1)
+            # One triangle is half the work of a matrix product.
+            add_outer_products(lower, rows)
         outer = lower + lower.T
         np.fill_diagonal(outer, lower.diagonal())
         return cls(len(features), total, outer)
@@ -74,8 +74,8 @@ class FeatureSums:
     def of_part(cls, features: Rows) -> FeatureSums:
         """Sums of a part that is to be taken from the whole, such as a jackknife's group.
 
-        While numpy multiplies other threads go on, so that parts are summed on all cores; scipy's
-        dsyrk lets none, and gives other last bits, which those of figures of the whole set are.
+        By numpy's product, whose last bits are not those of sums of the whole set: intervals that
+        were published have them.
         """
         width = features.shape[1]
         total, outer = np.zeros(width), np.zeros((width, width))
@@ -144,8 +144,7 @@ def _check_covariance(covariance: NDArray[np.float64], name: str) -> None:
         raise ValueError(f"{name} is not symmetric; compute the statistics again")
     # A Cholesky factor exists where no eigenvalue is below the shift, at a tenth of their cost.
     shift = 1e-3 * max(largest, np.finfo(float).tiny)
-    _, failed = lapack.dpotrf(covariance + shift * np.eye(len(covariance)), lower=1)
-    if failed:
+    if cholesky(covariance + shift * np.eye(len(covariance))) is None:
         raise ValueError(f"{name} has negative eigenvalues; compute the statistics again")
 
 

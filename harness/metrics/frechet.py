@@ -23,6 +23,7 @@ from harness.metrics.features import (
     note_on_size,
 )
 from harness.metrics.stats import one_thread_each, over_cores
+from harness.metrics.unlocked import cholesky, congruent
 
 Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -211,7 +212,7 @@ class FrechetPair:
         self._rows = [len(features) for features in self._known]
         # Distances of sets with no more rows than columns come from the rows themselves.
         summed = max(self._rows) > self._width
-        self._sums = [FeatureSums.from_features(each) for each in self._known] if summed else []
+        self._sums = over_cores(FeatureSums.from_features, self._known) if summed else []
 
     def distance(self, without: Sequence[Mask] = ()) -> float:
         """The distance, without some rows of every set whose rows are known."""
@@ -261,11 +262,10 @@ class FrechetPair:
 
 def _eigenvalue_trace(sigma_1: Matrix, sigma_2: Matrix) -> tuple[float, float]:
     """Tr (Σ1Σ2)^½ by eigenvalues, and the error to expect of it (infinite if Σ1 is singular)."""
-    factor, info = lapack.dpotrf(sigma_1, lower=1)
-    if info != 0:
+    factor = cholesky(sigma_1)
+    if factor is None:
         return 0.0, np.inf
-    product, _ = lapack.dsygst(sigma_2, factor, itype=3, lower=1)
-    eigenvalues = np.linalg.eigvalsh(product, UPLO="L")
+    eigenvalues = np.linalg.eigvalsh(congruent(sigma_2, factor), UPLO="L")
     smallest, largest = eigenvalues[0], eigenvalues[-1]
     resolution = np.finfo(float).eps * largest
     if smallest <= resolution:

@@ -8,6 +8,7 @@ wholly above the value. Leaving groups of rows out in turn keeps all rows differ
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -83,10 +84,15 @@ def mean_interval(
     n = len(values)
     if n < 2 or not np.isfinite(values).all():
         return NO_INTERVAL
-    data = (values, np.ones(n) if weights is None else weights)
+    weights = np.ones(n) if weights is None else weights
+    data: tuple[np.ndarray, ...] = (values, weights)
+    mean: Callable[..., np.ndarray] = _weighted_mean
+    if (weights == weights[0]).all():
+        # A sum of equal weights is the same for every resample, so they need not be drawn.
+        data, mean = (values * weights,), functools.partial(_mean_over, weights.sum())
     result = bootstrap(
         data,
-        _weighted_mean,
+        mean,
         n_resamples=resamples,
         batch=max(1, _BATCH_ELEMENTS // n),
         vectorized=True,
@@ -97,6 +103,11 @@ def mean_interval(
     )
     interval = result.confidence_interval
     return Interval(float(interval.low), float(interval.high), "bootstrap over samples")
+
+
+def _mean_over(total: float, products: np.ndarray, axis: int = -1) -> np.ndarray:
+    means: np.ndarray = products.sum(axis=axis) / total
+    return means
 
 
 def _weighted_mean(values: np.ndarray, weights: np.ndarray, axis: int = -1) -> np.ndarray:
