@@ -76,6 +76,7 @@ def measure() -> dict[str, float]:
             "uwt-eval --help": [*ours, "--help"],
             "uwt-eval list": [*ours, "list"],
             "uwt-eval show imagenet-recon": [*ours, "show", "imagenet-recon"],
+            "uwt-eval show webp": [*ours, "show", "webp"],
             "uwt-eval run, all finished": run,
             "uwt-eval run --data ABSENT": [*run, "--data", f"{folder}/absent"],
             "uwt-eval metrics ABSENT ABSENT": [*ours, "metrics", f"{folder}/a", f"{folder}/b"],

@@ -88,9 +88,12 @@ def _found(name: str) -> dict[str, dict[str, Any]]:
                 return {"card": _card(choice)}
             except UserError as no_model:
                 raise _nearer(name, no_model) from None
-    if name in MODELS:  # Libraries are part of what is told of a codec.
-        return _described(name)
-    found: dict[str, dict[str, Any]] = remembered(f"show {name}", lambda: _described(name))
+    question = f"show {name}"
+    if name in MODELS:
+        import PIL
+
+        question += f" with Pillow {PIL.__version__}"  # It is part of what is told of a codec.
+    found: dict[str, dict[str, Any]] = remembered(question, lambda: _described(name))
     return found
 
 

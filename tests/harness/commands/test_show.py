@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import PIL
 import pytest
 from PIL import Image
 
-from harness.interfaces import Code
+from harness.interfaces import Code, own
 from harness.interfaces.registry import MODELS
 from harness.interfaces.types import Codebook, ModelCard
 from tests.conftest import CommandLine
+
+PIL_VERSION = PIL.__version__
 
 
 class Sized:
@@ -120,3 +123,17 @@ def test_a_damaged_record_is_one_line(content: str, uwt_eval: CommandLine, tmp_p
     assert refused.code == 2, refused.err
     assert "record.json is damaged" in refused.err
     assert len(refused.err.strip().splitlines()) == 1
+
+
+def test_a_codec_is_told_of_with_the_library_that_codes(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stated() -> str:
+        own._kept.cache_clear()
+        facts = json.loads(uwt_eval("show", "webp", "--json").out)
+        return str(facts["card"]["config"]["pillow"])
+
+    monkeypatch.setattr(own, "others", lambda: False)
+    here = stated()
+    monkeypatch.setattr(PIL, "__version__", "99.1")
+    assert (here, stated()) == (PIL_VERSION, "99.1")

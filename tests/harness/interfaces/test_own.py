@@ -26,9 +26,10 @@ def answer(value: object, name: str = "list") -> object:
     return remembered(name, lambda: value)
 
 
-def test_our_files_are_code_and_protocols_of_every_package() -> None:
+def test_our_files_are_code_protocols_and_weights_of_every_package() -> None:
     found = {Path(file.path).relative_to(own.HOME).as_posix() for file in own_files()}
     assert {"harness/cli.py", "uwt_eval/main.py", "tasks/protocols/wetok.toml"} <= found
+    assert "uniwetok/nano/weights/model.safetensors" in found
     assert not [name for name in found if "__pycache__" in name]
 
 
