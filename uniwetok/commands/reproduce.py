@@ -34,9 +34,9 @@ def mini_ablations(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs")
     / "mini-ablations",
-    seeds: Annotated[int, typer.Option(min=1, help="Times that each arm is trained.")] = 6,
+    seeds: Annotated[int, typer.Option(min=1, help="Times that each arm is trained.")] = 7,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of each training (default: 500).")
+        int | None, typer.Option(min=1, help="Steps of each training (default: 375).")
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="table1 ... table5: only its directions; repeat.")

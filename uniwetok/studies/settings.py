@@ -64,7 +64,7 @@ class MiniSettings:
         TrainingError: a value is impossible; the message names the field, its value and the fix.
     """
 
-    steps: int = 500
+    steps: int = 375
     """Training steps of each arm."""
     batch_size: int = 8
     """Images of a step."""
