@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from harness.commands.console import NOTHING
+from harness.commands.console import NOTHING, label
 from harness.commands.formats import markdown
 from harness.interfaces.errors import ExitCode, one_line
 from harness.interfaces.types import ResultRecord
@@ -15,6 +15,7 @@ from reports.text import code, heading, number, signed
 if TYPE_CHECKING:
     from rich.console import Console
 
+_NO_VALUE = "the baseline has no value"
 MOST_TABLES = 20
 """Runs up to which a summary has a table for each; of more, those that passed are counted."""
 _MARKS = {
@@ -51,6 +52,20 @@ def smallest_text(check: Check) -> str:
     return signed(check.metric, check.smallest_seen).removeprefix("+")
 
 
+def _unmatched(verdict: Verdict) -> list[str]:
+    """Metrics that no rule was tried on, and why; a line for all runs of the same ones."""
+    models: dict[str, list[str]] = {}
+    for run, metrics in verdict.unmatched:
+        titles = ", ".join(label(metric).title for metric in metrics)
+        models.setdefault(titles, []).append(run.model)
+    n = len(runs_of(verdict))
+    lines = []
+    for titles, whose in models.items():
+        of = "" if len(whose) == n else f" of {', '.join(dict.fromkeys(whose))}"
+        lines.append(f"{titles}{of}: {_NO_VALUE}, --update-baseline gives it the run's")
+    return lines
+
+
 def to_markdown(verdict: Verdict) -> str:
     """A summary for a pull request: the verdict, then a table a run; short for many runs."""
     lines = [f"## {verdict.title}", ""]
@@ -70,6 +85,8 @@ def to_markdown(verdict: Verdict) -> str:
         ]
         lines += [_markdown_row(check) for check in checks]
         lines += ["", f"run {code(run.run_id)}", ""]
+    for line in _unmatched(verdict):
+        lines += [f"Not checked: {markdown(line)}", ""]
     if verdict.unknown:
         names = ", ".join(code(run.run_id) for run in verdict.unknown)
         lines += [f"Not in the baseline, not checked: {names}", ""]
@@ -94,21 +111,28 @@ def _markdown_row(check: Check) -> str:
 
 
 def to_junit(verdict: Verdict) -> str:
-    """A test suite a run and a test case a rule; incomplete ones are errors."""
+    """A test suite a run and a test case a rule; incomplete ones are errors.
+
+    A metric that the baseline has no value of is a test case that was skipped.
+    """
     root = ElementTree.Element("testsuites", name="uwt-eval gate")
+    unmatched = {run.run_id: metrics for run, metrics in verdict.unmatched}
     for run, checks in runs_of(verdict):
         failures = sum(check.outcome is Outcome.REGRESSION for check in checks)
         errors = sum(
             check.outcome in {Outcome.INCOMPLETE, Outcome.NOT_COMPARABLE} for check in checks
         )
+        skipped = unmatched.get(run.run_id, [])
         suite = ElementTree.SubElement(
             root,
             "testsuite",
             name=one_line(f"{run.task} {run.model} {run.protocol} seed {run.seed}"),
-            tests=str(len(checks)),
+            tests=str(len(checks) + len(skipped)),
             failures=str(failures),
             errors=str(errors),
         )
+        if skipped:
+            suite.set("skipped", str(len(skipped)))
         if verdict.against:
             properties = ElementTree.SubElement(suite, "properties")
             ElementTree.SubElement(
@@ -122,6 +146,11 @@ def to_junit(verdict: Verdict) -> str:
                 continue
             kind = "failure" if check.outcome is Outcome.REGRESSION else "error"
             ElementTree.SubElement(case, kind, type=check.outcome.value, message=sentence(check))
+        for metric in skipped:
+            case = ElementTree.SubElement(
+                suite, "testcase", classname=one_line(run.run_id), name=one_line(metric)
+            )
+            ElementTree.SubElement(case, "skipped", message=_NO_VALUE)
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
@@ -158,6 +187,7 @@ def to_json(verdict: Verdict) -> dict[str, Any]:
             for check in verdict.checks
         ],
         "not_in_baseline": [run.run_id for run in verdict.unknown],
+        "metrics_not_in_baseline": {run.run_id: metrics for run, metrics in verdict.unmatched},
     }
 
 
@@ -176,6 +206,8 @@ def show(console: Console, verdict: Verdict) -> None:
             rule = f"{check.rule}: " if check.metric and not named else ""
             told = f"  {check.outcome.value}: {rule}{sentence(check)}"
             line(told, styles.get(check.outcome, "red"))
+    for text in _unmatched(verdict):
+        line(f"not checked: {text}", "yellow")
     for run in verdict.unknown:
         line(f"not in the baseline, not checked: {run.run_id}", "dim")
     line(verdict.title, "bold green" if verdict.exit_code is ExitCode.DONE else "bold red")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from harness.interfaces.errors import ExitCode, UserError
@@ -54,6 +54,8 @@ class Verdict:
     """Runs that the baseline does not know; nothing was checked of them."""
     against: str = ""
     """The baseline's model, where it is another than the run's."""
+    unmatched: list[tuple[ResultRecord, list[str]]] = field(default_factory=list)
+    """Runs with metrics that no rule was tried on, for their baseline has no value of them."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -95,10 +97,11 @@ def judge(runs: Sequence[Loaded], baselines: Sequence[Loaded], rules: Sequence[R
     if len(runs) == len(baselines) == 1:
         model = baselines[0].record.model
         against = "" if model == runs[0].record.model else model
-        return Verdict(_judge_one(runs[0], baselines[0], rules), [], against)
+        checks = _judge_one(runs[0], baselines[0], rules)
+        return Verdict(checks, [], against, _unmatched([(runs[0], baselines[0])], rules))
     by_key = _by_key(runs)
     wanted = _by_key(baselines)
-    checks: list[Check] = []
+    checks = []
     for key, baseline in wanted.items():
         run = by_key.get(key)
         if run is None:
@@ -112,7 +115,21 @@ def judge(runs: Sequence[Loaded], baselines: Sequence[Loaded], rules: Sequence[R
             f"no run has the task, model, protocol, dataset and seed of a baseline; "
             f"first run: {_name(unknown[0])}; first baseline: {_name(baselines[0].record)}"
         )
-    return Verdict(checks, unknown)
+    pairs = [(run, wanted[key]) for key, run in by_key.items() if key in wanted]
+    return Verdict(checks, unknown, unmatched=_unmatched(pairs, rules))
+
+
+def _unmatched(
+    pairs: Sequence[tuple[Loaded, Loaded]], rules: Sequence[Rule]
+) -> list[tuple[ResultRecord, list[str]]]:
+    """What the runs' own metrics would be checked on, were they in the baseline; rules choose."""
+    found = []
+    for run, baseline in () if rules else pairs:
+        checked = _default_rules(baseline.record)
+        more = [rule.metric for rule in _default_rules(run.record) if rule not in checked]
+        if more and not differences(run, baseline):
+            found.append((run.record, more))
+    return found
 
 
 def _name(record: ResultRecord) -> str:

@@ -288,3 +288,39 @@ def test_few_pairs_are_told_in_every_output(uwt_eval: CommandLine, tmp_path: Pat
         words = ("gate", runs[1], "--baseline", runs[0], "--markdown", summary)
         for text in (uwt_eval(*words).out, uwt_eval(*words, "--json").out, summary.read_text()):
             assert ("only 4 pairs: Student's t" in text) is told
+
+
+def test_metrics_that_the_baseline_lacks_are_named_in_every_output(
+    uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder, rfid in ((old, None), (new, 3.0)):
+        run_with(folder / "toy", 23.0, rfid)
+        write_run(folder / "other", "other", sets={"rfid": cell(3.0)})
+    missing = "not computed: weights 'inception' missing"
+    root = next((old / "toy").iterdir())
+    metrics = json.loads((root / "record.json").read_text())["metrics"]
+    absent = {"value": None, "n": 0, "higher_is_better": False, "status": missing}
+    change_record(root, metrics=metrics | {"rfid": absent})
+    told = "rFID of toy: the baseline has no value, --update-baseline gives it the run's"
+    files = ("--markdown", tmp_path / "gate.md", "--junit", tmp_path / "gate.xml")
+    result = uwt_eval("gate", new, "--baseline", old, *files)
+    assert result.code == 0, result.out + result.err
+    assert result.out.splitlines()[-2:] == [f"not checked: {told}", "gate passed"]
+    assert f"Not checked: {told}" in (tmp_path / "gate.md").read_text(encoding="utf-8")
+    suites = ElementTree.parse(tmp_path / "gate.xml").getroot()
+    assert {suite.get("skipped"): suite.get("tests") for suite in suites} == {None: "2", "1": "2"}
+    (case,) = suites.findall(".//testcase[skipped]")
+    assert case.get("name") == "rfid"
+    (run,) = (new / "toy").iterdir()
+    facts = json.loads(uwt_eval("gate", new, "--baseline", old, "--json").out)
+    assert facts["metrics_not_in_baseline"] == {run.name: ["rfid"]}
+
+    alone = uwt_eval("gate", new / "toy", "--baseline", old / "toy").out
+    assert f"not checked: {told.replace(' of toy', '')}" in alone
+    # Rules choose what counts, and what the baseline alone has is incomplete.
+    ruled = uwt_eval("gate", new, "--baseline", old, "--rule", "psnr")
+    assert "not checked" not in ruled.out
+    back = uwt_eval("gate", old, "--baseline", new)
+    assert back.code == 3
+    assert f"incomplete: rfid: the run has no value: {missing}" in back.out
