@@ -77,7 +77,7 @@ def table(
     ]
     records = _records(runs)
     tables = [fill_table(table, records) for table in chosen]
-    _say_left_out(tables, records)
+    _say_left_out(names, tables, records)
     if form is Format.TERMINAL:
         if out is not None:
             raise UserError("--out: give --format md, latex, csv, html, json or plain with it")
@@ -218,9 +218,14 @@ def _records(runs: list[Path] | None) -> list[Loaded]:
     return load_records(runs) if runs else []
 
 
-def _say_left_out(tables: Sequence[Filled], records: Sequence[Loaded]) -> None:
-    """Name the tasks of results that have no place in the tables."""
+def _say_left_out(
+    names: Sequence[str], tables: Sequence[Filled], records: Sequence[Loaded]
+) -> None:
+    """Name the tasks of results that have no place in the tables, and the tables that have one."""
     from harness.sets import FILES
+    from reports.paper import load_table
+    from reports.published import find_tables, read_published
+    from reports.tables.filled import COMPARISONS
 
     placed = {
         run_id
@@ -232,10 +237,17 @@ def _say_left_out(tables: Sequence[Filled], records: Sequence[Loaded]) -> None:
     left = Counter(loaded.record.task for loaded in records if loaded.record.run_id not in placed)
     if not left:
         return
-    counts = ", ".join(f"{number} of {task}" for task, number in left.items())
+    every = {f"table{number}": load_table(number) for number in COMPARISONS}
+    every |= {name: read_published(path) for name, path in find_tables().items()}
+
+    def place(task: str) -> str:
+        having = [name for name, each in every.items() if task in each.get("tasks", {})]
+        return f"see `uwt-eval report {' '.join(having)}`" if having else "in no table"
+
+    counts = ", ".join(f"{number} of {task} ({place(task)})" for task, number in left.items())
     way = "; `uwt-eval run TASK --images PLACE` makes those that have one" * (FILES.name in left)
     terminal(stderr=True).print(
-        f"note: results without a place here: {counts}{way}",
+        f"note: results of tasks without a place in {', '.join(names)}: {counts}{way}",
         style="dim", markup=False, soft_wrap=True,
     )  # fmt: skip
 

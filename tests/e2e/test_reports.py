@@ -73,7 +73,8 @@ def test_images_made_elsewhere_stand_in_the_tables(uwt_eval: CommandLine, workpl
         assert "Theirs (images made elsewhere)" in shown.out
         assert "0.0625 bpp; not comparable with the paper: 8 samples" in shown.out
         assert "Set" not in shown.out
-        assert "note: results without a place here: 1 of files" in shown.err
+        told = f"note: results of tasks without a place in {table}: 1 of files (in no table)"
+        assert told in shown.err
         assert "`uwt-eval run TASK --images PLACE`" in shown.err
     theirs = next(Path("runs").glob("imagenet-recon-Theirs*"))
     compared = uwt_eval("compare", "runs/RUN_B", theirs, "--json")

@@ -47,6 +47,21 @@ def test_terminal_shows_all_tables(uwt_eval: CommandLine, runs: Path) -> None:
     assert "the printed header is shifted" in result.out.lower()
 
 
+def test_a_result_without_a_place_names_the_tables_that_have_one(
+    uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    for task in ("imagenet-recon-native", "imagenet-gen", "text-recon"):
+        write_run(tmp_path, task=task)
+    told = uwt_eval("report", "table8", "wetok", "--runs", tmp_path).err
+    tables = {
+        "imagenet-gen": "see `uwt-eval report table9 bitdance-imagenet wetok-imagenet`",
+        "imagenet-recon-native": "see `uwt-eval report table10`",
+        "text-recon": "in no table",
+    }
+    counts = ", ".join(f"1 of {task} ({where})" for task, where in tables.items())
+    assert told == f"note: results of tasks without a place in table8, wetok: {counts}\n"
+
+
 def test_without_runs_it_is_the_paper(uwt_eval: CommandLine) -> None:
     result = uwt_eval("report", "table9", "--format", "md")
     assert "| UniWeTok-H | 33B | 64 | 1.0B | **1.38** | 284.34 | 0.80 | 0.63 |" in result.out
