@@ -40,6 +40,8 @@ Batch = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 NOTHING = "—"
+ARROWS = {True: "↑", False: "↓", None: ""}
+"""By whether higher is better."""
 _UNBOUNDED = 10_000
 _NO_TERMINAL = 80
 """Columns that rich takes where there is no terminal to ask."""
@@ -117,7 +119,7 @@ def label(metric: str) -> Label:
 def arrow(records: Sequence[ResultRecord], metric: str) -> str:
     """The direction in which a metric is better; empty where it has none."""
     cells = (record.metrics[metric] for record in records if metric in record.metrics)
-    return {True: "↑", False: "↓", None: ""}[next(cells).higher_is_better]
+    return ARROWS[next(cells).higher_is_better]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.commands.console import Json, Plugins, terminal
+from harness.interfaces import Metric
 from harness.interfaces.errors import UserError
 from harness.interfaces.own import remembered
 from harness.interfaces.registry import (
@@ -89,14 +90,17 @@ def _summary(plugin: Any) -> str:
 
 
 def _metrics() -> dict[str, str]:
-    from harness.commands.console import label
+    from harness.commands.console import ARROWS, label
 
-    told = METRICS.ask(_summary)
-    titles = {name: label(name).title for name in told}
-    return {
-        name: text if titles[name] == name else f"{titles[name]}: {text}"
-        for name, text in told.items()
-    }
+    def told(metric: Metric) -> tuple[str, str, str]:
+        return _summary(metric), ARROWS[metric.higher_is_better], getattr(metric, "unit", "")
+
+    lines = {}
+    for name, (text, arrow, unit) in METRICS.ask(told).items():
+        form = label(name)
+        heading = f"{form.title}{arrow}" + f" in {unit}" * bool(unit)
+        lines[name] = f"{heading}: {form.about or text}"
+    return lines
 
 
 def _of_task(kind: Kind, task: str) -> Collection[str]:

@@ -128,7 +128,7 @@ def _described(name: str) -> dict[str, dict[str, Any]]:
         "protocol": (by_protocol, lambda: _protocol(name, by_protocol[name])),
         "asset": (ASSETS, lambda: _asset(ASSETS[name])),
         "model": (MODELS.names(), lambda: _model(name)),
-        "metric": (METRICS.names(), lambda: _plugin(METRICS, name)),
+        "metric": (METRICS.names(), lambda: _metric(name)),
         "preset": (presets, lambda: describe(name, presets[name])),
     }
     found = {kind: facts() for kind, (names, facts) in kinds.items() if name in names}
@@ -149,6 +149,31 @@ def _plugin(registry: Registry[Any], name: str) -> dict[str, Any]:
         registry.noun: name,
         "from": f"{owner.__module__}.{owner.__qualname__}",
         "about": inspect.cleandoc(owner.__doc__ or ""),
+    }
+
+
+def _metric(name: str) -> dict[str, Any]:
+    from harness.commands.console import label
+    from harness.data.assets import ASSETS
+    from harness.sets import FILES
+
+    metric, form, plugin = METRICS.get(name), label(name), _plugin(METRICS, name)
+    # Files say by a metric's name or title who uses them; metrics of one extractor need the same.
+    needs = METRICS.ask(lambda each: set(each.needs))
+    alike = {each for each, its in needs.items() if its & needs[name]}
+    alike |= {label(each).title for each in alike}
+    showing = TASKS.ask(lambda task: name in task.spec.metrics)
+    tasks = [task for task, shows in showing.items() if shows]
+    return {
+        "metric": name,
+        "title": form.title,
+        "better": {True: "higher", False: "lower", None: "neither"}[metric.higher_is_better],
+        "unit": getattr(metric, "unit", "") or ("%" if form.percent else "none"),
+        "extractors": list(metric.needs),
+        "weights": [key for key, it in ASSETS.items() if alike & set(it.used_by.split(", "))],
+        "shown by default": tasks + ["uwt-eval metrics"] * (name in FILES.metrics),
+        "from": plugin["from"],
+        "about": form.about or plugin["about"].partition("\n\nArgs:")[0],
     }
 
 
@@ -188,7 +213,9 @@ def _print(console: Console, value: Any, indent: int = 0) -> None:
             )
             _print(console, item, indent + 2)
         elif isinstance(item, list):
-            console.print(f"{' ' * indent}{key}: {', '.join(map(str, item))}", markup=False)
+            console.print(
+                f"{' ' * indent}{key}: {', '.join(map(str, item)) or 'none'}", markup=False
+            )
         else:
             text = str(item).lower() if isinstance(item, bool) else str(item).strip()
             text = text.replace("\n", "\n" + " " * (indent + 2))

@@ -141,6 +141,8 @@ class Label:
     percent: bool = False
     optional: bool = False
     """Shown in a run's table only where a model has a value and there is room."""
+    about: str = ""
+    """What it says, in a line; where empty, its class's docstring does."""
 
     def text(self, value: float) -> str:
         """A value without its interval."""

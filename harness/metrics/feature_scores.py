@@ -162,7 +162,7 @@ def _least(settings: Mapping[str, Any]) -> int:
 
 
 class KernelInceptionDistance(_FeatureMetric):
-    """KID to the originals or the reference.
+    """KID (Bińkowski et al. 2018) to the originals or the reference.
 
     Its estimator takes the sets for independent: an original that both subsets hold lies close to
     its own reconstruction, which lowers the value, below 0 for good reconstructions.
@@ -204,7 +204,7 @@ class KernelDistanceOfFew(_FeatureMetric):
 
 
 class ClipDiscrepancy(_FeatureMetric):
-    """CMMD: the discrepancy of CLIP's embeddings, for which few images are enough."""
+    """CMMD (Jayasumana et al. 2024): discrepancy of CLIP's embeddings; few images are enough."""
 
     higher_is_better: bool | None = False
 
@@ -217,7 +217,7 @@ class ClipDiscrepancy(_FeatureMetric):
 
 
 class InceptionScoreOfImages(_FeatureMetric):
-    """Inception Score of the judged images; it needs no reference."""
+    """Inception Score (Salimans et al. 2016) of the judged images; it needs no reference."""
 
     higher_is_better: bool | None = True
 
@@ -276,19 +276,46 @@ class ManifoldFigure(_FeatureMetric):
 _last: tuple[weakref.ref[Observations], tuple[Any, ...], Mapping[str, MetricValue]] | None = None
 """The four figures of the observations that were scored last, and what was asked of them."""
 
-FID = FrechetDistance(Label("FID", 2))
-RFID = FrechetDistance(Label("rFID", 2), instead="kid_few")
-GFID = FrechetDistance(Label("gFID", 2), instead="kid_few")
-SFID = FrechetDistance(Label("sFID", 2), "inception_spatial", "spatial")
+_FID = "FID (Heusel et al. 2017): Fréchet distance of Inception's features"
+FID = FrechetDistance(Label("FID", 2, about=f"{_FID}, of two sets."))
+RFID = FrechetDistance(
+    Label("rFID", 2, about=f"{_FID}, of reconstructions to originals."), instead="kid_few"
+)
+GFID = FrechetDistance(
+    Label("gFID", 2, about=f"{_FID}, of generated images to the reference."), instead="kid_few"
+)
+SFID = FrechetDistance(
+    Label("sFID", 2, about="Fréchet distance of Inception's spatial features."),
+    *("inception_spatial", "spatial"),
+)
 KID = KernelInceptionDistance(Label("KID", 4))
 KID_FEW = KernelDistanceOfFew(Label("KID (few)", 4))
-FID_INF = FrechetAtInfinity(Label("FID∞", 2))
-FD_DINOV2 = FrechetDistance(Label("FD-DINOv2", 2), "dinov2")
-FD_DINOV2_INF = FrechetAtInfinity(Label("FD∞-DINOv2", 2), "dinov2")
-KD_DINOV2 = KernelInceptionDistance(Label("KD-DINOv2", 4), "dinov2")
+FID_INF = FrechetAtInfinity(
+    Label("FID∞", 2, about="FID of infinitely many images, extrapolated (Chong and Forsyth 2020).")
+)
+FD_DINOV2 = FrechetDistance(
+    Label("FD-DINOv2", 2, about="Fréchet distance of DINOv2's features (Stein et al. 2023)."),
+    "dinov2",
+)
+FD_DINOV2_INF = FrechetAtInfinity(
+    Label("FD∞-DINOv2", 2, about="FD-DINOv2 of infinitely many images, extrapolated."), "dinov2"
+)
+KD_DINOV2 = KernelInceptionDistance(
+    Label("KD-DINOv2", 4, about="KID's estimator on DINOv2's features (Stein et al. 2023)."),
+    "dinov2",
+)
 CMMD = ClipDiscrepancy(Label("CMMD"), "clip_336")
 INCEPTION_SCORE = InceptionScoreOfImages(Label("IS", 1), "inception_logits", "logits")
-PRECISION = ManifoldFigure("precision", Label("Prec."))
-RECALL = ManifoldFigure("recall", Label("Rec."))
-DENSITY = ManifoldFigure("density", Label("density"))
-COVERAGE = ManifoldFigure("coverage", Label("coverage"))
+PRECISION = ManifoldFigure(
+    "precision", Label("Prec.", about="Share of the judged images within the reference's manifold.")
+)
+RECALL = ManifoldFigure(
+    "recall", Label("Rec.", about="Share of the reference within the judged images' manifold.")
+)
+DENSITY = ManifoldFigure(
+    "density",
+    Label("density", about="In how many balls of the reference a judged image lies, over k."),
+)
+COVERAGE = ManifoldFigure(
+    "coverage", Label("coverage", about="Share of the reference whose ball holds a judged image.")
+)

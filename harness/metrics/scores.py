@@ -180,7 +180,7 @@ def _check_images(rows: pd.DataFrame) -> None:
 
 
 class MultiScaleSsim(SampleMean):
-    """MS-SSIM; undefined where an image is too small for five scales."""
+    """MS-SSIM (Wang et al. 2003); undefined where an image is too small for five scales."""
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
         """The mean; raise `Unavailable` where there are such images."""
@@ -194,6 +194,7 @@ class BitsPerPixel:
 
     needs: tuple[str, ...] = ()
     higher_is_better: bool | None = False
+    unit = "bit/px"
     label = Label("bpp")
 
     def score(self, observations: Observations, settings: Mapping[str, Any]) -> MetricValue:
@@ -212,7 +213,7 @@ class BitsPerPixel:
 
         rates = (rows["bits"] / (rows["height"] * rows["width"])).to_numpy("float64")
         interval = stats.mean_interval(rates, observations.seed)
-        return interval.around(float(rates.mean()), len(rates), unit="bit/px")
+        return interval.around(float(rates.mean()), len(rates), unit=self.unit)
 
     def of_samples(
         self, samples: Mapping[str, np.ndarray], settings: Mapping[str, Any]
@@ -278,20 +279,41 @@ class CodebookUsage:
         return interval.around(value, n, least=0.0, most=self._most, note=note)
 
 
+def _distance(column: str, title: str, source: str) -> SampleMean:
+    """The mean of what the extractor of its own name finds between pairs."""
+    label = Label(title, about=f"Mean distance of originals and reconstructions: {source}.")
+    return SampleMean(column, column, higher_is_better=False, label=label)
+
+
+_SSIM = "Mean structural similarity: Wang et al. 2004, as the protocol sets window and channels."
 PSNR = Psnr("psnr", "pixels", higher_is_better=True, unit="dB", label=Label("PSNR", 2))
-SSIM = SampleMean("ssim", "pixels", higher_is_better=True, label=Label("SSIM"))
+SSIM = SampleMean("ssim", "pixels", higher_is_better=True, label=Label("SSIM", about=_SSIM))
 MS_SSIM = MultiScaleSsim("ms_ssim", "ms_ssim", higher_is_better=True, label=Label("MS-SSIM", 4))
-DISTS = SampleMean("dists", "dists", higher_is_better=False, label=Label("DISTS"))
-DREAMSIM = SampleMean("dreamsim", "dreamsim", higher_is_better=False, label=Label("DreamSim"))
-LPIPS_ALEX = SampleMean("lpips_alex", "lpips_alex", higher_is_better=False, label=Label("LPIPS(A)"))
-LPIPS_VGG = SampleMean("lpips_vgg", "lpips_vgg", higher_is_better=False, label=Label("LPIPS(V)"))
+DISTS = _distance("dists", "DISTS", "Ding et al. 2020, structure and texture by VGG-16")
+DREAMSIM = _distance("dreamsim", "DreamSim", "Fu et al. 2023, the ensemble")
+LPIPS_ALEX = _distance("lpips_alex", "LPIPS(A)", "Zhang et al. 2018, version 0.1 with AlexNet")
+LPIPS_VGG = _distance("lpips_vgg", "LPIPS(V)", "Zhang et al. 2018, version 0.1 with VGG-16")
 BPP = BitsPerPixel()
-# Symbols used by any group: what the released code prints as codebook usage.
-USAGE_POOLED = CodebookUsage("usage_pooled", Label("usage", 1, percent=True), most=1.0)
-USAGE_GROUP = CodebookUsage(
-    "usage_group", Label("by group", 1, percent=True, optional=True), most=1.0
+_SHARE = "Share of a group's symbols that are used"
+USAGE_POOLED = CodebookUsage(
+    "usage_pooled",
+    # What the released code prints as codebook usage.
+    Label("usage", 1, percent=True, about=f"{_SHARE}, by whichever group."),
+    most=1.0,
 )
-# Distinct whole tokens among the most that could have been seen.
-USAGE_JOINT = CodebookUsage("usage_joint", Label("joint", 1, percent=True, optional=True), most=1.0)
-PERPLEXITY_POOLED = CodebookUsage("perplexity_pooled", Label("perpl.", 1))
-PERPLEXITY_GROUP = CodebookUsage("perplexity_group", Label("perpl. by group", 1))
+USAGE_GROUP = CodebookUsage(
+    "usage_group",
+    Label("by group", 1, percent=True, optional=True, about=f"{_SHARE}, averaged over groups."),
+    most=1.0,
+)
+_JOINT = "Distinct whole tokens among the most that could have been seen."
+USAGE_JOINT = CodebookUsage(
+    "usage_joint", Label("joint", 1, percent=True, optional=True, about=_JOINT), most=1.0
+)
+_EVENLY = "exp(entropy) of the symbols"
+PERPLEXITY_POOLED = CodebookUsage(
+    "perplexity_pooled", Label("perpl.", 1, about=f"{_EVENLY} of all groups together.")
+)
+PERPLEXITY_GROUP = CodebookUsage(
+    "perplexity_group", Label("perpl. by group", 1, about=f"{_EVENLY}, averaged over groups.")
+)

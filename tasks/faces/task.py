@@ -12,10 +12,19 @@ SIZES = SizeClasses((0, 28, 40, 56, 80))
 """Sides of a face's box in pixels."""
 
 
+_ABOUT = {
+    "face_similarity": "Cosine of the embeddings of a face before and after, the mean of faces.",
+    "faces_same": "Share of faces that the recogniser takes for the same person.",
+    "faces_lost": "Share of faces that the detector does not find again.",
+    "landmark_error": "How far a face's landmarks moved, over the distance of its eyes.",
+}
+
+
 def _share(
     column: str, title: str, *, better: bool, percent: bool = False, end: str = ""
 ) -> ShareOfSums:
-    label = Label(title, 1 if percent else 3, percent=percent, optional=bool(end))
+    about = _ABOUT[column]
+    label = Label(title, 1 if percent else 3, percent=percent, optional=bool(end), about=about)
     none = "no face of that size" if end else "no face"
     return ShareOfSums(
         f"{column}{end}",

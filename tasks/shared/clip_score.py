@@ -143,5 +143,9 @@ class _ClipMean(PromptMean):
         return f"CLIP reads 77 tokens: {cut} of {len(samples['id'])} prompts are cut" if cut else ""
 
 
-CLIP_SCORE = _ClipMean("clip_score", "clip_score", label=Label("CLIPScore"))
-CLIP_COSINE = _ClipMean("clip_cosine", "clip_score", label=Label("CLIP cos × 100", 2))
+_OF_PROMPTS = "Hessel et al. 2021: 2.5 max(cos, 0) of picture and prompt, the mean over pictures."
+_COSINE = "What many papers call CLIP score: the cosine of picture and prompt, times 100."
+CLIP_SCORE = _ClipMean("clip_score", "clip_score", label=Label("CLIPScore", about=_OF_PROMPTS))
+CLIP_COSINE = _ClipMean(
+    "clip_cosine", "clip_score", label=Label("CLIP cos × 100", 2, about=_COSINE)
+)

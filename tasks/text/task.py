@@ -35,17 +35,27 @@ def _share(
 def _errors(
     title: str, end: str = "", *, optional: bool = False, mean: bool = False
 ) -> ShareOfSums:
-    label = Label(title, 1, percent=True, optional=optional)
+    whose = "the mean of images' own" if mean else f"of all lines{' of that height' * bool(end)}"
+    label = Label(title, 1, percent=True, optional=optional, about=f"{_EDITS}, {whose}.")
     none = "no line of that height" if end else "no text"
     return _share(f"edits{end}", f"characters{end}", label, better=False, mean=mean, none=none)
 
 
+_EDITS = "Edits over characters of what a recogniser reads"
 CER = _errors("CER")
 CER_MEAN = _errors("CER/image", mean=True, optional=True)
 CER_ORIGINAL = _share(
-    "edits_original", "characters", Label("CER originals", 1, percent=True), better=False
+    "edits_original",
+    "characters",
+    Label("CER originals", 1, percent=True, about=f"{_EDITS} on the originals."),
+    better=False,
 )
-WORDS = _share("words_right", "words", Label("words", 1, percent=True), better=True)
+WORDS = _share(
+    "words_right",
+    "words",
+    Label("words", 1, percent=True, about="Share of words that a recogniser reads right."),
+    better=True,
+)
 CER_0_12, CER_12_16, CER_16_20, CER_20_26, CER_26_34, CER_34_UP = (
     _errors(f"CER {title}", f"_{name}", optional=True) for name, title in HEIGHTS.titles().items()
 )

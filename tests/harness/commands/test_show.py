@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import PIL
 import pytest
 from PIL import Image
 
+from harness.engine.protocols import find
 from harness.interfaces import Code, own
-from harness.interfaces.registry import MODELS
+from harness.interfaces.errors import Unavailable
+from harness.interfaces.registry import EXTRACTORS, METRICS, MODELS
 from harness.interfaces.types import Codebook, ModelCard
+from harness.metrics.scores import USAGE_JOINT
+from harness.plugins import PLUGINS
+from harness.sets import FILES
 from tests.conftest import CommandLine
 
 PIL_VERSION = PIL.__version__
+OF_FILES = PLUGINS["metrics"].keys() - {"dreamsim"}
+"""Whose extractors a protocol of files alone can make."""
 
 
 class Sized:
@@ -137,3 +145,37 @@ def test_a_codec_is_told_of_with_the_library_that_codes(
     here = stated()
     monkeypatch.setattr(PIL, "__version__", "99.1")
     assert (here, stated()) == (PIL_VERSION, "99.1")
+
+
+def test_what_a_metric_is(uwt_eval: CommandLine) -> None:
+    facts = json.loads(uwt_eval("show", "rfid", "--json").out)
+    assert facts["title"] == "rFID"
+    assert facts["better"] == "lower"
+    assert facts["extractors"] == facts["weights"] == ["inception"]
+    assert "imagenet-recon" in facts["shown by default"]
+    assert "reconstructions to originals" in facts["about"]
+    told = uwt_eval("show", "psnr").out
+    assert "better: higher\nunit: dB\nextractors: pixels\nweights: none\n" in told
+    assert "uwt-eval metrics" in told
+    assert "unit: %" in uwt_eval("show", "usage_joint").out
+    assert "shown by default: none" in uwt_eval("show", "ms_ssim").out
+    listed = json.loads(uwt_eval("list", "metrics", "--json").out)["metrics"]
+    assert listed["psnr"].startswith("PSNR↑ in dB: ")
+    assert listed["usage_joint"] == f"joint↑: {USAGE_JOINT.label.about}"
+
+
+@pytest.mark.parametrize("metric", METRICS.names())
+def test_the_weights_of_a_metric_are_those_that_its_extractor_misses(
+    metric: str, uwt_eval: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = json.loads(uwt_eval("show", metric, "--json").out)
+    facts = found.get("metric", {}) if "asset" in found else found
+    assert "Args:" not in facts["about"]
+    monkeypatch.setenv("UWT_EVAL_ASSETS", str(tmp_path))
+    for need in METRICS.get(metric).needs if metric in OF_FILES else ():
+        missing = ""
+        try:
+            EXTRACTORS.get(need)(find("torch-fidelity", FILES).settings, "cpu")
+        except Unavailable as why:
+            missing = str(why)
+        assert re.findall(r"weights '(.+?)' missing", missing) == facts["weights"][:1]
