@@ -125,8 +125,9 @@ def resolve(request: RunRequest) -> tuple[Task, Model, ModelCard, Protocol, Sequ
     for key in keys:
         if key not in METRICS:
             raise UserError(
-                f"unknown metric {key!r}: {did_you_mean(key, task.spec.metrics)}; "
-                f"`uwt-eval list metrics --task {task.spec.name}` has others"
+                f"unknown metric {key!r}: "
+                f"{did_you_mean(key, task.spec.metrics, METRICS.names())}; "
+                "`uwt-eval list metrics` has others"
             )
         METRICS.get(key)
     choice = ModelChoice.parse(request.model)

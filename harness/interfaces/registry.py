@@ -25,10 +25,16 @@ _LISTED = 40
 """Known names up to which all are listed where none is like an unknown one."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the nearest known names, or the first known."""
+def did_you_mean(name: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
+    """The end of an error about an unknown name: the nearest known names, or the first known.
+
+    Args:
+        name: What was asked for.
+        known: The names that there are.
+        others: Those that may be meant too, and are not listed.
+    """
     choices = sorted(set(known))
-    spelled = {choice.lower(): choice for choice in choices}
+    spelled = {choice.lower(): choice for choice in (*choices, *others)}
     near = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5)
     if near:
         return f"did you mean {' or '.join(repr(spelled[choice]) for choice in near)}?"

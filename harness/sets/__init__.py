@@ -12,6 +12,11 @@ ALIASES = {
     "lpips": ("lpips_alex", "lpips_vgg"),
 }
 """Short names for metrics that come together."""
+BY_NAME = (
+    *("ms_ssim", "dists", "dreamsim", "cmmd", "fid_inf"),
+    *("fd_dinov2", "fd_dinov2_inf", "kd_dinov2", "kid_few", "rfid", "gfid"),
+)
+"""Metrics of images that are computed only where they are named."""
 
 FILES = TaskSpec(
     name="files",

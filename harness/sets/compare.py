@@ -32,7 +32,7 @@ from harness.metrics.feature_scores import (
     InceptionScoreOfImages,
     output_column,
 )
-from harness.sets import ALIASES, FILES
+from harness.sets import ALIASES, BY_NAME, FILES
 from harness.sets.images import ImageSet, Reference, open_images, open_originals
 from harness.sets.observe import (
     SizesDiffer,
@@ -54,9 +54,11 @@ def expand_metrics(names: Sequence[str] | None) -> tuple[str, ...]:
     keys: list[str] = []
     for given in names:
         name = given.lower() if given.lower() in ALIASES else METRICS.spelled(given)
-        if name not in ALIASES and not (name in METRICS and METRICS.get(name).needs):
-            hint = did_you_mean(given, [*FILES.metrics, *ALIASES])
+        if name not in ALIASES and name not in METRICS:
+            hint = did_you_mean(given, [*FILES.metrics, *BY_NAME, *ALIASES], METRICS.names())
             raise UserError(f"unknown metric {given!r}: {hint}")
+        if name not in ALIASES and not METRICS.get(name).needs:
+            raise UserError(f"metric {given!r} is of a run's codes: sets of images have none")
         keys += ALIASES.get(name, (name,))
     return tuple(dict.fromkeys(keys))
 

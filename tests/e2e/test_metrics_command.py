@@ -12,6 +12,9 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from harness.data import assets
+from harness.interfaces.registry import METRICS
+from harness.plugins import PLUGINS
+from harness.sets import BY_NAME, FILES
 from tests.conftest import CommandLine
 
 
@@ -227,13 +230,21 @@ def test_pair_that_cannot_be_read_says_whose_image(
     assert result.records[0]["metrics"]["psnr"]["n"] == 4
 
 
+def test_every_metric_of_images_is_known_by_name() -> None:
+    ours = {name for name in PLUGINS["metrics"] if METRICS.get(name).needs}
+    assert {*FILES.metrics, *BY_NAME} == ours
+
+
 @pytest.mark.parametrize(
     ("change", "texts"),
     [
         ("fewer", ["psnr needs pairs", "6 images and coded 5"]),
         ("resized", ["pairs need one size", "'004'"]),
         ("empty", ["holds no image"]),
-        ("unknown metric", ["unknown metric 'fidd'", "'fid'"]),
+        ("fidd", ["unknown metric 'fidd'", "'fid'"]),
+        ("ms_sim", ["unknown metric 'ms_sim': did you mean 'ms_ssim'"]),
+        ("quux", ["unknown metric 'quux': known: cmmd, ", "lpips, ", " ms_ssim, ", " prc, "]),
+        ("bpp", ["metric 'bpp' is of a run's codes"]),
         ("unknown protocol", ["unknown protocol 'clen'", "'clean'"]),
         ("missing", ["does not exist"]),
     ],
@@ -253,8 +264,8 @@ def test_bad_sets_are_one_clear_line(
         case "empty":
             samples = tmp_path / "empty"
             samples.mkdir()
-        case "unknown metric":
-            options = ["--metrics", "fidd"]
+        case "fidd" | "ms_sim" | "quux" | "bpp":
+            options = ["--metrics", change]
         case "unknown protocol":
             options = ["--protocol", "clen"]
         case "missing":
