@@ -25,13 +25,6 @@ def check_ending(option: str, path: Path, endings: Sequence[str], hint: str = ""
         raise UserError(f"{option} {path}: end its name in {' or '.join(endings)}{hint}")
 
 
-def check_place(path: Path) -> None:
-    """Raise `UserError` where a folder that the file is to lie in is a file; nothing is made."""
-    there = next(each for each in path.parents if each.exists())
-    if not there.is_dir():
-        raise UserError(f"cannot write {path}: {there} is a file, no folder: give another place")
-
-
 def file_name(text: str) -> str:
     """The text as a part of a file's name: letters, digits, dots, dashes and underscores."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".")
@@ -44,7 +37,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes in one step, folders included; raise `UserError` where that cannot be."""
-    check_place(path)
+    from harness.data.store import check_folder
+
+    check_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

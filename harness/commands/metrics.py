@@ -62,6 +62,7 @@ def metrics(
     Features are kept in the cache: a reference is passed through the network once.
     """
     from harness.data.settings import read_settings
+    from harness.data.store import check_folder
     from harness.engine.progress import Progress
     from harness.engine.world import World
     from harness.interfaces.types import RunStatus
@@ -75,6 +76,8 @@ def metrics(
     load_plugins(plugin)
     if out is not None and not keep:
         raise UserError(f"--out {out} goes with --record")
+    if keep:
+        check_folder(out or read_settings().out)
     messages = terminal(stderr=True)
     comparison, record = compare_files(
         reference,

@@ -25,15 +25,6 @@ def check_apart(data: str | Path | None, out: Path) -> None:
         raise UserError(f"--out {out} lies among the images of {data}: give a folder outside of it")
 
 
-def check_folder(out: Path) -> None:
-    """Raise `UserError` where `--out` is a file, or would lie in one; nothing is made."""
-    from harness.data.store import nearest
-
-    there = nearest(out)
-    if not there.is_dir():
-        raise UserError(f"--out {out}: {there} is a file; give another folder")
-
-
 def print_records(
     records: Sequence[ResultRecord], roots: Sequence[Path], form: Format | None
 ) -> None:

@@ -65,7 +65,13 @@ class InUse(UserError):
 
 def nearest(path: Path) -> Path:
     """The path, or the first above it that exists."""
-    return next(each for each in (path, *path.absolute().parents) if each.exists())
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def check_folder(path: Path) -> None:
+    """Raise `UserError` where a folder to write is a file, or would lie in one; makes nothing."""
+    if not (there := nearest(path)).is_dir():
+        raise UserError(f"cannot write {path}: {there} is a file, no folder: give another place")
 
 
 def holder(lock: Path) -> str:
@@ -96,6 +102,7 @@ class Store:
 
         Where the run is refused before it has made anything, a new directory goes again.
         """
+        check_folder(self.root)
         new = [each for each in (self.root, *self.root.parents) if not each.exists()]
         with _clear_write_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
@@ -123,11 +130,9 @@ class Store:
 
     def check_place(self) -> None:
         """Raise `UserError` where the directory can certainly not be made, before any work."""
-        found = nearest(self.root)
+        check_folder(self.root)
         with _clear_write_errors(self.root):
-            if not found.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            if not os.access(found, os.W_OK):
+            if not os.access(nearest(self.root), os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def clear(self) -> None:

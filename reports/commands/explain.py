@@ -85,6 +85,7 @@ def explain(
     `explain RUN` takes a finished run of reconstructions, `explain A B` originals and what was made
     of them. One pass over the images serves all rungs.
     """
+    from harness.data.store import check_folder
     from harness.engine.progress import Progress
 
     load_plugins(plugin)
@@ -95,6 +96,7 @@ def explain(
     wanted = _figure(published)
     if not cost >= 1:
         raise UserError(f"--cost {cost}: must be at least 1, the work of one protocol")
+    check_folder(out or Path("explain"))
     progress = Progress(terminal(stderr=True), quiet=quiet or form is Format.JSON)
     if dry_run:
         _list(run, others, protocol or _PROTOCOL, key, form)

@@ -64,13 +64,13 @@ def sweep(
     """
     from harness.commands.suite import Suite, overridden, requests_of
     from harness.data.settings import read_settings
+    from harness.data.store import check_folder
     from harness.engine.models import ModelChoice
     from harness.engine.world import World
-    from reports.files import check_place
     from reports.sweep.ladders import FORM, expand
 
     load_plugins(run.plugin)
-    check_place(report / _FILE)
+    check_folder(report)
     asked = None if run.metrics is None else run.metrics.split(",")
     for metric in asked or ():
         if METRICS.get(metric).higher_is_better is None:

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from harness.commands.pages import page_template
+from harness.data.store import check_folder
 from harness.interfaces.errors import UserError, plain
 from reports.files import write_text
 from reports.originals import originals_of
@@ -41,6 +42,7 @@ def write_viewer(groups: Sequence[Group], out: Path, data: str | None = None) ->
     Raises:
         UserError: The folder holds something else, or cannot be written.
     """
+    check_folder(out)
     try:
         if out.exists() and any(out.iterdir()) and not _is_viewer(out):
             raise UserError(f"--out {out}: it holds other files, name a new folder")

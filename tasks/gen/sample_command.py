@@ -39,6 +39,7 @@ def sample(
     plugin: Plugins = None,
 ) -> None:
     """Draw images of classes and write them as one picture, each above its class's name."""
+    from harness.data.store import check_folder
     from harness.engine.models import ModelChoice, require
     from harness.engine.run_file import sample_seed
     from harness.engine.world import World, reproducible, resolve_device
@@ -49,6 +50,7 @@ def sample(
         raise UserError(f"--count {count}: must be at least 1")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: give the name of a .png file")
+    check_folder(out.parent)
     choice = ModelChoice.parse(model)
     given = {"cfg": cfg, "steps": steps}
     options = {name: f"{value:g}" for name, value in given.items() if value is not None}

@@ -88,7 +88,7 @@ def test_curves_of_codecs_at_native_sizes(
         (["--runs", "nowhere"], "nowhere: no such file or folder"),
         (
             ["imagenet-recon", "-m", "webp:{512,1024}", "--report", "file"],
-            "cannot write file/sweep.json: file is a file, no folder",
+            "cannot write file: file is a file, no folder",
         ),
     ],
 )

@@ -289,8 +289,8 @@ def test_bad_names_and_places_are_one_line(uwt_eval: CommandLine, tmp_path: Path
         (arguments(tmp_path / "nowhere", tmp_path), "nowhere"),
         (arguments(tmp_path, tmp_path / "run"), "lies among the images of"),
         (arguments(empty, tmp_path / "run"), "holds no image"),
-        (arguments(empty, file), "is a file; give another folder"),
-        (arguments(empty, file / "run"), "is a file; give another folder"),
+        (arguments(empty, file), "is a file, no folder: give another place"),
+        (arguments(empty, file / "run"), "is a file, no folder: give another place"),
         (["train", "tokenizer", "--preset", "tabel14"], "did you mean"),
         ([*arguments(tmp_path, tmp_path), "--device", "tpu"], "auto or cpu"),
     ):

@@ -125,12 +125,15 @@ def edit(
 
 def _check(steps: int, count: int, out: Path) -> None:
     """Refuse impossible options before a model is loaded."""
+    from harness.data.store import check_folder
+
     if count < 1:
         raise UserError(f"--count {count}: must be at least 1")
     if steps < 1:
         raise UserError(f"--steps {steps}: must be at least 1")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: give the name of a .png file")
+    check_folder(out.parent)
 
 
 def _fitted(size: tuple[int, int], config: MLLMConfig, *, strict: bool) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from harness.data.store import LOCK_FILE, holder, tell_holder
+from harness.data.store import LOCK_FILE, check_folder, holder, tell_holder
 from harness.interfaces.errors import UserError
 
 _PATIENCE = 6.0
@@ -22,6 +22,7 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         UserError: another training holds it, or nothing can be written there.
     """
+    check_folder(out)
     new = [each for each in (out, *out.parents) if not each.exists()]
     before = _names(out)
     path = out / LOCK_FILE

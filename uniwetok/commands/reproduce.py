@@ -142,6 +142,7 @@ def _run(
     *,
     quiet: bool,
 ) -> MiniResult:
+    from harness.data.store import check_folder
     from harness.engine.progress import Progress
     from uniwetok.studies.photos import cut_crops
     from uniwetok.studies.report import MiniResult
@@ -149,10 +150,11 @@ def _run(
     from uniwetok.studies.settings import SIZE
     from uniwetok.train.data.augment import to_model_range
 
+    check_folder(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {out} cannot be made a folder: {error.strerror}") from error
+        raise UserError(f"cannot write {out} ({error.strerror}): give another --out") from error
     messages = terminal(stderr=True)
     crops = cut_crops(data, crops=settings.crops, size=SIZE)
     if crops.skipped and not quiet:

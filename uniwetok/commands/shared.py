@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from harness.commands.console import terminal
-from harness.commands.outputs import check_apart, check_folder
+from harness.commands.outputs import check_apart
 from harness.interfaces.errors import ExitCode, Unavailable, UserError
 from uniwetok.commands.options import RunOptions, absent, check_places
 
@@ -139,6 +139,7 @@ def carry_out(
         return
     from accelerate import PartialState
 
+    from harness.data.store import check_folder
     from uniwetok.commands.locking import locked
     from uniwetok.train.engine.machine import on_cpu
     from uniwetok.train.engine.stopping import Stopped

@@ -15,6 +15,7 @@ try: main()
 except SystemExit as stop: assert stop.code == 2, stop.code
 sys.exit('torch' in sys.modules)
 """
+IN_THE_WAY = "file is a file, no folder: give another place"
 RECON = "run imagenet-recon --model webp"
 
 
@@ -23,7 +24,14 @@ RECON = "run imagenet-recon --model webp"
     [
         (f"{RECON} --data absent", "'absent' does not exist"),
         (f"{RECON} --model uniwetok-nano --data absent", "'absent' does not exist"),
-        (f"{RECON} --out file/runs", "cannot write"),
+        (f"{RECON} --out file/runs", f"cannot write file/runs: {IN_THE_WAY}"),
+        ("metrics . . --record --out file", f"cannot write file: {IN_THE_WAY}"),
+        ("explain . . --out file/a", f"cannot write file/a: {IN_THE_WAY}"),
+        ("sweep imagenet-recon -m webp --report file", f"cannot write file: {IN_THE_WAY}"),
+        (
+            "sample --model uniwetok-ar-nano --classes 1 --out file/a.png",
+            f"cannot write file: {IN_THE_WAY}",
+        ),
         (f"{RECON} --plugin absent.py", "no such file"),
         (f"{RECON} --protocol absent", "unknown protocol"),
         (f"{RECON} --metrics absent", "unknown metric"),

@@ -61,6 +61,6 @@ def test_a_training_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "run"
-    words = r"cannot write .*run \(.*\): give another --out"
+    words = r"cannot write .*run: .*file is a file, no folder: give another place"
     with pytest.raises(UserError, match=words), locked(out):
         pytest.fail("in a file")

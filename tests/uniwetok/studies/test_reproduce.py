@@ -112,7 +112,7 @@ def test_a_missing_teacher_and_a_bad_folder_are_named(
     (tmp_path / "file").write_text("")
     blocked = uwt_eval(*arguments(photo_folder, tmp_path / "file"))
     assert blocked.code == 2
-    assert "cannot be made a folder" in blocked.err
+    assert "file is a file, no folder: give another place" in blocked.err
     monkeypatch.setattr(teachers, "_LITE_PACKAGE", "no_such_package")
     missing = uwt_eval(*arguments(photo_folder, tmp_path / "out"))
     assert missing.code == 2
