@@ -40,7 +40,7 @@ def gate(
     Without rules no metric of the baseline may get surely worse: by the 95% interval of the paired
     differences wherever both sides have the samples.
     """
-    from reports.gate.baseline import update_baseline as write_baseline
+    from reports.gate.baseline import read_baseline, update_baseline as write_baseline
     from reports.gate.outputs import show, to_json, to_junit, to_markdown
     from reports.gate.rules import parse_rule, read_rules
     from reports.gate.verdict import judge
@@ -54,12 +54,11 @@ def gate(
         replaced, new = write_baseline(baseline, runs)
         print(f"{baseline}: {replaced} records replaced, {new} new")
         return
-    if not baseline.exists():
-        raise UserError(f"--baseline {baseline} is not there: --update-baseline makes it")
+    kept = read_baseline(baseline)
     chosen = [parse_rule(text) for text in rule or []]
     if rules is not None:
         chosen = read_rules(rules) + chosen
-    verdict = judge(runs, load_records([baseline]), chosen)
+    verdict = judge(runs, kept, chosen)
     summary = to_markdown(verdict)
     _write(markdown, summary)
     if junit is not None:

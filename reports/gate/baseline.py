@@ -28,6 +28,16 @@ _PIXELS = "pixels:"
 """In the place of a weight: of a metric that is the PSNR of the mean error."""
 
 
+def read_baseline(path: Path) -> list[Loaded]:
+    """The records of a baseline; raise `UserError` where there are none."""
+    if not path.exists():
+        raise UserError(
+            f"baseline {path} is not there: the same command with --update-baseline makes it of "
+            "the results"
+        )
+    return load_records([path])
+
+
 def key_of(record: ResultRecord) -> tuple[str, str, str, str, int]:
     """What a run and its baseline have in common where there are several of each."""
     return record.task, record.model, record.protocol, record.dataset, record.seed

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.interfaces.errors import ExitCode, UserError
-from reports.gate.baseline import update_baseline
+from harness.interfaces.errors import ExitCode
+from reports.gate.baseline import read_baseline, update_baseline
 from reports.gate.outputs import show, to_json
 from reports.gate.rules import parse_rule
 from reports.gate.verdict import Verdict, judge
@@ -47,16 +47,11 @@ class BaselineGate:
         """Read the rules and the baseline."""
         for rule in rules:
             parse_rule(rule)
-        if not baseline.exists():
-            raise UserError(
-                f"baseline {baseline} is not there: run the suite with --update-baseline, which "
-                "makes it of the results"
-            )
-        load_records([baseline])
+        read_baseline(baseline)
 
     def judge(self, runs: Sequence[Path], baseline: Path, rules: Sequence[str]) -> BaselineVerdict:
         """Judge run directories."""
-        found = judge(load_records(runs), load_records([baseline]), [*map(parse_rule, rules)])
+        found = judge(load_records(runs), read_baseline(baseline), [*map(parse_rule, rules)])
         return BaselineVerdict(baseline, found)
 
     def update(self, runs: Sequence[Path], baseline: Path) -> str:

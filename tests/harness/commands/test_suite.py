@@ -98,7 +98,7 @@ def test_a_models_weights_lie_beside_the_file(suite: Path) -> None:
         ('[[runs]]\nmodels = [{ name = "webp", option = {} }]', "did you mean 'options'?"),
         ('[[runs]]\ntasks = ["imagenet-reco"]', "imagenet-recon"),
         ('[[gates]]\nbaseline = "b.json"\nrules = ["psnr>0"]', "rule 'psnr>0' is not understood"),
-        ('[[gates]]\nbaseline = "b.json"', "--update-baseline, which makes it"),
+        ('[[gates]]\nbaseline = "b.json"', "the same command with --update-baseline makes it"),
         ("limit = 3", "Cannot overwrite a value"),
     ],
 )  # fmt: skip

@@ -138,7 +138,8 @@ def test_wrong_usage_is_one_line(
 def test_a_missing_baseline_is_wrong_usage(uwt_eval: CommandLine, tmp_path: Path) -> None:
     result = uwt_eval("gate", run_with(tmp_path, 23.0), "--baseline", tmp_path / "nowhere.json")
     assert result.code == 2
-    assert "nowhere.json is not there: --update-baseline makes it" in result.err
+    way = "is not there: the same command with --update-baseline makes it of the results"
+    assert result.err == f"error: baseline {tmp_path / 'nowhere.json'} {way}\n"
 
 
 def test_summaries(
