@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,7 @@ ARROWS = {True: "↑", False: "↓", None: ""}
 _UNBOUNDED = 10_000
 _NO_TERMINAL = 80
 """Columns that rich takes where there is no terminal to ask."""
+_ENDS = re.compile(r"[ ]+$", re.MULTILINE)
 
 
 def batch_of(text: str | None) -> int | Literal["auto"] | None:
@@ -87,10 +88,23 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class _Terminal(Console):
-    """A console in which no text steers the terminal or the log of a build."""
+    """A console in which no text steers the terminal or the log of a build.
+
+    In a pipe or a file no line ends in spaces.
+    """
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(terminal_text(text), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does."""
+        if self.is_terminal or self.is_jupyter:
+            super().print(*objects, **options)
+            return
+        with self.capture() as printed:
+            super().print(*objects, **options)
+        self.file.write(_ENDS.sub("", printed.get()))
+        self.file.flush()
 
 
 def terminal(*, stderr: bool = False, form: Format | None = None, **options: Any) -> Console:
@@ -103,6 +117,10 @@ def terminal(*, stderr: bool = False, form: Format | None = None, **options: Any
     console = _Terminal(stderr=stderr, emoji=False, **options)
     if console.width < 1:  # COLUMNS=0, which some shells export: nothing would be seen.
         console.width = _NO_TERMINAL
+    own = console.is_terminal or console.is_jupyter
+    if not own and "width" not in options and "COLUMNS" not in os.environ:
+        # Nobody says how wide lines may be, and what reads them wants each whole.
+        console.width = _UNBOUNDED
     return console
 
 
@@ -246,18 +264,6 @@ def fits(console: Console, table: Table) -> bool:
     return console.measure(table, options=unbounded).maximum <= console.width
 
 
-@contextlib.contextmanager
-def _room(console: Console) -> Iterator[None]:
-    """Let a table be as wide as it is where nobody's terminal says how wide it may be."""
-    width = console.width
-    if not console.is_terminal and "COLUMNS" not in os.environ and width == _NO_TERMINAL:
-        console.width = _UNBOUNDED
-    try:
-        yield
-    finally:
-        console.width = width
-
-
 def _fitting(
     console: Console, records: Sequence[ResultRecord], references: Sequence[ReferenceRow]
 ) -> Layout:
@@ -280,8 +286,7 @@ def print_table(console: Console, table: Table, form: Format | None) -> None:
         return
     if form is Format.PLAIN:
         table.box = None
-    with _room(console):
-        console.print(table)
+    console.print(table)
 
 
 def print_line(console: Console, text: str, form: Format | None = None, style: str = "") -> None:
@@ -297,9 +302,8 @@ def print_results(
     form: Format | None = None,
 ) -> None:
     """Print the table, then why cells are empty and what failed."""
-    with _room(console):
-        layout = _fitting(console, records, references)
-        print_table(console, results_table(records, references, layout), form)
+    layout = _fitting(console, records, references)
+    print_table(console, results_table(records, references, layout), form)
     for text, style in _notes(records, references, layout):
         print_line(console, text, form, style)
     if form is Format.MD:  # A list goes on until a line is blank.

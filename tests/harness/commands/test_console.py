@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +16,7 @@ from harness.commands.console import label, print_results, print_table, terminal
 from harness.interfaces import Label, Labelled
 from harness.interfaces.registry import METRICS
 from harness.interfaces.types import MetricValue, ReferenceRow, ResultRecord, RunStatus
+from tests.conftest import CommandLine
 
 
 def record(**changes: Any) -> ResultRecord:
@@ -95,12 +98,28 @@ def test_a_pipe_gets_the_table_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     cells = {f"metric_{number}": MetricValue(value=number / 7, n=48) for number in range(30)}
     text = io.StringIO()
-    print_results(Console(file=text), [record(metrics=cells)])
+    print_results(terminal(file=text), [record(metrics=cells)])
     assert all(f"metric_{number}" in text.getvalue().splitlines()[2] for number in range(30))
     table, text = Table("choice", "moves by"), io.StringIO()
     table.add_row(60 * "c", "+0.00392 ±" + 30 * "0")
-    print_table(Console(file=text), table, None)
+    print_table(terminal(file=text), table, None)
     assert f"{60 * 'c'} │ +0.00392 ±{30 * '0'}" in text.getvalue()
+    assert not [line for line in text.getvalue().splitlines() if line.endswith(" ")]
+
+
+def test_a_table_in_a_pipe_is_neither_cut_nor_padded(
+    uwt_eval: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    image = tmp_path / f"{100 * 'a'}" / "1.png"
+    image.parent.mkdir()
+    Image.new("RGB", (200, 200)).save(image)
+    words = ("--metrics", "ms_ssim,rfid", "--device", "cpu", "--quiet")
+    shown = uwt_eval("metrics", image.parent, image.parent, *words).out.splitlines()
+    assert not [line for line in shown if line.endswith(" ")]
+    assert len([line for line in shown if "run `uwt-eval assets fetch inception`" in line]) == 1
+    table = uwt_eval("report", "table8").out
+    assert table.count("Codebook Usage") == table.count(" Method ") == 1
 
 
 def test_empty_cells_say_why_once() -> None:
