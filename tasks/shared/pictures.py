@@ -22,7 +22,7 @@ _TITLES = ("original", "reconstruction", f"error x{ERROR_GAIN}")
 
 
 def sheet(tiles: Sequence[Image.Image], across: int, gap: int = 0, header: int = 0) -> Image.Image:
-    """Tiles row by row on white, in cells of the size of the largest.
+    """Tiles row by row on white, as wide as the widest and each row as high as its highest.
 
     Args:
         tiles: RGB images, at least one.
@@ -31,13 +31,14 @@ def sheet(tiles: Sequence[Image.Image], across: int, gap: int = 0, header: int =
         header: Free pixels above the first row.
     """
     width = max(tile.width for tile in tiles) + gap
-    height = max(tile.height for tile in tiles) + gap
     columns = min(across, len(tiles))
-    rows = -(-len(tiles) // columns)
-    whole = Image.new("RGB", (columns * width + gap, header + rows * height + gap), "white")
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, columns)
-        whole.paste(tile, (gap + column * width, header + gap + row * height))
+    rows = [tiles[first : first + columns] for first in range(0, len(tiles), columns)]
+    heights = [max(tile.height for tile in row) + gap for row in rows]
+    whole = Image.new("RGB", (columns * width + gap, header + sum(heights) + gap), "white")
+    for index, row in enumerate(rows):
+        top = header + gap + sum(heights[:index])
+        for column, tile in enumerate(row):
+            whole.paste(tile, (gap + column * width, top))
     return whole
 
 
@@ -47,7 +48,9 @@ def reconstruction_grid(rows: Sequence[tuple[np.ndarray, Picture]]) -> Image.Ima
     Args:
         rows: The original, uint8 (H, W, 3), and the kept picture of its reconstruction.
     """
-    strips = [_strip(original, picture) for original, picture in rows]
+    shown = [_shown(original, picture) for original, picture in rows]
+    cell = max(each.width for cells in shown for each in cells)
+    strips = [_strip(cells, picture, cell) for cells, (_, picture) in zip(shown, rows, strict=True)]
     columns = 2 if len(strips) > 3 else 1
     per_column = -(-len(strips) // columns)
     in_rows = [strip for row in range(per_column) for strip in strips[row::per_column]]
@@ -87,17 +90,23 @@ def _tile(image: Image.Image | Path, label: str) -> Image.Image:
     return tile
 
 
-def _strip(original: np.ndarray, picture: Picture) -> Image.Image:
+def _shown(original: np.ndarray, picture: Picture) -> list[Image.Image]:
+    """Original, reconstruction and error, none larger than a cell."""
     reconstruction = np.asarray(open_rgb(picture.path))
     difference = np.abs(original.astype(np.int16) - reconstruction.astype(np.int16))
     error = np.clip(difference * ERROR_GAIN, 0, 255).astype(np.uint8)
     cells = [Image.fromarray(pixels) for pixels in (original, reconstruction, error)]
     for cell in cells:
         cell.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
-    width, height = cells[0].size
+    return cells
+
+
+def _strip(cells: Sequence[Image.Image], picture: Picture, width: int) -> Image.Image:
+    """The three side by side, each in the middle of a cell, above the sample's name."""
+    height = cells[0].height
     strip = Image.new("RGB", (3 * width + 2 * 4, height + 18), "white")
     for index, cell in enumerate(cells):
-        strip.paste(cell, (index * (width + 4), 0))
+        strip.paste(cell, (index * (width + 4) + (width - cell.width) // 2, 0))
     values = "   ".join(f"{name.upper()} {value:.3f}" for name, value in picture.values.items())
     text = f"{picture.sample.id}   {values}"
     write_line(ImageDraw.Draw(strip), (2, height + 2), text, 12)

@@ -63,3 +63,14 @@ def fitted(size: tuple[int, int]) -> tuple[int, int]:
 def test_large_errors_are_clipped_and_none_is_black(tmp_path: Path) -> None:
     assert has_area(reconstruction_grid([row(tmp_path, 0, 96, 96, error=100)]), 255, 96, 96)
     assert has_area(reconstruction_grid([row(tmp_path, 1, 96, 96, error=0)]), 0, 96, 96)
+
+
+def test_pictures_stand_below_their_titles_whatever_their_shapes(tmp_path: Path) -> None:
+    wide, high = row(tmp_path, 0, 256, 64), row(tmp_path, 1, 64, 256)
+    pixels = np.asarray(reconstruction_grid([wide, high]))
+    for level in (100, 108, 8 * ERROR_GAIN):
+        grey = (pixels == level).all(-1)
+        columns = [np.flatnonzero(grey[rows].all(0)) for rows in (slice(40, 60), slice(200, 220))]
+        assert [len(each) for each in columns] == [256, 64]
+        assert abs(columns[0].mean() - columns[1].mean()) <= 1
+    assert len(pixels) < 64 + 256 + 100
