@@ -141,7 +141,8 @@ class UniWeTokPlugin(Placed, TokenizerPlugin):
     @property
     def _title(self) -> str:
         # A folder of the hub's cache has the name of a commit.
-        return title(self._name, self.path if self.file is None else self._weights)
+        named = self.file is not None and Path(self.file).stem != "model"
+        return title(self._name, self._weights if named else self.path)
 
     @property
     def _folder(self) -> Path:
@@ -296,7 +297,10 @@ def tell(model: str, report: LoadReport | None) -> None:
 
 def title(name: str, path: Path) -> str:
     """What tables call a plug-in with these weights."""
-    # Training writes every run's weights into a folder of this name.
+    # Training writes every run's weights into model/model.safetensors of its folder, and released
+    # files have the same name.
+    if path.stem == "model" and path.suffix and path.parent.name:
+        path = path.parent
     return f"{name}:{path.resolve().parent.name if path.name == 'model' else path.stem}"
 
 

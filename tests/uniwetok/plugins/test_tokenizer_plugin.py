@@ -14,7 +14,7 @@ from PIL import Image
 from harness.engine.models import ModelChoice
 from harness.interfaces import Code
 from tests.conftest import CommandLine
-from uniwetok.plugins.tokenizer import UniWeTokPlugin
+from uniwetok.plugins.tokenizer import UniWeTokPlugin, title
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 
 TINY = UniWeTokConfig(channels=32, num_res_blocks=1, attention_blocks=1, heads=4)
@@ -167,3 +167,14 @@ def test_the_record_says_which_weights_were_taken(
         "teacher.weight"
     )
     assert record["provenance"]["weights"] in result.err
+
+
+def test_a_file_of_everybodys_name_is_called_by_its_folder() -> None:
+    for place, called in (
+        ("runs/first/model.safetensors", "first"),
+        ("/runs/first/model/model.safetensors", "first"),
+        ("runs/first/model", "first"),
+        ("runs/first.safetensors", "first"),
+        ("model.safetensors", "model"),
+    ):
+        assert title("uniwetok", Path(place)) == f"uniwetok:{called}"
