@@ -15,7 +15,7 @@ from harness.commands.outputs import check_apart
 from harness.interfaces.errors import ExitCode
 from harness.interfaces.registry import load_plugins
 from harness.interfaces.types import RunStatus
-from tasks.codes.job import Job, decoded, encoded
+from tasks.codes.job import Job, check_kind, decoded, encoded
 
 if TYPE_CHECKING:
     from harness.engine.runner import Finished
@@ -124,6 +124,7 @@ def reconstruct(
 
     job = run.job(seed)
     check_apart(data, out)
+    check_kind(out, "pictures")  # Before it encodes.
     codes = out / WORK / "codes"
     with _together(job):
         made = encoded(job, data, model or DEFAULT, protocol, codes, "parquet")

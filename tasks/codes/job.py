@@ -70,6 +70,7 @@ def encoded(
     from tasks.codes.files import CodesHeader, whole, write_codes
 
     check_apart(data, out)
+    check_kind(out, "codes")
     request = job.request("encode", model, data, protocol, out)
     there = None if job.fresh else _there(job, request, out, form)
     result = job.run(request)
@@ -91,6 +92,19 @@ def encoded(
     if there is not None and same and all(whole(out / each.name, each) for each in there.files):
         return there, result
     return write_codes(out, header, _rows(result.root)), result
+
+
+def check_kind(out: Path, kind: Literal["codes", "pictures"]) -> None:
+    """Raise `UserError` where `--out` holds the other kind, or a command that was cut began it."""
+    from tasks.codes.files import HEADER, WORK
+
+    other, writer, signs = "pictures", "decode` or `reconstruct", [f"{WORK}/decode-*"]
+    if kind == "pictures":
+        other, writer, signs = "codes", "encode", [HEADER, f"{WORK}/encode-*"]
+    if any(any(out.glob(sign)) for sign in signs):
+        raise UserError(
+            f"--out {out} holds {other} of `uwt-eval {writer}`: give another --out for {kind}"
+        )
 
 
 def _there(job: Job, request: RunRequest, out: Path, form: Format) -> CodesHeader | None:
@@ -139,6 +153,7 @@ def decoded(job: Job, codes: Path, model: str | None, out: Path) -> Finished | N
     from tasks.codes.data import CodesToDecode
     from tasks.codes.files import WORK, open_codes
 
+    check_kind(out, "pictures")
     found = open_codes(codes)
     if not job.fresh:
         _refuse_others(out, out / WORK, CodesToDecode(found, codes.name).picture_names())

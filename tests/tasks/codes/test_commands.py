@@ -214,6 +214,37 @@ def test_pictures_of_the_user_are_never_replaced(
     assert not (folder / ".work").exists()
 
 
+def test_codes_and_pictures_never_share_a_folder(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    codes, out = tmp_path / "codes", tmp_path / "out"
+    of_photos = (folder, "--model", "webp")
+    uwt_eval("encode", *of_photos, "--out", codes)
+    uwt_eval("reconstruct", *of_photos, "--out", out)
+    kept = sorted([*codes.rglob("*"), *out.rglob("*")])
+    for command, text in (
+        (("reconstruct", *of_photos, "--out", codes), "holds codes of `uwt-eval encode`"),
+        (("decode", codes, "--out", codes), "holds codes of `uwt-eval encode`"),
+        (("encode", *of_photos, "--out", out), "holds pictures of `uwt-eval decode`"),
+    ):
+        for fresh in ((), ("--fresh",)):
+            done = uwt_eval(*command, *fresh)
+            assert (done.code, text in done.err.replace("\n", " ")) == (2, True), done.err
+    assert sorted([*codes.rglob("*"), *out.rglob("*")]) == kept
+    assert uwt_eval("decode", codes, "--out", out).code == 0
+
+
+def test_codes_that_were_cut_are_no_place_for_pictures(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    codes = tmp_path / "codes"
+    uwt_eval("encode", folder, "--model", "webp", "--out", codes)
+    (codes / "codes.json").unlink()  # It is written last.
+    done = uwt_eval("reconstruct", folder, "--model", "webp", "--out", codes)
+    assert (done.code, "holds codes" in done.err) == (2, True)
+    assert uwt_eval("encode", folder, "--model", "webp", "--out", codes).code == 0
+
+
 def test_damaged_files_are_written_again(
     uwt_eval: CommandLine, folder: Path, tmp_path: Path
 ) -> None:
