@@ -53,6 +53,7 @@ def score(
     from harness.data.settings import read_settings
     from harness.engine.observed import score_file
     from harness.engine.progress import Progress
+    from harness.engine.run_file import read_run_file
     from harness.engine.runner import rescore
 
     load_plugins(plugin)
@@ -62,13 +63,14 @@ def score(
                 "--questions, --images, --protocol, --label, --out and --max-failures go with "
                 "--observations FILE; a run directory holds its own"
             )
+        files = [(root, read_run_file(root)) for root in map(Path, runs)]  # Refused before work.
         messages = terminal(stderr=True)
         written = format_of(form, as_json)
         with Progress(messages, quiet=written is Format.JSON).bar("scoring") as on_progress:
             results = []
-            for done, name in enumerate(runs):
+            for done, (root, file) in enumerate(files):
                 on_progress(done, len(runs))
-                results.append(rescore(Path(name)))
+                results.append(rescore(root, file))
             on_progress(len(runs), len(runs))
         show_results(results, [], written)
         return

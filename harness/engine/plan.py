@@ -20,6 +20,7 @@ from harness.interfaces import (
     LaidOut,
     Metric,
     Model,
+    OfOneModel,
     OnProgress,
     Preflighted,
     RunRequest,
@@ -221,6 +222,8 @@ def make_plan(
         if offers(model, "ImageFiles") and isinstance(data, LaidOut):
             data.refuse_other_layout(cast("ImageFiles", model))
     _check_size(card, data, protocol)
+    if isinstance(data, OfOneModel):
+        data.refuse_other_model(card)
     # A machine may have a copy of its own: the first process of each lists what is there.
     own = data.samples(request.limit, on_listing) if world.local_rank == 0 else None
     samples = world.broadcast(own if world.is_main else None)

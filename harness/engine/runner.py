@@ -380,11 +380,16 @@ def first_errors(failed: Sequence[Failed], most: int = 5) -> tuple[str, ...]:
     return (*lines, f"… and {len(failed) - most} more") if len(failed) > most else tuple(lines)
 
 
-def rescore(root: Path) -> tuple[ResultRecord, Merged]:
-    """Compute a run's result again from its files, without model or data, and write it."""
+def rescore(root: Path, file: RunFile | None = None) -> tuple[ResultRecord, Merged]:
+    """Compute a run's result again from its files, without model or data, and write it.
+
+    Args:
+        root: The run directory.
+        file: What it holds as `run.json`, where that has been read.
+    """
     from harness.engine.score import score, write_result
 
-    file = read_run_file(root)
+    file = file or read_run_file(root)
     store = Store(root)
     with store.locked():
         facts: dict[str, Any] = {**file.provenance, "scored": provenance.now()}

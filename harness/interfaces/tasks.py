@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.interfaces.types import (
+        ModelCard,
         Protocol as EvalProtocol,
         Sample,
         TaskSpec,
@@ -152,6 +153,15 @@ class LaidOut(Protocol):
 
     def refuse_other_layout(self, images: ImageFiles) -> None:
         """Raise `UserError` where not one of these images lies in that layout."""
+        ...
+
+
+@runtime_checkable
+class OfOneModel(Protocol):
+    """Data that mean something to the model alone that made them."""
+
+    def refuse_other_model(self, card: ModelCard) -> None:
+        """Raise `UserError` where this is another model."""
         ...
 
 

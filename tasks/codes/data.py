@@ -67,6 +67,15 @@ class CodesToDecode:
         self._codes = codes
         self._names = _png_names(codes.ids())
 
+    def refuse_other_model(self, card: ModelCard) -> None:
+        """Raise `UserError` where the codes are another model's."""
+        given, theirs = _identity(card), _identity(self._codes.header.model)
+        if given != theirs:
+            raise UserError(
+                f"these codes are of {theirs.title} ({theirs.digest[:12]}), the model given is "
+                f"{given.title} ({given.digest[:12]}): what it makes of them means nothing"
+            )
+
     def samples(self, limit: int | None, on_progress: OnProgress | None = None) -> list[Sample]:
         """All codes in the order of the files, or a fixed choice of `limit` of them."""
         ids = choose(self._codes.ids(), limit)
@@ -93,14 +102,8 @@ class CodesToDecode:
         return item.height, item.width
 
     def generate(self, model: Any, inputs: Sequence[Code], seeds: Sequence[int]) -> list[Code]:
-        """The codes as they are; raise `UserError` where they are another model's."""
-        del seeds
-        given, theirs = _identity(model.card), _identity(self._codes.header.model)
-        if given != theirs:
-            raise UserError(
-                f"these codes are of {theirs.title} ({theirs.digest[:12]}), the model given is "
-                f"{given.title} ({given.digest[:12]}): what it makes of them means nothing"
-            )
+        """The codes as they are."""
+        del model, seeds
         return list(inputs)
 
     def render(self, model: Any, codes: Sequence[Code], seeds: Sequence[int]) -> list[Tensor]:

@@ -76,4 +76,5 @@ def test_torch_is_not_imported(
         cwd=tmp_path,
     )
     assert told in " ".join(result.stderr.split()), result.stderr
+    assert result.stderr.startswith("error: "), "something was said before it"
     assert result.returncode == 0, f"torch was imported: {result.stderr}"

@@ -142,6 +142,7 @@ def test_what_does_not_fit_is_one_line(uwt_eval: CommandLine, folder: Path, tmp_
         done = uwt_eval(*command)
         assert done.code == 2, command
         assert text in done.err.replace("\n", " "), done.err
+        assert "at the start" not in done.err
         assert "Traceback" not in done.err
     assert not out.exists()
 
