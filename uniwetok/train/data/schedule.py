@@ -75,7 +75,8 @@ class Schedule:
         self._world = world
         self._seed = seed
         self._sizes = config.buckets or ((config.resolution, config.resolution),)
-        budget = self._each * config.resolution**2
+        self._square = config.resolution**2
+        budget = self._each * self._square
         self._counts = np.array([max(1, budget // (h * w)) for h, w in self._sizes])
         self._pixels = self._counts * np.array([h * w for h, w in self._sizes])
         self._groups = resolutions(self._sizes) if config.partition == "fixed" else []
@@ -131,6 +132,15 @@ class Schedule:
             chosen = ranks % count == number
             buckets[chosen] = np.array(group)[(draws[chosen] * len(group)).astype(np.int64)]
         return buckets
+
+    def fullest(self, passes: int) -> float:
+        """Return the pixels of the largest pass of a share, in images of ``data.resolution``.
+
+        Args:
+            passes: that a share is cut into, or into single images where it has fewer.
+        """
+        each = -(-self._counts // np.minimum(passes, self._counts))
+        return float((each * (self._pixels // self._counts)).max() / self._square)
 
     def partition(self) -> list[tuple[str, str]]:
         """Say for each resolution, or for all buckets together, which ranks take it and with what.

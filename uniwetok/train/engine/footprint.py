@@ -56,8 +56,8 @@ class Footprint:
     """What the figures stand on beside the settings."""
     mixture: tuple[str, ...] = ()
     """Sources of the data and their weights."""
-    schedule: Callable[[int], Schedule] | None = None
-    """What each of so many processes takes in a step; None where all take the same."""
+    schedule: Callable[[int, int], Schedule] | None = None
+    """What of a batch each of so many processes takes in a step; None where all take the same."""
 
 
 def without_data() -> FakeTensorMode:
@@ -141,7 +141,7 @@ def image_activations(
             run_again(made.blocks)
         whole.append(kept_bytes(made.modules, config.precision, made.run))
     one, two = whole
-    copies = 2 * one - two
+    copies = max(2 * one - two, 0)
     if not block:
         return {"activations": two - one}, copies
     return {

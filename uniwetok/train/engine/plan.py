@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from rich.table import Table
 from uniwetok.train.data.mixture import read_weights
 from uniwetok.train.engine.footprint import Footprint
 from uniwetok.train.engine.machine import H100, Processor, product_flops
+from uniwetok.train.engine.memory import fitting, held, kept, per_pass
 from uniwetok.train.engine.settings import RunSettings, check_parts
 from uniwetok.train.engine.trainer import checkpoint_bytes
 
@@ -19,7 +19,6 @@ DATASETS = {"ImageNet": 1_281_167, "DataComp-1B": 1_400_000_000}
 """Training images, to count epochs by."""
 UTILISATION = 0.3
 """Share of a processor's peak that hours assume where no step was measured."""
-_FLOAT = 4
 _MINUTE, _HOUR = 60, 3600
 _GIB = 2**30
 
@@ -59,6 +58,10 @@ class Plan:
     """Bytes of one process from step to step, exact."""
     activations: dict[str, int]
     """Bytes of one process, estimated: what autograd keeps, without what kernels use meanwhile."""
+    fits_with: Sequence[str]
+    """Changes each of which makes it fit where it does not."""
+    less_with: Sequence[str]
+    """Settings that take less memory then; how much is not known."""
     checkpoint: int
     """Bytes of a checkpoint on disk."""
     checkpoints_kept: int
@@ -125,13 +128,9 @@ class Plan:
         return name if self.processor.kind == "cpu" else f"{self.world} x {name}"
 
     def _sections(self) -> dict[str, list[Row]]:
-        fits = self.memory_total <= self.processor.memory
-        name = self.processor.name
-        more = "lower batch_size" if self.processor.kind == "cpu" else "more GPUs"
-        much = f"more than {name} has: {more}, or raise accumulation"
-        remark = "estimate; kernels need some more" if fits else f"estimate; {much}"
-        if not fits and self.examples == "rows":
-            remark = f"estimate; more than {name} has: {more}, or lower data.row_tokens"
+        much = self.memory_total - self.processor.memory
+        over = f"{_gib(much)} more than {self.processor.name} has"
+        remark = f"estimate; {over if much > 0 else 'kernels need some more'}"
         return {
             "parameters": [(name, f"{n / 1e6:,.3f} M", "") for name, n in self.parameters.items()],
             "data": [
@@ -148,6 +147,7 @@ class Plan:
                 *((name, _gib(size), "") for name, size in self.memory.items()),
                 *((name, _gib(size), "estimate") for name, size in self.activations.items()),
                 ("together", _gib(self.memory_total), remark),
+                *self._remedies(),
             ],
             "disk": [("a checkpoint", _gib(self.checkpoint), f"{self.checkpoints_kept} are kept")],
             "work a step, all processes": [
@@ -162,6 +162,10 @@ class Plan:
                 *self._gpu_hours(),
             ],
         }
+
+    def _remedies(self) -> list[Row]:
+        told = {"fits with": self.fits_with, "takes less with": self.less_with}
+        return [(label, "", ", or ".join(changes)) for label, changes in told.items() if changes]
 
     def _sizes(self) -> list[Row]:
         return [(who, "", images) for who, images in self.partition]
@@ -236,9 +240,7 @@ def make_plan(
         TrainingError: the batch does not divide.
     """
     check_parts(config.batch_size, config.accumulation, world)
-    batch, per_pass = config.batch_size, 1
-    if not footprint.packed:
-        per_pass = math.ceil(batch / world / config.accumulation)
+    batch = config.batch_size
     flops = {name: each * batch for name, each in footprint.flops.items()}
     basis = "as measured"
     if seconds_per_step is None:
@@ -247,10 +249,12 @@ def make_plan(
             peak, source = product_flops(config.precision), "matrix products' measured"
         seconds_per_step = sum(flops.values()) / (peak * utilisation * world)
         basis = f"assumes {utilisation:.0%} of {source} {peak / 1e12:.3g} TFLOP/s; not measured"
-    activations = {name: size * per_pass for name, size in footprint.activations.items()}
-    if footprint.copy_bytes:
-        activations["weights in half precision"] = footprint.copy_bytes
-    schedule = footprint.schedule and footprint.schedule(world)
+    memory, activations = held(config, footprint, world), kept(config, footprint, world)
+    fits_with: list[str] = []
+    less_with: list[str] = []
+    if sum(memory.values()) + sum(activations.values()) > processor.memory:
+        fits_with, less_with = fitting(config, footprint, world, processor)
+    schedule = footprint.schedule and footprint.schedule(batch, world)
     whole = batch * config.steps
     # At other sizes a step's pixels, and so its tokens, are as many, but not its images.
     seen = whole if schedule is None else schedule.share(config.steps, 0).first
@@ -260,15 +264,17 @@ def make_plan(
         examples="rows" if footprint.packed else "images",
         parameters=footprint.parameters,
         batch_size=batch,
-        examples_per_pass=per_pass,
+        examples_per_pass=per_pass(config, footprint, world),
         tokens_per_step=footprint.tokens * batch,
         tokens=footprint.tokens * whole,
         examples_seen=seen,
         epochs={} if footprint.packed else {name: seen / n for name, n in DATASETS.items()},
         sources=_sources(footprint.mixture, sizes or {}, None if footprint.packed else seen),
         partition=[] if schedule is None else schedule.partition(),
-        memory=_memory(config, footprint, world),
+        memory=memory,
         activations=activations,
+        fits_with=fits_with,
+        less_with=less_with,
         checkpoint=checkpoint_bytes(config, sum(footprint.held.values())),
         checkpoints_kept=config.keep_last,
         processor=processor,
@@ -281,28 +287,6 @@ def make_plan(
         basis=basis,
         hours=seconds_per_step * config.steps / _HOUR,
     )
-
-
-def _memory(config: RunSettings, footprint: Footprint, world: int) -> dict[str, int]:
-    """What lies on a GPU from step to step; the first network may be sharded, all else is whole."""
-    shards = world if config.shard else 1
-    held, *others = footprint.held.values()
-    trained, *others_trained = footprint.trained.values()
-    gradients = trained // shards + sum(others_trained)
-    memory = {
-        "weights": _FLOAT * (held // shards + sum(others)),
-        "gradients": _FLOAT * gradients,
-        "Adam": 2 * _FLOAT * gradients,
-    }
-    if config.ema_decay:
-        memory["moving average"] = _FLOAT * footprint.averaged // shards
-    memory["frozen networks"] = footprint.frozen_bytes
-    if shards > 1 and footprint.gathered:
-        memory["gathered weights and gradients"] = 2 * _FLOAT * footprint.gathered
-    elif world > 1 and not config.shard:
-        # DDP exchanges gradients in buckets of their own beside them.
-        memory["gradients in transit"] = _FLOAT * gradients
-    return memory
 
 
 def _many(count: float) -> str:

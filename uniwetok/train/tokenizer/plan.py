@@ -74,8 +74,8 @@ def measure(config: TokenizerTraining) -> Footprint:
         activations=activations,
         copy_bytes=copies,
         mixture=config.data.mixture,
-        schedule=lambda world: Schedule(
-            config.data, batch_size=config.batch_size, seed=config.seed, world=world
+        schedule=lambda batch, world: Schedule(
+            config.data, batch_size=batch, seed=config.seed, world=world
         ),
     )
 

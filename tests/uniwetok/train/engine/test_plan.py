@@ -278,7 +278,45 @@ def test_too_much_for_the_gpu_is_said(tiny: Plan, footprint: Footprint) -> None:
     for plan, said in ((tiny, False), (make_plan(TINY, footprint, 4, processor=small), True)):
         console = Console(width=160, record=True)
         console.print(plan.table("tiny"))
-        assert ("more than toy GPU has: more GPUs" in console.export_text()) is said
+        text = console.export_text()
+        assert ("0.00 GiB more than toy GPU has" in text) is said
+        assert ("fits with" in text) is ("takes less with" in text) is said
+
+
+@pytest.mark.parametrize("world", [1, 4])
+def test_each_of_the_changes_makes_it_fit(footprint: Footprint, world: int) -> None:
+    """And the next smaller one would not."""
+    plan = make_plan(TINY, footprint, world)
+    room = sum(plan.memory.values()) + 0.3 * sum(plan.activations.values())
+    small = replace(H100, memory=int(room))
+
+    def fits(config: TokenizerTraining, processes: int) -> bool:
+        made = make_plan(config, footprint, processes, processor=small)
+        return bool(made.to_dict()["fits_estimate"])
+
+    found = make_plan(TINY, footprint, world, processor=small).fits_with
+    counts = dict(each.split("=") for each in found if "GPUs" not in each)
+    passes, batch = int(counts["accumulation"]), int(counts["batch_size"])
+    assert fits(replace(TINY, accumulation=passes), world)
+    assert not fits(replace(TINY, accumulation=passes // 2), world)
+    assert fits(replace(TINY, batch_size=batch), world)
+    assert not fits(replace(TINY, batch_size=batch + world), world)
+    (gpus,) = (int(each.split()[0]) for each in found if "GPUs" in each)
+    assert fits(TINY, gpus)
+    assert not fits(TINY, gpus // 2)
+
+
+def test_of_several_sizes_the_largest_has_to_fit(footprint: Footprint) -> None:
+    """One image of twice the side cannot be cut into passes, whatever ``accumulation`` says."""
+    config = replace(TINY, data=replace(TINY.data, buckets=((64, 64), (128, 128))))
+    several = measured(config)
+    plan = make_plan(config, several, 4)
+    one = sum(several.activations.values())
+    room = sum(plan.memory.values()) + several.copy_bytes + 3 * one
+    small = replace(H100, memory=room)
+    found = make_plan(config, several, 4, processor=small).fits_with
+    assert not [each for each in found if each.startswith("accumulation")]
+    assert "accumulation=8" in make_plan(TINY, footprint, 4, processor=small).fits_with
 
 
 def test_planning_leaves_autocast_as_it_was(tiny: Plan) -> None:
