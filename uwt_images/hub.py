@@ -44,7 +44,7 @@ def snapshot(
     _patience()  # First: the library itself takes no other values, and says so at length.
     import huggingface_hub
 
-    if not _is_repository(name):
+    if not is_repository(name):
         raise HubError(f"{name}: there is no such place, and it is no OWNER/NAME of a repository")
     why = "UWT_EVAL_OFFLINE is set" if _offline() else _unreachable(name)
     try:
@@ -88,7 +88,7 @@ def data_files(place: str, split: str, *, local: bool) -> list[str]:
         raise HubError(f"{place}: write hf:REPO, hf:REPO:CONFIG or hf:REPO:CONFIG@SPLIT")
     repository = found["repo"]
     if not Path(repository).is_dir() and os.environ.get("HF_HUB_OFFLINE", "0") in {"", "0"}:
-        if not _is_repository(repository):
+        if not is_repository(repository):
             raise HubError(f"{place}: {repository} is no OWNER/NAME of a repository, nor a folder")
         why = "UWT_EVAL_OFFLINE is set" if _offline() else _unreachable(repository, "dataset")
         if why:
@@ -123,7 +123,7 @@ def data_files(place: str, split: str, *, local: bool) -> list[str]:
         logging.disable(logging.NOTSET)
 
 
-def _is_repository(name: str) -> bool:
+def is_repository(name: str) -> bool:
     """Tell whether the hub could have a repository of this name."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from uniwetok.commands.options import (
     Codes,
     Data,
     More,
+    absent,
     check_places,
 )
 from uniwetok.commands.own_classes import (
@@ -245,6 +246,8 @@ def mllm(
                     f"--language-model {language_model} and init={config.init}: give one of them"
                 )
             config = dataclasses.replace(config, language_model=language_model)
+        if config.init is None:
+            _check_language_model(config.language_model)
 
         def train(out: Path, hooks: Hooks, on_block: OnBlock) -> Finished:
             from uniwetok.train.mllm.data.opening import open_record_sources
@@ -298,6 +301,17 @@ _MLLM_DOES = {
     "MultimodalLM": "uniwetok-chat",
 }
 """What the multimodal model can be asked for, and what it is called then."""
+
+
+def _check_language_model(name: str) -> None:
+    """Raise `UserError` where it can be nowhere, before networks are imported."""
+    from uwt_images.hub import is_repository
+
+    if absent(name) and not is_repository(name):
+        raise UserError(
+            f"--language-model {name}: there is no such place, and it is no OWNER/NAME of a "
+            "repository; give the path of a folder that holds it"
+        )
 
 
 def _sizes(places: Sequence[DataPlace]) -> dict[str, int]:

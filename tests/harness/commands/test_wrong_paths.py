@@ -58,6 +58,14 @@ RECON = "run imagenet-recon --model webp"
             "train tokenizer --preset nano --data . --out run --set init=absent",
             "init=absent: there",
         ),
+        (
+            "train mllm --preset pretrain --data . --out run --language-model ./absent",
+            "--language-model ./absent: there",
+        ),
+        (
+            "train mllm --preset pretrain --dry-run --language-model ./absent",
+            "--language-model ./absent: there",
+        ),
         ("data check absent", "absent does not exist"),
         ("explain absent", "absent: no such file"),
         ("explain . absent", "absent: no such file"),

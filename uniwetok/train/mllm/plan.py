@@ -113,8 +113,9 @@ def _language_model(config: MLLMTraining) -> PretrainedConfig:
             folder, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError) as error:
+        given = "--language-model " if config.init is None else "init="
         raise TrainingError(
-            f"--language-model {folder}: its sizes cannot be read without its config.json; give a "
+            f"{given}{folder}: its sizes cannot be read without its config.json; give a "
             f"folder, or one of {', '.join(_KNOWN)}"
         ) from error
     return read
