@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def sample(
+    classes: Annotated[str, typer.Option(help="Numbers or names of classes, with commas between.")],
     model: Annotated[
         str,
         typer.Option("--model", "-m", help="NAME:ARGUMENT[?key=value&…], such as uniwetok-ar-b:…"),
-    ],
-    classes: Annotated[str, typer.Option(help="Numbers or names of classes, with commas between.")],
+    ] = "uniwetok-ar-nano",
     count: Annotated[int, typer.Option(help="Images of each class.")] = 1,
     cfg: Annotated[float | None, typer.Option(help="Guidance, as cfg=… of the model.")] = None,
     steps: Annotated[
@@ -38,7 +38,10 @@ def sample(
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("samples.png"),
     plugin: Plugins = None,
 ) -> None:
-    """Draw images of classes and write them as one picture, each above its class's name."""
+    """Draw images of classes and write them as one picture, each above its class's name.
+
+    Without a model the small one that ships is taken.
+    """
     from harness.data.store import check_folder
     from harness.engine.models import ModelChoice, require
     from harness.engine.run_file import sample_seed

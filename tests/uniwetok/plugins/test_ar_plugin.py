@@ -165,6 +165,18 @@ def test_bad_requests_are_one_line(
     assert len(result.err.strip().splitlines()) == 1
 
 
+def test_without_a_model_the_one_that_ships_draws(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    pictures = []
+    for name, model in (("without.png", ()), ("with.png", ("--model", "uniwetok-ar-nano"))):
+        done = uwt_eval(
+            *("sample", *model, "--classes", "castle", "--steps", "1", "--device", "cpu"),
+            *("--out", tmp_path / name),
+        )
+        assert done.code == 0, done.err
+        pictures.append((tmp_path / name).read_bytes())
+    assert pictures[0] == pictures[1]
+
+
 def test_a_tokenizer_alone_draws_nothing(uwt_eval: CommandLine) -> None:
     result = uwt_eval("sample", "--model", "webp", "--classes", "1")
     assert result.code == 2
