@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ class TokenizerTrainer(Trainer[TokenizerTraining, Batch]):
         Raises:
             TrainingError: weights are missing or do not fit, or the batch cannot be divided.
         """
-        # Buffers are LeCAM's averages, of which each process keeps its own.
+        # Buffers are LeCAM's averages, of which each process keeps its own. What torch 2.15 would
+        # have instead, no earlier one takes, nor does accelerate hand it on.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         handler = DistributedDataParallelKwargs(broadcast_buffers=False)
         super().__init__(config, make_accelerator(config, device, handler))
         if not config.data.buckets:
