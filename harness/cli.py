@@ -129,6 +129,11 @@ def main() -> None:
         sys.exit(ExitCode.USAGE)
     if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr = _Unheard(sys.stderr.buffer, encoding=sys.stderr.encoding, line_buffering=True)
+    own = sys.stdout is sys.__stdout__ and sys.stderr is not None
+    if own and isinstance(sys.stdout, io.TextIOWrapper) and _is_document(sys.argv[1:]):
+        # For good: C code keeps what it prints until the process ends.
+        sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
+        os.dup2(2, 1)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names of files need not be text; in JSON the escape of such a letter is valid.
@@ -215,6 +220,12 @@ def _say(text: str) -> None:
         terminal(stderr=True, soft_wrap=True, highlight=False).print(
             f"error: {one_line(text)}", markup=False, style="bold red"
         )
+
+
+def _is_document(arguments: list[str]) -> bool:
+    """Whether one of our commands prints for machines: nothing may stand beside that."""
+    asks = any(word == "--json" or word.startswith("--format") for word in arguments)
+    return asks and not COMMANDS.owner(_asked(arguments))
 
 
 def _asked(arguments: list[str]) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import CommandLine
+from tests.conftest import REPOSITORY, CommandLine
 
 MODEL = """
 import os, sys
@@ -54,6 +57,30 @@ def test_what_it_prints_and_where_it_goes_moves_nothing(run, tmp_path: Path) -> 
     assert record["metrics"]["psnr"]["value"] == plain.records[0]["metrics"]["psnr"]["value"]
     assert Path.cwd() == tmp_path
     assert len([*tmp_path.glob("runs/*/record.json")]) == 2
+
+
+@pytest.mark.parametrize("form", [("--json",), ("--format=json",), ("--format", "json")])
+def test_what_its_libraries_print_is_no_part_of_a_document(
+    tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    """C code knows nothing of Python's stdout, and keeps what it prints until the process ends."""
+    load = "import ctypes; ctypes.CDLL(None).printf(b'of C'); os.write(1, b'of a file descriptor')"
+    code = MODEL.format(card="", load=load, decode="os.system('echo of a shell')")
+    (tmp_path / "theirs.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "uwt_eval", "run", "imagenet-recon", "--plugin", "theirs.py"),
+            *("--model", "theirs", "--limit", "1", "--metrics", "bpp", *form),
+        ],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [record["model"] for record in json.loads(done.stdout)] == ["theirs"]
+    for word in ("of C", "of a file descriptor", "of a shell"):
+        assert word in done.stderr
 
 
 @pytest.mark.parametrize("where", ["load", "decode"])
