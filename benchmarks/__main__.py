@@ -11,7 +11,7 @@ import itertools
 import sys
 from importlib import import_module
 
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.errors import did_you_mean
 
 BENCHMARKS = (
     "startup",

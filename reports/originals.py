@@ -12,8 +12,8 @@ from harness.commands.console import terminal
 from harness.engine.progress import Progress
 from harness.engine.run_file import RunFile, read_run_file
 from harness.engine.shards import open_data
-from harness.interfaces.errors import SampleFailure, UserError, one_line
-from harness.interfaces.registry import TASKS, warn
+from harness.interfaces.errors import SampleFailure, UserError, one_line, warn
+from harness.interfaces.registry import TASKS
 from harness.interfaces.types import Sample
 from reports.records import Loaded
 

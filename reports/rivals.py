@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.errors import UserError, did_you_mean
 from reports.paper import RIVALS, SAMPLES, load_table
 from reports.tables.filled import COMPARISONS, block_of, measures_of
 

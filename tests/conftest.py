@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from harness.data import digests
-from harness.interfaces import registry
+from harness.interfaces import errors, registry
 
 REPOSITORY = Path(__file__).parent.parent
 # No example has a wall clock: a busy machine may take long over any.
@@ -39,7 +39,7 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("UWT_EVAL_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "100")
-    registry.warn.cache_clear()  # What another test was warned of once is said to this one too.
+    errors.warn.cache_clear()  # What another test was warned of once is said to this one too.
 
 
 @pytest.fixture(autouse=True)

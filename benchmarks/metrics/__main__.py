@@ -14,7 +14,7 @@ from benchmarks.machine import headline
 from benchmarks.metrics.rows import BY_REQUEST, ROWS, measure_rows
 from benchmarks.metrics.sizes import FULL, ON_CUDA, Sizes
 from benchmarks.metrics.table import memory_table, time_table
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.errors import did_you_mean
 
 _LEGEND = """
 Ratios are medians over rounds of the ratio within a round. Errors are relative Frobenius norms, or

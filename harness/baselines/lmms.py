@@ -16,9 +16,8 @@ from PIL import Image
 
 from harness.baselines.hub import Source, check_parts, named, source, until, versions
 from harness.interfaces import Argument, Question
-from harness.interfaces.errors import SampleFailure, UserError, first_line
+from harness.interfaces.errors import SampleFailure, UnknownName, UserError, first_line, warn
 from harness.interfaces.extras import library
-from harness.interfaces.registry import UnknownName, warn
 from harness.interfaces.types import ModelCard, Status
 
 _TASK, _SPLIT = "questions", "asked"

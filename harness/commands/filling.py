@@ -12,8 +12,8 @@ from harness.commands.console import terminal
 from harness.commands.formats import Format
 from harness.commands.outputs import print_written
 from harness.commands.suite import ModelTable, Runs
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import TABLES, did_you_mean
+from harness.interfaces.errors import UserError, did_you_mean
+from harness.interfaces.registry import TABLES
 
 if TYPE_CHECKING:
     from harness.engine.runner import Finished

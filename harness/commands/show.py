@@ -15,18 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.commands.console import Json, Plugins, terminal
-from harness.interfaces.errors import UserError, first_line, json_text
+from harness.interfaces.errors import UnknownName, UserError, did_you_mean, first_line, json_text
 from harness.interfaces.own import remembered
-from harness.interfaces.registry import (
-    METRICS,
-    MODELS,
-    TASKS,
-    Registry,
-    UnknownName,
-    did_you_mean,
-    load_plugins,
-    task_groups,
-)
+from harness.interfaces.registry import METRICS, MODELS, TASKS, Registry, load_plugins, task_groups
 
 if TYPE_CHECKING:
     from harness.data.assets import Asset

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.interfaces.errors import Unavailable, UserError
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.errors import Unavailable, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from harness.data.settings import Settings

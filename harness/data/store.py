@@ -32,8 +32,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from harness.data.digests import Damaged, check_arrays, read_arrays, read_table, sealed, write_table
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import warn
+from harness.interfaces.errors import UserError, warn
 
 if TYPE_CHECKING:
     import pyarrow as pa

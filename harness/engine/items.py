@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from harness.interfaces import Code, Columns
-from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.errors import SampleFailure, UserError, warn
 from harness.interfaces.observing import Turns, out_of_memory
-from harness.interfaces.registry import others_code, warn
+from harness.interfaces.registry import others_code
 from harness.interfaces.types import IMAGE_SIDE, ModelCard, Sample, Status
 
 RESERVED = ("id", "status", "error")

@@ -26,8 +26,8 @@ from pydantic import (
 )
 
 from harness.interfaces import INTERFACES, Argument, Model, offers
-from harness.interfaces.errors import UserError, first_line
-from harness.interfaces.registry import MODELS, TASKS, did_you_mean
+from harness.interfaces.errors import UserError, did_you_mean, first_line
+from harness.interfaces.registry import MODELS, TASKS
 from harness.interfaces.types import ModelCard, digest_of
 
 if TYPE_CHECKING:

@@ -28,10 +28,10 @@ from harness.interfaces import (
     TaskData,
     offers,
 )
-from harness.interfaces.errors import Unavailable, UserError, first_line
+from harness.interfaces.errors import Unavailable, UserError, did_you_mean, first_line, warn
 from harness.interfaces.observing import on_device
 from harness.interfaces.protocols import MODEL_PRECISION, ModelPrecision
-from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS, did_you_mean, warn
+from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS
 from harness.interfaces.types import (
     ModelCard,
     Protocol,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import PRESETS, REFERENCE_SETTINGS, warn
+from harness.interfaces.errors import UserError, warn
+from harness.interfaces.registry import PRESETS, REFERENCE_SETTINGS
 
 if TYPE_CHECKING:
     from harness.interfaces.types import ReferenceSettings

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, did_you_mean, warn
 from harness.interfaces.protocols import MODEL_PRECISION, Problem, ProtocolSettings, check
-from harness.interfaces.registry import FAMILIES, PROTOCOLS, TASKS, did_you_mean, warn
+from harness.interfaces.registry import FAMILIES, PROTOCOLS, TASKS
 from harness.interfaces.types import Protocol, TaskSpec
 
 _SECTIONS = ("title", "description", "settings", "kind", "task")

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from harness.data.digests import Damaged, read_record
-from harness.interfaces.errors import UserError, first_line
-from harness.interfaces.registry import METRICS, warn
+from harness.interfaces.errors import UserError, first_line, warn
+from harness.interfaces.registry import METRICS
 from harness.interfaces.types import (
     ModelCard,
     Protocol,

@@ -31,9 +31,9 @@ from harness.engine.items import (
 from harness.engine.plan import Plan
 from harness.engine.world import World, in_order, model_arithmetic
 from harness.interfaces import Code, Columns, PictureFiles, Preflighted
-from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.errors import SampleFailure, UserError, warn
 from harness.interfaces.observing import Turns, turn_of
-from harness.interfaces.registry import others_code, warn
+from harness.interfaces.registry import others_code
 from harness.interfaces.types import TRIED_AGAIN, Sample, Status
 
 KEPT_PICTURES = 8

@@ -7,10 +7,14 @@ first.
 
 from __future__ import annotations
 
+import difflib
+import functools
 import hashlib
 import json
 import re
+import sys
 import traceback
+from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,9 @@ _LINE = re.compile(rf"[\s{_HOSTILE}]+")
 _COMMAND = re.compile(r":(?=:[\w-]+[^\n]*?::)|#(?=#(?:\[|vso\[|teamcity\[))")
 """What makes a line a command to GitHub, Azure or TeamCity, wherever a table may break the line."""
 
+
+_LISTED = 40
+"""Known names up to which all are listed where none is like an unknown one."""
 
 COMPUTED = "ok"
 """`MetricValue.status` of a metric that has a value."""
@@ -90,6 +97,23 @@ class UserError(Exception):
     """Wrong usage or bad input: one clear line with what, where and how to fix it; exit code 2."""
 
     exit_code = ExitCode.USAGE
+
+
+class UnknownName(UserError):
+    """No such name among many; the message says which are near.
+
+    Args:
+        what: Begins the message, as "lmms-eval has no task".
+        name: What was asked for.
+        known: The names that there are.
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        super().__init__(f"{what} {name!r}: {did_you_mean(name, known)}")
+        matchers = (difflib.SequenceMatcher(None, each.lower(), name.lower()) for each in known)
+        self.likeness = max((each.ratio() for each in matchers), default=0.0)
+        """Of the nearest known name, 0 to 1."""
 
 
 class SampleFailure(Exception):
@@ -186,3 +210,28 @@ def json_text(value: Any) -> str:
     """A value as JSON that people read too: the same value, hostile characters as escapes."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return _PLAIN.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+def did_you_mean(name: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
+    """The end of an error about an unknown name: the nearest known names, or the first known.
+
+    Args:
+        name: What was asked for.
+        known: The names that there are.
+        others: Those that may be meant too, and are not listed.
+    """
+    choices = sorted(set(known))
+    spelled = {choice.lower(): choice for choice in (*choices, *others)}
+    near = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(repr(spelled[choice]) for choice in near)}?"
+    if len(choices) > _LISTED:
+        first = ", ".join(choices[:3])
+        return f"nothing is spelled like it; known are {first} and {len(choices) - 3} more"
+    return f"known: {', '.join(choices) or 'none'}"
+
+
+@functools.cache
+def warn(text: str) -> None:
+    """Say something on stderr in one line, once a process."""
+    print(f"warning: {one_line(text)}", file=sys.stderr)

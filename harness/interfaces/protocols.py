@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.errors import UserError, did_you_mean
 from harness.interfaces.types import Protocol, Record, Stage
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]

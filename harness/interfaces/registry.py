@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import importlib.util
 import os
@@ -16,49 +15,10 @@ from pathlib import Path
 from typing import Any, Generic, TextIO, TypeVar, cast
 
 from harness.interfaces.code import code_digest, module_digest
-from harness.interfaces.errors import UserError, digest_of, first_line, one_line
+from harness.interfaces.errors import UserError, did_you_mean, digest_of, first_line, warn
 
 T = TypeVar("T")
 A = TypeVar("A")
-
-_LISTED = 40
-"""Known names up to which all are listed where none is like an unknown one."""
-
-
-def did_you_mean(name: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
-    """The end of an error about an unknown name: the nearest known names, or the first known.
-
-    Args:
-        name: What was asked for.
-        known: The names that there are.
-        others: Those that may be meant too, and are not listed.
-    """
-    choices = sorted(set(known))
-    spelled = {choice.lower(): choice for choice in (*choices, *others)}
-    near = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(repr(spelled[choice]) for choice in near)}?"
-    if len(choices) > _LISTED:
-        first = ", ".join(choices[:3])
-        return f"nothing is spelled like it; known are {first} and {len(choices) - 3} more"
-    return f"known: {', '.join(choices) or 'none'}"
-
-
-class UnknownName(UserError):
-    """No such name among many; the message says which are near.
-
-    Args:
-        what: Begins the message, as "lmms-eval has no task".
-        name: What was asked for.
-        known: The names that there are.
-    """
-
-    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
-        known = list(known)
-        super().__init__(f"{what} {name!r}: {did_you_mean(name, known)}")
-        matchers = (difflib.SequenceMatcher(None, each.lower(), name.lower()) for each in known)
-        self.likeness = max((each.ratio() for each in matchers), default=0.0)
-        """Of the nearest known name, 0 to 1."""
 
 
 _SWITCHING = threading.Lock()
@@ -119,12 +79,6 @@ def constants(module: str, *names: str) -> dict[str, str]:
 
 
 DISTRIBUTION = "uwt-eval"
-
-
-@functools.cache
-def warn(text: str) -> None:
-    """Say something on stderr in one line, once a process."""
-    print(f"warning: {one_line(text)}", file=sys.stderr)
 
 
 @functools.cache

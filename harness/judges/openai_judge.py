@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.data.settings import read_settings
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import warn
+from harness.interfaces.errors import UserError, warn
 from harness.interfaces.types import digest_of
 from harness.judges.answers import CHAT, reply_of
 from harness.judges.cache import ReplyCache

@@ -16,8 +16,8 @@ from harness.engine.run_file import run_name
 from harness.engine.score import absent_cell, cell_of
 from harness.engine.world import World, resolve_device
 from harness.interfaces import Observations
-from harness.interfaces.errors import Unavailable, UserError
-from harness.interfaces.registry import EXTRACTORS, METRICS, did_you_mean
+from harness.interfaces.errors import Unavailable, UserError, did_you_mean
+from harness.interfaces.registry import EXTRACTORS, METRICS
 from harness.interfaces.types import (
     MetricValue,
     Protocol,

@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from harness.data.digests import Damaged, read_record, read_table
 from harness.data.store import Store
-from harness.interfaces.errors import UserError, first_line
-from harness.interfaces.registry import warn
+from harness.interfaces.errors import UserError, first_line, warn
 from harness.interfaces.types import ResultRecord
 
 _RECORD = "record.json"

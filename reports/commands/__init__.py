@@ -37,7 +37,7 @@ def table_numbers(
     Raises:
         UserError: One is no comparison.
     """
-    from harness.interfaces.registry import did_you_mean
+    from harness.interfaces.errors import did_you_mean
     from reports.tables.filled import COMPARISONS
 
     known: dict[str, tuple[int, ...]] = {f"table{number}": (number,) for number in COMPARISONS}

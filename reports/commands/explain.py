@@ -11,8 +11,8 @@ import typer
 
 from harness.commands.console import NOTHING, Json, Plugins, print_line, print_table, terminal
 from harness.commands.formats import Form, Format, format_of, to_csv
-from harness.interfaces.errors import ExitCode, Unavailable, UserError, json_text
-from harness.interfaces.registry import METRICS, did_you_mean, load_plugins
+from harness.interfaces.errors import ExitCode, Unavailable, UserError, did_you_mean, json_text
+from harness.interfaces.registry import METRICS, load_plugins
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -128,7 +128,7 @@ def figures(
     plugin: Plugins = None,
 ) -> None:
     """Draw figures of results beside the paper's: rates, costs, radars, pictures side by side."""
-    from harness.interfaces.registry import did_you_mean
+    from harness.interfaces.errors import did_you_mean
     from reports.figures.canvas import FORMATS
     from reports.figures.catalogue import FIGURES, Material, draw
     from reports.figures.comparison import read_details

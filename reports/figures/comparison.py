@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.errors import UserError, did_you_mean
 from reports.figures.canvas import NothingToDraw, new_figure, short
 from reports.figures.grids import ORIGINAL, show_picture
 from reports.files import read_list

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from itertools import cycle, islice, product
 from typing import TYPE_CHECKING
 
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.errors import UserError, did_you_mean
 from reports.figures.canvas import MEASURED, NothingToDraw, new_figure, short, style
 from reports.training import Curve, Training
 

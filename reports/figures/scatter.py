@@ -7,8 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.errors import UserError, did_you_mean
 from reports.figures.canvas import (
     MEASURED,
     OWN,

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from harness.interfaces.errors import ExitCode, UserError
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.errors import ExitCode, UserError, did_you_mean
 from harness.interfaces.types import ResultRecord, RunStatus
 from reports.comparability import differences
 from reports.gate.baseline import key_of, one_too_many

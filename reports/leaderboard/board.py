@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.errors import UserError, did_you_mean
 from harness.interfaces.types import MetricValue, ResultRecord, RunStatus
 from reports.records import Loaded, higher_is_better, metric_names, why_missing
 from reports.text import heading

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.engine.protocols import read_toml
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, did_you_mean
 from harness.interfaces.protocols import check
-from harness.interfaces.registry import TABLES as COLLECTIONS, TASKS, did_you_mean
+from harness.interfaces.registry import TABLES as COLLECTIONS, TASKS
 from harness.interfaces.types import Record
 from reports.tables.filled import COMPARISONS, measures_of
 from reports.tables.lint import structure_problems

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import METRICS, did_you_mean
+from harness.interfaces.errors import UserError, did_you_mean
+from harness.interfaces.registry import METRICS
 from harness.metrics.stats import NO_INTERVAL, Interval, percentiles
 from reports.comparability import differences, protocol_settings
 from reports.paired import FEW, draw_sums

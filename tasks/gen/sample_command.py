@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.commands.console import Plugins, terminal
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, did_you_mean
 from harness.interfaces.observing import Turn, Turns
-from harness.interfaces.registry import did_you_mean, load_plugins
+from harness.interfaces.registry import load_plugins
 
 if TYPE_CHECKING:
     import numpy as np

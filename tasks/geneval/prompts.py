@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import assets
-from harness.interfaces.errors import Unavailable, UserError
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.errors import Unavailable, UserError, did_you_mean
 from tasks.shared.jsonl import read_objects
 
 # fmt: off

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.store import Store
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import did_you_mean
+from harness.interfaces.errors import UserError, did_you_mean
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data.store import Store
-from harness.interfaces.registry import warn
+from harness.interfaces.errors import warn
 from harness.judges import JudgeReply
 
 if TYPE_CHECKING:

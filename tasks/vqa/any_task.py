@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.interfaces import Label
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, did_you_mean
 from harness.interfaces.own import remembered
-from harness.interfaces.registry import did_you_mean
 from harness.interfaces.types import TaskSpec
 from tasks.vqa.lmms_files import catalogue, tasks_folder
 from tasks.vqa.metrics import LmmsFigure

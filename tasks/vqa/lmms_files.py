@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import UnknownName
+from harness.interfaces.errors import UnknownName, UserError
 from tasks.vqa.lmms_code import Function, Reached, reached, shows_nothing
 from tasks.vqa.protocol import EXTRA
 

@@ -40,13 +40,13 @@ MODULES = {
 
 SEVERAL = """
 import contextlib, io, json, os, sys
-from harness.interfaces import registry
+from harness.interfaces import errors
 from uwt_eval.main import main
 
 told = []
 for line in sys.argv[1:]:
     sys.argv[1:] = json.loads(line)
-    registry.warn.cache_clear()
+    errors.warn.cache_clear()
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:

@@ -186,7 +186,8 @@ def best_by(metric: str, task: str) -> Best:
     Raises:
         UserError: the task has no such metric, or neither way is better.
     """
-    from harness.interfaces.registry import METRICS, TASKS, did_you_mean
+    from harness.interfaces.errors import did_you_mean
+    from harness.interfaces.registry import METRICS, TASKS
 
     known = TASKS.get(task).spec.metrics
     if metric not in known:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from harness.baselines.hub import licence_in
 from harness.data.digests import weights_sha256
 from harness.interfaces import Argument, Code
-from harness.interfaces.errors import UserError
-from harness.interfaces.registry import warn
+from harness.interfaces.errors import UserError, warn
 from harness.interfaces.types import IMAGE_SIDE, Codebook, ModelCard, digest_of
 from uniwetok.nano import WEIGHTS
 from uniwetok.plugins.kinds import kind_errors

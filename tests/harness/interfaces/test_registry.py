@@ -11,14 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, did_you_mean
 from harness.interfaces.registry import (
     EXTRACTORS,
     METRICS,
     MODELS,
     TASKS,
     Registry,
-    did_you_mean,
     expand_tasks,
     load_plugin,
 )
