@@ -72,13 +72,10 @@ class Crops:
         tiles: uint8 (N, 3, `SIDE`, `SIDE`).
         config: sizes, batch and seed.
         place: the step to start at.
-        drawn: share of a batch that is drawn by `shapes` and shows no photograph.
     """
 
-    def __init__(
-        self, tiles: Tensor, config: TokenizerTraining, place: Place, drawn: float = 0.0
-    ) -> None:
-        self._tiles, self._config, self._start, self._drawn = tiles, config, place.start, drawn
+    def __init__(self, tiles: Tensor, config: TokenizerTraining, place: Place) -> None:
+        self._tiles, self._config, self._start = tiles, config, place.start
         self._sizes = config.data.buckets or ((config.data.resolution,) * 2,)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -101,10 +98,7 @@ class Crops:
         draws = torch.Generator(device).manual_seed(config.seed * 1_000_003 + step)
         index = torch.randint(len(self._tiles), (count,), generator=draws, device=device)
         images = _crop(self._tiles[index].float(), size, draws) / 127.5 - 1
-        images = _recolour(images, draws)
-        if drawn := round(self._drawn * count):
-            images[:drawn] = shapes(drawn, size, draws)
-        return Batch(images, [], None, 0)
+        return Batch(_recolour(images, draws), [], None, 0)
 
 
 def _crop(pictures: Tensor, size: int, draws: torch.Generator) -> Tensor:
@@ -142,38 +136,3 @@ def _recolour(images: Tensor, draws: torch.Generator) -> Tensor:
     images = grey + saturation[:, None, None, None] * (images - grey)
     light = torch.where(uniform(count) < 0.3, 0.8 + 0.4 * uniform(count), 1.0)
     return ((images + 1) * light[:, None, None, None] - 1).clamp(-1, 1)
-
-
-def shapes(count: int, size: int, draws: torch.Generator) -> Tensor:
-    """Draw boxes and ellipses of one colour before plain or shaded grounds.
-
-    Photographs have no plain black, white or red to the edges, and no such edges within.
-
-    Args:
-        count: number of images; about one in seven is of one colour.
-        size: height and width in pixels.
-        draws: source of all randomness, on the device of the images.
-
-    Returns:
-        float32 (count, 3, size, size) in [-1, 1].
-    """
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(count, *shape, 1, 1, generator=draws, device=draws.device)
-
-    # Twice as fine and averaged, so that edges lie between pixels too.
-    line = torch.linspace(-1, 1, 2 * size, device=draws.device)
-    y, x = line[:, None], line[None, :]
-    colours = uniform(5, 3)
-    colours = torch.where(uniform(5, 1) < 0.4, colours.round(), colours)
-    angle = 2 * torch.pi * uniform(1)
-    ramp = (angle.cos() * x + angle.sin() * y) / 2**1.5 + 0.5
-    ramp = torch.where(uniform(1) < 0.3, ramp, 0.0)
-    images = torch.lerp(colours[:, 0], colours[:, 1], ramp)
-    for place in range(2, 5):
-        across = (x - 2 * uniform(1) + 1).abs() / (0.05 + 0.75 * uniform(1))
-        along = (y - 2 * uniform(1) + 1).abs() / (0.05 + 0.75 * uniform(1))
-        inside = torch.where(uniform(1) < 0.5, torch.maximum(across, along), across.hypot(along))
-        seen = (inside < 1) & (uniform(1) < 0.4)
-        images = torch.where(seen, colours[:, place], images)
-    return nn.functional.avg_pool2d(images, 2) * 2 - 1

@@ -9,7 +9,6 @@ import argparse
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -47,17 +46,12 @@ _TRIAL = 10
 """Rounds over all sizes whose steps are timed, after three that are not."""
 
 
-_DRAWN = 1 / 8
-"""Share of drawn shapes where the decoder goes on alone."""
-
-
-def recipe(steps: int, start: Path | None = None, *, decoder: bool = False) -> TokenizerTraining:
-    """Give the first of the three runs that made the weights, or one that goes on.
+def recipe(steps: int, start: Path | None = None) -> TokenizerTraining:
+    """Give the first of the two runs that made the weights, or the second, which goes on from it.
 
     Args:
         steps: of the run.
         start: the model that goes on, by small steps on small batches; None begins anew.
-        decoder: the third run: it alone goes on, so that codes stay as they are.
     """
     anew = TokenizerTraining(
         model=MODEL,
@@ -89,8 +83,7 @@ def recipe(steps: int, start: Path | None = None, *, decoder: bool = False) -> T
         optimizer=replace(anew.optimizer, learning_rate=3e-4),
         # An image of eight teaches as much as several of 64, and a CPU is not faster with more.
         batch_size=8,
-        seed=2 if decoder else 1,  # Other crops than those that it has seen.
-        freeze_encoder=decoder,
+        seed=1,  # Other crops than those that it has seen.
     )
 
 
@@ -168,7 +161,7 @@ def train(
     trainer = TokenizerTrainer(config, device=device)
     loop = Loop(
         trainer,
-        lambda place: Crops(tiles, config, place, _DRAWN if config.freeze_encoder else 0.0),
+        lambda place: Crops(tiles, config, place),
         out,
         measure,
         hooks=Hooks(validate=validate, on_notice=print),
@@ -185,27 +178,23 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="new folder of the run")
     parser.add_argument("--start", type=Path, help="folder of a model that goes on")
-    parser.add_argument("--decoder", action="store_true", help="of it, the decoder alone")
     parser.add_argument("--seconds", type=float, default=385, help="for everything (385)")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     arguments = parser.parse_args()
     if arguments.out.exists() and any(arguments.out.iterdir()):
         parser.exit(2, f"error: --out {arguments.out}: is not empty; give another folder\n")
-    if arguments.decoder and arguments.start is None:
-        parser.exit(2, "error: --decoder goes on from a model: give --start\n")
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     on_gpu = arguments.device == "auto" and torch.cuda.is_available()
     try:
         tiles = load_tiles(arguments.photos / "train").to("cuda" if on_gpu else "cpu")
         heldout = load_heldout(arguments.photos / "heldout")
-        kind = partial(recipe, start=arguments.start, decoder=arguments.decoder)
-        each = seconds_a_step(kind(1000), tiles, arguments.device)
+        each = seconds_a_step(recipe(1000, arguments.start), tiles, arguments.device)
         # A part is kept for the validations, and for reading and writing.
         left = arguments.seconds * 0.95 - (time.perf_counter() - began)
         steps = max(2 * _VALIDATIONS, int(left * 0.96 / each))
         print(f"{len(tiles)} tiles; {each * 1e3:.1f} ms a step: {steps:,} steps", flush=True)
-        config = kind(steps)
+        config = recipe(steps, arguments.start)
         finished = train(config, tiles, heldout, arguments.out, arguments.device)
     except (TrainingError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from benchmarks.nano import train as command
-from benchmarks.nano.tiles import SIDE, Crops, load_tiles, shapes, squares
+from benchmarks.nano.tiles import SIDE, Crops, load_tiles, squares
 from benchmarks.nano.train import load_heldout, recipe, seconds_a_step, train
 from uniwetok.nano import WEIGHTS
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
@@ -88,44 +88,6 @@ def test_crops_keep_what_a_tile_shows() -> None:
     images = Crops(grey, small(10), Place(batch_size=2, seed=0)).batch(1).images
     assert images.std((1, 2, 3)).max() < 1e-5
     assert images.mean().abs() < 0.3
-
-
-def test_shapes_have_plain_colours_and_edges_between_pixels() -> None:
-    def drawn(seed: int) -> torch.Tensor:
-        return shapes(200, 32, torch.Generator().manual_seed(seed))
-
-    images = drawn(0)
-    assert torch.equal(images, drawn(0))
-    assert not torch.equal(images, drawn(1))
-    assert images.shape == (200, 3, 32, 32)
-    assert (images.min(), images.max()) == (-1, 1)
-    plain = (images.flatten(2).max(2).values - images.flatten(2).min(2).values < 1e-6).all(1)
-    assert 10 < plain.sum() < 60
-    blacks = (images == -1).all(1).flatten(1).any(1)
-    assert blacks.any(), "photographs have no plain black"
-
-
-def test_some_of_a_batch_is_drawn_and_the_rest_stays() -> None:
-    tiles = torch.randint(0, 256, (3, 3, SIDE, SIDE), dtype=torch.uint8)
-    config = small(2)
-    photos = Crops(tiles, config, Place(batch_size=2, seed=0)).batch(1).images
-    mixed = Crops(tiles, config, Place(batch_size=2, seed=0), drawn=0.5).batch(1).images
-    half = len(photos) // 2
-    assert not torch.equal(mixed[:half], photos[:half])
-    torch.testing.assert_close(mixed[half:], photos[half:], rtol=0, atol=0)
-
-
-def test_the_decoder_alone_goes_on_from_a_model(
-    gathered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = recipe(100, tmp_path, decoder=True)
-    assert config.freeze_encoder
-    assert not recipe(100, tmp_path).freeze_encoder
-    words = ["train", "--photos", str(gathered), "--out", str(tmp_path / "run"), "--decoder"]
-    monkeypatch.setattr("sys.argv", words)
-    with pytest.raises(SystemExit) as stop:
-        command.main()
-    assert stop.value.code == 2
 
 
 def test_a_short_run_learns_and_is_validated(gathered: Path, tmp_path: Path) -> None:
