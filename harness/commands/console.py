@@ -45,7 +45,8 @@ ARROWS = {True: "↑", False: "↓", None: ""}
 _UNBOUNDED = 10_000
 _NO_TERMINAL = 80
 """Columns that rich takes where there is no terminal to ask."""
-_ENDS = re.compile(r"[ ]+$", re.MULTILINE)
+_ENDS = re.compile(r" +(?=\n)")
+"""Of whole lines: what is printed without an end may be a piece of one."""
 
 
 def batch_of(text: str | None) -> int | Literal["auto"] | None:

@@ -199,3 +199,11 @@ def test_a_plug_in_says_how_its_metric_is_printed(monkeypatch: pytest.MonkeyPatc
 
 def test_every_metric_that_ships_has_a_label() -> None:
     assert [name for name in METRICS.names() if not isinstance(METRICS.get(name), Labelled)] == []
+
+
+def test_pieces_of_a_line_keep_their_spaces(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reply is printed as it comes; only whole lines lose the spaces at their end."""
+    console = terminal()
+    for piece in ("two ", "words  \nand ", "more  \n"):
+        console.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
+    assert capsys.readouterr().out == "two words\nand more\n"
