@@ -28,13 +28,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from harness.data.digests import Damaged, check_arrays, read_arrays, read_table, sealed, write_table
 from harness.interfaces.errors import UserError, warn
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
     from harness.interfaces.types import Record
@@ -297,6 +297,8 @@ def discard_damaged_images(store: Store) -> None:
 
 def write_images(store: Store, block: int, images: Sequence[np.ndarray]) -> None:
     """Keep a block's images, uint8 (H, W, 3) each."""
+    import numpy as np
+
     stacked = np.stack(images)
     store.write(images_name(block), lambda path: np.savez(path, stacked))
 
@@ -324,6 +326,8 @@ def images_name(block: int) -> str:
 
 def _write_npz(path: Path, parts: Sequence[Path], classes: Sequence[int] | None) -> None:
     """Write the images uncompressed, a part at a time: 50,000 images do not fit into memory."""
+    import numpy as np
+
     shapes = [_shape(part) for part in parts]
     shape = (sum(shape[0] for shape in shapes), *shapes[0][1:])
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -338,6 +342,8 @@ def _write_npz(path: Path, parts: Sequence[Path], classes: Sequence[int] | None)
 
 
 def _shape(part: Path) -> tuple[int, ...]:
+    import numpy as np
+
     with zipfile.ZipFile(part) as archive, archive.open("arr_0.npy") as member:
         np.lib.format.read_magic(member)
         shape: tuple[int, ...] = np.lib.format.read_array_header_1_0(member)[0]
