@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import gc
 import io
 import os
 import sys
@@ -136,8 +134,6 @@ def main() -> None:
         # For good: C code keeps what it prints until the process ends.
         sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
         os.dup2(2, 1)
-    # Python would look for cycles in all that torch has imported before it ends: half a second.
-    atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names of files need not be text; in JSON the escape of such a letter is valid.
