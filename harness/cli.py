@@ -179,7 +179,8 @@ def _say_misused(error: Any) -> None:
     """Say in a line what the option parser refuses; nothing where it has printed the help."""
     if type(error).__name__ != "NoArgsIsHelpError":
         where = f"; {error.ctx.command_path} --help says what it takes" if error.ctx else ""
-        _say(error.format_message().rstrip(".") + where)
+        told = error.format_message().replace(": Value error, ", ": ")  # As pydantic begins them.
+        _say(told.rstrip(".") + where)
 
 
 def _end_if_unwritten(

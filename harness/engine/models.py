@@ -27,7 +27,7 @@ from pydantic import (
 
 from harness.interfaces import INTERFACES, Argument, Model, offers
 from harness.interfaces.errors import UserError, did_you_mean, first_line
-from harness.interfaces.registry import MODELS, TASKS
+from harness.interfaces.registry import MODELS, TASKS, printing_aside
 from harness.interfaces.types import ModelCard, digest_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class ModelChoice:
             given[argument] = self.argument
         try:
             values = options.model_validate(given)
-            return cast("Model", factory(**{name: getattr(values, name) for name in given}))
+            with printing_aside():
+                return cast("Model", factory(**{name: getattr(values, name) for name in given}))
         except UserError:
             raise
         except ValidationError as error:

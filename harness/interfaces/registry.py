@@ -27,7 +27,7 @@ _aside: list[TextIO] = []
 
 
 @contextlib.contextmanager
-def _printing_aside() -> Iterator[None]:
+def printing_aside() -> Iterator[None]:
     """What is printed within goes to stderr: it is no part of `--json`.
 
     Threads may be within at once, and the last one puts stdout back: if each put back what it
@@ -56,7 +56,7 @@ def others_code() -> Iterator[None]:
     """
     place = _here()
     try:
-        with _printing_aside():
+        with printing_aside():
             yield
     except SystemExit as stop:
         raise RuntimeError(f"it asked Python to end (SystemExit: {stop.code})") from stop
@@ -266,7 +266,7 @@ class Registry(Generic[T]):
                 hint += "; your own come by --plugin FILE"
             raise UserError(f"unknown {self.noun} {name!r}: {hint}")
         try:
-            with _printing_aside():
+            with printing_aside():
                 plugin = point.load()
             if wrong := self._wrong(plugin):
                 raise TypeError(wrong)
@@ -379,7 +379,8 @@ def load_plugin(path: Path) -> None:
     # file it might be the one before, under the digest of the new one.
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        spec.loader.exec_module(module)
+        with printing_aside():
+            spec.loader.exec_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

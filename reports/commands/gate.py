@@ -52,7 +52,10 @@ def gate(
     runs = load_records(run)
     if update_baseline:
         replaced, new = write_baseline(baseline, runs)
-        print(f"{baseline}: {replaced} records replaced, {new} new")
+        if as_json:
+            print(json_text({"baseline": str(baseline), "replaced": replaced, "new": new}))
+        else:
+            print(f"{baseline}: {replaced} records replaced, {new} new")
         return
     kept = read_baseline(baseline)
     chosen = [parse_rule(text) for text in rule or []]

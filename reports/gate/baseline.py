@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.data.digests import sealed
 from harness.interfaces.errors import UserError, one_line
 from harness.interfaces.types import ResultRecord, RunStatus, digest_of
 from reports.comparability import protocol_settings
@@ -81,7 +82,7 @@ def update_baseline(path: Path, runs: Sequence[Loaded]) -> tuple[int, int]:
     # First the samples: should the second file not come to be, its records do not agree with them
     # and are refused, never paired with another run's samples.
     _write_samples(path.with_suffix(_SUFFIX), members)
-    content = [loaded.record.model_dump(mode="json") for loaded in members]
+    content = [sealed(loaded.record.model_dump(mode="json")) for loaded in members]
     whole = content[0] if len(content) == 1 else content
     write_text(path, json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
     return len(kept.keys() & fresh.keys()), len(fresh.keys() - kept.keys())

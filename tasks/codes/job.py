@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,12 +156,15 @@ def decoded(job: Job, codes: Path, model: str | None, out: Path) -> Finished | N
 
     check_kind(out, "pictures")
     found = open_codes(codes)
+    request = job.request("decode", model or found.header.choice, str(codes), "whole", out)
     if not job.fresh:
         _refuse_others(out, out / WORK, CodesToDecode(found, codes.name).picture_names())
-    choice = model or found.header.choice
-    result = job.run(job.request("decode", choice, str(codes), "whole", out))
+    others = _other_pictures(job, request, out)
+    result = job.run(request)
     if result is None:
         return None
+    for other in others:
+        _take_away(other, out)
     pictures = result.root / "images"
     for source in sorted(path for path in pictures.rglob("*.png") if path.is_file()):
         target = out / source.relative_to(pictures)
@@ -180,6 +184,33 @@ def _refuse_others(out: Path, work: Path, names: Sequence[str]) -> None:
                 f"{target} is there, and not as this command writes it: give another --out, or "
                 "--fresh to replace it"
             )
+
+
+def _other_pictures(job: Job, request: RunRequest, out: Path) -> list[Path]:
+    """The runs whose pictures of other codes lie in `out`; raise `UserError` but for `--fresh`."""
+    from harness.engine.plan import make_plan
+    from tasks.codes.files import WORK
+
+    runs = [run for run in (out / WORK).glob("decode-*") if (run / "images").is_dir()]
+    if not runs:
+        return []
+    own = make_plan(request, job.world).root
+    others = [run for run in runs if run.name != own.name]
+    if others and not job.fresh:
+        raise UserError(
+            f"{out} holds pictures of other codes or by another model: give another --out, or "
+            "--fresh to replace them"
+        )
+    return others
+
+
+def _take_away(run: Path, out: Path) -> None:
+    """Remove the pictures of another run, as far as they are still its own, then the run."""
+    pictures = run / "images"
+    for source in pictures.rglob("*.png"):
+        if _same(source, target := out / source.relative_to(pictures)):
+            target.unlink()
+    shutil.rmtree(run, ignore_errors=True)
 
 
 def _same(ours: Path, target: Path) -> bool:

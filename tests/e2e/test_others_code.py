@@ -130,3 +130,18 @@ def test_few_images_under_means_of_batches_are_told(uwt_eval: CommandLine, tmp_p
         ).records
         note = "short batches count as whole ones: the mean over images is"
         assert (note in record["metrics"]["psnr"]["note"]) is told
+
+
+def test_what_a_file_prints_when_it_is_read_and_makes_a_model_is_no_part_of_a_document(
+    uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    code = MODEL.format(card="", load="pass", decode="pass")
+    made = "def __init__(self):\n        print('made')\n    def load"
+    theirs = tmp_path / "theirs.py"
+    theirs.write_text("print('read')\n" + code.replace("def load", made), encoding="utf-8")
+    for words in (("list", "models"), ("show", "theirs?")):
+        done = uwt_eval(*words, "--plugin", theirs, "--json")
+        assert done.code == 0, done.err
+        json.loads(done.out)
+        assert "read" in done.err
+    assert "made" in done.err

@@ -76,6 +76,14 @@ def test_a_plan_says_how_often_the_only_source_is_seen(
     assert f"source 100.0% {source['samples']:.0f} seen, of {images} there" in text
 
 
+@pytest.mark.parametrize("seconds", ["-2", "0", "nan", "inf"])
+def test_seconds_that_no_step_takes_are_refused(uwt_eval: CommandLine, seconds: str) -> None:
+    words = ("--preset", "nano", "--dry-run", "--json", "--seconds-per-step", seconds)
+    done = uwt_eval("train", "tokenizer", *words)
+    assert (done.code, done.out) == (2, "")
+    assert f"--seconds-per-step {seconds}: give seconds above 0" in done.err
+
+
 def test_the_printed_command_evaluates_the_tokenizer(
     uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path
 ):

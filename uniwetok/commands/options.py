@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,13 @@ import typer
 from harness.commands.console import Json
 from harness.interfaces.errors import UserError
 from uwt_images.hub import DATA_PREFIX
+
+
+def _positive(seconds: float | None) -> float | None:
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise UserError(f"--seconds-per-step {seconds:g}: give seconds above 0")
+    return seconds
+
 
 Data = Annotated[
     list[str] | None,
@@ -58,7 +66,9 @@ class RunOptions:
     ] = None
     seconds_per_step: Annotated[
         float | None,
-        typer.Option(help="Measured seconds, for the hours that --dry-run gives."),
+        typer.Option(
+            callback=_positive, help="Measured seconds, for the hours that --dry-run gives."
+        ),
     ] = None
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan: sizes, memory, work, hours.")

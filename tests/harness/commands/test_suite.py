@@ -131,7 +131,7 @@ def test_gates_decide_the_exit_code(uwt_eval: CommandLine, suite: Path) -> None:
     one["metrics"]["psnr"]["value"] += 1
     one["run_id"] = "another"
     for record in records:
-        record.pop("record_sha256", None)
+        record["provenance"].pop("sha256")
     baseline.write_text(json.dumps(records))
     done = uwt_eval("run", suite, "--json")
     assert done.code == 1, done.err

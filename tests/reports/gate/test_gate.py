@@ -231,6 +231,19 @@ def test_update_baseline_makes_replaces_and_keeps(uwt_eval: CommandLine, tmp_pat
     assert sorted(file.parent.iterdir()) == [file, kept]
 
 
+def test_an_edited_baseline_is_refused_without_its_samples_too(
+    uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    file, root = tmp_path / "baseline.json", run_with(tmp_path / "one", 22.0)
+    done = uwt_eval("gate", root, "--baseline", file, "--update-baseline", "--json")
+    assert json.loads(done.out) == {"baseline": str(file), "replaced": 0, "new": 1}
+    file.with_suffix(".samples.parquet").unlink()
+    assert uwt_eval("gate", root, "--baseline", file).code == 0
+    file.write_text(file.read_text().replace("22.0", "12.0"))
+    done = uwt_eval("gate", root, "--baseline", file)
+    assert (done.code, "checksum differs" in done.err) == (2, True), done.err
+
+
 def test_no_baseline_is_made_of_an_incomplete_run(uwt_eval: CommandLine, tmp_path: Path) -> None:
     root = write_run(tmp_path, failed={0: "model_error"})
     file = tmp_path / "baseline.json"

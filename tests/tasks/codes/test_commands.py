@@ -246,6 +246,26 @@ def test_codes_that_were_cut_are_no_place_for_pictures(
     assert uwt_eval("encode", folder, "--model", "webp", "--out", codes).code == 0
 
 
+def test_pictures_of_two_models_never_share_a_folder(
+    uwt_eval: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    """Measured as one set they would be no model's."""
+    webp, whole, out = tmp_path / "webp", tmp_path / "whole", tmp_path / "out"
+    uwt_eval("encode", folder, "--model", "webp", "--out", webp)
+    uwt_eval("encode", folder, "--model", "identity", "--limit", 1, "--out", whole)
+    assert uwt_eval("decode", webp, "--out", out).code == 0
+    before = pictures(out)
+    for command in (("decode", whole), ("reconstruct", folder, "--model", "identity")):
+        done = uwt_eval(*command, "--out", out)
+        assert (done.code, "pictures of other codes" in done.err) == (2, True), done.err
+    for name, kept in pictures(out).items():
+        np.testing.assert_array_equal(kept, before[name])
+    assert len(before) == 3
+    assert uwt_eval("decode", whole, "--out", out, "--fresh").code == 0
+    ((name, only),) = pictures(out).items()
+    assert (only != before[name]).any()
+
+
 def test_damaged_files_are_written_again(
     uwt_eval: CommandLine, folder: Path, tmp_path: Path
 ) -> None:

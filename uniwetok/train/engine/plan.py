@@ -134,7 +134,7 @@ class Plan:
         return {
             "parameters": [(name, f"{n / 1e6:,.3f} M", "") for name, n in self.parameters.items()],
             "data": [
-                (f"{self.examples} a step", f"{self.batch_size:,}", ""),
+                (f"{self.examples} a step", f"{self.batch_size:,}", self._a_step()),
                 (f"{self.examples} a pass and process", f"{self.examples_per_pass:,}", ""),
                 ("tokens a step", f"{self.tokens_per_step:,}", ""),
                 ("tokens", _many(self.tokens), ""),
@@ -152,7 +152,12 @@ class Plan:
             "disk": [("a checkpoint", _gib(self.checkpoint), f"{self.checkpoints_kept} are kept")],
             "work a step, all processes": [
                 *((name, _teraflop(flops), "") for name, flops in self.flops.items()),
-                ("together", _teraflop(sum(self.flops.values())), self.assumed or "counted"),
+                (
+                    "together",
+                    _teraflop(sum(self.flops.values())),
+                    self.assumed
+                    or f"counted{', at data.resolution alone' if self.partition else ''}",
+                ),
             ],
             "time": [
                 ("precision", self.precision, self.reasons.get("precision", "")),
@@ -162,6 +167,16 @@ class Plan:
                 *self._gpu_hours(),
             ],
         }
+
+    def _a_step(self) -> str:
+        """How many images are as many pixels as the batch counts, where they have several sizes."""
+        if not self.partition:
+            return ""
+        mean = self.examples_seen * self.tokens_per_step / self.tokens
+        return f"of data.resolution; {mean:,.0f} of all sizes have as many pixels"
+
+    def _counted(self) -> str:
+        return "counted, at data.resolution alone" if self.partition else "counted"
 
     def _remedies(self) -> list[Row]:
         told = {"fits with": self.fits_with, "takes less with": self.less_with}
