@@ -46,6 +46,8 @@ class Footprint:
     """Tokens of an example."""
     flops: dict[str, int]
     """Floating-point operations of one step, by network and pass; a multiply-add counts as two."""
+    resized: tuple[str, ...] = ()
+    """Those of ``flops`` of networks that see an image of any size at one of their own."""
     activations: dict[str, int]
     """Bytes kept on a GPU from the forward to the backward pass."""
     copy_bytes: int = 0

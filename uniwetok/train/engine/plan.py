@@ -176,7 +176,7 @@ class Plan:
         return f"of data.resolution; {mean:,.0f} of all sizes have as many pixels"
 
     def _counted(self) -> str:
-        return "counted, at data.resolution alone" if self.partition else "counted"
+        return "counted; other sizes as that of data.resolution" if self.partition else "counted"
 
     def _remedies(self) -> list[Row]:
         told = {"fits with": self.fits_with, "takes less with": self.less_with}
@@ -256,7 +256,14 @@ def make_plan(
     """
     check_parts(config.batch_size, config.accumulation, world)
     batch = config.batch_size
-    flops = {name: each * batch for name, each in footprint.flops.items()}
+    schedule = footprint.schedule and footprint.schedule(batch, world)
+    whole = batch * config.steps
+    # At other sizes a step's pixels, and so its tokens, are as many, but not its images.
+    seen = whole if schedule is None else schedule.share(config.steps, 0).first
+    flops = {
+        name: round(each * (seen / config.steps if name in footprint.resized else batch))
+        for name, each in footprint.flops.items()
+    }
     basis = "as measured"
     if seconds_per_step is None:
         peak, source = processor.peak_flops(config.precision), "its maker's"
@@ -269,10 +276,6 @@ def make_plan(
     less_with: list[str] = []
     if sum(memory.values()) + sum(activations.values()) > processor.memory:
         fits_with, less_with = fitting(config, footprint, world, processor)
-    schedule = footprint.schedule and footprint.schedule(batch, world)
-    whole = batch * config.steps
-    # At other sizes a step's pixels, and so its tokens, are as many, but not its images.
-    seen = whole if schedule is None else schedule.share(config.steps, 0).first
     return Plan(
         world=world,
         sharded=config.shard,

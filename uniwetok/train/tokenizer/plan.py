@@ -71,6 +71,7 @@ def measure(config: TokenizerTraining) -> Footprint:
         frozen_bytes=frozen,
         tokens=(config.data.resolution // config.model.downsample) ** 2,
         flops=flops,
+        resized=("teacher",),
         activations=activations,
         copy_bytes=copies,
         mixture=config.data.mixture,

@@ -21,6 +21,7 @@ from uniwetok.losses.config import DistillationConfig, PriorConfig, TokenizerLos
 from uniwetok.tokenizer.config import UniWeTokConfig
 from uniwetok.train import TrainingError
 from uniwetok.train.data.config import DataConfig
+from uniwetok.train.data.schedule import Schedule
 from uniwetok.train.engine.footprint import Footprint, count_flops, kept_bytes
 from uniwetok.train.engine.machine import H100
 from uniwetok.train.engine.plan import Plan, make_plan
@@ -330,3 +331,18 @@ def test_a_torch_that_needs_a_gpu_to_measure_says_so(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch, "__version__", TorchVersion("2.6.0+cu124"))
     with pytest.raises(TrainingError, match=r"torch 2\.6\.0.* with torch 2\.10 or later"):
         measure(TINY)
+
+
+def test_a_network_with_a_size_of_its_own_counts_images(footprint: Footprint) -> None:
+    """A larger image is more pixels to all others; a step has as many pixels and fewer images."""
+    data = DataConfig(resolution=64, buckets=((64, 64), (128, 128)))
+    several = replace(
+        footprint,
+        flops={"network": 10, "teacher": 1000},
+        resized=("teacher",),
+        schedule=lambda batch, world: Schedule(data, batch_size=batch, seed=0, world=world),
+    )
+    plan = make_plan(TINY, several, 4)
+    images = plan.examples_seen / TINY.steps
+    assert images < TINY.batch_size
+    assert plan.flops == {"network": 10 * TINY.batch_size, "teacher": round(1000 * images)}
