@@ -67,8 +67,9 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _found(name: str) -> dict[str, dict[str, Any]]:
     """What is called so, by kind: a name may be a protocol's and a model's."""
-    if (Path(name) / "record.json").is_file():
-        return {"run": _record(Path(name) / "record.json")}
+    for record in (Path(name) / "record.json", Path(name)):
+        if record.name == "record.json" and record.is_file():
+            return {"run": _record(record)}
     if ":" in name and name in TASKS:
         return {"task": {"task": name, **TASKS.get(name).spec.model_dump(mode="json")}}
     if ":" in name or "?" in name:

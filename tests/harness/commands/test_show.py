@@ -19,6 +19,7 @@ from harness.metrics.scores import USAGE_JOINT
 from harness.plugins import PLUGINS
 from harness.sets import FILES
 from tests.conftest import CommandLine
+from tests.reports.runs import write_run
 
 PIL_VERSION = PIL.__version__
 OF_FILES = PLUGINS["metrics"].keys() - {"dreamsim"}
@@ -179,3 +180,10 @@ def test_the_weights_of_a_metric_are_those_that_its_extractor_misses(
         except Unavailable as why:
             missing = str(why)
         assert re.findall(r"weights '(.+?)' missing", missing) == facts["weights"][:1]
+
+
+def test_a_run_is_shown_by_its_folder_or_its_record(uwt_eval: CommandLine, tmp_path: Path) -> None:
+    root = write_run(tmp_path)
+    told = json.loads(uwt_eval("show", root, "--json").out)
+    assert told["run_id"] == root.name
+    assert json.loads(uwt_eval("show", root / "record.json", "--json").out) == told
