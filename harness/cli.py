@@ -224,7 +224,7 @@ def _say(text: str) -> None:
 
 
 def _is_document(arguments: list[str]) -> bool:
-    """Whether one of our commands prints for machines: nothing may stand beside that."""
+    """Whether one of our commands is to print JSON or another format, and nothing besides."""
     asks = any(word == "--json" or word.startswith("--format") for word in arguments)
     return asks and not COMMANDS.owner(_asked(arguments))
 

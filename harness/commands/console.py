@@ -46,7 +46,7 @@ _UNBOUNDED = 10_000
 _NO_TERMINAL = 80
 """Columns that rich takes where there is no terminal to ask."""
 _ENDS = re.compile(r" +(?=\n)")
-"""Of whole lines: what is printed without an end may be a piece of one."""
+"""Spaces that end a line; a piece of a line, printed without its end, keeps its own."""
 
 
 def batch_of(text: str | None) -> int | Literal["auto"] | None:

@@ -6,14 +6,13 @@ import inspect
 import json
 from collections.abc import Callable, Collection
 from enum import StrEnum
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from harness.commands.console import Json, Plugins, terminal
-from harness.interfaces import Metric
+from harness.commands.console import ARROWS, Json, Plugins, label, terminal
 from harness.interfaces.errors import UserError
 from harness.interfaces.own import remembered
 from harness.interfaces.registry import (
@@ -24,6 +23,9 @@ from harness.interfaces.registry import (
     TASKS,
     load_plugins,
 )
+
+if TYPE_CHECKING:
+    from harness.interfaces import Metric
 
 
 class Kind(StrEnum):
@@ -90,8 +92,6 @@ def _summary(plugin: Any) -> str:
 
 
 def _metrics() -> dict[str, str]:
-    from harness.commands.console import ARROWS, label
-
     def told(metric: Metric) -> tuple[str, str, str]:
         return _summary(metric), ARROWS[metric.higher_is_better], getattr(metric, "unit", "")
 

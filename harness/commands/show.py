@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.commands.console import Json, Plugins, terminal
+from harness.commands.console import Json, Plugins, label, terminal
 from harness.interfaces.errors import UnknownName, UserError, did_you_mean, first_line, json_text
 from harness.interfaces.own import remembered
 from harness.interfaces.registry import METRICS, MODELS, TASKS, Registry, load_plugins, task_groups
@@ -145,7 +145,6 @@ def _plugin(registry: Registry[Any], name: str) -> dict[str, Any]:
 
 
 def _metric(name: str) -> dict[str, Any]:
-    from harness.commands.console import label
     from harness.data.assets import ASSETS
     from harness.sets import FILES
 

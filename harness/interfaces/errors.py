@@ -113,7 +113,7 @@ class UnknownName(UserError):
         super().__init__(f"{what} {name!r}: {did_you_mean(name, known)}")
         matchers = (difflib.SequenceMatcher(None, each.lower(), name.lower()) for each in known)
         self.likeness = max((each.ratio() for each in matchers), default=0.0)
-        """Of the nearest known name, 0 to 1."""
+        """How like the nearest known name it is, from 0 to 1."""
 
 
 class SampleFailure(Exception):

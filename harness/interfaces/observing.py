@@ -142,7 +142,7 @@ class Label:
     optional: bool = False
     """Shown in a run's table only where a model has a value and there is room."""
     about: str = ""
-    """What it says, in a line; where empty, its class's docstring does."""
+    """One line on what the metric is; its class's docstring stands in where this is empty."""
 
     def text(self, value: float) -> str:
         """A value without its interval."""

@@ -71,7 +71,7 @@ class SampleMean:
 
     @staticmethod
     def _few(n: int, settings: Mapping[str, Any]) -> bool:
-        """Whether the protocol averages over batches, and there is less than one a process."""
+        """Whether the protocol averages over batches, and no process has a whole one."""
         rule = settings.get("averaging", {})
         if rule.get("rule") != "batch-means":
             return False

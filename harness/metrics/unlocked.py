@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from scipy.linalg import cython_blas, cython_lapack
 
 Matrix = NDArray[np.float64]
 
-_Number = ctypes.c_char | ctypes.c_double
+_Number = ctypes.c_char | ctypes.c_double | ctypes.c_int64
 _LOWER, _AS_IS = ctypes.c_char(b"L"), ctypes.c_char(b"N")
 _ONE = ctypes.c_double(1.0)
 
@@ -33,7 +34,20 @@ def add_outer_products(lower: Matrix, rows: Matrix) -> None:
     if not (lower.flags.f_contiguous and rows.flags.c_contiguous and rows.shape[1] == width):
         raise ValueError(f"rows {rows.shape} in C's order, a sum {lower.shape} in Fortran's")
     # To Fortran rows in C's order are columns.
-    _call("dsyrk", _LOWER, _AS_IS, width, len(rows), _ONE, rows, width, _ONE, lower, width)
+    _call(
+        cython_blas,
+        "dsyrk",
+        _LOWER,
+        _AS_IS,
+        width,
+        len(rows),
+        _ONE,
+        rows,
+        width,
+        _ONE,
+        lower,
+        width,
+    )
 
 
 def cholesky(sigma: Matrix) -> Matrix | None:
@@ -45,8 +59,9 @@ def cholesky(sigma: Matrix) -> Matrix | None:
     Returns:
         float64 (d, d), whose upper triangle means nothing; None where Σ is not positive definite.
     """
-    factor = np.array(sigma, order="F")
-    return factor if _call("dpotrf", _LOWER, len(factor), factor, len(factor)) == 0 else None
+    factor, width, failed = np.array(sigma, order="F"), len(sigma), ctypes.c_int64(0)
+    _call(cython_lapack, "dpotrf", _LOWER, width, factor, width, failed)
+    return None if failed.value else factor
 
 
 def congruent(sigma: Matrix, factor: Matrix) -> Matrix:
@@ -60,18 +75,13 @@ def congruent(sigma: Matrix, factor: Matrix) -> Matrix:
         float64 (d, d), whose upper triangle means nothing.
     """
     product, width = np.array(sigma, order="F"), len(sigma)
-    _call("dsygst", 3, _LOWER, width, product, width, factor, width)
+    # It fails for arguments of no sense alone.
+    _call(cython_lapack, "dsygst", 3, _LOWER, width, product, width, factor, width, 0)
     return product
 
 
-def _call(name: str, *values: _Number | int | Matrix) -> int:
-    """Call a routine; return what LAPACK says of it, 0 where all went well."""
-    info = ctypes.c_int64(0)
-    given = [_address(value) for value in values]
-    if name in cython_lapack.__pyx_capi__:
-        given.append(ctypes.byref(info))
-    _routine(name)(*given)
-    return info.value
+def _call(module: ModuleType, name: str, *values: _Number | int | Matrix) -> None:
+    _routine(module, name)(*map(_address, values))
 
 
 def _address(value: _Number | int | Matrix) -> object:
@@ -82,9 +92,8 @@ def _address(value: _Number | int | Matrix) -> object:
 
 
 @functools.cache
-def _routine(name: str) -> Callable[..., None]:
+def _routine(module: ModuleType, name: str) -> Callable[..., None]:
     """A routine by its address; ctypes gives the lock back while it runs."""
-    module = cython_lapack if name in cython_lapack.__pyx_capi__ else cython_blas
     known = LowLevelCallable.from_cython(module, name)
     address = ctypes.pythonapi.PyCapsule_GetPointer
     address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]

@@ -121,7 +121,7 @@ def judge(runs: Sequence[Loaded], baselines: Sequence[Loaded], rules: Sequence[R
 def _unmatched(
     pairs: Sequence[tuple[Loaded, Loaded]], rules: Sequence[Rule]
 ) -> list[tuple[ResultRecord, list[str]]]:
-    """What the runs' own metrics would be checked on, were they in the baseline; rules choose."""
+    """Each run's metrics that its baseline has no value of; none where the user gave the rules."""
     found = []
     for run, baseline in () if rules else pairs:
         checked = _default_rules(baseline.record)

@@ -152,12 +152,7 @@ class Plan:
             "disk": [("a checkpoint", _gib(self.checkpoint), f"{self.checkpoints_kept} are kept")],
             "work a step, all processes": [
                 *((name, _teraflop(flops), "") for name, flops in self.flops.items()),
-                (
-                    "together",
-                    _teraflop(sum(self.flops.values())),
-                    self.assumed
-                    or f"counted{', at data.resolution alone' if self.partition else ''}",
-                ),
+                ("together", _teraflop(sum(self.flops.values())), self.assumed or self._counted()),
             ],
             "time": [
                 ("precision", self.precision, self.reasons.get("precision", "")),
