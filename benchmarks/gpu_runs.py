@@ -149,7 +149,7 @@ def whole_runs(console: Console, device: str, sizes: Sizes) -> None:
 
     with tempfile.TemporaryDirectory() as scratch, _weights(Path(scratch)):
         folder = Path(scratch)
-        pictures(folder / "data", sizes.images, sizes.picture)
+        pictures(folder / "data", 2 * sizes.images, sizes.picture)
         for precision in sizes.precisions:
             row(*_recon(folder, device, sizes, precision))
         row(*_gen(folder, device, sizes))
@@ -181,16 +181,16 @@ def _weights(folder: Path) -> Iterator[None]:
 
 
 def _raw(work: Callable[[], object], count: int, device: str) -> float:
-    """Seconds a sample of a call on so many, the median of three after one to warm up."""
+    """Seconds a sample of a call on so many, the median of three after some to warm up."""
     times = []
     with torch.no_grad(), reproducible(device):
-        for _ in range(4):
+        for _ in range(7):  # The third is recorded.
             start = time.perf_counter()
             work()
             if device.startswith("cuda"):
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - start)
-    return statistics.median(times[1:]) / count
+    return statistics.median(times[4:]) / count
 
 
 def _lpips(net: Net, device: str, height: int, width: int) -> float:
@@ -208,12 +208,16 @@ def _inception(device: str, count: int) -> float:
     return _raw(lambda: network(images), count, device)
 
 
-def _worked(request: RunRequest, model: Untrained) -> float:
-    """Seconds of a run's work, without the model's loading, after a batch to warm up."""
-    seconds = 0.0
+def _worked(request: RunRequest, model: Untrained, count: int) -> float:
+    """Seconds that a run needs for so many more samples, which half as many come before.
+
+    So long runs go; of a short one a part is spent on the first batches, which nothing is measured
+    beside, and on the last ones, which nothing is drawn beside.
+    """
+    taken: list[float] = []
     plans: list[Plan] = []  # Held, and with them the networks that were built.
-    for limit in (request.batch_size, request.limit):
-        out = request.out / str(limit) / str(len(plans))
+    for limit in (request.batch_size, -(-count // 2), count + -(-count // 2)):
+        out = request.out / str(len(plans))
         plan = make_plan(dataclasses.replace(request, limit=limit, out=out), World())
         plans.append(plan := dataclasses.replace(plan, model=model))
         plan.root.mkdir(parents=True)
@@ -221,8 +225,8 @@ def _worked(request: RunRequest, model: Untrained) -> float:
             start = time.perf_counter()
             worker = Worker(plan, Store(plan.root), World(), lanes_of(plan, cores))
             worker.run(lambda _: None)
-            seconds = time.perf_counter() - start - worker.timings.seconds["model"]
-    return seconds
+            taken.append(time.perf_counter() - start - worker.timings.seconds["model"])
+    return taken[2] - taken[1]
 
 
 def _recon(folder: Path, device: str, sizes: Sizes, precision: ModelPrecision) -> Row:
@@ -232,14 +236,13 @@ def _recon(folder: Path, device: str, sizes: Sizes, precision: ModelPrecision) -
         model="untrained",
         model_precision=precision,
         data=str(folder / "data"),
-        limit=sizes.images,
         metrics=("psnr", "ssim", "lpips_alex", "rfid"),
         small_sets=True,
         device=device,
         batch_size=sizes.batch,
         out=folder / f"recon-{precision}",
     )
-    seconds = _worked(request, model)
+    seconds = _worked(request, model, sizes.images)
     pixels = torch.rand(sizes.batch, 3, SIDE, SIDE, device=device) * 2 - 1
     seeds = list(range(sizes.batch))
 
@@ -259,12 +262,11 @@ def _gen(folder: Path, device: str, sizes: Sizes) -> Row:
         task="imagenet-gen",
         model="untrained",
         protocol="nano",
-        limit=sizes.drawn,
         device=device,
         batch_size=sizes.batch,
         out=folder / "gen",
     )
-    seconds = _worked(request, model)
+    seconds = _worked(request, model, sizes.drawn)
     seeds = list(range(sizes.batch))
     raw = _raw(
         lambda: model.decode(model.sample([seed % model.classes for seed in seeds], seeds), seeds),
@@ -294,7 +296,7 @@ def _pairs(folder: Path, device: str, sizes: Sizes) -> Row:
         seconds = time.perf_counter() - start
     raw = sum(_lpips(net, device, *reversed(sizes.picture)) for net in _TRUNKS)
     title = "metrics A B, PSNR, SSIM, LPIPS alex and vgg, {}x{}".format(*sizes.picture)
-    return title, sizes.images, seconds, raw
+    return title, 2 * sizes.images, seconds, raw
 
 
 def _set(folder: Path, device: str, sizes: Sizes) -> Row:
@@ -307,7 +309,8 @@ def _set(folder: Path, device: str, sizes: Sizes) -> Row:
     start = time.perf_counter()
     observe_set(images, [extractor], device)
     seconds = time.perf_counter() - start
-    return "features of a set, Inception", sizes.images, seconds, _inception(device, sizes.batch)
+    raw = _inception(device, sizes.batch)
+    return "features of a set, Inception", 2 * sizes.images, seconds, raw
 
 
 def vqa_run(folder: Path, device: str, sizes: Sizes) -> Row:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from harness.interfaces import Code, Columns
 from harness.interfaces.errors import SampleFailure, UserError, warn
-from harness.interfaces.observing import Turns, out_of_memory
+from harness.interfaces.observing import Turns, out_of_memory, release_graphs
 from harness.interfaces.registry import others_code
 from harness.interfaces.types import IMAGE_SIDE, ModelCard, Sample, Status
 
@@ -234,6 +234,7 @@ class ModelInTurn:
                     raise
             # Out of the handler, for what was raised holds on to the tensors of its frames.
             with self._alone:
+                release_graphs()
                 return work()
 
     def _work(self, method: Callable[..., Any], given: Any, named: Any) -> Any:

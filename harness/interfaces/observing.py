@@ -292,6 +292,7 @@ class _InTurn:
                 raise
         # Out of the handler, for what was raised holds on to the tensors of its frames.
         with self._device, self._turn:
+            release_graphs()
             return self._extractor.observe(pairs)
 
 
@@ -302,6 +303,13 @@ def out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "MPS backend out of memory" in str(error)
+
+
+def release_graphs() -> None:
+    """Give back the memory that recorded networks keep; by whoever works alone on the GPU."""
+    from uwt_images.graphs import release
+
+    release()
 
 
 def gpu_name(device: str) -> str:

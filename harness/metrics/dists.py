@@ -16,6 +16,7 @@ from harness.data.images import to_device, with_float64
 from harness.metrics.checks import check_images, check_range
 from harness.metrics.lpips import load_trunk
 from harness.metrics.networks import exact_float32, read_state_dict
+from uwt_images.graphs import Graphs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +47,7 @@ class Dists:
     ) -> None:
         self._device = device
         self._micro_batch = micro_batch
+        self._graphs = Graphs(lambda: exact_float32(device))
         layers = load_trunk("vgg", trunk)
         self._layers = layers.to(device).to(memory_format=torch.channels_last)
         shape = torch.Size([1, sum(_CHANNELS), 1, 1])
@@ -80,11 +82,20 @@ class Dists:
                 f"reference is {tuple(reference.shape)} and reconstruction "
                 f"{tuple(reconstruction.shape)}; pair the images and give them the same size"
             )
-        with exact_float32(self._device):
-            sides = [torch.split(each, self._micro_batch) for each in (reference, reconstruction)]
-            return torch.cat([self._distance(x, y) for x, y in zip(*sides, strict=True)])
+        sides = [
+            torch.split(to_device(each, self._device), self._micro_batch)
+            for each in (reference, reconstruction)
+        ]
+        return torch.cat([self._distance(x, y) for x, y in zip(*sides, strict=True)])
 
     def _distance(self, x: Tensor, y: Tensor) -> Tensor:
+        found = self._graphs.run("pair", self._terms, x, y)
+        texture, structure = (each.cpu() for each in found)
+        distance: Tensor = 1 - texture @ self._alpha - structure @ self._beta
+        return distance
+
+    def _terms(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """How alike texture and structure of each channel are, float64 (B, channels) each."""
         structure, texture = [], []
         for first, second in zip(self._features(x), self._features(y), strict=True):
             mean_x, mean_y = (_mean(each) for each in (first, second))
@@ -96,12 +107,11 @@ class Dists:
             variances = _mean(first * first) + _mean(second * second)
             texture.append((2 * mean_x * mean_y + _EPSILON) / (mean_x**2 + mean_y**2 + _EPSILON))
             structure.append((2 * _mean(first * second) + _EPSILON) / (variances + _EPSILON))
-        alike = torch.cat(texture, dim=1).cpu() @ self._alpha
-        return 1 - alike - torch.cat(structure, dim=1).cpu() @ self._beta
+        return torch.cat(texture, dim=1), torch.cat(structure, dim=1)
 
     def _features(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the image in [0, 1] and the last layer of each stage, float32 (B, C, H, W)."""
-        image = (to_device(images, self._device).float() + 1) / 2
+        image = (images.float() + 1) / 2
         yield image
         x = ((image - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
         for layer in self._layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -13,6 +14,7 @@ from harness.metrics import resize as resizes
 from harness.metrics.checks import check_images, check_range
 from harness.metrics.inception_network import SIDE, FusedInception, reference_modules
 from harness.metrics.networks import Shapes, exact_float32, read_state_dict
+from uwt_images.graphs import Graphs
 
 Resize = Literal["tf1-bilinear", "bilinear", "pil-bicubic"]
 Scaling = Literal["byte", "unit"]
@@ -89,6 +91,7 @@ class InceptionFeatures:
         self.micro_batch = micro_batch
         state = read_state_dict(weights, inception_shapes(), "the 2015-12-05 FID InceptionV3")
         self.network = FusedInception(state).to(self.device).eval()
+        self._graphs = Graphs(functools.partial(exact_float32, self.device))
 
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Extract the features of images of one size: `prepare`, then `extract`."""
@@ -110,7 +113,7 @@ class InceptionFeatures:
         if self.scaling == "unit":
             check_range(images, "images", 0.0, 1.0)  # Where they lie: a GPU would be waited for.
         images = to_device(images, self.device)
-        with exact_float32(self.device):
+        with torch.inference_mode():  # No matrices, so that no switch such as TF32 matters.
             # Only the bicubic resize overshoots the range; clean-fid clamps it.
             if self.scaling == "unit":
                 return 2 * self._resized(images).clamp(0, 1) - 1
@@ -139,13 +142,12 @@ class InceptionFeatures:
                 f"prepared images have shape {tuple(prepared.shape)}; pass the result of prepare()"
             )
         pieces: dict[str, list[torch.Tensor]] = {name: [] for name in self.outputs}
-        with exact_float32(self.device):
-            prepared = prepared.to(self.device)
-            for piece in torch.split(prepared, self.micro_batch):
-                piece = piece.contiguous(memory_format=torch.channels_last)
-                features = dict(zip(_OUTPUTS, self.network(piece), strict=True))
-                for name in self.outputs:
-                    pieces[name].append(features[name])
+        for piece in torch.split(prepared.to(self.device), self.micro_batch):
+            piece = piece.contiguous(memory_format=torch.channels_last)
+            found = self._graphs.run("network", self.network, piece)
+            for name, features in zip(_OUTPUTS, found, strict=True):
+                if name in pieces:
+                    pieces[name].append(features)
         return {name: torch.cat(parts) for name, parts in pieces.items()}
 
     def _resized(self, images: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import threading
@@ -16,6 +17,7 @@ from torchvision.models import alexnet, vgg16
 from harness.data.images import to_device, with_float64
 from harness.metrics.checks import check_images, range_check
 from harness.metrics.networks import Shapes, exact_float32, read_state_dict
+from uwt_images.graphs import Graphs
 
 Net = Literal["alex", "vgg"]
 
@@ -50,11 +52,16 @@ class _Kept:
         self._entries: dict[tuple[object, ...], tuple[torch.Tensor, list[torch.Tensor]]] = {}
         self._lock = threading.Lock()
 
+    @property
+    def nothing(self) -> bool:
+        """Whether none are kept, and there is no room for any."""
+        return self._room <= 0 and not self._entries
+
     def of(
         self, images: torch.Tensor, compute: Callable[[torch.Tensor], Iterable[torch.Tensor]]
     ) -> list[torch.Tensor]:
         """Features of images that pass the trunk together, computed unless they are known."""
-        if self._room <= 0 and not self._entries:
+        if self.nothing:
             return list(compute(images))
         # Only finds the images that may be the same; a sum is quick where they are, on a GPU too.
         key = images.dtype, images.shape, with_float64(images).sum(dtype=torch.float64).item()
@@ -111,6 +118,7 @@ class Lpips:
         self._layers = layers.to(self.device).to(memory_format=torch.channels_last)
         self._heads = [head.to(self.device) for head in _heads(net, layers)]
         self._kept = _Kept(keep)
+        self._graphs = Graphs(functools.partial(exact_float32, self.device))
         self._shift = torch.tensor(_SHIFT, device=self.device).view(1, 3, 1, 1)
         self._scale = torch.tensor(_SCALE, device=self.device).view(1, 3, 1, 1)
 
@@ -156,16 +164,27 @@ class Lpips:
                 f"images are {reference.shape[2]}x{reference.shape[3]}; LPIPS {self.net} needs "
                 f"sides of at least {smallest}"
             )
-        pieces = []
-        with exact_float32(self.device):
-            batches = [torch.split(images, self.micro_batch) for images in (reference, *candidates)]
-            for own, *others in zip(*batches, strict=True):
-                known = self._kept.of(own, self._normalised_features)
-                pieces.append(torch.stack([self._distance(known, other) for other in others]))
-            distances = torch.cat(pieces, dim=1)
+        batches = [
+            torch.split(to_device(images, self.device), self.micro_batch)
+            for images in (reference, *candidates)
+        ]
+        pieces = [self._pieces(own, others) for own, *others in zip(*batches, strict=True)]
+        distances = torch.cat(pieces, dim=1)
         for check in in_range:
             check()
         return distances
+
+    def _pieces(self, own: torch.Tensor, others: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Distances (K, B) of what passes the trunk together."""
+        if len(others) == 1 and self._kept.nothing:
+            found: torch.Tensor = self._graphs.run("pair", self._of_pair, own, *others)
+            return found
+        with exact_float32(self.device):
+            known = self._kept.of(own, self._normalised_features)
+            return torch.stack([self._distance(known, other) for other in others])
+
+    def _of_pair(self, own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return self._distance(list(self._normalised_features(own)), other)[None]
 
     def _distance(self, known: list[torch.Tensor], images: torch.Tensor) -> torch.Tensor:
         total = with_float64(torch.zeros(len(images), device=self.device)).double()
@@ -177,7 +196,7 @@ class Lpips:
 
     def _normalised_features(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield unit feature vectors (B, H, W, C) of each compared layer."""
-        x = to_device(images, self.device).float().sub(self._shift).div_(self._scale)
+        x = images.float().sub(self._shift).div_(self._scale)
         x = x.contiguous(memory_format=torch.channels_last)
         taps = _TRUNKS[self.net].taps
         for index, layer in enumerate(self._layers):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pandas as pd
 
-from harness.data.images import to_float
+from harness.data.images import to_device, to_float, to_host
 from harness.data.manifest import blocks
 from harness.engine.world import in_order, lanes_for, reproducible
 from harness.interfaces import Columns, Extractor, ImagePairs, OnProgress
@@ -138,9 +138,15 @@ def _features(
         kept: Rows = {}
         with turn:
             network = shared.network()
-            prepared = [network.prepare(x) for x in _inputs(loaded, network.scaling, device)]
-            features = shared.run(torch.cat(prepared), outputs)
-        for output, rows in features.items():
+        # Copied before its turn and read after it: the next block's work is queued meanwhile.
+        inputs = list(_inputs(loaded, network.scaling, device))
+        if device.startswith("cuda") and network.scaling == "byte":  # Floats are looked at first.
+            inputs = [to_device(images, device) for images in inputs]
+        with turn:
+            prepared = [network.prepare(images) for images in inputs]
+            features = network.extract(torch.cat(prepared))
+        for output in outputs:
+            rows = to_host(features[output])
             broken = ~np.isfinite(rows).all(axis=1)
             if broken.any():
                 index = np.flatnonzero(readable)[int(broken.argmax())]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from uniwetok.ar.diffusion_head import LAST_STEP, Denoiser
+from uwt_images.graphs import Graph
 
 _CHUNK = 16
 Weight = float | Tensor | tuple[float | Tensor, ...]
@@ -125,10 +126,6 @@ def as_tensors(weights: Tensor) -> list[Weight]:
     return [row if row.ndim == 0 else tuple(row.unbind()) for row in weights]
 
 
-_WARM_UP = 2
-"""Runs before the capture, in which libraries are loaded and kernels compiled."""
-
-
 class CapturedSolver:
     """Solves as ``Solver`` does, on a GPU; shapes and unguided times are captured once each.
 
@@ -139,7 +136,7 @@ class CapturedSolver:
 
     def __init__(self, solver: Solver) -> None:
         self._solver = solver
-        self._captured: dict[object, _Capture] = {}
+        self._captured: dict[object, Graph] = {}
         self.times = solver.times
 
     def solve(
@@ -152,46 +149,14 @@ class CapturedSolver:
         unguided = tuple(weight == 1 for weight in weights)
         key = (condition.shape, noise.shape, unguided)
         values = torch.tensor(weights, device=condition.device)
+
+        def run(condition: Tensor, noise: Tensor, values: Tensor) -> Tensor:
+            return self._solver.run(condition, noise, as_tensors(values), unguided)
+
         if key not in self._captured:
-            with torch.cuda.device(condition.device):
-                self._captured[key] = _Capture(self._solver, condition, noise, values, unguided)
-        return self._captured[key].replay(condition, noise, values)
-
-
-class _Capture:
-    """One graph, and the memory that it reads and writes."""
-
-    def __init__(
-        self,
-        solver: Solver,
-        condition: Tensor,
-        noise: Tensor,
-        weights: Tensor,
-        unguided: Sequence[bool],
-    ) -> None:
-        self._inputs = (condition.clone(), noise.clone(), weights.clone())
-
-        def run() -> Tensor:
-            held_condition, held_noise, held_weights = self._inputs
-            return solver.run(held_condition, held_noise, as_tensors(held_weights), unguided)
-
-        current, beside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        beside.wait_stream(current)
-        with torch.cuda.stream(beside):
-            for _ in range(_WARM_UP):
-                run()
-        current.wait_stream(beside)
-        self._graph = torch.cuda.CUDAGraph()
-        # Other threads may allocate meanwhile: lanes stack and copy images of other blocks.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._output = run()
-
-    def replay(self, *inputs: Tensor) -> Tensor:
-        """Run the graph on condition, noise and weights."""
-        for held, given in zip(self._inputs, inputs, strict=True):
-            held.copy_(given)
-        self._graph.replay()
-        return self._output.clone()
+            self._captured[key] = Graph(run, condition, noise, values)
+        drawn: Tensor = self._captured[key].replay(condition, noise, values)
+        return drawn
 
 
 AnySolver = Solver | CapturedSolver

@@ -246,7 +246,7 @@ class UniWeTokAR(DecoderPlugin):
         self._model = model.to(device, dtype)
         # Kept for all batches, and with it what was compiled and captured.
         self._solver = solver_of(self._model.head.net, self.steps, compiled=self.compile)
-        self._network = tokenizer.to(device, dtype)
+        self._network = tokenizer.to(device, dtype).record()
 
     def _check_codes(self, tokenizer: UniWeTok) -> None:
         """Compare the encoder with the one that training noted, where it did."""

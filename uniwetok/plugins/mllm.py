@@ -109,7 +109,7 @@ class _Multimodal(DecoderPlugin):
     def load(self, device: str) -> None:
         """Move the networks to the device."""
         self._assistant.to(device)
-        self._network = self._assistant.images
+        self._network = self._assistant.images.record()
 
     def _coded(self, drawn: Sequence[Tensor]) -> list[Code]:
         """Pack codes (bits, rows, columns) of any sizes."""

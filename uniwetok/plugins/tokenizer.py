@@ -52,7 +52,7 @@ class DecoderPlugin:
     concurrent = True
 
     def __init__(self, network: UniWeTok) -> None:
-        self._network = network
+        self._network = network.record()
 
     def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
         """Decode codes of one size to float32 (B, 3, H, W); the decoder's noise is the seeds'."""
@@ -176,7 +176,7 @@ class UniWeTokPlugin(Placed, TokenizerPlugin):
         with user_errors(f"model {self._name!r}"):
             network = UniWeTok.from_checkpoint(self._weights, ema=self.ema)
         tell(self.card.title, network.report)
-        self._network = network.to(device, getattr(torch, self.dtype))
+        self._network = network.to(device, getattr(torch, self.dtype)).record()
         if self._head_files:
             self._heads[0].to(device)
 

@@ -25,6 +25,7 @@ from harness.interfaces.observing import ARITHMETIC, Turns
 from harness.metrics.extractors import Pixels
 from harness.metrics.networks import exact_float32
 from tests.harness.toys import Control, ToyTokenizer, request
+from uwt_images import graphs
 
 LANES = 3
 
@@ -229,15 +230,25 @@ def held_here(lock: Any) -> bool:
     return not free[0]
 
 
-def test_what_runs_out_of_memory_beside_another_is_tried_alone() -> None:
+def test_what_runs_out_of_memory_beside_another_is_tried_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody replays a graph while the memory of all of them is given back."""
     turns = Turns("cuda")
     model = Short(turns.networks)
+    alone: list[bool] = []
+    monkeypatch.setattr(
+        graphs,
+        "release",
+        lambda: alone.append(held_here(turns.networks) and held_here(turns.of_model(model))),
+    )
     held: Any = ModelInTurn(model, turns, nullcontext, "paced", threading.Event())
     held.encode()
     network: Any = Short(turns.of_model(model))
     network.beside_model = True
     turns.taking(network).observe(None)
     assert (model.tries, network.tries) == (2, 2)
+    assert alone == [True, True]
 
 
 def test_a_model_in_turn_is_what_it_was(control: Control) -> None:

@@ -1,0 +1,151 @@
+"""Functions that a GPU records are, elsewhere, simply called; `tests/gpu` has the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from uwt_images import graphs
+from uwt_images.graphs import Graphs, release
+
+
+def test_on_a_processor_a_function_is_called_every_time() -> None:
+    seen: list[Tensor | None] = []
+    weight = torch.ones(2, requires_grad=True)
+
+    def double(values: Tensor, other: Tensor | None) -> Tensor:
+        seen.extend((values, other))
+        return values * 2 * weight
+
+    graphs = Graphs()
+    for number in range(5):
+        values = torch.full((2,), float(number))
+        result = graphs.run("double", double, values, None)
+        assert torch.equal(result, 2 * values)
+        assert not result.requires_grad
+        assert seen[-2] is values
+        assert seen[-1] is None
+
+
+def test_the_guard_is_held_while_a_function_is_called() -> None:
+    held: list[str] = []
+
+    @contextmanager
+    def guard() -> Iterator[None]:
+        held.append("begin")
+        yield
+        held.append("end")
+
+    def function(values: Tensor) -> Tensor:
+        held.append("call")
+        return values
+
+    for _ in range(2):
+        Graphs(guard).run("it", function, torch.zeros(1))
+    assert held == ["begin", "call", "end"] * 2
+
+
+class Recording:
+    """A graph that says when it is replayed."""
+
+    def __init__(self, function: Callable[..., Any], log: list[str]) -> None:
+        self._function = function
+        self._log = log
+
+    def replay(self, *inputs: Tensor) -> Any:
+        self._log.append("replay")
+        return self._function(*inputs)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done on a GPU of 90 bytes, 60 of them free; what is called takes 10, and so a graph."""
+    log: list[str] = []
+    reserved = iter(range(0, 1000, 10))
+    memory: dict[str, Any] = {
+        "memory_allocated": lambda _: 20,
+        "max_memory_allocated": lambda _: 30,
+        "memory_reserved": lambda _: 30,
+        "mem_get_info": lambda _: (60, 90),
+        "reset_peak_memory_stats": lambda _: None,
+        "synchronize": lambda: log.append("wait"),
+        "empty_cache": lambda: None,
+    }
+    for name, value in memory.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(graphs, "_device", lambda _: torch.device("cuda:0"))
+    monkeypatch.setattr(graphs, "_reserved", lambda _: next(reserved))
+    monkeypatch.setattr(Graphs, "recording", True)
+    monkeypatch.setattr(Graphs, "_recorded", lambda self, function, _: Recording(function, log))
+    return log
+
+
+def said(log: list[str], name: str) -> Callable[..., Tensor]:
+    def function(values: Tensor) -> Tensor:
+        log.append(name)
+        return values
+
+    return function
+
+
+def test_a_shape_is_recorded_when_it_comes_again_and_again(gpu: list[str]) -> None:
+    owner = Graphs()
+    for size in (1, 2):
+        for _ in range(5):
+            owner.run("it", said(gpu, "call"), torch.zeros(size))
+        assert gpu == ["call"] * 3 + ["replay", "call"] * 2
+        gpu.clear()
+
+
+@pytest.mark.parametrize(
+    ("free", "needed", "recorded"),
+    [(60, 30, True), (10, 10, True), (9, 10, False), (60, 31, False)],
+)
+def test_graphs_leave_as_much_as_they_take_and_two_thirds_of_all(
+    free: int, needed: int, recorded: bool, gpu: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 20 + needed)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 90))
+    owner = Graphs()
+    for _ in range(4):
+        owner.run("it", said(gpu, "call"), torch.zeros(1))
+    assert ("replay" in gpu) is recorded
+
+
+def test_graphs_of_all_owners_share_their_part(gpu: list[str]) -> None:
+    owners = [Graphs() for _ in range(5)]
+    for owner in owners:
+        for _ in range(4):
+            owner.run("it", said(gpu, "call"), torch.zeros(1))
+    assert [owner.bytes for owner in owners] == [10, 10, 10, 0, 0]
+
+
+def test_what_cannot_be_recorded_is_called(gpu: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(Graphs, "_recorded", fails)
+    owner = Graphs()
+    with pytest.warns(UserWarning, match="it is started kernel by kernel: operation not permitted"):
+        for _ in range(6):
+            owner.run("it", said(gpu, "call"), torch.zeros(1))
+    assert gpu == ["call"] * 6
+
+
+def test_released_graphs_do_not_come_back(gpu: list[str]) -> None:
+    owner, other = Graphs(), Graphs()
+    for _ in range(4):
+        owner.run("it", said(gpu, "call"), torch.zeros(1))
+    gpu.clear()
+    release()
+    release()
+    assert gpu == ["wait"]
+    for each in (owner, other):
+        for _ in range(4):
+            each.run("it", said(gpu, "call"), torch.zeros(1))
+    assert gpu == ["wait"] + ["call"] * 8
