@@ -238,6 +238,10 @@ class Registry(Generic[T]):
         point = None if name in self._registered else self._entry_points().get(name)
         return _owner(point) if point else ""
 
+    def built_in(self, name: str) -> bool:
+        """Whether a known name is one of our own packages'."""
+        return name not in self._registered and not self.owner(name)
+
     def code(self, name: str) -> str:
         """SHA-256 of the code behind a name, and of its distribution's version; '' of ours.
 

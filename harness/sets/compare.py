@@ -47,18 +47,22 @@ def expand_metrics(names: Sequence[str] | None) -> tuple[str, ...]:
     """Metric keys for the names a user gave ('prc', 'lpips' …); all that ship where None.
 
     Raises:
-        UserError: A name of no metric, or of one that observes nothing of images.
+        UserError: A name of no metric, or of one that observes nothing of sets of images.
     """
     if names is None:
         return FILES.metrics
+    ours = {*FILES.metrics, *BY_NAME, *ALIASES}
     keys: list[str] = []
     for given in names:
         name = given.lower() if given.lower() in ALIASES else METRICS.spelled(given)
         if name not in ALIASES and name not in METRICS:
-            hint = did_you_mean(given, [*FILES.metrics, *BY_NAME, *ALIASES], METRICS.names())
+            hint = did_you_mean(given, ours, METRICS.names())
             raise UserError(f"unknown metric {given!r}: {hint}")
-        if name not in ALIASES and not METRICS.get(name).needs:
-            raise UserError(f"metric {given!r} is of a run's codes: sets of images have none")
+        if name not in ours and (METRICS.built_in(name) or not METRICS.get(name).needs):
+            whose = "a task's runs" if METRICS.get(name).needs else "a run's codes"
+            raise UserError(
+                f"metric {given!r} is of {whose}: sets of images have {', '.join(sorted(ours))}"
+            )
         keys += ALIASES.get(name, (name,))
     return tuple(dict.fromkeys(keys))
 

@@ -245,6 +245,8 @@ def test_every_metric_of_images_is_known_by_name() -> None:
         ("ms_sim", ["unknown metric 'ms_sim': did you mean 'ms_ssim'"]),
         ("quux", ["unknown metric 'quux': known: cmmd, ", "lpips, ", " ms_ssim, ", " prc, "]),
         ("bpp", ["metric 'bpp' is of a run's codes"]),
+        ("geneval_overall", ["'geneval_overall' is of a task's runs: sets of images have cmmd, "]),
+        ("gedit_overall", ["metric 'gedit_overall' is of a task's runs", " ms_ssim, "]),
         ("unknown protocol", ["unknown protocol 'clen'", "'clean'"]),
         ("missing", ["does not exist"]),
     ],
@@ -264,7 +266,7 @@ def test_bad_sets_are_one_clear_line(
         case "empty":
             samples = tmp_path / "empty"
             samples.mkdir()
-        case "fidd" | "ms_sim" | "quux" | "bpp":
+        case "fidd" | "ms_sim" | "quux" | "bpp" | "geneval_overall" | "gedit_overall":
             options = ["--metrics", change]
         case "unknown protocol":
             options = ["--protocol", "clen"]
