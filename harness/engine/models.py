@@ -57,11 +57,11 @@ class ModelChoice:
         except ValueError as error:
             if query:
                 raise UserError(
-                    f"--model {text}: options are written ?key=value&key=value"
+                    f"model {text!r}: options are written ?key=value&key=value"
                 ) from error
             options = {}
         if colon and not argument:
-            raise UserError(f"--model {text}: nothing follows the colon")
+            raise UserError(f"model {text!r}: nothing follows the colon")
         return cls(name, argument or None, options)
 
     @property

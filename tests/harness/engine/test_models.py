@@ -145,7 +145,7 @@ def test_options_without_a_value_are_refused(text: str) -> None:
 
 
 def test_colon_without_an_argument_is_refused() -> None:
-    with pytest.raises(UserError, match="--model webp:: nothing follows the colon"):
+    with pytest.raises(UserError, match="model 'webp:': nothing follows the colon"):
         ModelChoice.parse("webp:")
 
 
