@@ -81,7 +81,7 @@ def _found(name: str) -> dict[str, dict[str, Any]]:
             except UserError as no_model:
                 raise _nearer(name, no_model) from None
     question = f"show {name}"
-    if name in MODELS:
+    if MODELS.spelled(name) in MODELS:
         import PIL
 
         question += f" with Pillow {PIL.__version__}"  # It is part of what is told of a codec.
@@ -107,6 +107,7 @@ def _likeness(error: UserError) -> float:
 
 
 def _described(name: str) -> dict[str, dict[str, Any]]:
+    """What is called so, or else what alone is so in another case."""
     from harness.data.assets import ASSETS
     from harness.engine.presets import all_presets, describe
 
@@ -126,6 +127,9 @@ def _described(name: str) -> dict[str, dict[str, Any]]:
     found = {kind: facts() for kind, (names, facts) in kinds.items() if name in names}
     if not found:
         known = [each for names, _ in kinds.values() for each in names]
+        alike = {each for each in known if each.lower() == name.lower()}
+        if len(alike) == 1:
+            return _described(alike.pop())
         raise UserError(f"nothing is called {name!r}: {did_you_mean(name, known)}")
     return found
 
@@ -294,7 +298,8 @@ def show(
         return
     for kind, facts in found.items():
         if several:
-            terminal(highlight=False).print(f"# The {kind} {name}\n", style="bold", markup=False)
+            title = f"# The {kind} {facts.get(kind, name)}\n"
+            terminal(highlight=False).print(title, style="bold", markup=False)
         if kind == "preset":
             _print_preset(terminal(highlight=False), facts)
         else:

@@ -75,10 +75,13 @@ def test_the_card_of_a_model(uwt_eval: CommandLine) -> None:
 
 
 def test_a_model_that_cannot_be_is_one_line(uwt_eval: CommandLine, tmp_path: Path) -> None:
-    for name in (f"images:{tmp_path / 'nowhere'}", "sized?other=1", "uniwetok:nowhere.ckpt"):
+    for name in (
+        *(f"images:{tmp_path / 'nowhere'}", "sized?other=1", "uniwetok:nowhere.ckpt", "a:b?c"),
+    ):
         result = uwt_eval("show", name)
         assert result.code == 2
         assert result.err.startswith("error: ")
+        assert "--model" not in result.err
 
 
 @pytest.mark.parametrize("how", [(), ("--dry-run",)])
@@ -105,6 +108,27 @@ def test_a_name_of_several_kinds_shows_them_all(uwt_eval: CommandLine) -> None:
             f"# The {kind} {name}" for kind in kinds
         ]
     assert "dtype" in json.loads(uwt_eval("show", "wetok", "--json").out)["model"]["options"]
+
+
+def test_names_are_found_in_any_case(uwt_eval: CommandLine) -> None:
+    for given, kind, name in (
+        ("PSNR", "metric", "psnr"), ("WebP", "model", "webp"), ("ADM", "protocol", "adm"),
+        ("ImageNet-Recon", "task", "imagenet-recon"),
+    ):  # fmt: skip
+        assert json.loads(uwt_eval("show", given, "--json").out)[kind] == name
+    assert "# The protocol nano\n" in uwt_eval("show", "NANO").out
+
+
+def test_names_that_differ_in_case_alone_are_not_chosen_among(
+    uwt_eval: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        MODELS, "_registered", {**MODELS._registered, "Sized": Sized, "sized": Sized}
+    )
+    assert json.loads(uwt_eval("show", "Sized", "--json").out)["model"] == "Sized"
+    refused = uwt_eval("show", "SIZED")
+    assert refused.code == 2
+    assert "'SIZED': did you mean 'sized'" in refused.err
 
 
 def test_defaults_and_arguments_are_shown_as_they_are_written(uwt_eval: CommandLine) -> None:
