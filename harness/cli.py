@@ -180,7 +180,10 @@ def _say_misused(error: Any) -> None:
     if type(error).__name__ != "NoArgsIsHelpError":
         where = f"; {error.ctx.command_path} --help says what it takes" if error.ctx else ""
         told = error.format_message().replace(": Value error, ", ": ")  # As pydantic begins them.
-        _say(told.rstrip(".") + where)
+        told = told.rstrip(".")
+        if type(error).__name__ == "MissingParameter" and "Choose from" not in told:
+            told += f": {error.param.help}".rstrip(" .:")
+        _say(told + where)
 
 
 def _end_if_unwritten(

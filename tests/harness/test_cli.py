@@ -63,6 +63,12 @@ def test_a_shell_completes_commands_and_their_options(
         (("run", "--modl", "x"), "No such option"),
         (("run", "imagenet-recon", "--limit", "many"), "Invalid value for '--limit'"),
         (("compare",), "Missing argument"),
+        (("train", "mllm"), "Missing option '--preset': pretrain, gen, edit or chat; uwt-eval"),
+        (("train", "tokenizer"), "Missing option '--preset': Named settings, see `uwt-eval list"),
+        (
+            ("export", "runs"),
+            "Missing option '--to'. Choose from: csv, parquet, hf, wandb, trackio;",
+        ),
         (("report", "training", "--fo"), "uwt-eval report training --help says what it takes"),
         (("runn",), "No such command 'runn'"),
     ],
