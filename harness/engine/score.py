@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 Failed = tuple[str, str, str]
 """A failed sample's id, its status and its error."""
+AGAIN = "the run's own command, given again, makes it anew"
+"""How to mend what a run directory lacks."""
 WITHHOLD_ABOVE = 0.05
 """Share of failed samples above which metrics are withheld, unless --max-failures allows them."""
 
@@ -50,11 +52,14 @@ class Merged:
         # batches, splits of the Inception Score and float64 sums all depend on the order of rows.
         self._blocks = list(enumerate(blocks(file.samples, file.block_size)))
         outputs = self._read("outputs", file.output_key)
+        errors = outputs["error"].fill_null("")
         self.rows = pd.DataFrame(
             {
                 "id": [sample.id for sample in file.samples],
                 "status": outputs["status"].fill_null(Status.MISSING.value).to_pylist(),
-                "error": outputs["error"].fill_null("").to_pylist(),
+                "error": pc.if_else(
+                    outputs["status"].is_null(), f"not stored whole: {AGAIN}", errors
+                ).to_pylist(),
                 "height": outputs["height"].to_pandas(),
                 "width": outputs["width"].to_pandas(),
                 "bits": _bits(outputs),
@@ -106,7 +111,7 @@ class Merged:
         seen: dict[str, np.ndarray] = {}
         for column, default in (
             ("status", Status.MISSING.value),
-            ("error", f"not observed by {name}"),
+            ("error", f"not observed by {name}: {AGAIN}"),
         ):
             if column not in table.column_names:
                 table = table.append_column(column, pa.nulls(len(table), pa.string()))

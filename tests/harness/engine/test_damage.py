@@ -9,6 +9,7 @@ import pytest
 
 from harness.data.manifest import CPU_BLOCK
 from harness.engine.runner import rescore
+from harness.engine.score import AGAIN
 from harness.interfaces.errors import UserError
 from reports.records import load_record
 from tests.damage import flips
@@ -35,7 +36,8 @@ def test_a_damaged_part_is_missing_until_it_is_made_again(
     part = sorted((first.root / stage).iterdir())[1]
     for _ in flips(part, PLACES):
         control.forget()
-        record, _ = rescore(first.root)
+        record, merged = rescore(first.root)
+        assert all(error.endswith(AGAIN) for _, _, error in merged.failed)
         if result_of(record) != result_of(first.record):
             assert record.failures == {"missing": CPU_BLOCK}
             assert record.value("psnr") is None
