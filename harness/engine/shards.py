@@ -21,6 +21,7 @@ from harness.data.manifest import blocks
 from harness.data.store import (
     SAMPLES_FILE,
     Store,
+    check_folder,
     discard_damaged_images,
     has_images,
     images_name,
@@ -156,6 +157,7 @@ def merge(roots: Sequence[Path], out: Path, data: str | None, progress: Progress
         UserError: A folder is no run, is in use, or is of another run; a block differs between two,
             or is in none.
     """
+    check_folder(out)
     roots = list(dict.fromkeys(root.resolve() for root in roots))
     file = read_run_file(roots[0])
     task = TASKS.get(file.task)

@@ -247,6 +247,11 @@ def test_folders_that_cannot_be_merged(tiles: Path, control: Control, tmp_path: 
         merged(tiles, first, second.parent)
     with pytest.raises(UserError, match="is not a run directory"):
         merged(tiles, tmp_path / "nowhere")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=f"cannot write {tmp_path / 'file'}: .*is a file, no folder"
+    ):
+        merge([first, second], tmp_path / "file", str(tiles), QUIET)
     with Store(second).locked(), pytest.raises(UserError, match="is in use by another run"):
         merged(tiles, first, second)
     assert not (tiles.parent / "merged").exists()
