@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.data.digests import unsealed
+from harness.data.digests import is_sealed, unsealed
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import METRICS, TASKS
 from harness.interfaces.types import COMPUTED, SCHEMA_VERSION, MetricValue, ResultRecord
@@ -34,6 +34,8 @@ class Loaded:
     record: ResultRecord
     path: Path
     """The file that holds it."""
+    checked: bool
+    """Whether it carries a checksum; older versions wrote none."""
 
     @property
     def root(self) -> Path | None:
@@ -87,7 +89,7 @@ def merged(one: Loaded, other: Loaded) -> Loaded | None:
         return one
     if metrics == added.metrics:
         return other
-    return Loaded(kept.model_copy(update={"metrics": metrics}), one.path)
+    return Loaded(kept.model_copy(update={"metrics": metrics}), one.path, one.checked)
 
 
 def _not_computed(cell: MetricValue) -> bool:
@@ -174,7 +176,7 @@ def _read(path: Path) -> list[Loaded]:
     items = content if isinstance(content, list) else [content]
     if not items:
         raise UserError(f"{path} holds an empty list: no result to read")
-    return [Loaded(_checked(item, path), path) for item in items]
+    return [Loaded(_checked(item, path), path, is_sealed(item)) for item in items]
 
 
 _NONE_ASKED: set[str] = set()

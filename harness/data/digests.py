@@ -323,13 +323,19 @@ def read_record(path: Path) -> dict[str, Any]:
     return unsealed(json.loads(path.read_bytes()), path)
 
 
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether a record carries the digest of its content, as older ones do not."""
+    provenance = record.get("provenance")
+    return isinstance(provenance, dict) and _FIELD in provenance
+
+
 def unsealed(record: Any, path: Path) -> dict[str, Any]:
     """What `sealed` was given; raise `Damaged` where the content is another, or no record."""
     if not isinstance(record, dict):
         raise Damaged(path, f"it holds a {type(record).__name__} in place of a record")
-    provenance = record.get("provenance")
-    if not isinstance(provenance, dict) or _FIELD not in provenance:
+    if not is_sealed(record):
         return record
+    provenance = record["provenance"]
     digest = provenance[_FIELD]
     content = {
         **record,

@@ -40,7 +40,11 @@ def gate(
     Without rules no metric of the baseline may get surely worse: by the 95% interval of the paired
     differences wherever both sides have the samples.
     """
-    from reports.gate.baseline import read_baseline, update_baseline as write_baseline
+    from reports.gate.baseline import (
+        read_baseline,
+        update_baseline as write_baseline,
+        warn_of_unchecked,
+    )
     from reports.gate.outputs import show, to_json, to_junit, to_markdown
     from reports.gate.rules import parse_rule, read_rules
     from reports.gate.verdict import judge
@@ -62,6 +66,7 @@ def gate(
     if rules is not None:
         chosen = read_rules(rules) + chosen
     verdict = judge(runs, kept, chosen)
+    warn_of_unchecked(kept)
     summary = to_markdown(verdict)
     _write(markdown, summary)
     if junit is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data.digests import sealed
-from harness.interfaces.errors import UserError, one_line
+from harness.interfaces.errors import UserError, one_line, warn
 from harness.interfaces.types import ResultRecord, RunStatus, digest_of
 from reports.comparability import protocol_settings
 from reports.files import write_bytes, write_text
@@ -37,6 +37,16 @@ def read_baseline(path: Path) -> list[Loaded]:
             "the results"
         )
     return load_records([path])
+
+
+def warn_of_unchecked(baselines: Iterable[Loaded]) -> None:
+    """Say of a baseline without a checksum, which is believed, that it is not known to be whole."""
+    if unchecked := [each.path for each in baselines if not each.checked]:
+        warn(
+            f"baseline {unchecked[0]} has no checksum, as older versions wrote none: that it was "
+            "edited would not be seen; `uwt-eval gate RUN --baseline FILE --update-baseline` "
+            "writes one, with the figures of RUN"
+        )
 
 
 def key_of(record: ResultRecord) -> tuple[str, str, str, str, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.interfaces.errors import ExitCode
-from reports.gate.baseline import read_baseline, update_baseline
+from reports.gate.baseline import read_baseline, update_baseline, warn_of_unchecked
 from reports.gate.outputs import show, to_json
 from reports.gate.rules import parse_rule
 from reports.gate.verdict import Verdict, judge
@@ -51,7 +51,9 @@ class BaselineGate:
 
     def judge(self, runs: Sequence[Path], baseline: Path, rules: Sequence[str]) -> BaselineVerdict:
         """Judge run directories."""
-        found = judge(load_records(runs), read_baseline(baseline), [*map(parse_rule, rules)])
+        kept = read_baseline(baseline)
+        found = judge(load_records(runs), kept, [*map(parse_rule, rules)])
+        warn_of_unchecked(kept)
         return BaselineVerdict(baseline, found)
 
     def update(self, runs: Sequence[Path], baseline: Path) -> str:

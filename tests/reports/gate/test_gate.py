@@ -244,6 +244,18 @@ def test_an_edited_baseline_is_refused_without_its_samples_too(
     assert (done.code, "checksum differs" in done.err) == (2, True), done.err
 
 
+def test_a_baseline_without_a_checksum_is_believed_and_told(
+    uwt_eval: CommandLine, tmp_path: Path, baseline: Path
+) -> None:
+    root = run_with(tmp_path / "one", 23.0)
+    done = uwt_eval("gate", root, "--baseline", baseline)
+    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert f"baseline {baseline} has no checksum" in done.err
+    assert "--update-baseline` writes one" in done.err
+    uwt_eval("gate", root, "--baseline", baseline, "--update-baseline")
+    assert uwt_eval("gate", root, "--baseline", baseline).err == ""
+
+
 def test_no_baseline_is_made_of_an_incomplete_run(uwt_eval: CommandLine, tmp_path: Path) -> None:
     root = write_run(tmp_path, failed={0: "model_error"})
     file = tmp_path / "baseline.json"
