@@ -42,12 +42,15 @@ def export(
 ) -> None:
     """Write results as rows, as a hub card's `model-index`, or log them to a tracker."""
     from reports import export as exports
-    from reports.files import write_bytes
+    from reports.files import check_ending, write_bytes
     from reports.records import load_records
 
     load_plugins(plugin)
+    logged = to in (Target.WANDB, Target.TRACKIO)
+    if out is not None and not logged:
+        check_ending("--out", out, [".md" if to is Target.HF else f".{to}"])
     found = load_records(runs)
-    if to in (Target.WANDB, Target.TRACKIO):
+    if logged:
         if out is not None:
             raise UserError(f"--out: {to} keeps runs where it is told to by its own settings")
         exports.log_runs(found, to.value, project, samples=samples)

@@ -38,6 +38,8 @@ def build(
     from reports.records import load_records
 
     check_ending("--out", out, [".md"], ", it is Markdown (--html writes a page)")
+    if html is not None:
+        check_ending("--html", html, [".html", ".htm"])
     load_plugins(plugin)
     groups = build_board(load_records(paths), by)
     write_text(out, to_markdown(groups))

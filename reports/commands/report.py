@@ -42,6 +42,10 @@ class Format(StrEnum):
     TERMINAL = "terminal"
 
 
+_ENDINGS = {Format.LATEX: ".tex", Format.PLAIN: ".txt"}
+"""Of files of a format that is not called as its files end."""
+
+
 @app.command()
 def table(
     names: Annotated[
@@ -61,11 +65,14 @@ def table(
     plugin: Plugins = None,
 ) -> None:
     """Print tables, of the paper or of others, with measured rows, and why rows do not compare."""
+    from reports.files import check_ending, write_text
     from reports.paper import load_table
     from reports.published import find_tables, read_published
     from reports.tables.filled import fill_table
 
     load_plugins(plugin)
+    if out is not None and form is not Format.TERMINAL:
+        check_ending("--out", out, [_ENDINGS.get(form, f".{form}")], f" with --format {form}")
     others = find_tables(published or ())
     names = names or [path.stem for path in published or ()]
     if not names:
@@ -87,7 +94,6 @@ def table(
         for filled in tables:
             show(console, filled)
         return
-    from reports.files import write_text
     from reports.tables.formats import WRITERS
 
     text = WRITERS[form.value](tables)
@@ -291,11 +297,13 @@ def html(
     plugin: Plugins = None,
 ) -> None:
     """Write one self-contained page of a run: scores, settings, pictures, failures."""
-    from reports.files import file_name, write_text
+    from reports.files import check_ending, file_name, write_text
     from reports.page import run_page
     from reports.records import load_record
 
     load_plugins(plugin)
+    if out is not None:
+        check_ending("--out", out, [".html", ".htm"])
     loaded = load_record(run)
     target = out or Path(f"{file_name(loaded.record.run_id)}.html")
     write_text(target, run_page(loaded))

@@ -159,6 +159,8 @@ def test_what_cannot_be_is_one_line(uwt_eval: CommandLine, run: Path, tmp_path: 
         ((tmp_path / "runs", "--to", "hf"), "a card is of one model"),
         ((tmp_path / "alone.json", "--to", "csv", "--samples"), "needs run directories"),
         ((run, "--to", "wandb", "--out", "x"), "--out"),
+        ((run, "--to", "csv", "--out", run / "record.json"), "end its name in .csv"),
+        ((run, "--to", "hf", "--out", "model.safetensors"), "end its name in .md"),
         ((tmp_path / "nowhere", "--to", "csv"), "no such file"),
     ):
         done = uwt_eval("export", *words)

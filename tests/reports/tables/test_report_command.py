@@ -29,7 +29,7 @@ def runs(tmp_path: Path) -> Path:
 def test_formats(
     uwt_eval: CommandLine, runs: Path, tmp_path: Path, form: str, snapshot: SnapshotAssertion
 ) -> None:
-    out = tmp_path / f"tables.{form}"
+    out = tmp_path / f"tables.{'tex' if form == 'latex' else form}"
     words = ("report", "table8", "table10", "--runs", runs, "--format", form)
     result = uwt_eval(*words, "--out", out)
     assert result.code == 0, result.err
@@ -96,7 +96,10 @@ def test_html_nests_and_names_are_harmless(
         (["tabel8"], "did you mean 'table8'"),
         (["table8", "--runs", "nowhere"], "no such file"),
         (["table8", "--out", "x.md"], "--format"),
+        (["table8", "--format", "latex", "--out", "x.py"], "x.py: end its name in .tex with"),
+        (["table8", "--format", "plain", "--out", "x.py"], "x.py: end its name in .txt with"),
         (["html", "nowhere"], "no such file"),
+        (["html", "nowhere", "--out", "record.json"], "record.json: end its name in .html or .htm"),
     ],
 )
 def test_wrong_usage_is_one_line(uwt_eval: CommandLine, words: list[str], text: str) -> None:
