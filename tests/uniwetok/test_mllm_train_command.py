@@ -121,6 +121,33 @@ def test_what_is_missing_is_said(uwt_eval: CommandLine, tmp_path: Path) -> None:
         assert "Traceback" not in result.err
 
 
+def test_a_folder_that_is_no_language_model_is_told_what_it_lacks(
+    uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    model = write_language_model(tmp_path / "qwen")
+    words = (
+        *("train", "mllm", "--preset", "pretrain", "--data", write_data(tmp_path), "--device"),
+        *("cpu", "--tokenizer", write_tokenizer(tmp_path / "tokenizer"), "--out", tmp_path / "out"),
+        *(word for change in SMALL for word in ("--set", change)),
+    )
+
+    def refused(folder: Path, why: str, *more: str) -> None:
+        result = uwt_eval(*words, "--language-model", folder, *more)
+        assert result.code == 2
+        line = result.err.splitlines()[-1]
+        assert line.startswith(f"error: --language-model {folder}: {why}; give a causal language")
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(empty, "this folder has no config.json, no *.safetensors, no tokenizer_config.json")
+    refused(empty, "its config.json is not there", "--dry-run")
+    (model / "config.json").write_text('{"model_type": "vit"}', encoding="utf-8")
+    for more in ((), ("--dry-run",)):
+        refused(model, "a model of type 'vit' is no causal language model", *more)
+    (model / "model.safetensors").unlink()
+    refused(model, "this folder has no *.safetensors")
+
+
 def test_presets_are_listed_and_shown(uwt_eval: CommandLine) -> None:
     listed = uwt_eval("list", "presets")
     assert "mllm-chat" in listed.out

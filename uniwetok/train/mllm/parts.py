@@ -7,7 +7,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
 
 from uniwetok.mllm import checkpoint
 from uniwetok.mllm.assistant import Assistant
@@ -15,7 +20,7 @@ from uniwetok.mllm.checkpoint import image_tokenizer_path
 from uniwetok.mllm.config import MLLMConfig, MLLMError
 from uniwetok.mllm.model import MLLM
 from uniwetok.randomness import stream_seed
-from uniwetok.tensors import CheckpointError
+from uniwetok.tensors import CheckpointError, first_line
 from uniwetok.tokenizer import UniWeTok
 from uniwetok.train import TrainingError
 from uniwetok.train.mllm.config import MLLMTraining
@@ -33,6 +38,12 @@ _SIZES = (
 )
 """Fields that weights depend on; the others are of the objective and may change."""
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_NEEDED = ("config.json", "*.safetensors", "tokenizer_config.json")
+SUITABLE = (
+    "give a causal language model's Hugging Face folder with config.json, safetensors and a "
+    "tokenizer, or a name on the Hub, such as Qwen/Qwen3-8B"
+)
+"""Ends the message about a language model that is none."""
 
 
 def load_parts(config: MLLMTraining, tokenizer: Path | None, *, on_gpu: bool) -> Assistant:
@@ -124,20 +135,45 @@ def _earlier(
     return model, checkpoint.load_text_tokenizer(folder)
 
 
+def read_sizes(folder: Path, given: str) -> PretrainedConfig:
+    """Read a language model's sizes, without its weights.
+
+    Args:
+        folder: its folder.
+        given: how it was named, for the message.
+
+    Raises:
+        TrainingError: its config.json cannot be read, or is of no causal language model.
+    """
+    try:
+        sizes: PretrainedConfig = AutoConfig.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        path = folder / "config.json"
+        why = f"cannot be read ({first_line(error)})" if path.is_file() else "is not there"
+        raise TrainingError(f"{given}: its config.json {why}; {SUITABLE}") from error
+    if type(sizes) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise TrainingError(
+            f"{given}: a model of type {sizes.model_type!r} is no causal language model; {SUITABLE}"
+        )
+    return sizes
+
+
 def find_language_model(name: str) -> Path:
     """Give the folder of a text model, which may be downloaded.
 
     Raises:
-        TrainingError: there is neither such a folder nor such a name on the Hub.
+        TrainingError: there is neither such a folder nor such a name on the Hub, or it lacks files.
     """
     place = Path(name).expanduser()
-    if place.is_dir():
-        return place
     if place.exists():
-        raise TrainingError(
-            f"--language-model {name}: no folder; give a Hugging Face folder with config.json, "
-            f"safetensors and a tokenizer, or a name on the Hub"
-        )
+        lacking = [wanted for wanted in _NEEDED if not any(place.glob(wanted))]
+        if lacking:
+            what = f"this folder has no {', no '.join(lacking)}" if place.is_dir() else "no folder"
+            raise TrainingError(f"--language-model {name}: {what}; {SUITABLE}")
+        read_sizes(place, f"--language-model {name}")
+        return place
     try:
         return snapshot(name, _FILES)
     except HubError as error:

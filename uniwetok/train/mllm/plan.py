@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Qwen3Config
+from transformers import AutoModelForCausalLM, PretrainedConfig, Qwen3Config
 
 from uniwetok.mllm.config import LANGUAGE_MODELS
 from uniwetok.mllm.model import MLLM
@@ -29,6 +29,7 @@ from uniwetok.train.engine.footprint import (
 )
 from uniwetok.train.engine.state import run_again
 from uniwetok.train.mllm.config import MLLMTraining
+from uniwetok.train.mllm.parts import read_sizes
 from uniwetok.train.mllm.trainer import units
 
 _KNOWN = {"Qwen/Qwen3-8B": "qwen3-8b", "Qwen/Qwen3-14B": "bitdance-14b-16x"}
@@ -107,18 +108,9 @@ def _language_model(config: MLLMTraining) -> PretrainedConfig:
     """Read the language model's sizes, without its weights."""
     if config.init is None and config.language_model in _KNOWN:
         return Qwen3Config(**LANGUAGE_MODELS[_KNOWN[config.language_model]])
-    folder = Path(config.init or config.language_model).expanduser()
-    try:
-        read: PretrainedConfig = AutoConfig.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        given = "--language-model " if config.init is None else "init="
-        raise TrainingError(
-            f"{given}{folder}: its sizes cannot be read without its config.json; give a "
-            f"folder, or one of {', '.join(_KNOWN)}"
-        ) from error
-    return read
+    place = config.init or config.language_model
+    given = "--language-model " if config.init is None else "init="
+    return read_sizes(Path(place).expanduser(), f"{given}{place}")
 
 
 def _build(sizes: PretrainedConfig, config: MLLMTraining, layers: int, device: str) -> MLLM:

@@ -81,7 +81,9 @@ def test_a_local_language_model_is_read(tmp_path: Path) -> None:
     plan = planned(run)
     assert plan.parameters["language model's tables"] == 2 * 556 * 32
     for name, given in (("language_model", "--language-model some"), ("init", "init=some")):
-        with pytest.raises(TrainingError, match=rf"^{given}/model: its sizes.*Qwen/Qwen3-8B"):
+        with pytest.raises(
+            TrainingError, match=rf"^{given}/model: its config.json is not there; .*Qwen/Qwen3-8B"
+        ):
             planned(dataclasses.replace(run, **{name: "some/model"}))
     with pytest.raises(TrainingError, match=r"--set model\.width=32"):
         planned(dataclasses.replace(run, model=dataclasses.replace(run.model, width=64)))
