@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
@@ -20,7 +22,8 @@ from tasks.vqa.replies import Answered, Journal, safe, until
 FIRST = 8
 """Questions that must not all fail in the model: it would fail on the others too."""
 _WINDOW = 4
-"""Batches whose questions are sorted by length together, with their pictures in memory."""
+"""Batches whose questions are sorted by length together, with their pictures in memory, and those
+of the next as many."""
 _SHARES = 1024
 """Parts that questions are at least shared out in, where there are as many windows."""
 
@@ -117,13 +120,33 @@ class Asker:
         """
         answers: dict[int, Answered] = {}
         sound = False
-        remaining = iter(share(len(questions), self.batch_size, self.rank, self.size))
-        while window := list(islice(remaining, window_of(self.batch_size))):
-            for some in self._answered({place: questions[place] for place in window}):
-                answers |= some
-                sound = sound or self._sound(list(answers.values()), min(FIRST, len(questions)))
-                on_done(len(answers))
+        with closing(self._windows(questions)) as windows:
+            for window in windows:
+                for some in self._answered(window):
+                    answers |= some
+                    sound = sound or self._sound(list(answers.values()), min(FIRST, len(questions)))
+                    on_done(len(answers))
         return answers
+
+    def _windows(
+        self, questions: Sequence[Asked]
+    ) -> Generator[dict[int, _Open | Answered], None, None]:
+        """The share, by windows, their pictures opened; those of the next while the model works."""
+        remaining = iter(share(len(questions), self.batch_size, self.rank, self.size))
+        pool = ThreadPoolExecutor(1)  # Others' code opens them, one call at a time.
+
+        def begin() -> dict[int, Future[_Open | Answered]]:
+            places = islice(remaining, window_of(self.batch_size))
+            return {place: pool.submit(self._opened, place, questions[place]) for place in places}
+
+        try:
+            window = begin()
+            while window:
+                following = begin()
+                yield {place: opening.result() for place, opening in window.items()}
+                window = following
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def refuse_failing(self, answers: Mapping[int, Answered]) -> None:
         """Raise `UserError` where one asker alone would have given up on these, by all of them."""
@@ -145,7 +168,7 @@ class Asker:
             )
         return False
 
-    def _answered(self, window: Mapping[int, Asked]) -> Iterator[dict[int, Answered]]:
+    def _answered(self, window: Mapping[int, _Open | Answered]) -> Iterator[dict[int, Answered]]:
         """What comes of questions: first of those that are not asked, then batch by batch.
 
         Questions that share the limits of their replies are asked together, the short ones first:
@@ -153,11 +176,11 @@ class Asker:
         """
         settled: dict[int, Answered] = {}
         alike: dict[tuple[int, tuple[str, ...]], list[_Open]] = defaultdict(list)
-        for place, asked in window.items():
-            found = self._opened(place, asked)
-            if isinstance(found, Answered):
-                settled[place] = found
-            else:
+        for place, found in window.items():
+            known = found if isinstance(found, Answered) else self._known(found)
+            if known is not None:
+                settled[place] = known
+            elif isinstance(found, _Open):
                 alike[found.limits].append(found)
         if settled:
             yield settled
@@ -167,7 +190,7 @@ class Asker:
                 yield self._batch(group[start : start + self.batch_size])
 
     def _opened(self, place: int, asked: Asked) -> _Open | Answered:
-        """The question with its pictures, or what came of it already."""
+        """The question with its pictures, or that these cannot be opened."""
         try:
             images = list(asked.load())
         except UserError:
@@ -177,8 +200,10 @@ class Asker:
             return Answered.failed(SampleFailure(Status.DECODE_ERROR, reason))
         digests = tuple(_pixel_digest(image) for image in images) if self.journal else ()
         key = self._key(asked, digests)
-        known = self.journal.get(key) if self.journal else None
-        return known or _Open(place, asked, Question(asked.text, images), digests, key)
+        return _Open(place, asked, Question(asked.text, images), digests, key)
+
+    def _known(self, question: _Open) -> Answered | None:
+        return self.journal.get(question.key) if self.journal else None
 
     def _batch(self, batch: Sequence[_Open]) -> dict[int, Answered]:
         replies = self._replies([each.question for each in batch], batch[0].asked)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -194,6 +196,51 @@ def test_a_batch_holds_questions_of_like_length() -> None:
     assert [len(answer.reply) for answer in answers] == list(range(1, 11))
     found = [[sides[len(text) - 1] for text in batch] for batch in model.batches]
     assert found == [[2, 2, 2], [2, 5, 5], [5, 9, 9], [9]]
+
+
+def test_pictures_of_the_next_questions_are_opened_while_the_model_works() -> None:
+    """And not those of all: they would fill the memory."""
+    opened: list[int] = []
+    ahead = threading.Event()
+
+    class Waiting(Parrot):
+        def reply(self, questions: Sequence[Question], **limits: Any) -> list[Any]:
+            if not self.batches:
+                assert ahead.wait(60)
+                assert len(opened) <= 16
+            return super().reply(questions, **limits)
+
+    def load(number: int) -> Any:
+        opened.append(number)
+        if len(opened) == 16:
+            ahead.set()
+        return [PIXELS]
+
+    questions = [asked(str(n), functools.partial(load, n)) for n in range(30)]
+    answers = ask(Waiting(), *questions, batch=2)
+    assert [answer.reply for answer in answers] == [str(n) for n in range(30)]
+    assert opened == list(range(30))
+
+
+def test_what_was_answered_a_window_ago_is_not_asked_again(tmp_path: Path) -> None:
+    model = Parrot()
+    questions = [asked(text) for text in "abcdefghabijklmn"]
+    answers = ask(model, *questions, batch=2, journal=Journal(tmp_path / "replies.jsonl"))
+    assert [answer.reply for answer in answers] == list("abcdefghabijklmn")
+    assert sorted(text for batch in model.batches for text in batch) == list("abcdefghijklmn")
+
+
+@pytest.mark.parametrize("place", [0, 9])
+def test_an_error_of_the_users_ends_the_asking(place: int) -> None:
+    def refuse() -> Any:
+        raise UserError("no such folder")
+
+    questions = [asked(str(n)) for n in range(20)]
+    questions[place] = asked("x", refuse)
+    model = Parrot()
+    with pytest.raises(UserError, match="no such folder"):
+        ask(model, *questions, batch=2)
+    assert len(model.batches) == (4 if place else 0)
 
 
 def test_one_at_a_time_is_in_order() -> None:
