@@ -193,10 +193,13 @@ def _reserved(device: torch.device) -> int:
 
 
 def release() -> None:
-    """Give back the memory of all graphs, for good; called while nobody runs any."""
-    Graphs.recording = False
+    """Give back the memory of all graphs, for good; called when memory ends, and nobody runs any.
+
+    Where there are none they were not what took it, and may come later.
+    """
     owners = _owners()
-    if any(owner.bytes for owner in owners):
+    if any(owner._graphs for owner in owners):
+        Graphs.recording = False
         torch.cuda.synchronize()
         for owner in owners:
             owner.forget()

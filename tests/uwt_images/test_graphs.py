@@ -145,8 +145,10 @@ def test_what_cannot_be_recorded_is_called(gpu: list[str], monkeypatch: pytest.M
 
 def test_released_graphs_do_not_come_back(gpu: list[str]) -> None:
     owner, other = Graphs(), Graphs()
+    release()  # Nothing was recorded: it is not graphs that ended memory.
     for _ in range(4):
         owner.run("it", said(gpu, "call"), torch.zeros(1))
+    assert gpu == ["call"] * 3 + ["replay", "call"]
     gpu.clear()
     release()
     release()
