@@ -28,7 +28,6 @@ from harness.interfaces import (
     ClassConditional,
     Concluding,
     GenerativeTaskData,
-    ObservedRows,
     Performed,
     Picture,
     Preflighted,
@@ -43,6 +42,7 @@ from harness.interfaces.types import ResultRecord, Stage
 if TYPE_CHECKING:
     from harness.engine.observed import ObservedRun
     from harness.engine.score import Failed, Merged
+    from harness.interfaces import ObservedRows
 
 _WAITING_LANES = 8
 """Least lanes where they mostly wait for answers from elsewhere."""

@@ -1,4 +1,4 @@
-"""Work that another program does, or did: tasks that it carries out, rows of what it saw."""
+"""Work that another program does, or did: rows of what it saw, processes that share it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from harness.interfaces.models import Model
     from harness.interfaces.observing import Columns
-    from harness.interfaces.tasks import Progress, RunRequest
     from harness.interfaces.types import Protocol as EvalProtocol, Sample, Status
 
 T = TypeVar("T")
@@ -96,52 +94,5 @@ class ScoresObservations(Protocol):
             path: The file.
             protocol: Its settings decide how observations are read.
             questions: A second file that some benchmarks need; None where not given.
-        """
-        ...
-
-
-@runtime_checkable
-class Performed(Protocol):
-    """A task that another program carries out, sample by sample, with the model given."""
-
-    def perform(
-        self,
-        request: RunRequest,
-        protocol: EvalProtocol,
-        model: Model,
-        device: str,
-        root: Path,
-        progress: Progress,
-        world: Processes,
-    ) -> ObservedRows | None:
-        """Do or resume the work in the run directory; raise `UserError` where it cannot.
-
-        Every process calls this, with a device of its own; the main one holds the directory and is
-        given the rows of all, the others None. Of a shard they are of all samples too, those of
-        other shards `missing`, with nothing observed; `replies` hold what `merge` is given.
-        """
-        ...
-
-    def merge(
-        self,
-        samples: Sequence[Sample],
-        replies: Sequence[bytes],
-        shards: Sequence[Path],
-        root: Path,
-        data: str | None,
-        progress: Progress,
-    ) -> ObservedRows:
-        """Observe what the shards of a run have, all together, without the model.
-
-        Args:
-            samples: Of the run, as the shards' rows have them.
-            replies: One a sample, as well.
-            shards: Their run directories.
-            root: The run directory of the whole.
-            data: Where the data lie; where they lay for the shard if None.
-            progress: Told how far it is.
-
-        Raises:
-            UserError: The data, or the program, are not at hand, or not those of the shards.
         """
         ...

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from harness.interfaces.elsewhere import ObservedRows, Processes
+    from harness.interfaces.models import Model
     from harness.interfaces.types import (
         ModelCard,
         Protocol as EvalProtocol,
@@ -234,4 +236,51 @@ class MarksJudge(Task, Protocol):
 
     def marks(self, protocol: EvalProtocol, device: str) -> list[Marked]:
         """Ask the protocol's judge; raise `UserError` or `Unavailable` where it cannot be asked."""
+        ...
+
+
+@runtime_checkable
+class Performed(Protocol):
+    """A task that another program carries out, sample by sample, with the model given."""
+
+    def perform(
+        self,
+        request: RunRequest,
+        protocol: EvalProtocol,
+        model: Model,
+        device: str,
+        root: Path,
+        progress: Progress,
+        world: Processes,
+    ) -> ObservedRows | None:
+        """Do or resume the work in the run directory; raise `UserError` where it cannot.
+
+        Every process calls this, with a device of its own; the main one holds the directory and is
+        given the rows of all, the others None. Of a shard they are of all samples too, those of
+        other shards `missing`, with nothing observed; `replies` hold what `merge` is given.
+        """
+        ...
+
+    def merge(
+        self,
+        samples: Sequence[Sample],
+        replies: Sequence[bytes],
+        shards: Sequence[Path],
+        root: Path,
+        data: str | None,
+        progress: Progress,
+    ) -> ObservedRows:
+        """Observe what the shards of a run have, all together, without the model.
+
+        Args:
+            samples: Of the run, as the shards' rows have them.
+            replies: One a sample, as well.
+            shards: Their run directories.
+            root: The run directory of the whole.
+            data: Where the data lie; where they lay for the shard if None.
+            progress: Told how far it is.
+
+        Raises:
+            UserError: The data, or the program, are not at hand, or not those of the shards.
+        """
         ...
