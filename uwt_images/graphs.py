@@ -10,19 +10,26 @@ import functools
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakSet
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Function = Callable[..., Any]
 """Of tensors on one device, or None in a tensor's place; gives a tensor or a tuple of them.
 
-It waits for nothing, draws nothing, and does the same whatever the values. What else it reads, such
-as weights, stays where it is."""
+It waits for nothing, draws nothing, and does the same whatever the values. What else it reads stays
+where it is; of a module's weights that is seen to."""
+
+Inputs = Sequence[Tensor | None]
+
+RECORDING = threading.RLock()
+"""Held while a graph is recorded, and by a model that is called meanwhile: what draws from the
+GPU's own generator, waits for all of it or records another graph would break the recording. Taken
+after any turn and before any switch of arithmetic."""
 
 _WARM_UP = 2
 """Runs before the recording, in which libraries are loaded and kernels compiled."""
@@ -32,9 +39,6 @@ _MOST = 8
 """Graphs of one owner: where every image has its own size, none comes often enough."""
 _SHARE = 3
 """One part in so many of a GPU's memory that all graphs may take: what they have, they keep."""
-_OWNERS: WeakSet[Graphs] = WeakSet()
-_LOCK = threading.Lock()
-"""Held while owners are added or gone through."""
 
 
 class Graph:
@@ -43,8 +47,8 @@ class Graph:
     Args:
         function: see `Function`; it is not held.
         inputs: of the function.
-        stream: what it is recorded on. Graphs that run side by side need one each, for libraries
-            keep scratch memory by stream.
+        beside: whether it runs beside a model. What does and what does not have scratch memory of
+            their own, which libraries keep by stream.
         pool: memory that graphs share which never run side by side.
     """
 
@@ -52,26 +56,33 @@ class Graph:
         self,
         function: Function,
         *inputs: Tensor | None,
-        stream: torch.cuda.Stream | None = None,
+        beside: bool = False,
         pool: Any = None,
     ) -> None:
-        with torch.inference_mode(False):  # To be written to anywhere.
+        device = _device(inputs)
+        # Tensors of inference mode could not be written to outside of it, the generator's state
+        # among them, which older versions of torch make as they record for the first time.
+        with RECORDING, torch.cuda.device(device), torch.inference_mode(False), torch.no_grad():
             self._inputs = [None if each is None else each.clone() for each in inputs]
-        with torch.cuda.device(_device(inputs)):
             current = torch.cuda.current_stream()
-            beside = stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            beside.wait_stream(current)
-            with torch.cuda.stream(beside):
+            stream = _stream(device, "network" if beside else "model")
+            stream.wait_stream(current)
+            with torch.cuda.stream(stream):
                 for _ in range(_WARM_UP):
                     function(*self._inputs)
-            current.wait_stream(beside)
+            current.wait_stream(stream)
             self._graph = torch.cuda.CUDAGraph()
-            # Other threads may allocate meanwhile: lanes stack and copy images of other blocks.
-            with torch.cuda.graph(self._graph, pool, beside, capture_error_mode="thread_local"):
-                self._outputs = function(*self._inputs)
+            try:
+                # Other threads may allocate meanwhile: lanes copy images of other blocks.
+                with torch.cuda.graph(self._graph, pool, stream, capture_error_mode="thread_local"):
+                    self._outputs = function(*self._inputs)
+            finally:
+                # Some versions stay on the other stream where recording fails.
+                torch.cuda.set_stream(current)
 
+    @torch.no_grad()
     def replay(self, *inputs: Tensor | None) -> Any:
-        """Do on the current stream what the function does, with other values."""
+        """Do on the current stream what the function does, with other values; no gradients."""
         for held, given in zip(self._inputs, inputs, strict=True):
             if held is not None and given is not None:
                 held.copy_(given)
@@ -85,26 +96,30 @@ class Graphs:
     """An owner's functions, recorded by shape and arithmetic as these come again on a GPU.
 
     The kernels, and so the bits, are those of the functions. Where a shape is rare or memory is
-    scarce, and elsewhere than on a GPU, they are simply called. For one thread at a time; see also
-    `release`.
+    scarce, and elsewhere than on a GPU, they are simply called. A copy has recorded nothing.
 
     Args:
         guard: held while a function is called or recorded, to set its arithmetic. What is recorded
-            needs it no more.
+            needs it no more, and may run beside a model.
     """
 
     recording = True
-    """Of all of them; no more once memory has ended."""
+    """Of all of them; no more once memory has ended, or a recording failed."""
 
     def __init__(self, guard: Callable[[], AbstractContextManager[Any]] | None = None) -> None:
         self._guard = guard
         self._graphs: dict[Hashable, Graph] = {}
         self._calls: Counter[Hashable] = Counter()
-        self._place: dict[str, Any] = {}
+        self._pools: dict[torch.device, Any] = {}
+        self._last: torch.cuda.Event | None = None
+        self._lock = threading.Lock()
         self.bytes = 0
         """Of memory that is kept."""
         with _LOCK:
             _OWNERS.add(self)
+
+    def __reduce__(self) -> Any:
+        return Graphs, (self._guard,)
 
     def run(self, name: str, function: Function, *inputs: Tensor | None) -> Any:
         """Do what a function does, without gradients.
@@ -115,52 +130,105 @@ class Graphs:
             inputs: of the function.
         """
         device = _device(inputs)
-        if device.type != "cuda":
+        if device.type != "cuda" or torch.cuda.is_current_stream_capturing():
             return self._call(function, inputs)
-        key = (name, *map(_layout, inputs), None if self._guard else _arithmetic())
-        if key in self._graphs:
-            return self._graphs[key].replay(*inputs)
-        self._calls[key] += 1
-        if self._calls[key] != _OFTEN or len(self._graphs) == _MOST or not Graphs.recording:
+        arithmetic = None if self._guard else _arithmetic()
+        key = (name, arithmetic, *map(_layout, inputs), *_places(function))
+        with self._lock:
+            if key in self._graphs:
+                return self._replay(self._graphs[key], device, inputs)
+            self._calls[key] += 1
+            often = self._calls[key] == _OFTEN and len(self._graphs) < _MOST
+        if not (often and Graphs.recording and arithmetic != () and all(map(_dense, inputs))):
             return self._call(function, inputs)
-        held = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        result = self._call(function, inputs)
-        if _has_room(torch.cuda.max_memory_allocated(device) - held, device):
-            before = _reserved(device)
-            try:
-                self._graphs[key] = self._recorded(function, inputs)
-            except RuntimeError as error:
-                warnings.warn(f"{name} is started kernel by kernel: {error}", stacklevel=2)
-            self.bytes += _reserved(device) - before
+        with RECORDING:
+            held = torch.cuda.memory_allocated(device)
+            torch.cuda.reset_peak_memory_stats(device)
+            result = self._call(function, inputs)
+            if _has_room(torch.cuda.max_memory_allocated(device) - held, device):
+                self._keep(key, function, inputs)
         return result
 
     def forget(self) -> None:
         """Give back what was recorded."""
-        self._graphs.clear()
-        self._place.clear()
-        self.bytes = 0
+        with self._lock:
+            for device in self._pools:
+                torch.cuda.synchronize(device)
+            self._graphs.clear()
+            self._pools.clear()
+            self.bytes = 0
 
-    def _call(self, function: Function, inputs: tuple[Tensor | None, ...]) -> Any:
+    def _call(self, function: Function, inputs: Inputs) -> Any:
         with torch.no_grad(), self._guard() if self._guard else nullcontext():
             return function(*inputs)
 
-    def _recorded(self, function: Function, inputs: tuple[Tensor | None, ...]) -> Graph:
-        if not self._place:
-            with torch.cuda.device(_device(inputs)):
-                self._place["stream"] = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-                self._place["pool"] = torch.cuda.graph_pool_handle()
+    def _replay(self, graph: Graph, device: torch.device, inputs: Inputs) -> Any:
+        stream = torch.cuda.current_stream(device)
+        if self._last is not None:  # Whoever ran one before may have been on another stream.
+            stream.wait_event(self._last)
+        result = graph.replay(*inputs)
+        self._last = stream.record_event()
+        return result
+
+    def _keep(self, key: Hashable, function: Function, inputs: Inputs) -> None:
+        device = _device(inputs)
+        try:
+            before = _reserved(device)
+            graph = self._recorded(function, inputs)
+            with self._lock:
+                self._graphs[key] = graph
+                self.bytes += _reserved(device) - before
+        except RuntimeError as error:
+            Graphs.recording = False
+            warnings.warn(f"networks are started kernel by kernel: {error}", stacklevel=3)
+
+    def _recorded(self, function: Function, inputs: Inputs) -> Graph:
+        device = _device(inputs)
+        if device not in self._pools:
+            self._pools[device] = torch.cuda.graph_pool_handle()
+        record = functools.partial(
+            Graph, function, beside=self._guard is not None, pool=self._pools[device]
+        )
         with torch.autocast(
             "cuda",
             torch.get_autocast_dtype("cuda"),
             torch.is_autocast_enabled("cuda"),
             cache_enabled=False,  # It keeps copies of weights while entered, a graph for longer.
         ):
-            graph: Graph = self._call(functools.partial(Graph, function, **self._place), inputs)
+            graph: Graph = self._call(record, inputs)
         return graph
 
 
-def _device(inputs: tuple[Tensor | None, ...]) -> torch.device:
+_OWNERS: WeakSet[Graphs] = WeakSet()
+_LOCK = threading.Lock()
+"""Held while owners are added or gone through."""
+
+
+def release() -> None:
+    """Give back the memory of all graphs, for good; called when memory ends, and nobody runs any.
+
+    Where there are none they were not what took it, and may come later.
+    """
+    owners = [owner for owner in _owners() if owner._graphs]
+    if owners:
+        Graphs.recording = False
+        for owner in owners:
+            owner.forget()
+        torch.cuda.empty_cache()
+
+
+def _owners() -> list[Graphs]:
+    with _LOCK:
+        return list(_OWNERS)
+
+
+@functools.cache
+def _stream(device: torch.device, _: Literal["model", "network"]) -> torch.cuda.Stream:
+    """One of each, for torch has 32 in all and gives them out again."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def _device(inputs: Inputs) -> torch.device:
     return next(each.device for each in inputs if each is not None)
 
 
@@ -168,14 +236,26 @@ def _layout(values: Tensor | None) -> Hashable:
     return None if values is None else (values.shape, values.stride(), values.dtype, values.device)
 
 
-def _arithmetic() -> Hashable:
-    """What a GPU computes in, as far as a caller decides it."""
-    return (
-        torch.is_autocast_enabled("cuda"),
-        torch.get_autocast_dtype("cuda"),
-        torch.backends.cuda.matmul.allow_tf32,
-        torch.backends.cudnn.allow_tf32,
-    )
+def _dense(values: Tensor | None) -> bool:
+    """Whether a copy lies in memory as the tensor does: sums may go by that."""
+    return values is None or torch.empty_like(values).stride() == values.stride()
+
+
+def _places(function: Function) -> list[int]:
+    """Which module it is and where its weights lie; they may be moved, and others loaded."""
+    if not isinstance(function, nn.Module):
+        return []
+    weights = [*function.parameters(), *function.buffers()]
+    return [id(function), *(weight.data_ptr() for weight in weights)]
+
+
+def _arithmetic() -> tuple[Hashable, ...]:
+    """What a GPU computes in, as far as a caller decides it; empty where that cannot be told."""
+    try:
+        switches = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # They were set by torch's newer switches.
+        return ()
+    return torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"), *switches
 
 
 def _has_room(needed: int, device: torch.device) -> bool:
@@ -190,22 +270,3 @@ def _reserved(device: torch.device) -> int:
     """Bytes that torch has of the GPU once it has given back those that it only keeps for later."""
     torch.cuda.empty_cache()
     return torch.cuda.memory_reserved(device)
-
-
-def release() -> None:
-    """Give back the memory of all graphs, for good; called when memory ends, and nobody runs any.
-
-    Where there are none they were not what took it, and may come later.
-    """
-    owners = _owners()
-    if any(owner._graphs for owner in owners):
-        Graphs.recording = False
-        torch.cuda.synchronize()
-        for owner in owners:
-            owner.forget()
-        torch.cuda.empty_cache()
-
-
-def _owners() -> list[Graphs]:
-    with _LOCK:
-        return list(_OWNERS)

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from harness.interfaces import Code, Columns
 from harness.interfaces.errors import SampleFailure, UserError, warn
-from harness.interfaces.observing import Turns, out_of_memory, release_graphs
+from harness.interfaces.observing import Turns, out_of_memory, recording, release_graphs
 from harness.interfaces.registry import others_code
 from harness.interfaces.types import IMAGE_SIDE, ModelCard, Sample, Status
 
@@ -174,7 +174,8 @@ class Batches:
                 if self._most is None:
                     warn(f"out of GPU memory at {tried} samples a batch: going on with {half}")
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            with recording():
+                torch.cuda.empty_cache()
         elif torch.backends.mps.is_available():
             torch.mps.empty_cache()
         return half
@@ -207,6 +208,7 @@ class ModelInTurn:
         self._arithmetic = arithmetic
         self._device = device
         self._cuda = cuda_of(device)
+        self._recording = recording() if self._cuda is not None else nullcontext()
         self._stopping = stopping
         self._lane = threading.local()
 
@@ -242,7 +244,7 @@ class ModelInTurn:
             raise Stopped
         start = time.perf_counter()
         try:
-            with self._arithmetic(), others_code():
+            with self._recording, self._arithmetic(), others_code():
                 result = method(*given, **named)
             if self._cuda is not None:
                 # Whose turn is next finds the device's work done, and its time is the next one's.

@@ -305,6 +305,13 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "MPS backend out of memory" in str(error)
 
 
+def recording() -> Turn:
+    """What is held while a network is recorded; by a model too, which could break the recording."""
+    from uwt_images.graphs import RECORDING
+
+    return RECORDING
+
+
 def release_graphs() -> None:
     """Give back the memory that recorded networks keep; by whoever works alone on the GPU."""
     from uwt_images.graphs import release

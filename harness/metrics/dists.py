@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ class Dists:
     ) -> None:
         self._device = device
         self._micro_batch = micro_batch
-        self._graphs = Graphs(lambda: exact_float32(device))
+        self._graphs = Graphs(functools.partial(exact_float32, device))
         layers = load_trunk("vgg", trunk)
         self._layers = layers.to(device).to(memory_format=torch.channels_last)
         shape = torch.Size([1, sum(_CHANNELS), 1, 1])

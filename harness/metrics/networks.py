@@ -26,13 +26,25 @@ def exact_float32(device: torch.device | str) -> Iterator[None]:
     What is queued on a GPU within goes there while no model in another arithmetic is at it.
     """
     with (
-        ARITHMETIC if torch.device(device).type == "cuda" else nullcontext(),
+        _strict_matrices() if torch.device(device).type == "cuda" else nullcontext(),
         torch.inference_mode(),
         torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         ),
     ):
         yield
+
+
+@contextmanager
+def _strict_matrices() -> Iterator[None]:
+    """Keep to float32 on a GPU whatever a caller has switched on, and leave that on."""
+    switches = torch.backends.cuda.matmul
+    with ARITHMETIC, torch.autocast("cuda", enabled=False):
+        before, switches.allow_tf32 = switches.allow_tf32, False
+        try:
+            yield
+        finally:
+            switches.allow_tf32 = before
 
 
 def at_a_time(device: str) -> int:

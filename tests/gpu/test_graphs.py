@@ -104,6 +104,34 @@ def test_metric_networks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(loose, want[0])
 
 
+def test_a_tokenizer_after_a_network() -> None:
+    """What the first recording makes serves later ones, in another mode of inference."""
+    owner, measure = networks()["alex"]
+    plain, started_at_once = tokenizer(), tokenizer().record()
+    with reproducible(DEVICE):
+        for seed in range(ROUNDS):
+            measure(images_of(seed), images_of(seed + 1))
+        assert recorded(owner) == 1
+        for seed in range(ROUNDS):
+            images = images_of(seed)
+            want, got = (coded(each, images, seed) for each in (plain, started_at_once))
+            assert all(map(torch.equal, want, got))
+        torch.rand(3, device=DEVICE)
+    assert recorded(started_at_once) == 2
+
+
+def test_weights_that_were_moved_are_those_that_count() -> None:
+    plain, started_at_once = tokenizer(), tokenizer().record()
+    for seed in range(ROUNDS):
+        coded(started_at_once, images_of(seed), seed)
+    torch.manual_seed(1)
+    other = UniWeTok(TINY).to(DEVICE).state_dict()
+    for network in (plain, started_at_once):
+        network.load_state_dict(other, assign=True)
+    want, got = (coded(each, images_of(0), 0) for each in (plain, started_at_once))
+    assert all(map(torch.equal, want, got))
+
+
 def test_side_by_side_they_do_not_disturb_each_other() -> None:
     """A model on one stream and a network on another, each with scratch memory of its own."""
     network = tokenizer().record()

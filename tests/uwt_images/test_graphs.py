@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor
 
+from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 from uwt_images import graphs
-from uwt_images.graphs import Graphs, release
+from uwt_images.graphs import RECORDING, Graph, Graphs, release
+
+TINY = UniWeTokConfig(channels=32, num_res_blocks=1, attention_blocks=1, heads=4)
 
 
 def test_on_a_processor_a_function_is_called_every_time() -> None:
@@ -73,15 +80,22 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "memory_reserved": lambda _: 30,
         "mem_get_info": lambda _: (60, 90),
         "reset_peak_memory_stats": lambda _: None,
-        "synchronize": lambda: log.append("wait"),
+        "synchronize": lambda _: log.append("wait"),
         "empty_cache": lambda: None,
+        "current_stream": lambda _: mock.Mock(),
+        "is_current_stream_capturing": lambda: False,
     }
     for name, value in memory.items():
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(graphs, "_device", lambda _: torch.device("cuda:0"))
     monkeypatch.setattr(graphs, "_reserved", lambda _: next(reserved))
     monkeypatch.setattr(Graphs, "recording", True)
-    monkeypatch.setattr(Graphs, "_recorded", lambda self, function, _: Recording(function, log))
+
+    def recorded(owner: Graphs, function: Any, _: Any) -> Recording:
+        owner._pools[torch.device("cuda:0")] = None
+        return Recording(function, log)
+
+    monkeypatch.setattr(Graphs, "_recorded", recorded)
     return log
 
 
@@ -137,10 +151,11 @@ def test_what_cannot_be_recorded_is_called(gpu: list[str], monkeypatch: pytest.M
 
     run()
     run()
-    with pytest.warns(UserWarning, match="it is started kernel by kernel: operation not permitted"):
+    with pytest.warns(UserWarning, match="are started kernel by kernel: operation not permitted"):
         run()
     run()
     assert gpu == ["call"] * 4
+    assert not Graphs.recording
 
 
 def test_released_graphs_do_not_come_back(gpu: list[str]) -> None:
@@ -157,3 +172,60 @@ def test_released_graphs_do_not_come_back(gpu: list[str]) -> None:
         for _ in range(4):
             each.run("it", said(gpu, "call"), torch.zeros(1))
     assert gpu == ["wait"] + ["call"] * 8
+
+
+def test_a_module_whose_weights_were_replaced_is_recorded_anew(gpu: list[str]) -> None:
+    module, owner = torch.nn.Linear(1, 1), Graphs()
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            owner.run("it", module, torch.zeros(1, 1))
+
+    run(4)
+    assert gpu == ["replay"]
+    module.load_state_dict({"weight": torch.ones(1, 1), "bias": torch.ones(1)}, assign=True)
+    run(3)
+    assert gpu == ["replay"]
+    run(1)
+    assert gpu == ["replay"] * 2
+
+
+def test_a_recording_waits_for_a_model_that_is_called(gpu: list[str]) -> None:
+    owner, ended = Graphs(), threading.Event()
+    for _ in range(2):
+        owner.run("it", said(gpu, "call"), torch.zeros(1))
+
+    def third() -> None:
+        owner.run("it", said(gpu, "call"), torch.zeros(1))
+        ended.set()
+
+    with RECORDING:
+        other = threading.Thread(target=third)
+        other.start()
+        assert not ended.wait(0.2)
+    other.join(60)
+    assert ended.is_set()
+    assert gpu == ["call"] * 3
+
+
+def test_a_copy_has_recorded_nothing(gpu: list[str]) -> None:
+    network = UniWeTok(TINY).eval().record()
+    owner = network._graphs
+    assert owner is not None
+    for _ in range(4):
+        owner.run("it", said(gpu, "call"), torch.zeros(1))
+    assert owner._graphs
+    for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert copied._graphs is not owner
+        assert not copied._graphs._graphs
+
+
+def test_replays_keep_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of images that a loss is asked for, the whole computation would be held."""
+    graph = Graph.__new__(Graph)
+    graph._inputs, graph._graph = [torch.zeros(2)], mock.Mock()
+    graph._outputs = graph._inputs[0]
+    for _ in range(2):
+        graph.replay(torch.ones(2, requires_grad=True) * 2)
+        assert graph._inputs[0] is not None
+        assert graph._inputs[0].grad_fn is None

@@ -46,7 +46,8 @@ class DecoderPlugin:
     """A network in memory that decodes, as the harness sees it.
 
     Args:
-        network: In evaluation mode, on its device, in the precision it is to work in.
+        network: In evaluation mode, on its device, in the precision it is to work in; a GPU is told
+            of its encoder and decoder at once from now on, see `UniWeTok.record`.
     """
 
     concurrent = True

@@ -45,13 +45,14 @@ class UniWeTok(nn.Module, Published):
         report: what ``from_checkpoint`` or ``from_pretrained`` loaded, else None.
     """
 
+    _graphs: Graphs | None = None
+
     def __init__(self, config: UniWeTokConfig | None = None) -> None:
         super().__init__()
         self.config = config or UniWeTokConfig()
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
         self.report: LoadReport | None = None
-        self._graphs: Graphs | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -66,7 +67,7 @@ class UniWeTok(nn.Module, Published):
     def record(self) -> Self:
         """Start encoder and decoder as one CUDA graph each, where the network is on a GPU.
 
-        Results are the same to the bit. From then on the weights have to stay where they are.
+        Results are the same to the bit. Hooks of their modules are not called then.
         """
         self._graphs = Graphs()
         return self

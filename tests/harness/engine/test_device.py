@@ -188,6 +188,16 @@ def test_strict_networks_begin_while_no_other_arithmetic_is_on(precision: Any, f
     assert begun.is_set()
 
 
+def test_strict_networks_are_so_whatever_a_caller_has_switched_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    switches = torch.backends.cuda.matmul
+    monkeypatch.setattr(switches, "allow_tf32", True)
+    with exact_float32("cuda"):
+        assert not switches.allow_tf32
+    assert switches.allow_tf32
+
+
 def test_networks_on_a_processor_wait_for_nobody() -> None:
     with ARITHMETIC:
         other = threading.Thread(target=lambda: exact_float32("cpu").__enter__())
