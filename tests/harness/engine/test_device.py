@@ -188,14 +188,15 @@ def test_strict_networks_begin_while_no_other_arithmetic_is_on(precision: Any, f
     assert begun.is_set()
 
 
-def test_strict_networks_are_so_whatever_a_caller_has_switched_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_strict_networks_are_so_whatever_a_caller_has_switched_on() -> None:
     switches = torch.backends.cuda.matmul
-    monkeypatch.setattr(switches, "allow_tf32", True)
-    with exact_float32("cuda"):
-        assert not switches.allow_tf32
-    assert switches.allow_tf32
+    before, switches.allow_tf32 = switches.allow_tf32, True
+    try:
+        with exact_float32("cuda"):
+            assert not switches.allow_tf32
+        assert switches.allow_tf32
+    finally:
+        switches.allow_tf32 = before
 
 
 def test_networks_on_a_processor_wait_for_nobody() -> None:
