@@ -178,7 +178,9 @@ def decide(config: C, processor: Processor) -> tuple[C, dict[str, str]]:
         reasons["precision"] = f"{processor.name} {units} for bfloat16{slower}"
         config = replace(config, precision="bfloat16" if processor.bfloat16 else "float32")
     if config.compile is None:
-        reason = processor.uncompiled or "is a GPU that Triton compiles for"
+        # On an H100's machine the small tokenizer had not ended its first size after 55 s.
+        compiles = "is a GPU that Triton compiles for; each size's first step waits minutes for it"
+        reason = processor.uncompiled or compiles
         reasons["compile"] = f"{processor.name} {reason}"
         config = replace(config, compile=not processor.uncompiled)
     return config, reasons
