@@ -19,7 +19,13 @@ import pyarrow as pa
 
 from harness.interfaces import Code, Columns
 from harness.interfaces.errors import SampleFailure, UserError, warn
-from harness.interfaces.observing import Turns, out_of_memory, recording, release_graphs
+from harness.interfaces.observing import (
+    Turns,
+    on_device,
+    out_of_memory,
+    recording,
+    release_graphs,
+)
 from harness.interfaces.registry import others_code
 from harness.interfaces.types import IMAGE_SIDE, ModelCard, Sample, Status
 
@@ -208,7 +214,8 @@ class ModelInTurn:
         self._arithmetic = arithmetic
         self._device = device
         self._cuda = cuda_of(device)
-        self._recording = recording() if self._cuda is not None else nullcontext()
+        there = self._cuda is not None and on_device(model)
+        self._recording = recording() if there else nullcontext()
         self._stopping = stopping
         self._lane = threading.local()
 

@@ -262,6 +262,37 @@ def test_what_runs_out_of_memory_beside_another_is_tried_alone(
     assert alone == [True, True]
 
 
+@pytest.mark.parametrize(("works_on", "together"), [("cpu", True), ("device", False)])
+def test_models_that_are_not_on_the_gpu_hold_nothing_of_it(
+    works_on: str, together: bool, cuda: FakeCuda
+) -> None:
+    """A codec's calls meet; those of a network are one at a time, and end before a recording."""
+    del cuda
+    meeting = threading.Barrier(2)
+    met: list[bool] = []
+
+    class Codec:
+        concurrent = True
+
+        def encode(self) -> None:
+            try:
+                meeting.wait(60 if together else 0.2)
+                met.append(True)
+            except threading.BrokenBarrierError:
+                met.append(False)
+            assert held_here(graphs.RECORDING) is not together
+
+    codec: Any = Codec()
+    codec.works_on = works_on
+    held: Any = ModelInTurn(codec, Turns("cuda"), nullcontext, "cuda", threading.Event())
+    threads = [threading.Thread(target=held.encode) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert met == [together] * 2
+
+
 def test_a_model_in_turn_is_what_it_was(control: Control) -> None:
     model = ToyTokenizer(control)
     held: Any = ModelInTurn(model, Turns("cpu"), nullcontext, "cpu", threading.Event())
