@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 
 from uwt_images.listing import IMAGE_SUFFIXES, ListingError, suffix_of
 
+_ADVICE = "give the folder or file of one"
+
 _KINDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "validation"),
@@ -65,7 +67,9 @@ class Chosen:
     """Files by the splits that were found."""
 
 
-def choose_split(names: Sequence[str], wanted: str | None, where: str) -> Chosen:
+def choose_split(
+    names: Sequence[str], wanted: str | None, where: str, advice: str = _ADVICE
+) -> Chosen:
     """Take the files of one split.
 
     Args:
@@ -73,6 +77,7 @@ def choose_split(names: Sequence[str], wanted: str | None, where: str) -> Chosen
         wanted: The split that is meant, such as 'validation', or 'val2017' where that is preferred
             to others of its kind; None where any one will do.
         where: What holds them, for messages.
+        advice: What to do where that cannot be told, for errors.
 
     Raises:
         ListingError: Several splits are there and none is the wanted one, or that one is there
@@ -87,9 +92,9 @@ def choose_split(names: Sequence[str], wanted: str | None, where: str) -> Chosen
     counts = Counter(split for split, _ in labels)
     if set(counts) <= {""}:
         return Chosen(names)
-    split, note = pick(counts, wanted, where)
+    split, note = pick(counts, wanted, where, advice)
     roots = {root for name, root in labels if name == split}
-    note += _where_it_lies(split, names, labels, where)
+    note += _where_it_lies(split, names, labels, where, advice)
     return Chosen(
         [name for name, (its, _) in zip(names, labels, strict=True) if its == split],
         next(iter(roots)) if len(roots) == 1 else "",
@@ -99,7 +104,7 @@ def choose_split(names: Sequence[str], wanted: str | None, where: str) -> Chosen
 
 
 def _where_it_lies(
-    split: str, names: Sequence[str], labels: Sequence[tuple[str, str]], where: str
+    split: str, names: Sequence[str], labels: Sequence[tuple[str, str]], where: str, advice: str
 ) -> str:
     """What must be said of the folders that have the split.
 
@@ -121,10 +126,7 @@ def _where_it_lies(
     alike = pictures and not sizes and all(len(_kinds(below[parent])) > 1 for parent in parents)
     if len(held) > len(parents) or (len(parents) > 1 and not alike):
         shown = _some([path.lstrip("/") for path in held])
-        raise ListingError(
-            f"{where} holds the split {split!r} several times ({shown}): "
-            "give the folder or file of one"
-        )
+        raise ListingError(f"{where} holds the split {split!r} several times ({shown}): {advice}")
     if len(below) < 2:
         return ""
     lacking = sorted(set(below) - set(parents))
@@ -142,7 +144,9 @@ def _kinds(names: Iterable[str]) -> set[str]:
     return {kind_of(name) for name in names} - {""}
 
 
-def pick(splits: Collection[str], wanted: str | None, where: str) -> tuple[str, str]:
+def pick(
+    splits: Collection[str], wanted: str | None, where: str, advice: str = _ADVICE
+) -> tuple[str, str]:
     """Choose among names of splits, '' standing for files of none; and what must be said of it.
 
     Raises:
@@ -160,9 +164,7 @@ def pick(splits: Collection[str], wanted: str | None, where: str) -> tuple[str, 
         note = f"{where}: its only split is {only!r}, the task's is {wanted!r}"
         return only, note if wanted is not None and kind_of(only) else ""
     meant = f"and not one of them alone is {wanted!r}" if wanted else "and none was asked for"
-    raise ListingError(
-        f"{where} holds several splits ({_spell(splits)}) {meant}: give the folder or file of one"
-    )
+    raise ListingError(f"{where} holds several splits ({_spell(splits)}) {meant}: {advice}")
 
 
 def _spell(splits: Iterable[str]) -> str:

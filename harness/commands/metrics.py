@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 def metrics(
     reference: Annotated[
-        str, typer.Argument(help="Folder, .zip, .tar, data set folder or .npz to compare with.")
+        str,
+        typer.Argument(
+            help="Folder, .zip, .tar, .parquet, data set folder or .npz to compare with."
+        ),
     ],
     samples: Annotated[str, typer.Argument(help="The images to judge.")],
     names: Annotated[

@@ -53,7 +53,8 @@ class RunOptions:
     data: Annotated[
         str | None,
         typer.Option(
-            help="Folder, .zip, .tar, Hugging Face dataset folder or hf:REPO[:CONFIG][@SPLIT]."
+            help="Folder, .zip, .tar, .parquet, Hugging Face dataset folder or "
+            "hf:REPO[:CONFIG][@SPLIT]."
         ),
     ] = None
     protocol: Annotated[

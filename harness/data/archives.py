@@ -26,6 +26,7 @@ from uwt_images.listing import (
 from uwt_images.splits import choose_split
 
 TAR = ".tar"
+_UNPACK = "unpack it and give the folder of one"
 _MOST_LINKS = 40
 """Links on one path, as the kernel counts them."""
 
@@ -50,7 +51,7 @@ class ZipSource:
             raise UserError(f"{path}: not a readable zip archive ({error})") from error
         files = [name for name in members if name not in links and not members[name].is_dir()]
         found = _follow(files, links)
-        chosen = choose_split(list(found), split, str(path))
+        chosen = choose_split(list(found), split, str(path), _UNPACK)
         self.note = _notes(chosen.note, files)
         self._members = {
             name.removeprefix(chosen.root): members.get(found[name] or "") for name in chosen.names
@@ -116,7 +117,7 @@ class TarSource:
                 "unpack a compressed one first"
             ) from error
         found = _follow(places, links)
-        chosen = choose_split(list(found), split, str(path))
+        chosen = choose_split(list(found), split, str(path), _UNPACK)
         self.note = _notes(chosen.note, places)
         self._places = {
             name.removeprefix(chosen.root): places.get(found[name] or "") for name in chosen.names

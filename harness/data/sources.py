@@ -1,4 +1,4 @@
-"""Where images lie: folders, zip and tar archives, shards, Hugging Face datasets on disk."""
+"""Where images lie: folders, zip and tar archives, shards, tables, Hugging Face datasets."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def open_source(data: str, layout: str, split: str | None = None) -> DataSource:
     """Open images by path.
 
     Args:
-        data: A folder, of .tar shards too, a .zip or .tar, or hf:REPO[:CONFIG][@SPLIT] on the
-            Hugging Face hub.
+        data: A folder, of .tar shards too, a .zip, .tar or .parquet, or hf:REPO[:CONFIG][@SPLIT]
+            on the Hugging Face hub.
         layout: How the data are expected to lie, for errors.
         split: The split that is taken where several lie there, such as 'validation'.
 
@@ -106,8 +106,11 @@ def _open(path: Path, what: str, layout: str, split: str | None) -> DataSource:
         return ZipSource(path, split)
     if path.is_file() and path.suffix.lower() == TAR:
         return TarSource(path, split)
+    if path.is_file() and path.suffix.lower() == _PARQUET:
+        return HuggingFaceSource(path, files=[path])
     raise UserError(
-        f"{what} is neither a folder nor a .zip or .tar: expected {layout}, or hf:REPO on the hub"
+        f"{what} is neither a folder nor a .zip, .tar or .parquet: expected {layout}, "
+        "or hf:REPO on the hub"
     )
 
 

@@ -76,7 +76,7 @@ class HuggingFaceSource:
     """The image column of a dataset, of one split where it holds several.
 
     Args:
-        root: Folder of the dataset, or its name on the hub.
+        root: Folder of the dataset, its one file, or its name on the hub.
         shards: Its parquet files, relative to it and in order; empty for `save_to_disk` output.
         split: The split that is meant.
         files: Parquet files, wherever they lie, of which every row counts; instead of shards.

@@ -25,7 +25,8 @@ FILES = TaskSpec(
     kind="sets",
     interface="",
     dataset="any two sets of images",
-    layout="a folder, .zip, .tar or Hugging Face dataset folder of images, or an .npz file",
+    layout="a folder, .zip, .tar, .parquet or Hugging Face dataset folder of images, or an .npz "
+    "file",
     metrics=(
         *("fid", "sfid", "kid", "is", "precision", "recall", "density", "coverage"),
         *("psnr", "ssim", "lpips_alex", "lpips_vgg"),

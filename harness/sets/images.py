@@ -21,7 +21,7 @@ from harness.interfaces.errors import UserError
 from harness.interfaces.types import digest_of
 from harness.metrics.features import FeatureStatistics, load_statistics
 
-LAYOUT = "a folder, .zip, .tar or Hugging Face dataset folder of images, or an .npz file"
+LAYOUT = "a folder, .zip, .tar, .parquet or Hugging Face dataset folder of images, or an .npz file"
 
 
 class ImageSet(Protocol):

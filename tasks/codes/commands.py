@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from harness.engine.runner import Finished
 
 Format = Literal["parquet", "webdataset"]
-Data = Annotated[str | None, typer.Argument(help="Folder, .zip, .tar or Hugging Face dataset.")]
+Data = Annotated[
+    str | None, typer.Argument(help="Folder, .zip, .tar, .parquet or Hugging Face dataset.")
+]
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", help="NAME[:ARGUMENT][?key=value&…], a tokenizer or codec."),

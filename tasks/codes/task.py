@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LAYOUT = (
     "a folder of images, a .zip or .tar of one, a folder of .tar shards, or a "
-    "Hugging Face dataset folder"
+    "Hugging Face dataset folder or .parquet"
 )
 
 

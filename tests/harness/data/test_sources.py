@@ -143,7 +143,10 @@ def test_the_tasks_split_is_taken_and_others_refused(
     assert contents(source) == {"n1/a.png": b"validation"}
     assert source.note == f"{path}: of its splits test, train, val 'val' is read"
     assert contents(open_source(path, LAYOUT, "test")) == {"a.png": b"test"}
-    with pytest.raises(UserError, match=r"several splits \(test, train, val\) and none was asked"):
+    advice = "give the folder or file" if make is make_folder else "unpack it and give the folder"
+    with pytest.raises(
+        UserError, match=rf"several splits \(test, train, val\) and none was asked for: {advice}"
+    ):
         open_source(path, LAYOUT)
 
 
@@ -300,7 +303,7 @@ def test_no_image_shows_the_layout(make: object, files: dict[str, bytes], tmp_pa
 def test_other_kinds_of_files_show_the_layout(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"anything")
     with pytest.raises(
-        UserError, match=rf"neither a folder nor a \.zip or \.tar: expected {LAYOUT}"
+        UserError, match=rf"neither a folder nor a \.zip, \.tar or \.parquet: expected {LAYOUT}"
     ):
         open_source(str(tmp_path / name), LAYOUT)
 
@@ -489,8 +492,10 @@ def test_parquet_shards_of_other_splits_are_left_out(form: str, tmp_path: Path) 
         path.parent.mkdir(parents=True, exist_ok=True)
         table_of(level).to_parquet(str(path))  # type: ignore[attr-defined]
     assert levels_of(open_source(str(tmp_path), LAYOUT, "validation")) == [2]
-    with pytest.raises(UserError, match="several splits"):
+    with pytest.raises(UserError, match=r"several splits .* give the folder or file of one"):
         open_source(str(tmp_path), LAYOUT)
+    one = open_source(str(tmp_path / form.format("test")), LAYOUT, "validation")
+    assert (levels_of(one), one.note) == ([3], "")
 
 
 @pytest.mark.usefixtures("hub_cache")
