@@ -18,6 +18,7 @@ from uniwetok.train import TrainingError
 from uniwetok.train.ar.config import ARTraining
 from uniwetok.train.ar.plan import measure
 from uniwetok.train.ar.trainer import ARTrainer
+from uniwetok.train.codes.blocks import left_out
 from uniwetok.train.codes.build import build_codes
 from uniwetok.train.codes.cache import (
     Codes,
@@ -134,6 +135,7 @@ def train_ar(
             *chosen,
             *(() if source is None else source.notices),
             *_unseen(source, config.model.classes),
+            *_without_codes(codes, source),
         ],
         data="" if source is None else listing_digest(source),
     )
@@ -149,6 +151,14 @@ def _unseen(source: ImageSource | None, classes: int) -> list[str]:
         f"the data has {named} classes, the model {classes}, of which the others are never seen: "
         f"--set model.classes={named} makes a model of these alone"
     ]
+
+
+def _without_codes(codes: Codes | None, source: ImageSource | None) -> tuple[str, ...]:
+    """Say which images the cache has no codes of."""
+    if codes is None:
+        return ()
+    read = None if source is None else source.read
+    return left_out(codes.header.unreadable, len(codes), read)
 
 
 def check_sizes(config: ARTraining, tokenizer: UniWeTok) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,31 @@ def pending_blocks(
             left = len(starts) - min(len(starts), (number + 1) * accelerator.num_processes)
             on_block(max(0, images - left * BLOCK), images)
     accelerator.wait_for_everyone()
+
+
+def left_out(
+    lost: Sequence[int], images: int, read: Callable[[int], object] | None
+) -> tuple[str, ...]:
+    """Say how many images have no codes, and why the first has none; nothing where all have.
+
+    Args:
+        lost: numbers of those without.
+        images: how many there are.
+        read: gives an image by its number; None where only its codes are there.
+    """
+    if not lost:
+        return ()
+    first = f"number {lost[0]} of the codes"
+    if read is not None:
+        try:
+            read(lost[0])
+            first += ", which can be read by now: another --codes folder takes it in"
+        except UnreadableImage as error:
+            first = str(error)
+    return (
+        f"{len(lost):,} of {images:,} images could not be read and had to be left out; "
+        f"first {first}",
+    )
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class CodeBatch:
     labels: Tensor
     """int64 (B,)."""
     unreadable: int = 0
-    """Images that could not be read and whose places others took."""
+    """Images that could not be read and whose places others took; of a cache all, in its first."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -74,6 +74,7 @@ class CachedCodes:
         """Yield a step's batch after the other."""
         place = self._place
         step = place.start
+        lost = 0 if step else len(self._codes) - len(self._known)  # A run that goes on knows them.
         while True:
             each = place.batch_size // place.world
             own = slice(place.rank * each, (place.rank + 1) * each)
@@ -83,8 +84,9 @@ class CachedCodes:
             yield CodeBatch(
                 torch.from_numpy(self._codes.read(images, views)),
                 torch.from_numpy(self._codes.labels[images]),
+                lost,
             )
-            step += 1
+            step, lost = step + 1, 0
 
     def _views(self, step: int, positions: np.ndarray) -> np.ndarray:
         """View of every position of a step, over all processes."""

@@ -78,6 +78,7 @@ def train_mllm(
             config.data,
             on_block,
         )
+        notices += images.notices(source)
     notices += [
         *chosen,
         *source.notices,

@@ -38,11 +38,16 @@ class Killed(Exception):
 @pytest.fixture
 def train(tmp_path: Path, photo_folder: Path) -> Train:
     def run(
-        name: str, config: ARTraining = TINY_AR, hooks: Hooks | None = None, seed: int = 0
+        name: str,
+        config: ARTraining = TINY_AR,
+        hooks: Hooks | None = None,
+        seed: int = 0,
+        *,
+        source: bool = True,
     ) -> Finished:
         return train_ar(
             config,
-            open_images(photo_folder / "val"),
+            open_images(photo_folder / "val") if source else None,
             tiny_tokenizer(seed),
             tmp_path / "codes",
             tmp_path / name,
@@ -89,6 +94,29 @@ def test_the_model_is_the_average_and_says_whose_codes_it_knows(
         assert torch.equal(weight, state["trainer"]["ema"][name])
     identity = json.loads((finished.model / "tokenizer.json").read_text())
     assert identity == {"encoder_sha256": encoder_digest(tiny_tokenizer())}
+
+
+def test_images_that_have_no_codes_are_told_and_counted(
+    train: Train, tmp_path: Path, photo_folder: Path
+) -> None:
+    """Few are none of the build's business; the line is the same where the codes are there."""
+    dead, *_, damaged = sorted((photo_folder / "val").rglob("*.png"))
+    dead.unlink()
+    dead.symlink_to(tmp_path / "nowhere.png")
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    config = dataclasses.replace(TINY_AR, checkpoint_every=2)
+    for name, source, first in (
+        ("made", True, f"{dead}: cannot be read (No such file or directory)"),
+        ("found", True, f"{dead}: cannot be read (No such file or directory)"),
+        ("codes alone", False, "number 0 of the codes"),
+    ):
+        notices: list[str] = []
+        train(name, config, Hooks(on_notice=notices.append), source=source)
+        told = f"2 of 6 images could not be read and had to be left out; first {first}"
+        assert notices.count(told) == 1
+        assert {row["unreadable"] for row in read_log(tmp_path / name)} == {2}
+    train("made", dataclasses.replace(config, steps=8))
+    assert read_log(tmp_path / "made")[-1]["unreadable"] == 2
 
 
 def test_the_loss_falls(train: Train) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,21 @@ def test_what_is_exported_answers_and_says_how_it_was_trained(
     spoken = {name.partition("/")[2] for name in row if name.startswith("text_loss/")}
     assert spoken == {"interleaved", "chat"}
     assert 0.3 < row["row_filled"] <= 1
+
+
+def test_images_that_have_no_codes_are_told(
+    train: Train, config: MLLMTraining, tmp_path: Path
+) -> None:
+    """Their headers were read, which is all that the look at the samples needs."""
+    image = tmp_path / "images" / "1.png"
+    image.write_bytes(image.read_bytes()[:-3000])
+    notices: list[str] = []
+    tolerant = dataclasses.replace(config.data, corrupt_limit=1.0, row_tokens=400)
+    train("run", dataclasses.replace(config, data=tolerant), Hooks(on_notice=notices.append))
+    (told,) = [line for line in notices if "could not be read" in line]
+    assert re.match(
+        r"1 of \d+ images could not be read and had to be left out; first .*1\.png", told
+    )
 
 
 def test_it_learns(train: Train, config: MLLMTraining, tmp_path: Path) -> None:

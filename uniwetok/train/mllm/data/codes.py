@@ -27,6 +27,7 @@ from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train import TrainingError
 from uniwetok.train.codes.blocks import (
     UNREADABLE,
+    left_out,
     make_room,
     mark_pending,
     open_marks,
@@ -92,6 +93,11 @@ class ImageCodes:
     """(images,)"""
     index: SampleIndex
     layout: Layout
+
+    def notices(self, source: RecordSource) -> tuple[str, ...]:
+        """Say which of the source's images have no codes."""
+        lost = np.flatnonzero(self.unreadable).tolist()
+        return left_out(lost, len(self.unreadable), _Pixels(source, self.index))
 
     def read(self, sample: int) -> list[Tensor] | None:
         """Return the codes of a sample's images, or None where one was unreadable.
