@@ -167,8 +167,9 @@ def pick(
     raise ListingError(f"{where} holds several splits ({_spell(splits)}) {meant}: {advice}")
 
 
-def _spell(splits: Iterable[str]) -> str:
-    return ", ".join(name or "files of none" for name in sorted(splits))
+def _spell(splits: Collection[str]) -> str:
+    named = ", ".join(filter(None, sorted(splits)))
+    return f"{named} and files of no split" if "" in splits else named
 
 
 def _by_folders(folders: Collection[str], wanted: str | None) -> dict[str, tuple[str, str]]:

@@ -148,6 +148,14 @@ def test_several_splits_of_which_none_fits_are_refused_by_name(
     assert f"{wanted!r}: give the folder or file of one" in str(refused.value)
 
 
+def test_files_that_name_no_split_are_told_from_splits() -> None:
+    names = ["foo.parquet", "train.parquet"]
+    with pytest.raises(ListingError, match=r"several splits \(train and files of no split\)"):
+        choose_split(names, "validation", "data")
+    note = "data: of its splits train and files of no split 'train' is read"
+    assert choose_split(names, "train", "data").note == note
+
+
 def test_the_year_decides_among_splits_of_one_kind() -> None:
     names = ["val2014/a.png", "val2017/b.png"]
     assert choose_split(names, "val2017", "data").names == ["val2017/b.png"]
