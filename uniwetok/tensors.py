@@ -136,6 +136,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             tensors, or some that are not plain numbers, all there.
     """
     found: dict[str, Tensor] = {}
+    content: object = {}
     for shard in shards(path):
         if shard.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -143,12 +144,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             with _readable(shard):
                 found |= load_file(shard)
         else:
-            found |= _named(_of_training(read_torch(shard)))
+            content = read_torch(shard)
+            found |= _named(_of_training(content))
     for name, value in found.items():
         _check_plain(path, name, value)
     if not found:
         entries = "', '".join(sorted(WRAPPERS - {"_orig_mod"}))
-        raise CheckpointError(f"{path}: holds no named tensors, at the top or under '{entries}'")
+        held = f"a {type(content).__name__}"
+        if isinstance(content, Mapping):
+            held = listed(list(map(repr, content))) or "nothing"
+        raise CheckpointError(
+            f"{path}: holds no named tensors, at the top or under '{entries}'; it holds {held}: "
+            "save the weights alone"
+        )
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -121,7 +121,16 @@ class Weights:
         chosen, averages, ignored = self._chosen(model.state_dict(), ema=ema)
         import torch
 
-        check_finite(self.path, chosen)
+        try:
+            check_finite(self.path, chosen)
+        except CheckpointError as error:
+            raw = self._chosen(chosen, ema=False)[0]
+            if not averages or len(raw) < len(chosen) or not _finite(self.path, raw):
+                raise
+            raise CheckpointError(
+                f"{error}; these are moving averages, and the raw weights, which ?ema=false "
+                "takes, are finite"
+            ) from error
         model.load_state_dict(
             # Copied: a mapped tensor may begin at any byte, where kernels round otherwise.
             {name: value.to(torch.float32, copy=True) for name, value in chosen.items()},
@@ -147,6 +156,14 @@ class Weights:
         ignored = tuple(name for name in self._tensors if name not in known)
         tensors = {name: self._tensors[place] for name, place in chosen.items()}
         return tensors, len(averages), ignored
+
+
+def _finite(path: Path, weights: Mapping[str, Tensor]) -> bool:
+    try:
+        check_finite(path, weights)
+    except CheckpointError:
+        return False
+    return True
 
 
 def unwrap(

@@ -188,9 +188,11 @@ def test_bad_input_is_one_line(
     uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path, tokenizer: Path
 ) -> None:
     data, known = ("--data", photo_folder / "val"), ("--tokenizer", tokenizer)
-    run = tmp_path / "run"
+    run, broken = tmp_path / "run", tmp_path / "broken.pt"
+    broken.write_bytes(b"")
     for given, message in (
         (arguments(run), "give --data and --tokenizer"),
+        ([*arguments(run), *data, "--tokenizer", broken], f"--tokenizer: {broken}: not a torch"),
         ([*arguments(run), *data], "give --data and --tokenizer"),
         ([*arguments(run), *data, "--tokenizer", tmp_path / "nowhere"], "nowhere"),
         ([*arguments(run, "model.latent_channels=8"), *data, *known], "16 bits a token"),

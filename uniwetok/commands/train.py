@@ -328,4 +328,4 @@ def _load(path: Path) -> UniWeTok:
     try:
         return UniWeTok.from_checkpoint(path)
     except CheckpointError as error:
-        raise UserError(f"--tokenizer {path}: {error}") from error
+        raise UserError(f"--tokenizer: {error}") from error

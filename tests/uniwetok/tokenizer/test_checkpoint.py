@@ -228,6 +228,27 @@ def test_a_weight_that_is_not_finite_is_named(model, tmp_path, value):
         UniWeTok.from_checkpoint(tmp_path / "broken.pt")
 
 
+def test_an_average_alone_that_is_not_finite_is_told_from_the_raw_weights(model, tmp_path):
+    def saved(**parts: dict[str, torch.Tensor]) -> Path:
+        torch.save(parts, tmp_path / "a.pt")
+        return tmp_path / "a.pt"
+
+    raw = model.state_dict()
+    broken = {name: torch.full_like(value, torch.nan) for name, value in raw.items()}
+    hint = r"moving averages, and the raw weights, which \?ema=false takes, are finite"
+    with pytest.raises(CheckpointError, match=f"not finite.*{hint}"):
+        UniWeTok.from_checkpoint(saved(model=raw, ema=broken), model.config)
+    assert UniWeTok.from_checkpoint(tmp_path / "a.pt", model.config, ema=False)
+    for parts in (
+        {"model": broken, "ema": broken},
+        {"ema": broken},
+        {"model": broken, "ema": {"unknown": torch.ones(1)}},
+    ):
+        with pytest.raises(CheckpointError, match="not finite") as refused:
+            UniWeTok.from_checkpoint(saved(**parts), model.config)
+        assert "ema=false" not in str(refused.value)
+
+
 def test_latents_that_are_not_finite_are_no_codes(model, images):
     images = torch.cat([images, images.new_full((1, *images.shape[1:]), torch.nan)])
     with pytest.raises(ValueError, match="encoder gave values that are not finite for sample"):
@@ -427,11 +448,20 @@ def test_truncated_files_are_named(folder, lightning):
             UniWeTok.from_checkpoint(path)
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"state_dict": [1]}, {"epoch": 3}])
-def test_checkpoint_without_tensors(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "held"),
+    [
+        ([1, 2], "a list"),
+        ({"state_dict": [1]}, "'state_dict'"),
+        ({"net": {"weight": torch.ones(2)}, "epoch": 3}, "'net', 'epoch'"),
+        ({}, "nothing"),
+    ],
+)
+def test_checkpoint_without_tensors_is_told_what_it_holds(tmp_path, content, held):
     torch.save(content, tmp_path / "model.pt")
-    with pytest.raises(CheckpointError, match="holds no named tensors"):
+    with pytest.raises(CheckpointError, match="holds no named tensors") as refused:
         UniWeTok.from_checkpoint(tmp_path / "model.pt")
+    assert str(refused.value).endswith(f"; it holds {held}: save the weights alone")
 
 
 def test_absent_paths(tmp_path):
