@@ -43,6 +43,11 @@ class ArrayImages:
             raise UserError(f"{path}: arr_0 is {self._images.dtype}, expected uint8 or float")
         self.ids = [f"{index:06d}" for index in range(len(self._images))]
         self._labels = _labels(path)
+        if self._labels is not None and len(self._labels) != len(self.ids):
+            raise UserError(
+                f"{path}: arr_1 has {len(self._labels)} labels for {len(self.ids)} images: give "
+                "each image one, or leave arr_1 out"
+            )
 
     @property
     def class_sorted(self) -> bool:
@@ -58,10 +63,6 @@ class ArrayImages:
         labels = self._labels
         if labels is None or labels.dtype.kind not in "iuf":
             return None
-        if len(labels) != len(self.ids):
-            raise UserError(
-                f"{self._path}: arr_1 has {len(labels)} labels for {len(self.ids)} images"
-            )
         whole = [int(label) for label in labels if float(label).is_integer()]
         return whole if len(whole) == len(labels) else None
 
@@ -102,11 +103,14 @@ def _digest_of_whole(path: Path) -> str:
 
 def _labels(path: Path) -> np.ndarray | None:
     """`arr_1` (N,), where it holds what may be classes."""
-    with np.load(path, allow_pickle=False) as file:
-        if "arr_1" not in file:
+    with zipfile.ZipFile(path) as archive:
+        if "arr_1.npy" not in archive.namelist():
             return None
-        labels: np.ndarray = file["arr_1"].ravel()
-    return labels if labels.dtype.kind in "biufSU" else None
+        with archive.open("arr_1.npy") as member:
+            _header(member, f"{path}: arr_1", "labels as whole numbers or texts")
+        with archive.open("arr_1.npy") as member:
+            labels: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
+    return labels.ravel() if labels.ndim and labels.dtype.kind in "biufSU" else None
 
 
 def _mapped(path: Path, name: str) -> np.ndarray:
@@ -118,15 +122,7 @@ def _mapped(path: Path, name: str) -> np.ndarray:
         info = archive.getinfo(f"{name}.npy")
         stored = info.compress_type == zipfile.ZIP_STORED
         with archive.open(info) as member:
-            version = np.lib.format.read_magic(member)
-            read_header = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran, dtype = read_header(member)
-            if dtype.hasobject:
-                raise UserError(f"{path}: {name} holds {dtype}, expected numbers")
+            shape, fortran, dtype = _header(member, f"{path}: {name}", "images as uint8")
             start = member.tell()
             file: IO[bytes] | Path = path
             if not stored:
@@ -140,6 +136,28 @@ def _mapped(path: Path, name: str) -> np.ndarray:
         file, dtype, "r", offset=start, shape=shape, order="F" if fortran else "C"
     )
     return mapped
+
+
+def _header(
+    member: IO[bytes], what: str, wanted: str
+) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Shape, order and type of an array; raise `UserError` for Python objects, which may run code.
+
+    Args:
+        member: At its beginning; what is read next are the values.
+        what: The array, for the error.
+        wanted: What should be there instead.
+    """
+    version = np.lib.format.read_magic(member)
+    read_header = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
+    shape, fortran, dtype = read_header(member)
+    if dtype.hasobject:
+        raise UserError(f"{what} holds Python objects (dtype {dtype}): save {wanted}")
+    return shape, fortran, dtype
 
 
 def _unpacked(member: IO[bytes]) -> IO[bytes]:
