@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from harness.data.digests import DigestCache, sha256_file
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, counted
 
 UNREADABLE_ARRAYS = (
     *(ValueError, OSError, KeyError, EOFError, SyntaxError, OverflowError, NotImplementedError),
@@ -45,8 +45,8 @@ class ArrayImages:
         self._labels = _labels(path)
         if self._labels is not None and len(self._labels) != len(self.ids):
             raise UserError(
-                f"{path}: arr_1 has {len(self._labels)} labels for {len(self.ids)} images: give "
-                "each image one, or leave arr_1 out"
+                f"{path}: arr_1 has {counted(len(self._labels), 'label')} for "
+                f"{counted(len(self.ids), 'image')}: give each image one, or leave arr_1 out"
             )
 
     @property

@@ -10,7 +10,7 @@ from harness.data.archives import TAR, ShardSource, TarSource, ZipSource
 from harness.data.images import read_image
 from harness.data.manifest import ImageSource, opened
 from harness.data.tables import HuggingFaceSource, is_saved_to_disk
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, counted
 from harness.interfaces.extras import need
 from uwt_images.hub import DATA_PREFIX, HubError, data_files
 from uwt_images.listing import IMAGE_SUFFIXES, ListingError, list_files, suffix_of
@@ -119,5 +119,5 @@ def notice_of(source: DataSource, data: str, images: int | None) -> str:
     notices = [source.note] if source.note else []
     found = len(source.ids())
     if images is not None and found != images:
-        notices.append(f"{data} holds {found:,} images, the benchmark has {images:,}")
+        notices.append(f"{data} holds {counted(found, 'image')}, the benchmark has {images:,}")
     return "; ".join(notices)

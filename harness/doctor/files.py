@@ -77,7 +77,7 @@ def _assets() -> Iterator[Finding]:
 
 def _data() -> Iterator[Finding]:
     from harness.data.sources import open_source
-    from harness.interfaces.errors import UserError
+    from harness.interfaces.errors import UserError, counted
 
     settings = read_settings()
     for name, place, split, images in (
@@ -97,7 +97,7 @@ def _data() -> Iterator[Finding]:
         if len(ids) == images:
             yield Finding(title, "ok", f"{images:,} images at {place}, {_names(name, ids)}")
         else:
-            text = f"{len(ids):,} images at {place}, the paper's set has {images:,}"
+            text = f"{counted(len(ids), 'image')} at {place}, the paper's set has {images:,}"
             fix = f"set {variable} to all of the set, or take its numbers for a part's"
             yield Finding(title, "warning", text, fix)
 

@@ -201,6 +201,11 @@ def one_line(text: str) -> str:
     return _LINE.sub(" ", plain(text)).strip()
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things in words: 1 image, 2 images."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def terminal_text(text: str) -> str:
     """The text for a terminal, whose output may be the log of a build: no command of either."""
     return _COMMAND.sub(lambda found: f"{found[0]} ", plain(text))

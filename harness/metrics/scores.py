@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from harness.interfaces import Label, Observations
-from harness.interfaces.errors import Unavailable
+from harness.interfaces.errors import Unavailable, counted
 from harness.interfaces.types import MetricValue
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ class SampleMean:
         weights = stats.averaging_weights(len(values), settings.get("averaging", {}))
         finite = np.isfinite(values)
         if not finite.any():
-            raise Unavailable(f"infinite for all {len(values)} samples: images are identical")
+            raise _all_identical(len(values))
         values, weights = values[finite], weights[finite]
         infinite = int((~finite).sum())
-        notes = [f"{infinite} identical images (infinite) left out"] if infinite else []
+        notes = [f"{counted(infinite, 'identical image')} (infinite) left out"] if infinite else []
         if self._few(len(finite), settings) and weights.max() > weights.min():
             mean = self.label.text(float(values.mean()))
             notes.append(f"short batches count as whole ones: the mean over images is {mean}")
@@ -94,9 +94,11 @@ class Psnr(SampleMean):
         pixels = (rows["height"] * rows["width"]).to_numpy(np.float64)
         value, interval = stats.psnr_of_mean_error(values, pixels, observations.seed)
         if np.isinf(value):
-            raise Unavailable(f"infinite for all {len(values)} samples: images are identical")
+            raise _all_identical(len(values))
         infinite = int(np.isinf(values).sum())
-        note = f"{infinite} identical images counted with an error of 0" if infinite else ""
+        note = (
+            f"{counted(infinite, 'identical image')} counted with an error of 0" if infinite else ""
+        )
         return interval.around(value, len(values), unit=self.unit, note=note)
 
 
@@ -159,6 +161,11 @@ class ShareOfSums:
         values = np.full(len(weights), np.nan)
         np.divide(samples[self._over], weights, out=values, where=weights > 0)
         return values, np.ones(len(weights)) if self._mean else weights
+
+
+def _all_identical(samples: int) -> Unavailable:
+    of_all = "the only sample" if samples == 1 else f"all {samples} samples"
+    return Unavailable(f"infinite for {of_all}: images are identical")
 
 
 def _known(rows: pd.DataFrame, column: str) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.console import Plugins, terminal
+from harness.interfaces.errors import counted
 from harness.interfaces.registry import load_plugins
 
 
@@ -35,7 +36,7 @@ def view(
     page = write_viewer(groups, out, data)
     count = sum(len(group.runs) for group in groups)
     console = terminal(highlight=False, soft_wrap=True)
-    console.print(f"{count} {'run' if count == 1 else 'runs'}: {page}", markup=False)
+    console.print(f"{counted(count, 'run')}: {page}", markup=False)
     if serve:
         with server(out, port) as serving:
             console.print(f"http://{LOOPBACK}:{serving.server_port}/ (Ctrl-C ends it)")

@@ -15,7 +15,7 @@ from pydantic import Field
 from harness.engine.plan import metric
 from harness.engine.score import cell_of
 from harness.interfaces import Observations, Progress
-from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.errors import Unavailable, UserError, counted
 from harness.interfaces.registry import FAMILIES
 from harness.interfaces.types import MetricValue, Protocol, Record, Stage
 from harness.metrics.feature_scores import reference_column
@@ -181,7 +181,7 @@ def _first(failed: Mapping[str, str]) -> str:
 def _left_out(work: OnePass, failed: Mapping[str, str]) -> Iterator[str]:
     """How much the base protocol is without; nothing where it is without nothing."""
     if failed and work.of_sets:
-        some = "1 picture" if len(failed) == 1 else f"{len(failed)} pictures"
+        some = counted(len(failed), "picture")
         yield f"{some} that cannot be read left out; the other of each pair counts"
     elif failed:
         yield f"{len(failed)} of {len(work.subject.samples)} images are left out: they failed"

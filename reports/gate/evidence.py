@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from harness.commands.console import label
+from harness.interfaces.errors import counted
 from harness.interfaces.types import MetricValue
 from reports.gate.baseline import contributions_of
 from reports.records import Loaded, higher_is_better
@@ -120,7 +121,7 @@ def _why_unpaired(
     metric: str, sides: dict[str, Contributions | None], each: PairedDifference | None
 ) -> str:
     if each is not None:
-        return f"{each.n} pair{'' if each.n == 1 else 's'} with a value on both sides"
+        return f"{counted(each.n, 'pair')} with a value on both sides"
     given = [side for side in sides.values() if side is not None]
     if given and not any(metric in side.values for side in given):
         return "a figure of the whole set"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.store import Store
 from harness.interfaces import Code, ImageFiles
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, counted
 from harness.interfaces.types import Status
 from tasks.asked.items import Benchmark, Item
 from tasks.asked.scenes import SCENES
@@ -93,7 +93,8 @@ def about(items: Sequence[Item]) -> str:
     whole, told = items[0].benchmark.prompts, []
     if len(items) != whole:
         told.append(
-            f"{len(items)} prompts, the benchmark has {whole}: scores are not the benchmark's"
+            f"{counted(len(items), 'prompt')}, the benchmark has {whole}: scores are not the "
+            "benchmark's"
         )
     known: dict[str, str] = {}
     firsts = [known.setdefault(item.text, item.id) for item in items]

@@ -12,7 +12,7 @@ import typer
 
 from harness.commands.console import Batch, Json, Plugins, batch_of, terminal, with_options
 from harness.commands.outputs import check_apart
-from harness.interfaces.errors import ExitCode
+from harness.interfaces.errors import ExitCode, counted
 from harness.interfaces.registry import load_plugins
 from harness.interfaces.types import RunStatus
 from tasks.codes.job import Job, check_kind, decoded, encoded
@@ -141,11 +141,6 @@ def _together(job: Job) -> AbstractContextManager[None]:
     from harness.commands.run import together
 
     return together(job.world, job.device)
-
-
-def counted(count: int, noun: str) -> str:
-    """A number of things in words: 1 image, 2 images."""
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _rate(result: Finished) -> dict[str, Any]:

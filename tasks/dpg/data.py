@@ -17,7 +17,7 @@ from harness.data import assets
 from harness.data.store import Store
 from harness.engine.run_file import read_run_file
 from harness.interfaces import Code, ImageFiles, offers
-from harness.interfaces.errors import SampleFailure, Unavailable, UserError
+from harness.interfaces.errors import SampleFailure, Unavailable, UserError, counted
 from harness.interfaces.types import Status, digest_of
 from tasks.dpg.questions import (
     Item,
@@ -110,7 +110,7 @@ class DpgData(TextToImageData[Item]):
 def about(items: Sequence[Item], quirks: Quirks) -> str:
     """What a user must know of a set of questions; empty if it looks like the benchmark's."""
     few = (
-        f"{len(items)} prompts, DPG-Bench has {PROMPTS}: scores are not the benchmark's"
+        f"{counted(len(items), 'prompt')}, DPG-Bench has {PROMPTS}: scores are not the benchmark's"
         if len(items) != PROMPTS
         else ""
     )

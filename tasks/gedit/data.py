@@ -19,7 +19,7 @@ from harness.data.images import decode_image
 from harness.data.manifest import choose, list_samples
 from harness.data.store import Store
 from harness.interfaces import Code, Columns, Extractor, OnProgress, Picture, offers
-from harness.interfaces.errors import DecodeError
+from harness.interfaces.errors import DecodeError, counted
 from harness.interfaces.types import Sample, Status, digest_of
 from tasks.gallery import Card, Shot, Verdict, card_of, write_gallery
 from tasks.gedit.edits import GROUPS, SIZE, Edit, edited_path, source_path
@@ -57,9 +57,8 @@ class GEditData(PictureData):
     ) -> None:
         self.label = label
         found = len(source.edits)
-        self.notice = (
-            "" if found == SIZE else f"{found} edits here, the published data set has {SIZE}"
-        )
+        told = f"{counted(found, 'edit')} here, the published data set has {SIZE}"
+        self.notice = "" if found == SIZE else told
         self._source = source
         self._settings = settings
         self._title = title

@@ -26,7 +26,7 @@ from typing import Any
 
 from harness.data.digests import verified_sha256
 from harness.interfaces import ObservedRows
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, counted
 from harness.interfaces.types import Sample, Status, digest_of
 from tasks.gedit.cells import Judging, judged_columns
 from tasks.gedit.data import about
@@ -106,7 +106,7 @@ def _rows(
     language = judged[0].edit.language
     notices = [f"{count} lines of language {name} left out" for name, count in others.items()]
     if len(judged) != SIZE:
-        notices.append(f"{len(judged)} edits here, the published data set has {SIZE}")
+        notices.append(f"{counted(len(judged), 'edit')} here, the published data set has {SIZE}")
     return ObservedRows(
         samples=[
             Sample(

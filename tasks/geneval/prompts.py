@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import assets
-from harness.interfaces.errors import Unavailable, UserError, did_you_mean
+from harness.interfaces.errors import Unavailable, UserError, counted, did_you_mean
 from tasks.shared.jsonl import read_objects
 
 # fmt: off
@@ -138,7 +138,7 @@ def partial_notice(prompts: int) -> str:
     """What to say of a set that has not GenEval's number of prompts."""
     if prompts == PROMPTS:
         return ""
-    return f"{prompts} prompts, GenEval has {PROMPTS}: scores are not the benchmark's"
+    return f"{counted(prompts, 'prompt')}, GenEval has {PROMPTS}: scores are not the benchmark's"
 
 
 def read_prompts(path: Path) -> list[Metadata]:

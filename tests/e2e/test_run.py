@@ -118,7 +118,7 @@ def test_photos_that_a_clip_protocol_makes_white_are_told(
     )  # fmt: skip
     assert result.code == 0, result.err
     assert "†" in result.out
-    said = "† PSNR of jpeg: over 1 of 2 samples, 1 identical images (infinite) left out"
+    said = "† PSNR of jpeg: over 1 of 2 samples, 1 identical image (infinite) left out"
     assert said in " ".join(result.out.split())
 
 

@@ -17,7 +17,14 @@ import pytest
 from PIL import Image
 
 from harness.data.manifest import ImageSource, frozen_data
-from harness.data.sources import FolderSource, HuggingFaceSource, TarSource, ZipSource, open_source
+from harness.data.sources import (
+    FolderSource,
+    HuggingFaceSource,
+    TarSource,
+    ZipSource,
+    notice_of,
+    open_source,
+)
 from harness.interfaces.errors import DecodeError, UserError
 from uniwetok.train.data.opening import open_images
 
@@ -276,6 +283,15 @@ def test_links_in_a_circle_list_each_image_once(tmp_path: Path) -> None:
     make_folder(tmp_path / "data", {"a.png": b"a"})
     (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
     assert list(FolderSource(tmp_path / "data").ids()) == ["a.png"]
+
+
+def test_other_numbers_of_images_than_the_benchmarks_are_told(tmp_path: Path) -> None:
+    source = FolderSource(make_folder(tmp_path, {"a.png": b"a"}))
+    assert notice_of(source, "mine", 5000) == "mine holds 1 image, the benchmark has 5,000"
+    make_folder(tmp_path, {f"{index}.png": b"a" for index in range(1999)})
+    source = FolderSource(tmp_path)
+    assert notice_of(source, "mine", 5000) == "mine holds 2,000 images, the benchmark has 5,000"
+    assert notice_of(source, "mine", 2000) == ""
 
 
 def test_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,9 @@ def test_global_mse_is_that_of_all_pixels_of_all_images() -> None:
 def test_global_mse_counts_identical_images() -> None:
     cell = global_psnr_of([20.0, np.inf, 20.0, 20.0])
     assert cell.value == pytest.approx(20 + 10 * np.log10(4 / 3))
-    assert (cell.n, cell.note) == (4, "1 identical images counted with an error of 0")
+    assert (cell.n, cell.note) == (4, "1 identical image counted with an error of 0")
+    with pytest.raises(Unavailable, match="infinite for the only sample: images are identical"):
+        global_psnr_of([np.inf])
     with pytest.raises(Unavailable, match="infinite for all 2 samples"):
         global_psnr_of([np.inf, np.inf])
 
@@ -117,7 +119,7 @@ def test_identical_images_are_left_out_and_counted() -> None:
     cell = psnr_of([20.0, np.inf, 24.0])
     assert cell.value == pytest.approx(22.0)
     assert cell.n == 2
-    assert cell.note == "1 identical images (infinite) left out"
+    assert cell.note == "1 identical image (infinite) left out"
 
 
 def test_not_a_number_is_neither_left_out_nor_called_identical() -> None:

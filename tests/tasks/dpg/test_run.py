@@ -187,7 +187,7 @@ def test_questions_from_a_csv(
     pd.DataFrame(lines).to_csv(path, index=False)
     _, root, err = run(uwt_eval, tmp_path, *words)
     assert painted == ["a <b>bold</b> cat"] * 4
-    assert "1 prompts, DPG-Bench has 1065" in err
+    assert "1 prompt, DPG-Bench has 1065" in err
     assert "<b>bold" not in (root / "gallery.html").read_text()
     row = json.loads((root / "questions.jsonl").read_text().splitlines()[0])
     assert (row["item_id"], row["first_row"]) == ("7", True)

@@ -195,7 +195,7 @@ def test_missing_pictures_and_partial_sets(tmp_path: Path) -> None:
     rows = read_observations(write(tmp_path / "found.jsonl", [line(3, 1)]), SETTINGS)
     assert [sample.id for sample in rows.samples] == [f"00003/{n:04d}" for n in range(4)]
     assert [status is Status.OK for status in rows.statuses] == [False, True, False, False]
-    assert "1 prompts, GenEval has 553" in rows.notice
+    assert "1 prompt, GenEval has 553" in rows.notice
 
 
 def test_interval_is_over_prompts() -> None:

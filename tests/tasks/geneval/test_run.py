@@ -149,7 +149,7 @@ def test_a_prompt_that_would_break_the_page(
     path.write_text(json.dumps(line) + "\n")
     record, root, err = run(uwt_eval, tmp_path, "--model", "painter", "--data", path)
     assert record["dataset"] == "mine.jsonl"
-    assert "1 prompts, GenEval has 553" in err.replace("\n", " ")
+    assert "1 prompt, GenEval has 553" in err.replace("\n", " ")
     assert "<script>alert" not in (root / "gallery.html").read_text()
 
 
