@@ -110,7 +110,8 @@ def _labels(path: Path) -> np.ndarray | None:
             _header(member, f"{path}: arr_1", "labels as whole numbers or texts")
         with archive.open("arr_1.npy") as member:
             labels: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
-    return labels.ravel() if labels.ndim and labels.dtype.kind in "biufSU" else None
+    one_each = labels.ndim > 0 and labels.size == len(labels)
+    return labels.ravel() if one_each and labels.dtype.kind in "biufSU" else None
 
 
 def _mapped(path: Path, name: str) -> np.ndarray:

@@ -60,6 +60,18 @@ def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
         open_arrays(tmp_path / "few.npz")
 
 
+def test_what_is_no_label_an_image_is_none(tmp_path: Path) -> None:
+    """Latents, or a row of numbers an image."""
+    path = tmp_path / "images.npz"
+    images = np.zeros((5, 4, 4, 3), np.uint8)
+    for second in (np.zeros((5, 10)), np.zeros((7, 3))):
+        np.savez(path, images, second)
+        assert open_arrays(path).classes is None
+    np.savez(path, images, np.arange(5)[:, None])
+    assert open_arrays(path).classes == [0, 1, 2, 3, 4]
+
+
+
 def test_labels_are_whole_numbers_one_an_image(tmp_path: Path) -> None:
     path = tmp_path / "images.npz"
     for labels in (np.arange(5), np.arange(5.0), np.arange(5)[:, None]):
