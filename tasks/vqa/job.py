@@ -137,6 +137,11 @@ class Job(Record):
             return False
         return all(row.status is not Status.MODEL_ERROR for row in read_rows(self.result))
 
+    @property
+    def is_of_others(self) -> bool:
+        """Whether the rows that are there are those of another job."""
+        return self._mark.is_file() and not self._is_marked(self._mark)
+
     def _is_marked(self, mark: Path) -> bool:
         if not mark.is_file():
             return False

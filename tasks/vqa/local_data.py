@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.interfaces.errors import UserError
+from harness.interfaces.types import digest_of
 from tasks.vqa.suites import SUITES
-from uwt_images.listing import ListingError, list_files
+from uwt_images.listing import IMAGE_SUFFIXES, ListingError, list_files
 from uwt_images.splits import choose_split, kind_of, pick
 
 FORMS = "a folder that `save_to_disk` wrote, parquet files, or a .json or .jsonl file beside images"
@@ -35,6 +37,8 @@ class LocalCopy:
     """What the user must know of the choice of a split."""
     sizes: tuple[tuple[str, int, int], ...] = field(default=(), repr=False)
     """Name, bytes and time of every file: another copy is another job."""
+    pictures: str = field(default="", repr=False)
+    """The same of pictures that lie apart from the files and are named in them, as a digest."""
 
     def overrides(self, split: str) -> dict[str, Any]:
         """What replaces a task file's own data set."""
@@ -108,6 +112,10 @@ _SUITE_OF = {
     for name in (suite.name, suite.hub.rpartition("/")[2])
 }
 _ENDINGS = ("", ".jsonl", ".json", ".parquet")
+_PICTURE = re.compile(
+    rf'"(?:[^"\\]|\\.)+(?:{"|".join(map(re.escape, sorted(IMAGE_SUFFIXES)))})"', re.IGNORECASE
+)
+"""A JSON string that ends as the name of a picture does."""
 _SPLIT_AFTER = re.compile("(val|validation|test|testdev|train|img)$")
 
 
@@ -187,9 +195,51 @@ def _of_files(
         root=str(root),
         note=note,
         sizes=_sizes([*files, *images]),
+        pictures=_named_pictures(root, files),
     )
 
 
 def _sizes(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
     stats = [(path.name, path.stat()) for path in files]
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def _named_pictures(root: Path, files: Iterable[Path]) -> str:
+    """SHA-256 of bytes and time of the pictures that files name; '' where there are none.
+
+    One that was replaced, lost or found again makes another job; replies of the others are kept.
+    """
+    stamps = []
+    for name in sorted({name for file in files for name in _names_in(file)}):
+        try:
+            stat = (root / name).stat()
+        except (OSError, ValueError):
+            continue
+        stamps.append((name, stat.st_size, stat.st_mtime_ns))
+    return digest_of(stamps) if stamps else ""
+
+
+def _names_in(file: Path) -> Iterator[str]:
+    """Whatever is written there as the path of a picture."""
+    if file.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        with contextlib.suppress(OSError, ValueError), pq.ParquetFile(file) as table:
+            columns = [table.schema.column(place).path for place in range(len(table.schema))]
+            paths = [column for column in columns if column.endswith(".path")]
+            for group in table.iter_batches(columns=paths) if paths else ():
+                yield from _texts(group.to_pylist())
+    elif file.suffix in (".json", ".jsonl"):
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                for found in _PICTURE.findall(line):
+                    with contextlib.suppress(ValueError):
+                        yield json.loads(found)
+
+
+def _texts(values: Any) -> Iterator[str]:
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, Mapping | list):
+        for each in values.values() if isinstance(values, Mapping) else values:
+            yield from _texts(each)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.engine.plan import best_batch
 from harness.engine.protocols import FiledTask
 from harness.interfaces import ObservedRows
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, warn
 from harness.interfaces.types import Protocol, Sample, Status, TaskSpec
 from tasks import PROTOCOLS
 from tasks.vqa.protocol import check_installed, installed_version, same_series
@@ -78,6 +78,8 @@ class LmmsTask(FiledTask):
 
         job = self._job(request, self.settings(protocol), model, device, root, world)
         if world.is_main and not job.finished:
+            if job.is_of_others:
+                warn(f"{root}: what was asked before had other data or settings: its result is replaced")
             job.start_anew(share=not request.fresh)
             job.join_journals()
         crash = ""

@@ -168,7 +168,7 @@ def test_a_suite_is_planned_judged_and_told_by_one_process(
     code, said = ended(start(two, *suite))
     assert code == 1, "torchrun's own, whatever a process ends with"
     assert said.count("error: ") == 1, said
-    assert "run the suite with --update-baseline" in said
+    assert "the same command with --update-baseline makes it" in said
     assert not (tmp_path / "runs").exists()
     code, said = ended(start(two, *suite, "--update-baseline"))
     assert code == 0, said

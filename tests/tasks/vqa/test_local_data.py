@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness.interfaces.errors import UserError
-from tasks.vqa.local_data import find_copy
+from tasks.vqa.local_data import LocalCopy, find_copy
 from tasks.vqa.pictures import PicturesById, pending
 from tasks.vqa.suites import SUITES
 from tests.tasks.vqa.copies import ROWS, write_copies, write_json
@@ -191,3 +194,39 @@ def test_rows_of_another_suite_lack_a_column(suite: str, column: str | None) -> 
     lacking = SUITES[suite].absent(there)
     assert (lacking[0] if lacking else None) == column
     assert SUITES[suite].absent(list(ROWS[suite][0])) == []
+
+
+@pytest.mark.parametrize("form", ["lines", "table", "nested table"])
+def test_pictures_beside_the_questions_belong_to_the_copy(form: str, tmp_path: Path) -> None:
+    """One that is replaced, lost or found again makes another job; those of no question do not."""
+    rows = [{"image": f"pictures/{number}.JPG"} for number in range(2)]
+    if form == "lines":
+        write_json(tmp_path / "pope.jsonl", rows)
+    else:
+        pictures = [{"bytes": None, "path": row["image"]} for row in rows]
+        column: list[Any] = pictures if form == "table" else [[each] for each in pictures]
+        pq.write_table(pa.table({"image": column}), tmp_path / "pope.parquet")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+
+    def found() -> LocalCopy:
+        return find_copy(tmp_path, NAMES, "", "test")
+
+    none = found()
+    (folder / "0.JPG").write_bytes(b"a picture")
+    one = found()
+    (folder / "other.JPG").write_bytes(b"another")
+    assert found() == one != none
+    (folder / "0.JPG").write_bytes(b"a longer picture")
+    replaced = found()
+    assert replaced != one
+    (folder / "0.JPG").unlink()
+    assert found() == none
+    assert none.sizes == one.sizes == replaced.sizes
+
+
+def test_names_of_pictures_are_read_as_json_writes_them(tmp_path: Path) -> None:
+    write_json(tmp_path / "pope.jsonl", [{"image": 'd\u00e9 "1".png', "text": "no.picture"}])
+    without = find_copy(tmp_path, NAMES, "", "test")
+    (tmp_path / 'd\u00e9 "1".png').write_bytes(b"a picture")
+    assert find_copy(tmp_path, NAMES, "", "test") != without
