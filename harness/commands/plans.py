@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.commands.console import terminal
+from harness.interfaces.errors import counted
 from harness.interfaces.registry import TASKS
 
 if TYPE_CHECKING:
@@ -79,13 +80,15 @@ def _planned(request: RunRequest, world: World, speeds: _Speeds) -> dict[str, An
     alone = World(shard=world.shard, shards=world.shards)
     run: ObservedRun | RunFile
     facts: dict[str, Any]
-    if isinstance(TASKS.get(request.task), Performed):
+    task = TASKS.get(request.task)
+    if isinstance(task, Performed):
         run, _, device = performed_run(request, alone)
         name, root = run.name, request.out / run.name
         facts = {
             "dataset": request.data or TASKS.get(run.task).spec.dataset,
             "n": request.limit,
             "n_missing": None,
+            "n_kept": 0 if request.fresh else task.kept(root),
             **({"shard": alone.title, "n_run": request.limit} if alone.title else {}),
             "device": device,
             "batch_size": request.batch_size,
@@ -146,6 +149,8 @@ def print_plans(requests: list[RunRequest], world: World, *, as_json: bool) -> N
             counts = f"{item['shard']}: {item['n']} of {item['n_run']} samples"
         if item["n_missing"] is not None:
             counts += f", {item['n_missing']} still to do"
+        if item.get("n_kept"):
+            counts += f", {counted(item['n_kept'], 'output')} kept"
         console.print(
             f"  {item['dataset']}: {counts}, on {item['device']}\n  into {item['directory']}",
             markup=False,

@@ -261,6 +261,10 @@ class Performed(Protocol):
         """
         ...
 
+    def kept(self, root: Path) -> int:
+        """How many of the model's outputs a run directory holds already, finished or not."""
+        ...
+
     def merge(
         self,
         samples: Sequence[Sample],

@@ -17,7 +17,7 @@ from tasks.vqa.replies import Journal
 from tasks.vqa.suites import SUITES, suite_named
 
 _JOB = "lmms-eval/job.json"
-_JOURNAL = "lmms-eval/journal.jsonl"
+JOURNAL = "lmms-eval/journal.jsonl"
 
 
 class Job(Record):
@@ -82,7 +82,7 @@ class Job(Record):
     @property
     def journal(self) -> Path:
         """Replies so far, of finished attempts and of one process that works alone."""
-        return self.folder / _JOURNAL
+        return self.folder / JOURNAL
 
     @property
     def own_journal(self) -> Path:
@@ -161,8 +161,8 @@ class Job(Record):
         self.start_anew(share=False)
         self.journal.parent.mkdir(parents=True, exist_ok=True)
         for number, root in enumerate(shards):
-            if (root / _JOURNAL).is_file():
-                link(root / _JOURNAL, self.journal.with_name(f"journal-{number}.jsonl"))
+            if (root / JOURNAL).is_file():
+                link(root / JOURNAL, self.journal.with_name(f"journal-{number}.jsonl"))
             if (root / self.drawn.name).is_dir():
                 Store(self.folder).adopt(root, [self.drawn.name])
         self.join_journals()

@@ -79,7 +79,7 @@ class LmmsTask(FiledTask):
         job = self._job(request, self.settings(protocol), model, device, root, world)
         if world.is_main and not job.finished:
             if job.is_of_others:
-                warn(f"{root}: what was asked before had other data or settings: its result is replaced")
+                warn(f"{root}: its result had other data or settings, and is replaced")
             job.start_anew(share=not request.fresh)
             job.join_journals()
         crash = ""
@@ -92,6 +92,16 @@ class LmmsTask(FiledTask):
             return self._share(job)
         rows = job.lost(crash) if crash else read_rows(job.result)
         return self._observed(job, rows, crash)
+
+    def kept(self, root: Path) -> int:
+        """Replies in the journals of the processes that asked."""
+        from tasks.vqa.job import JOURNAL
+
+        total = 0
+        for path in (root / JOURNAL).parent.glob("journal*.jsonl"):
+            with path.open("rb") as lines:
+                total += sum(1 for _ in lines)
+        return total
 
     def merge(
         self,

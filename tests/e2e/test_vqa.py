@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tasks.vqa.process import EVALUATOR
+from tasks.vqa.task import POPE
 from tests.conftest import CommandLine
 from tests.strangers import hostile
 from tests.tasks.vqa.copies import REPLIES, ROWS, write_copies, write_json
@@ -133,6 +134,8 @@ def test_the_same_command_goes_on_where_it_stopped(
     first: tuple[int, dict[str, Any], str], place: Path
 ) -> None:
     before = asked(place)
+    (root,) = (place / "runs").glob("pope-*")
+    assert POPE.kept(root) == len(ROWS["pope"]) - 3  # What a dry run says is there already.
     code, records, messages = run(place, "gqa", "pope")
     assert code == 0, messages
     again = asked(place)[len(before) :]
@@ -142,6 +145,7 @@ def test_the_same_command_goes_on_where_it_stopped(
     assert again[1:] == [questions[1], questions[4], questions[5]]
     assert records["pope"]["failures"] == {"model_error": 1}
     assert records["pope"]["n"] == len(ROWS["pope"])
+    assert POPE.kept(root) == len(ROWS["pope"]) - 1
     assert "1 replies were longer" in messages
     assert "1 replies held control characters" in messages
 

@@ -208,6 +208,9 @@ class PerformedColours:
             label="performed",
         )
 
+    def kept(self, root: Path) -> int:
+        return 0
+
     def merge(
         self,
         samples: Sequence[Sample],

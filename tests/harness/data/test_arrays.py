@@ -71,7 +71,6 @@ def test_what_is_no_label_an_image_is_none(tmp_path: Path) -> None:
     assert open_arrays(path).classes == [0, 1, 2, 3, 4]
 
 
-
 def test_labels_are_whole_numbers_one_an_image(tmp_path: Path) -> None:
     path = tmp_path / "images.npz"
     for labels in (np.arange(5), np.arange(5.0), np.arange(5)[:, None]):
