@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from harness.interfaces.types import Codebook, ModelCard
 
+_EVERY_BYTE = float("nan")
+"""Bits that were not stated: this object itself, which a NaN that someone computed is not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Code:
@@ -30,16 +33,20 @@ class Code:
     payload: bytes
     height: int
     width: int
-    bits: float = math.nan
+    bits: float = _EVERY_BYTE
     """Rate: unless stated every byte of the payload counts, headers included. Indices are stored in
     whole bytes, so a tokenizer states their bits: tokens x log2(codebook size)."""
 
     def __post_init__(self) -> None:
         stored = 8 * len(self.payload)
-        if math.isnan(self.bits):
+        if self.bits is _EVERY_BYTE:
             object.__setattr__(self, "bits", float(stored))
-        elif not 0 <= self.bits <= stored:
-            raise ValueError(f"{self.bits} bits are stated of a payload of {stored}")
+        elif not (0 < self.bits <= stored or self.bits == stored):
+            rates = f"more than 0 and at most {stored}" if stored else "0"
+            raise ValueError(
+                f"bits={self.bits} is no rate of a payload of {stored} bits: give {rates}, or none "
+                "where every byte counts"
+            )
 
     @classmethod
     def of_symbols(cls, symbols: np.ndarray, codebook: Codebook, height: int, width: int) -> Self:

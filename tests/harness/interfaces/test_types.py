@@ -166,11 +166,20 @@ def test_bits_known_by_the_older_name_alone_are_a_power_of_two() -> None:
         Codebook(size=9, bits_per_group=3)
 
 
-@pytest.mark.parametrize("bits", [-1, 17, math.inf])
-def test_a_rate_above_the_payload_is_refused(bits: float) -> None:
+@pytest.mark.parametrize("bits", [-1, 0, 17, math.inf, math.nan, float("nan"), np.float64("nan")])
+def test_a_rate_that_is_none_of_the_payload_is_refused(bits: float) -> None:
     assert Code(b"ab", 8, 8).bits == 16
-    with pytest.raises(ValueError, match="of a payload of 16"):
+    assert Code(b"ab", 8, 8, 0.5).bits == 0.5
+    with pytest.raises(
+        ValueError, match="of a payload of 16 bits: give more than 0 and at most 16"
+    ):
         Code(b"ab", 8, 8, bits)
+
+
+def test_a_payload_without_bytes_has_no_bits() -> None:
+    assert Code(b"", 8, 8).bits == Code(b"", 8, 8, 0).bits == 0
+    with pytest.raises(ValueError, match="bits=1 is no rate of a payload of 0 bits: give 0"):
+        Code(b"", 8, 8, 1)
 
 
 def test_unpack_refuses_a_payload_that_holds_no_whole_number_of_tokens() -> None:
