@@ -27,7 +27,9 @@ from pydantic import (
 
 from harness.interfaces import INTERFACES, Argument, Model, offers
 from harness.interfaces.errors import UserError, did_you_mean, first_line
-from harness.interfaces.registry import MODELS, TASKS, printing_aside
+from harness.interfaces.extras import missed
+from harness.interfaces.observing import out_of_memory
+from harness.interfaces.registry import MODELS, TASKS, others_code, printing_aside
 from harness.interfaces.types import ModelCard, digest_of
 
 if TYPE_CHECKING:
@@ -100,9 +102,7 @@ class ModelChoice:
                 raise UserError(f"model {self.name!r}: {first_line(error)}") from error
             raise UserError(self._refused(error.errors()[0], options, argument)) from error
         except (Exception, SystemExit) as error:
-            # A plug-in's own code: it may raise anything.
-            reason = str(error) if isinstance(error, ValueError) else first_line(error)
-            raise UserError(f"model {self.name!r}: {reason}") from error
+            raise _broken(self.name, error) from error
 
     def card(self, model: Model) -> ModelCard:
         """The card of a model that `build` made, with its code's digest where that is not ours.
@@ -315,6 +315,29 @@ def require(model: Model, name: str, interfaces: Sequence[str], by: str) -> None
         raise UserError(f"model {name!r} has no card: {first_line(error)}") from error
     if not sound:
         raise UserError(f"model {name!r} has no card: a {type(card).__name__} is none")
+
+
+def load(model: Model, device: str) -> None:
+    """Load a model's weights.
+
+    Raises:
+        UserError: Its code raised anything, or asked Python to end. Memory that ends stays itself.
+    """
+    try:
+        with others_code():
+            model.load(device)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        if out_of_memory(error) or missed(error):
+            raise
+        raise _broken(model.card.name, error) from error
+
+
+def _broken(name: str, error: BaseException) -> UserError:
+    """What is told of an error of a plug-in's own code, which may raise anything."""
+    reason = str(error) if isinstance(error, ValueError) else first_line(error)
+    return UserError(f"model {name!r}: {reason}")
 
 
 def _described(interface: str) -> str:

@@ -28,12 +28,12 @@ from harness.engine.items import (
     observation_rows,
     output_rows,
 )
+from harness.engine.models import load
 from harness.engine.plan import Plan
 from harness.engine.world import World, in_order, model_arithmetic
 from harness.interfaces import Code, Columns, PictureFiles, Preflighted
 from harness.interfaces.errors import SampleFailure, UserError, warn
 from harness.interfaces.observing import Turns, turn_of
-from harness.interfaces.registry import others_code
 from harness.interfaces.types import TRIED_AGAIN, Sample, Status
 
 KEPT_PICTURES = 8
@@ -168,8 +168,8 @@ class Worker:
         for extractor in self.plan.extractors.values():
             if isinstance(extractor, Preflighted):
                 extractor.preflight()
-        with self.timings.stage("model"), others_code():
-            self.plan.model.load(self.plan.device)
+        with self.timings.stage("model"):
+            load(self.plan.model, self.plan.device)
         on_samples(done)  # Not before: a model that cannot be loaded is one line, its error.
         with ThreadPoolExecutor(_LOADERS) as loaders, ThreadPoolExecutor(self.lanes) as lanes:
             jobs = (

@@ -14,7 +14,7 @@ from harness.data.images import DecodeRule, to_float
 from harness.data.manifest import blocks
 from harness.data.store import Store
 from harness.engine import protocols
-from harness.engine.models import ModelChoice
+from harness.engine.models import ModelChoice, load
 from harness.engine.run_file import RunFile, read_run_file
 from harness.engine.score import Merged
 from harness.engine.world import World, resolve_device
@@ -122,7 +122,7 @@ def of_run(
     if not kept:
         raise UserError(f"{root}: every sample of the run failed, there is nothing to explain")
     where = resolve_device(device, World())
-    made_by.load(where)
+    load(made_by, where)
     return Subject(
         label=file.run_id,
         spec=task.spec,

@@ -43,7 +43,7 @@ def sample(
     Without a model the small one that ships is taken.
     """
     from harness.data.store import check_folder
-    from harness.engine.models import ModelChoice, require
+    from harness.engine.models import ModelChoice, load, require
     from harness.engine.run_file import sample_seed
     from harness.engine.world import World, reproducible, resolve_device
     from tasks.gen.data import names_of
@@ -65,7 +65,7 @@ def sample(
         label for part in classes.split(",") for label in [_label(part, drawer, names)] * count
     ]
     place = resolve_device(device, World())
-    drawer.load(place)
+    load(drawer, place)
     # One image at a time: each is the same whatever others are asked for.
     numbers = [labels[:earlier].count(label) for earlier, label in enumerate(labels)]
     seeds = [

@@ -133,7 +133,9 @@ class LazyModel:
         self._loaded = Once(self._load)
 
     def _load(self) -> MultimodalLM:
-        self._plugin.load(self._device)
+        from harness.engine.models import load
+
+        load(self._plugin, self._device)
         return self._plugin
 
     def reply(

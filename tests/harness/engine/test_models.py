@@ -10,9 +10,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import pytest
+import torch
 from pydantic import Field
 
-from harness.engine.models import ModelChoice, describe, options_of, require
+from harness.engine.models import ModelChoice, describe, load, options_of, require
 from harness.interfaces import Argument
 from harness.interfaces.errors import UserError
 from harness.interfaces.registry import MODELS
@@ -232,6 +233,45 @@ def test_a_card_that_cannot_be_had_is_one_line(card: object, said: str) -> None:
     with pytest.raises(UserError, match=f"^model 'mine' has no card: {said}") as error:
         require(cast("Model", Carded(card)), "mine", (), "a task")
     assert len(str(error.value).splitlines()) == 1
+
+
+@dataclass
+class Unloadable:
+    """Loading it raises."""
+
+    error: BaseException
+    card = ModelCard(name="mine")
+
+    def load(self, device: str) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("breaks\nhere"), "model 'mine': RuntimeError: breaks"),
+        (
+            FileNotFoundError(2, "No such file", "w.pt"),
+            "model 'mine': FileNotFoundError: [Errno 2]",
+        ),
+        (ValueError("16 bits are too few"), "model 'mine': 16 bits are too few"),
+        (SystemExit(0), "model 'mine': RuntimeError: it asked Python to end"),
+        (UserError("w.pt is damaged: fetch it again"), "w.pt is damaged: fetch it again"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_one_line(error: BaseException, said: str) -> None:
+    with pytest.raises(UserError, match="^" + re.escape(said)) as told:
+        load(Unloadable(error), "cpu")
+    assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), KeyboardInterrupt()]
+)
+def test_memory_that_ends_while_a_model_loads_is_no_error_of_its_code(error: BaseException) -> None:
+    with pytest.raises(type(error)) as raised:
+        load(Unloadable(error), "cpu")
+    assert raised.value is error
 
 
 def test_argument_where_none_is_taken_is_refused() -> None:
