@@ -158,8 +158,13 @@ def decoded(images: Tensor) -> Tensor:
     """Clamp a decoder's output to float32 in [-1, 1].
 
     Raises:
-        ValueError: it is not of real floating-point numbers, or one is not finite.
+        ValueError: it is no tensor of real floating-point numbers, or one is not finite.
     """
+    import torch
+
+    if not isinstance(images, torch.Tensor):
+        kind = type(images).__name__
+        raise ValueError(f"decode gave {kind}, not a tensor of floating-point numbers in [-1, 1]")
     if not images.is_floating_point():  # Levels of 0 to 255 would all be white.
         kind = str(images.dtype).removeprefix("torch.")
         raise ValueError(f"decode gave {kind}, not floating-point numbers in [-1, 1]")

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from harness.interfaces import Code, Columns
-from harness.interfaces.errors import SampleFailure, UserError, warn
+from harness.interfaces.errors import SampleFailure, UserError, counted, warn
 from harness.interfaces.observing import (
     Turns,
     on_device,
@@ -58,6 +58,22 @@ class Item:
     def ok(self) -> bool:
         """Whether no stage has failed so far."""
         return self.status is Status.OK
+
+
+def codes_of(made: Any, count: int) -> list[Code]:
+    """A model's codes of so many samples, one each.
+
+    Raises:
+        ValueError: It made something else, or another number of them.
+    """
+    codes = list(made) if isinstance(made, Iterable) else [made]
+    strange = next((type(code).__name__ for code in codes if not isinstance(code, Code)), "")
+    if strange or len(codes) != count:
+        raise ValueError(
+            f"the model gave {strange or counted(len(codes), 'code')} for "
+            f"{counted(count, 'sample')}: give a list of Codes, one a sample"
+        )
+    return codes
 
 
 def check_rates(codes: Iterable[Code], card: ModelCard) -> None:

@@ -25,6 +25,7 @@ from harness.engine.items import (
     ModelInTurn,
     Stopped,
     check_rates,
+    codes_of,
     observation_rows,
     output_rows,
 )
@@ -302,7 +303,7 @@ class Worker:
             codes = self.plan.data.generate(
                 self._model, [i.input for i in batch], [i.seed for i in batch]
             )
-            for item, code in zip(batch, codes, strict=True):
+            for item, code in zip(batch, codes_of(codes, len(batch)), strict=True):
                 item.code = code
             check_rates((i.code for i in batch if i.code is not None), self.plan.file.model)
 

@@ -53,8 +53,13 @@ class Code:
         """Pack integers (tokens, groups) in [0, size) at the codebook's own rate.
 
         Raises:
-            ValueError: Another shape or dtype, or a symbol out of range.
+            ValueError: Another shape or dtype, a symbol out of range, or no codebook.
         """
+        from harness.interfaces.types import Codebook
+
+        if not isinstance(codebook, Codebook):
+            kind = type(codebook).__name__
+            raise ValueError(f"codebook is {kind}: give a Codebook, as Codebook(size=1024)")
         return cls(codebook.pack(symbols), height, width, codebook.bits(len(symbols)))
 
     @classmethod

@@ -150,6 +150,10 @@ class Codebook(Record):
         """Pack integers (tokens, groups) in [0, size); raise `ValueError` for others."""
         import numpy as np
 
+        if not isinstance(symbols, np.ndarray):
+            raise ValueError(
+                f"symbols are {type(symbols).__name__}: give a NumPy array of integers"
+            )
         if symbols.ndim != 2 or symbols.shape[1] != self.groups or symbols.dtype.kind not in "iu":
             raise ValueError(
                 f"symbols are {symbols.dtype} {symbols.shape}: give integers (tokens, groups), of "

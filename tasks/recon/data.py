@@ -234,13 +234,13 @@ def decoded_images(
     model: VisualTokenizer, codes: Sequence[Code], seeds: Sequence[int]
 ) -> list[Tensor]:
     """Decode codes of one size to float32 (3, H, W) each, clamped to [-1, 1]."""
-    images = model.decode(codes, seeds)
+    images = decoded(model.decode(codes, seeds))
     height, width = codes[0].height, codes[0].width
     if images.shape != (len(codes), 3, height, width):
         raise ValueError(
             f"decode gave shape {tuple(images.shape)} for {len(codes)} codes of {height}x{width}"
         )
-    return list(decoded(images))
+    return list(images)
 
 
 class ReconInception(TappedInception):

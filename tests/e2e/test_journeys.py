@@ -125,13 +125,13 @@ def test_a_researcher_measures_a_tokenizer(here: Path, photos: list[Image.Image]
     assert "flat-colour:90?tint=red" in table
     assert "mean-colour" in do("uwt-eval show mean-colour --plugin mean_colour.py")
     runs = {path.name for path in Path("runs").glob("*")}
-    assert len(runs) == 5
+    assert len(runs) == 6
     mine = [path for path in map(Path, Path("runs").glob("*")) if model_of(path) == "mean-colour"]
     codec = [path for path in Path("runs").glob("*") if model_of(path) == "webp" and on(path, 3)]
     compared = do(f"uwt-eval compare {mine[0]} {codec[0]} --plugin mean_colour.py")
     assert "psnr" in compared.lower()
     table = do("uwt-eval export runs --to csv --plugin mean_colour.py")
-    assert len([line for line in table.splitlines() if ",psnr," in line]) == 5
+    assert len([line for line in table.splitlines() if ",psnr," in line]) == 6
 
 
 def model_of(run: Path) -> str:

@@ -27,7 +27,9 @@ class Theirs:
     def load(self, device):
         {load}
     def encode(self, images):
-        return [Code(bytes(64), *images.shape[2:]) for _ in images]
+        codes = [Code(bytes(64), *images.shape[2:]) for _ in images]
+        {encode}
+        return codes
     def decode(self, codes, seeds):
         images = torch.zeros(len(codes), 3, codes[0].height, codes[0].width)
         {decode}
@@ -37,8 +39,8 @@ class Theirs:
 
 @pytest.fixture
 def run(uwt_eval: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def run(card: str = "", load: str = "pass", decode: str = "pass"):
-        code = MODEL.format(card=card, load=load, decode=decode)
+    def run(card: str = "", load: str = "pass", encode: str = "pass", decode: str = "pass"):
+        code = MODEL.format(card=card, load=load, encode=encode, decode=decode)
         (tmp_path / "theirs.py").write_text(code, encoding="utf-8")
         monkeypatch.chdir(tmp_path)
         words = ("--model", "theirs", "--limit", "2", "--metrics", "psnr,bpp", "--out", "runs")
@@ -65,7 +67,7 @@ def test_what_its_libraries_print_is_no_part_of_a_document(
 ) -> None:
     """C code knows nothing of Python's stdout, and keeps what it prints until the process ends."""
     load = "import ctypes; ctypes.CDLL(None).printf(b'of C'); os.write(1, b'of a file descriptor')"
-    code = MODEL.format(card="", load=load, decode="os.system('echo of a shell')")
+    code = MODEL.format(card="", load=load, encode="pass", decode="os.system('echo of a shell')")
     (tmp_path / "theirs.py").write_text(code, encoding="utf-8")
     done = subprocess.run(
         [
@@ -95,6 +97,21 @@ def test_pixels_of_other_numbers_are_refused(run, dtype: str) -> None:
     result = run(decode=f"images = images.to(torch.{dtype})")
     assert result.code == 2
     assert f"decode gave {dtype}, not floating-point numbers in [-1, 1]" in result.err
+
+
+@pytest.mark.parametrize(
+    ("encode", "given"),
+    [
+        ("codes = []", "0 codes"),
+        ("codes = None", "NoneType"),
+        ("codes = [code.payload for code in codes]", "bytes"),
+        ("codes = images", "Tensor"),
+    ],
+)
+def test_what_are_no_codes_of_the_images_is_refused(run, encode: str, given: str) -> None:
+    result = run(encode=encode)
+    assert result.code == 2
+    assert f"the model gave {given} for 1 sample: give a list of Codes, one a sample" in result.err
 
 
 def test_a_rate_that_contradicts_the_card_is_refused(run) -> None:
@@ -135,7 +152,7 @@ def test_few_images_under_means_of_batches_are_told(uwt_eval: CommandLine, tmp_p
 def test_what_a_file_prints_when_it_is_read_and_makes_a_model_is_no_part_of_a_document(
     uwt_eval: CommandLine, tmp_path: Path
 ) -> None:
-    code = MODEL.format(card="", load="pass", decode="pass")
+    code = MODEL.format(card="", load="pass", encode="pass", decode="pass")
     made = "def __init__(self):\n        print('made')\n    def load"
     theirs = tmp_path / "theirs.py"
     theirs.write_text("print('read')\n" + code.replace("def load", made), encoding="utf-8")

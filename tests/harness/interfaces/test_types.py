@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
@@ -158,6 +159,17 @@ def test_the_rate_of_indices_is_their_codebooks_not_their_bytes() -> None:
         Code.of_symbols(np.array([[64_000]]), fsq, 16, 16)
     with pytest.raises(ValueError, match="a codebook of 64000"):
         fsq.unpack(b"\xff\xff")
+
+
+def test_symbols_and_codebook_of_other_kinds_are_told_apart() -> None:
+    wrong: list[tuple[Any, Any, str]] = [
+        (np.zeros((4, 1), int), 16, r"codebook is int: give a Codebook, as Codebook\(size=1024\)"),
+        (torch.zeros(4, 1).long(), Codebook(size=16), "symbols are Tensor: give a NumPy array"),
+        ([[0]], Codebook(size=16), "symbols are list: give a NumPy array"),
+    ]
+    for symbols, codebook, text in wrong:
+        with pytest.raises(ValueError, match=text):
+            Code.of_symbols(symbols, codebook, 2, 2)
 
 
 def test_bits_known_by_the_older_name_alone_are_a_power_of_two() -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from harness.interfaces import Code, ImagePairs
 from harness.interfaces.types import Sample
@@ -23,7 +22,7 @@ def data_of(folder: Path, name: str = "exact") -> ReconData:
     return IMAGENET_RECON_NATIVE.open(str(folder), IMAGENET_RECON_NATIVE.protocol(name))
 
 
-def model_returning(images: Tensor) -> Any:
+def model_returning(images: Any) -> Any:
     return SimpleNamespace(decode=lambda codes, seeds: images)
 
 
@@ -86,9 +85,12 @@ def test_images_of_one_size_share_a_batch(folder: Path) -> None:
         (torch.zeros(3, 64, 64), r"shape \(3, 64, 64\)"),
         (torch.full((1, 3, 64, 64), torch.nan), "not finite"),
         (torch.full((1, 3, 64, 64), -torch.inf), "not finite"),
+        (np.zeros((1, 3, 64, 64), np.float32), "decode gave ndarray, not a tensor of floating"),
+        ([[[[0.0]]]], "decode gave list, not a tensor"),
+        (None, "decode gave NoneType, not a tensor"),
     ],
 )
-def test_what_is_no_image_is_refused(images: Tensor, text: str, folder: Path) -> None:
+def test_what_is_no_image_is_refused(images: Any, text: str, folder: Path) -> None:
     with pytest.raises(ValueError, match=text):
         data_of(folder).render(model_returning(images), [Code(b"", 64, 64)], [0])
 
