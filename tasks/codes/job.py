@@ -117,15 +117,28 @@ def _there(job: Job, request: RunRequest, out: Path, form: Format) -> CodesHeade
         return None
     there = read_header(out)
     file = make_plan(request, job.world).file
+    theirs = f"{there.n + there.failed} of {there.dataset}"
+    ours = f"{len(file.samples)} of {file.dataset}"
     asked = {
-        "model": (there.model.digest, file.model.digest),
-        "images": (there.dataset_digest, file.dataset_digest),
-        "--protocol": (there.protocol_digest, file.protocol.digest),
-        "--format": (there.format, form),
+        "another model": (
+            (there.model.digest, there.model.title),
+            (file.model.digest, file.model.title),
+        ),
+        "other images": ((there.dataset_digest, theirs), (file.dataset_digest, ours)),
+        "another --protocol": (
+            (there.protocol_digest, there.protocol),
+            (file.protocol.digest, file.protocol.name),
+        ),
+        "another --format": ((there.format, there.format), (form, form)),
     }
-    if others := [name for name, (theirs, ours) in asked.items() if theirs != ours]:
+    others = [
+        f"{what} ({name}{' as it is now' if name == before else ''})"
+        for what, ((digest, before), (digest_now, name)) in asked.items()
+        if digest != digest_now
+    ]
+    if others:
         raise UserError(
-            f"{out} holds codes of {there.dataset} by {there.model.title} with another "
+            f"{out} holds codes of {there.dataset} by {there.model.title}, those asked for have "
             f"{' and '.join(others)}: give another --out, or --fresh to replace them"
         )
     return there

@@ -133,7 +133,7 @@ def test_what_does_not_fit_is_one_line(uwt_eval: CommandLine, folder: Path, tmp_
         (("decode", folder), "holds no codes"),
         (("decode", codes, "--model", "jpeg", "--out", out), "these codes are of webp"),
         (("decode", codes, "--model", "webp:2048", "--out", out), "the model given is"),
-        (("encode", folder, "--model", "jpeg", "--out", codes), "with another model"),
+        (("encode", folder, "--model", "jpeg", "--out", codes), "have another model (jpeg): give"),
         (("encode", tmp_path / "no", "--out", out), "does not exist"),
         (("encode", folder, "--format", "zip", "--out", out), "zip"),
         (("encode", folder, "--model", "uniwetok-ar-nano", "--out", out), "encodes and decodes"),
@@ -288,9 +288,16 @@ def test_other_images_are_refused_before_any_work(
     uwt_eval("encode", folder, "--model", "webp", "--out", codes)
     kept = sorted(codes.rglob("*"))
     (folder / "two.png").unlink()
-    for more, other in ((), "images"), (("--format", "webdataset"), "images and --format"):
+    other = f"of {folder.name} by webp, those asked for have other images (2 of {folder.name})"
+    for more, told in (
+        ((), f"{other}: give"),
+        (("--format", "webdataset"), f"{other} and another --format (webdataset): give"),
+    ):
         done = uwt_eval("encode", folder, "--model", "webp", "--out", codes, *more)
-        assert (done.code, f"with another {other}" in done.err) == (2, True)
+        assert (done.code, told in done.err) == (2, True), done.err
+    Image.new("RGB", (64, 64), (1, 2, 3)).save(folder / "two.png")
+    done = uwt_eval("encode", folder, "--model", "webp", "--out", codes)
+    assert f"other images (3 of {folder.name} as it is now): give" in done.err
     assert sorted(codes.rglob("*")) == kept
     assert uwt_eval("encode", folder, "--model", "webp", "--out", codes, "--fresh").code == 0
 
