@@ -154,11 +154,16 @@ def to_uint8(images: Tensor, rule: Rounding = "round") -> np.ndarray:
     return to_host(levels.clamp(0, 255).byte().movedim(-3, -1).contiguous())
 
 
+_OVERSHOT = 32.0
+"""What nothing that is nominally in [-1, 1] comes near, and levels of 0 to 255 exceed."""
+
+
 def decoded(images: Tensor) -> Tensor:
     """Clamp a decoder's output to float32 in [-1, 1].
 
     Raises:
-        ValueError: it is no tensor of real floating-point numbers, or one is not finite.
+        ValueError: it is no tensor of real floating-point numbers, or one is not finite, or so far
+            outside that it is of another scale, as levels of 0 to 255 are.
     """
     import torch
 
@@ -170,7 +175,11 @@ def decoded(images: Tensor) -> Tensor:
         raise ValueError(f"decode gave {kind}, not floating-point numbers in [-1, 1]")
     if not bool(images.isfinite().all()):
         raise ValueError("decode gave values that are not finite")
-    return images.float().clamp(-1, 1)
+    images = images.float()
+    if bool((images.abs() > _OVERSHOT).any()):
+        low, high = images.aminmax()
+        raise ValueError(f"decode gave values from {low:g} to {high:g}: give them in [-1, 1]")
+    return images.clamp(-1, 1)
 
 
 def to_images(images: Tensor) -> list[Image.Image]:

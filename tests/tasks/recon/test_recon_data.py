@@ -85,6 +85,8 @@ def test_images_of_one_size_share_a_batch(folder: Path) -> None:
         (torch.zeros(3, 64, 64), r"shape \(3, 64, 64\)"),
         (torch.full((1, 3, 64, 64), torch.nan), "not finite"),
         (torch.full((1, 3, 64, 64), -torch.inf), "not finite"),
+        (torch.full((1, 3, 64, 64), 255.0), r"values from 255 to 255: give them in \[-1, 1\]"),
+        (torch.full((1, 3, 64, 64), -128.0), "values from -128 to -128"),
         (np.zeros((1, 3, 64, 64), np.float32), "decode gave ndarray, not a tensor of floating"),
         ([[[[0.0]]]], "decode gave list, not a tensor"),
         (None, "decode gave NoneType, not a tensor"),
