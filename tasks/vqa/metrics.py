@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.interfaces import Extractor, Label, Observations
-from harness.interfaces.errors import Unavailable
+from harness.interfaces.errors import Unavailable, counted
 from harness.interfaces.types import MetricValue
 from harness.metrics.stats import NO_INTERVAL, RESAMPLES, Interval, percentiles, wilson
 from tasks.vqa.scorers.literal import COGNITION, PERCEPTION
@@ -170,6 +170,10 @@ class YesF1(_Figure):
         counts = np.column_stack([yes & said_yes, ~yes & said_yes, yes & said_no])
         category = rows["category"].to_numpy()
         splits = sorted(set(category)) if self.by_split else []
+        if "" in splits:
+            # lmms-eval asks and scores such rows too: they lack this figure alone.
+            bare = counted(int((category == "").sum()), "question")
+            raise Unavailable(f"{bare} without a category, so no splits", kind="not applicable")
         kept = [(category == name)[:, None] for name in splits] or [np.ones((len(rows), 1), bool)]
         columns = np.concatenate([counts & part for part in kept], axis=1).astype(np.float64)
 

@@ -21,7 +21,7 @@ def _nothing(document: Document) -> str:
 
 
 def _text_of(column: str) -> Callable[[Document], str]:
-    return lambda document: str(document.get(column, ""))
+    return lambda document: "" if (text := document.get(column)) is None else str(text)
 
 
 def _chart_category(document: Document) -> str:

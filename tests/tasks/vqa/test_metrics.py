@@ -18,6 +18,7 @@ from tasks.vqa.metrics import (
     cluster_interval,
     cluster_sums,
 )
+from tasks.vqa.suites import SUITES
 
 
 def rows(**columns: list[object]) -> Observations:
@@ -65,6 +66,22 @@ def test_f1_of_all_questions_and_by_split() -> None:
     cell = F1_SPLIT_MEAN.score(observations, {})
     assert cell.value == pytest.approx((2 / 3 + 0) / 2)
     assert cell.note == "mean of popular, random"
+
+
+@pytest.mark.parametrize("named", ["", "random"])
+def test_questions_without_a_category_are_of_no_split(named: str) -> None:
+    documents = [{"category": named} if named else {}, {"category": None}]
+    observations = rows(
+        answer=["yes", "no"],
+        prediction=["yes", "no"],
+        category=[SUITES["pope"].category(document) for document in documents],
+        score=[1.0, 1.0],
+    )
+    assert F1.score(observations, {}).value == 1
+    bare = "1 question" if named else "2 questions"
+    with pytest.raises(Unavailable, match=f"^{bare} without a category") as told:
+        F1_SPLIT_MEAN.score(observations, {})
+    assert told.value.kind == "not applicable"
 
 
 def test_pairs_without_two_replies_are_left_out() -> None:
