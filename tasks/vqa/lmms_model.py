@@ -22,9 +22,9 @@ from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
 from tasks.shared.networks import LazyModel
 from tasks.vqa.asking import Answering, Asked, Asker
+from tasks.vqa.pictures import picture_of
 from tasks.vqa.replies import Answered
-from uwt_images.decoding import load_image
-from uwt_images.listing import IMAGE_SUFFIXES, read_image_file, suffix_of
+from uwt_images.listing import IMAGE_SUFFIXES, suffix_of
 
 MAX_NEW_TOKENS = 128
 """Where a task file sets none."""
@@ -166,7 +166,7 @@ class UniWeTokChat(HarnessModel):
 def _picture(visual: Any, task: str) -> Any:
     """A picture of Pillow's; raise `UserError` for a sound or a video."""
     if isinstance(visual, str) and suffix_of(visual) in IMAGE_SUFFIXES:
-        return load_image(read_image_file(Path(visual)))
+        return picture_of(Path(visual))
     if isinstance(visual, str | Mapping):
         shown = visual if isinstance(visual, str) else "what is no picture"
         raise UserError(f"task {task!r} shows {shown}, and models here are shown pictures alone")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uwt_images.decoding import load_image
-from uwt_images.listing import IMAGE_SUFFIXES, read_image_file, suffix_of
+from uwt_images.listing import IMAGE_SUFFIXES, UnreadableImage, read_image_file, suffix_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 _ORIENTATION = 0x0112
 """Exif's tag of how a picture is turned."""
+
+
+def picture_of(path: Path) -> Picture:
+    """Decode a picture's file; raise `UnreadableImage` with its path where that fails."""
+    try:
+        return load_image(read_image_file(path))
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{path}: {error}") from error
 
 
 class PendingPicture:
@@ -43,9 +51,9 @@ class PendingPicture:
         from PIL import ImageOps
 
         data = self._stored.get("bytes")
-        if data is None:
-            data = read_image_file(Path(self._root) / (self._stored.get("path") or ""))
-        return ImageOps.exif_transpose(load_image(data)).convert(mode)
+        path = Path(self._root) / (self._stored.get("path") or "")
+        picture = picture_of(path) if data is None else load_image(data)
+        return ImageOps.exif_transpose(picture).convert(mode)
 
 
 def pending(

@@ -153,7 +153,11 @@ def test_pictures_open_late_and_as_they_are(copies: Path) -> None:
     opened = pending(("image",), str(copies / "mme"))(lines)
     assert opened[1]["question"] == ROWS["mme"][1]["question"]
     assert opened[0]["image"].convert("RGB").tobytes() == ROWS["mme"][0]["image"].tobytes()
-    with pytest.raises(UnreadableImage, match="not an image that Pillow can read"):
+    path = copies / "mme" / "images" / "1-image.png"
+    with pytest.raises(UnreadableImage, match=f"^{path}: not an image that Pillow can read"):
+        opened[1]["image"].convert("RGB")
+    path.unlink()
+    with pytest.raises(UnreadableImage, match=f"^{path}: cannot be read .No such file"):
         opened[1]["image"].convert("RGB")
 
 
