@@ -375,9 +375,16 @@ def _pictures(file: RunFile, store: Store, merged: Merged) -> list[Picture]:
 
 
 def first_errors(failed: Sequence[Failed], most: int = 5) -> tuple[str, ...]:
-    """The first failed samples, one line each, for people."""
-    lines = [f"{sample}: {status}: {error}" for sample, status, error in failed[:most]]
-    return (*lines, f"… and {len(failed) - most} more") if len(failed) > most else tuple(lines)
+    """Why the first samples failed, for people: a line for all that failed alike."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for sample, status, error in failed:
+        alike.setdefault((status, error), []).append(sample)
+    lines = []
+    for (status, error), samples in alike.items():
+        more = f" and {len(samples) - 3} more" if len(samples) > 3 else ""
+        lines.append(f"{', '.join(samples[:3])}{more}: {status}: {error}")
+    others = sum(map(len, list(alike.values())[most:]))
+    return (*lines[:most], f"… and {others} more") if others else tuple(lines)
 
 
 def rescore(root: Path, file: RunFile | None = None) -> tuple[ResultRecord, Merged]:

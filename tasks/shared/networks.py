@@ -12,6 +12,7 @@ from harness.interfaces import MultimodalLM, Question
 from harness.interfaces.errors import Unavailable, UserError
 from harness.interfaces.extras import lacking
 from harness.interfaces.observing import Once, turn_of
+from harness.interfaces.registry import others_code
 from harness.interfaces.types import ModelCard
 
 T = TypeVar("T")
@@ -149,5 +150,5 @@ class LazyModel:
     def use(self, call: Callable[[Any], T]) -> T:
         """What comes of a call of the loaded plug-in, by one thread at a time."""
         model = self._loaded()
-        with self._turn:
+        with self._turn, others_code():
             return call(model)

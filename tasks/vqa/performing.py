@@ -170,7 +170,7 @@ class LmmsTask(FiledTask):
         from tasks.vqa.answers import observed
 
         identity = {"lmms_eval": job.settings.lmms_eval, "scores": "lmms-eval"}
-        notices = [crash] if crash else []
+        notices = []  # A crash is every question's error.
         if not crash and job.limit and job.limit * len(job.tasks) == len(rows):
             each = " of each task" if len(job.tasks) > 1 else ""
             limited = f"questions{each} only, as lmms-eval's --limit takes them"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from harness.interfaces.errors import UserError
 from tasks.vqa.job import Job
 
 _LAST_LINES = 3
+_NO_WORDS = re.compile(r"[\s^~]*|.*\d+%\|.*\|.*")
+"""Empty lines, a traceback's marks below its code, and tqdm's bars."""
 _PATIENCE = 10.0
 """Seconds that a process has to end by itself."""
 
@@ -119,8 +122,9 @@ def _environment(device: str) -> dict[str, str]:
 
 
 def _tail(job: Job) -> str:
-    lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-    return f"{' / '.join(lines) or 'it printed nothing'} (see {job.log})"
+    text = job.log.read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if not _NO_WORDS.fullmatch(line)]
+    return f"{' / '.join(lines[-_LAST_LINES:]) or 'it printed nothing'} (see {job.log})"
 
 
 EVALUATOR = Evaluator()

@@ -21,7 +21,7 @@ from harness.data.store import Store
 from harness.engine import runner
 from harness.engine.progress import Progress
 from harness.engine.run_file import sample_seed
-from harness.engine.runner import Finished, rescore
+from harness.engine.runner import Finished, first_errors, rescore
 from harness.engine.world import World
 from harness.interfaces import Code, RunRequest
 from harness.interfaces.errors import UserError
@@ -184,9 +184,14 @@ def test_few_failures_leave_the_value_but_not_the_status(tiles: Path, control: C
 def test_many_failures_are_listed_in_part(tiles: Path, control: Control) -> None:
     for index in range(7):
         truncate(tiles / f"tile_{index:02d}.png")
+    for index, size in enumerate((60, 61, 62, 63), 7):
+        Image.new("RGB", (size, 64)).save(tiles / f"tile_{index:02d}.png")
     finished = run(request(tiles))
-    assert len(finished.first_errors) == 6
-    assert finished.first_errors[-1] == "… and 2 more"
+    first, *others = finished.first_errors
+    assert first.startswith("tile_00.png, tile_01.png, tile_02.png and 4 more: decode_error: trunc")
+    assert others[0].startswith("tile_07.png: decode_error: image of 60x64")
+    assert len(others) == 4
+    assert first_errors([(str(n), "missing", str(n)) for n in range(7)])[5:] == ("… and 2 more",)
 
 
 def test_no_image_can_be_read(tiles: Path, control: Control) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -81,6 +82,18 @@ def test_a_question_without_a_reply_fails_alone(reply: Any, reason: str) -> None
         Status.OK,
     ]
     assert answers[1].error == reason
+
+
+def test_a_model_that_asks_python_to_end_fails_that_question_alone() -> None:
+    class Ending(Parrot):
+        def reply(self, questions: Sequence[Question], **settings: Any) -> Any:
+            if any(question.text == "b" for question in questions):
+                sys.exit(4)
+            return super().reply(questions, **settings)
+
+    answers = ask(Ending(), asked("a"), asked("b"), asked("c"))
+    assert [answer.status for answer in answers] == [Status.OK, Status.MODEL_ERROR, Status.OK]
+    assert answers[1].error == "RuntimeError: it asked Python to end (SystemExit: 4)"
 
 
 @pytest.mark.parametrize("replies", [["one"], "text", None], ids=["too few", "a text", "None"])
