@@ -16,7 +16,7 @@ from tasks.vqa.job import Job
 from tasks.vqa.lmms_files import TaskFile, catalogue
 from tasks.vqa.local_data import LocalCopy
 from tasks.vqa.pictures import PicturesById, opened_late, pending
-from tasks.vqa.protocol import first_cause
+from tasks.vqa.protocol import causes, first_cause
 from tasks.vqa.suites import SUITES, Suite
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def overrides(job: Job, suite: Suite, file: TaskFile, config: Mapping[str, Any])
 
     def checked(dataset: Dataset) -> Dataset:
         _check_columns(file.name, copy, suite, dataset.column_names)
+        _check_answers(copy, suite, dataset)
         return prepare(dataset)
 
     return {**changes, "process_docs": checked}
@@ -87,11 +88,30 @@ def _check_columns(task: str, copy: LocalCopy | None, suite: Suite, there: Seque
     if task == "vqav2_val" and "answers" not in there:
         absent.append("answers")  # Those of the test split are not public.
     if absent:
-        where = suite.hub if copy is None else ", ".join(copy.files[:1]) or copy.path
         raise UserError(
-            f"{suite.name}: {where} has no column {absent[0]!r}, which {suite.title}'s questions "
-            f"have: give --data a copy of {suite.data.replace(':', ', subset ')}"
+            f"{suite.name}: {_place(copy, suite)} has no column {absent[0]!r}, which "
+            f"{suite.title}'s questions have: give --data a copy of "
+            f"{suite.data.replace(':', ', subset ')}"
         )
+
+
+def _check_answers(copy: LocalCopy | None, suite: Suite, dataset: Dataset) -> None:
+    """Refuse answers that end lmms-eval's scorer: it says so after the last reply, of no row."""
+    if suite.judge is None or not suite.answers:
+        return
+    for number, answer in enumerate(dataset["answer"], 1):
+        if suite.judge({"answer": answer}, "").answer not in suite.answers:
+            raise UserError(
+                f"{suite.name}: {_place(copy, suite)}, row {number}: its answer is {answer!r}, and "
+                f"{suite.title}'s are {' and '.join(suite.answers)}"
+            )
+
+
+def _place(copy: LocalCopy | None, suite: Suite) -> str:
+    """Where the questions are."""
+    if copy is None:
+        return suite.hub
+    return copy.files[0] if len(copy.files) == 1 else copy.root or copy.path
 
 
 def _gqa_images(copy: LocalCopy | None) -> Any:
@@ -112,9 +132,13 @@ def _gqa_images(copy: LocalCopy | None) -> Any:
 
 def no_data(job: Job, suite: Suite, error: Exception) -> str:
     """Why lmms-eval has no questions, and what to do."""
+    *_, first = causes(error)
+    if isinstance(first, UserError):  # What `overrides` refuses comes back wrapped.
+        return str(first)
     why = first_cause(error)
     if job.copies:
-        return f"{suite.name}: the local copy cannot be used as lmms-eval's data: {why}"
+        there = ", ".join(_place(copy, suite) for copy in job.copies.values())
+        return f"{suite.name}: {there} cannot be used as lmms-eval's data: {why}"
     local = "give --data a local copy (see docs/vqa.md)"
     hub = " or ".join(dict.fromkeys(task.dataset for task in suite.tasks)) or suite.hub
     offline = any(os.environ.get(name) == "1" for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"))

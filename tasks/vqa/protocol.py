@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from pydantic import Field
 
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, first_line
 from harness.interfaces.extras import install
 from harness.interfaces.protocols import Count, ProtocolSettings, Seed
 from harness.interfaces.types import Record, Stage
@@ -80,13 +80,13 @@ def check_installed(wanted: str) -> None:
 
 def first_cause(error: BaseException) -> str:
     """What went wrong at first, in one line: wrappers that retry hide it."""
-    *_, first = _causes(error)
-    return next(iter(f"{type(first).__name__}: {first}".splitlines()), "")
+    *_, first = causes(error)
+    return first_line(first)
 
 
 def import_failure(error: BaseException) -> str | None:
     """Which package cannot be imported and the command that mends it, where that is the cause."""
-    found = next((each for each in _causes(error) if isinstance(each, ImportError)), None)
+    found = next((each for each in causes(error) if isinstance(each, ImportError)), None)
     if found is None:
         return None
     text = next(iter(str(found).splitlines()), "a package is missing")
@@ -101,7 +101,7 @@ def import_failure(error: BaseException) -> str | None:
     return f"lmms-eval cannot be imported: {text}{installed}: {fix}"
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what led to it, the first cause last."""
     inner: BaseException | None = error
     while inner is not None:

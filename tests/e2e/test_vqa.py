@@ -174,6 +174,25 @@ def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[obje
     EVALUATOR.close()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"answer": "no"', '"answer": "maybe"', ", row 2: its answer is 'maybe', and POPE's are"),
+        ('"question_id": "1"', '"question_id": "', " cannot be used as lmms-eval's data: Arrow"),
+    ],
+    ids=["an answer that is none", "a broken line"],
+)
+def test_a_wrong_row_is_named_with_its_file_before_anything_is_asked(
+    uwt_eval: CommandLine, chat: tuple[object, ...], tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    file = write_json(tmp_path / "theirs", ROWS["pope"]) / "questions.jsonl"
+    file.write_text(file.read_text().replace(old, new, 1))
+    refused = uwt_eval("run", "pope", "--data", tmp_path / "theirs", *chat)
+    assert refused.code == 2
+    assert f"error: pope: {file}{told}" in " ".join(refused.err.split())
+    assert not list((tmp_path / "runs").glob("*/lmms-eval/asked.jsonl"))
+
+
 def test_rows_of_another_suite_are_refused_by_column_and_file_and_others_answered(
     uwt_eval: CommandLine, chat: tuple[object, ...], tmp_path: Path
 ) -> None:
