@@ -183,6 +183,9 @@ def _say_misused(error: Any) -> None:
         told = told.rstrip(".")
         if type(error).__name__ == "MissingParameter" and "Choose from" not in told:
             told += f": {error.param.help}".rstrip(" .:")
+        if error.ctx and "unexpected extra argument" in told:
+            taken = [p.name for p in error.ctx.command.params if p.param_type_name == "argument"]
+            told += f": it takes {' and '.join(taken) or 'none'}{', no more' if taken else ''}"
         _say(told + where)
 
 

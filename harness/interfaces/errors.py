@@ -32,6 +32,8 @@ _COMMAND = re.compile(r":(?=:[\w-]+[^\n]*?::)|#(?=#(?:\[|vso\[|teamcity\[))")
 """What makes a line a command to GitHub, Azure or TeamCity, wherever a table may break the line."""
 
 
+_LIKE = 0.55
+"""How like it a near name is: 'coco-recon' to 'coco', and not 'diffusers-edit' to 'four-bit'."""
 _LISTED = 40
 """Known names up to which all are listed where none is like an unknown one."""
 
@@ -227,7 +229,7 @@ def did_you_mean(name: str, known: Iterable[str], others: Iterable[str] = ()) ->
     """
     choices = sorted(set(known))
     spelled = {choice.lower(): choice for choice in (*choices, *others)}
-    near = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=_LIKE)
     if near:
         return f"did you mean {' or '.join(repr(spelled[choice]) for choice in near)}?"
     if len(choices) > _LISTED:

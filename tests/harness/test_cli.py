@@ -63,6 +63,8 @@ def test_a_shell_completes_commands_and_their_options(
         (("run", "--modl", "x"), "No such option"),
         (("run", "imagenet-recon", "--limit", "many"), "Invalid value for '--limit'"),
         (("compare",), "Missing argument"),
+        (("compare", "a", "b", "c"), "(c): it takes run_a and run_b, no more; uwt-eval com"),
+        (("doctor", "now"), "(now): it takes none; uwt-eval doctor"),
         (("train", "mllm"), "Missing option '--preset': pretrain, gen, edit or chat; uwt-eval"),
         (("train", "tokenizer"), "Missing option '--preset': Named settings, see `uwt-eval list"),
         (

@@ -52,6 +52,11 @@ def test_near_names_are_near_in_any_case() -> None:
     assert did_you_mean("mine", ["Mine", "jpeg"]) == "did you mean 'Mine'?"
 
 
+def test_only_names_that_are_like_it_are_near() -> None:
+    assert did_you_mean("coco", ["coco-recon", "jpeg"]) == "did you mean 'coco-recon'?"
+    assert did_you_mean("four-bit", ["diffusers-edit"]) == "known: diffusers-edit"
+
+
 def test_of_many_names_none_is_suggested_that_is_unlike() -> None:
     told = did_you_mean("xqzw", [f"name-{n:02}" for n in range(50)])
     assert told == ("nothing is spelled like it; known are name-00, name-01, name-02 and 47 more")
