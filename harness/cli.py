@@ -230,7 +230,7 @@ def _say(text: str) -> None:
 
 
 def _is_document(arguments: list[str]) -> bool:
-    """Whether one of our commands is to print JSON or another format, and nothing besides."""
+    """Whether stdout is to be JSON or another document, which nothing else may be printed into."""
     asks = any(word == "--json" or word.startswith("--format") for word in arguments)
     return asks and not COMMANDS.owner(_asked(arguments))
 

@@ -107,7 +107,7 @@ def _likeness(error: UserError) -> float:
 
 
 def _described(name: str) -> dict[str, dict[str, Any]]:
-    """What is called so, or else what alone is so in another case."""
+    """Everything of this name, by kind; in another case if only one name fits."""
     from harness.data.assets import ASSETS
     from harness.engine.presets import all_presets, describe
 

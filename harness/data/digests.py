@@ -324,7 +324,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def is_sealed(record: Mapping[str, Any]) -> bool:
-    """Whether a record carries the digest of its content, as older ones do not."""
+    """Whether a record has a checksum; older versions wrote none."""
     provenance = record.get("provenance")
     return isinstance(provenance, dict) and _FIELD in provenance
 

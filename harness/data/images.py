@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -155,7 +156,7 @@ def to_uint8(images: Tensor, rule: Rounding = "round") -> np.ndarray:
 
 
 _OVERSHOT = 32.0
-"""What nothing that is nominally in [-1, 1] comes near, and levels of 0 to 255 exceed."""
+"""The largest value that passes for one meant to lie in [-1, 1]; levels of 0 to 255 go beyond."""
 
 
 def decoded(images: Tensor) -> Tensor:
@@ -173,13 +174,14 @@ def decoded(images: Tensor) -> Tensor:
     if not images.is_floating_point():  # Levels of 0 to 255 would all be white.
         kind = str(images.dtype).removeprefix("torch.")
         raise ValueError(f"decode gave {kind}, not floating-point numbers in [-1, 1]")
-    if not bool(images.isfinite().all()):
-        raise ValueError("decode gave values that are not finite")
-    images = images.float()
-    if bool((images.abs() > _OVERSHOT).any()):
-        low, high = images.aminmax()
-        raise ValueError(f"decode gave values from {low:g} to {high:g}: give them in [-1, 1]")
-    return images.clamp(-1, 1)
+    if images.numel():
+        # Both at once, for a GPU is waited for; of a NaN among the values they are NaN.
+        low, high = torch.stack(images.aminmax()).tolist()
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError("decode gave values that are not finite")
+        if max(-low, high) > _OVERSHOT:
+            raise ValueError(f"decode gave values from {low:g} to {high:g}: give them in [-1, 1]")
+    return images.float().clamp(-1, 1)
 
 
 def to_images(images: Tensor) -> list[Image.Image]:

@@ -335,7 +335,7 @@ def load(model: Model, device: str) -> None:
 
 
 def _broken(name: str, error: BaseException) -> UserError:
-    """What is told of an error of a plug-in's own code, which may raise anything."""
+    """One line about an error in a plug-in's own code, with the model's name."""
     reason = str(error) if isinstance(error, ValueError) else first_line(error)
     return UserError(f"model {name!r}: {reason}")
 

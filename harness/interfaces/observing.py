@@ -306,7 +306,7 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def recording() -> Turn:
-    """What is held while a network is recorded; by a model too, which could break the recording."""
+    """The lock held while a network is recorded, and while a model works on the GPU."""
     from uwt_images.graphs import RECORDING
 
     return RECORDING

@@ -8,11 +8,13 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.interfaces.errors import UnknownName, UserError
 from tasks.vqa.lmms_code import Function, Reached, reached, shows_nothing
 from tasks.vqa.protocol import EXTRA
+
+T = TypeVar("T")
 
 _SCORING = ("process_results", "metric_list", "filter_list")
 _PLAIN = "none"
@@ -76,7 +78,8 @@ class TaskFile:
     @functools.cached_property
     def code(self) -> Reached:
         """What its scoring needs."""
-        return reached(frozenset(_functions([self.settings.get(key) for key in _SCORING])))
+        scoring = [self.settings.get(key) for key in _SCORING]
+        return reached(frozenset(leaves(scoring, Function)))
 
     @property
     def missing_keys(self) -> list[str]:
@@ -87,7 +90,7 @@ class TaskFile:
     @functools.cached_property
     def packages(self) -> frozenset[str]:
         """What its code imports and is not installed here."""
-        return reached(frozenset(_functions(self.settings))).packages
+        return reached(frozenset(leaves(self.settings, Function))).packages
 
     @property
     def interface(self) -> str:
@@ -126,12 +129,13 @@ def figure_name(metric: str, chosen: str) -> str:
     return metric if chosen == _PLAIN else f"{metric}/{chosen}"
 
 
-def _functions(value: Any) -> Iterator[Function]:
-    if isinstance(value, Function):
+def leaves(value: Any, kind: type[T]) -> Iterator[T]:
+    """Give everything of a kind that is nested in mappings and lists."""
+    if isinstance(value, kind):
         yield value
     elif isinstance(value, Mapping | list):
         for each in value.values() if isinstance(value, Mapping) else value:
-            yield from _functions(each)
+            yield from leaves(each, kind)
 
 
 @dataclass

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import digest_of
+from tasks.vqa.lmms_files import leaves
 from tasks.vqa.suites import SUITES
-from uwt_images.listing import IMAGE_SUFFIXES, ListingError, list_files
+from uwt_images.listing import IMAGE_SUFFIXES, ListingError, list_files, state_of
 from uwt_images.splits import choose_split, kind_of, pick
 
 FORMS = "a folder that `save_to_disk` wrote, parquet files, or a .json or .jsonl file beside images"
@@ -38,7 +39,7 @@ class LocalCopy:
     sizes: tuple[tuple[str, int, int], ...] = field(default=(), repr=False)
     """Name, bytes and time of every file: another copy is another job."""
     pictures: str = field(default="", repr=False)
-    """The same of pictures that lie apart from the files and are named in them, as a digest."""
+    """A digest of the pictures that lie apart from the files and are named in them."""
 
     def overrides(self, split: str) -> dict[str, Any]:
         """What replaces a task file's own data set."""
@@ -205,7 +206,7 @@ def _sizes(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
 
 
 def _named_pictures(root: Path, files: Iterable[Path]) -> str:
-    """SHA-256 of bytes and time of the pictures that files name; '' where there are none.
+    """SHA-256 of the states of the pictures that files name; '' where there are none.
 
     One that was replaced, lost or found again makes another job; replies of the others are kept.
     """
@@ -215,7 +216,7 @@ def _named_pictures(root: Path, files: Iterable[Path]) -> str:
             stat = (root / name).stat()
         except (OSError, ValueError):
             continue
-        stamps.append((name, stat.st_size, stat.st_mtime_ns))
+        stamps.append((name, state_of(stat)))
     return digest_of(stamps) if stamps else ""
 
 
@@ -228,18 +229,10 @@ def _names_in(file: Path) -> Iterator[str]:
             columns = [table.schema.column(place).path for place in range(len(table.schema))]
             paths = [column for column in columns if column.endswith(".path")]
             for group in table.iter_batches(columns=paths) if paths else ():
-                yield from _texts(group.to_pylist())
+                yield from leaves(group.to_pylist(), str)
     elif file.suffix in (".json", ".jsonl"):
         with file.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 for found in _PICTURE.findall(line):
                     with contextlib.suppress(ValueError):
                         yield json.loads(found)
-
-
-def _texts(values: Any) -> Iterator[str]:
-    if isinstance(values, str):
-        yield values
-    elif isinstance(values, Mapping | list):
-        for each in values.values() if isinstance(values, Mapping) else values:
-            yield from _texts(each)
