@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from harness.interfaces.errors import UserError
@@ -35,6 +36,26 @@ def differences(one: Loaded, other: Loaded) -> list[str]:
 def dataset_text(record: ResultRecord) -> str:
     """A result's data set by name, size and digest, which tell it from every other."""
     return f"{record.dataset} (n={record.n}, {record.dataset_digest[:12]})"
+
+
+def told_apart(records: Iterable[ResultRecord]) -> dict[str, str]:
+    """What tells results of one model's name apart, by run id; empty where a name stands once."""
+    by_name: dict[str, list[ResultRecord]] = {}
+    for record in records:
+        by_name.setdefault(record.model, []).append(record)
+    found: dict[str, str] = {}
+    for own in by_name.values():
+        facts = (
+            [record.protocol for record in own],
+            [f"seed {record.seed}" for record in own],
+            [f"digest {record.model_digest[:12]}" for record in own],
+        )
+        telling = [each for each in facts if len(set(each)) > 1]
+        if len(own) > 1 and len(set(zip(*telling, strict=True))) < len(own):
+            telling.append([record.run_id for record in own])
+        words = zip(*telling, strict=True) if telling else [()]
+        found |= {record.run_id: " · ".join(each) for record, each in zip(own, words, strict=True)}
+    return found
 
 
 def _protocol_differences(one: Loaded, other: Loaded) -> list[str]:

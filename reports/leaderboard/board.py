@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from harness.interfaces.errors import UserError, did_you_mean
 from harness.interfaces.types import MetricValue, ResultRecord, RunStatus
+from reports.comparability import told_apart
 from reports.records import Loaded, higher_is_better, metric_names, why_missing
 from reports.text import heading
 
@@ -31,6 +32,8 @@ class Entry:
     """Whether another entry has the same rank."""
     why: str
     """Why there is no rank."""
+    apart: str
+    """What tells it from entries of the same model name; empty where there are none."""
 
     @property
     def record(self) -> ResultRecord:
@@ -134,12 +137,17 @@ def _entries(members: list[Loaded], metric: str | None, *, higher: bool | None) 
         else:
             spans[index] = _span(cell, higher=higher)
     given = ranks(list(spans.values()))
-    shared = Counter(given)
+    shared: Counter[int | None] = Counter(given)
     by_index = dict(zip(spans, given, strict=True))
+    apart = told_apart(loaded.record for loaded in members)
     entries = [
-        Entry(loaded, None, False, why[index])
-        if index in why
-        else Entry(loaded, by_index[index], shared[by_index[index]] > 1, "")
+        Entry(
+            loaded,
+            by_index.get(index),
+            tied=shared[by_index.get(index)] > 1,
+            why=why.get(index, ""),
+            apart=apart[loaded.record.run_id],
+        )
         for index, loaded in enumerate(members)
     ]
 

@@ -83,16 +83,20 @@ def to_markdown(groups: Sequence[Group]) -> str:
         lines += [_row(entry, forms) for entry in group.entries]
         for entry in group.entries:
             if entry.why:
-                name = f"{markdown(entry.record.model)} ({code(entry.record.run_id)})"
+                name = f"{_name(entry)} ({code(entry.record.run_id)})"
                 lines += ["", f"{NOTHING} {name}: no rank, {markdown(entry.why)}"]
         lines.append("")
     return "\n".join(lines)
 
 
+def _name(entry: Entry) -> str:
+    return markdown(" · ".join(filter(None, (entry.record.model, entry.apart))))
+
+
 def _row(entry: Entry, forms: Mapping[str, Label]) -> str:
     record = entry.record
     origin = provenance_of(record)
-    cells = [rank_text(entry), markdown(record.model)]
+    cells = [rank_text(entry), _name(entry)]
     for metric, form in forms.items():
         text, span = _texts(record.metrics.get(metric), form)
         cells.append(f"{text} [{span.replace(' to ', ', ')}]" if span else text)
@@ -154,6 +158,7 @@ def _html_entries(group: Group) -> Iterator[dict[str, Any]]:
             "rank": rank_text(entry),
             "why": entry.why,
             "model": one_line(record.model),
+            "apart": one_line(entry.apart),
             "cells": cells,
             "failed": record.n_failed,
             "run_id": record.run_id,

@@ -14,7 +14,7 @@ from harness.commands.console import label
 from harness.interfaces import Label
 from harness.interfaces.errors import Status, UserError, one_line
 from harness.interfaces.types import CARDS_FILE, SampleCard
-from reports.comparability import protocol_settings
+from reports.comparability import protocol_settings, told_apart
 from reports.pictures import kept_pictures, safe_picture
 from reports.records import Loaded, higher_is_better, load_records, metric_names, record_files
 from reports.samples import Samples, contributions, read_samples
@@ -24,12 +24,6 @@ FAILED = "failed"
 VERDICT = "verdict"
 """The name by which they are sorted by whether they were judged right."""
 _CARDS = TypeAdapter(list[SampleCard])
-_NAMES = (
-    ("model",),
-    ("model", "protocol"),
-    ("model", "protocol", "seed"),
-    ("model", "protocol", "run_id"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +151,12 @@ def _group(runs: Sequence[ViewedRun]) -> Group:
 
 
 def _names(runs: Sequence[ViewedRun]) -> list[str]:
-    names: list[str] = []
-    for fields in _NAMES:
-        names = [
-            one_line(" · ".join(str(getattr(run.loaded.record, field)) for field in fields))
-            for run in runs
-        ]
-        if len(set(names)) == len(names):
-            break
-    return names
+    records = [run.loaded.record for run in runs]
+    apart = told_apart(records)
+    return [
+        one_line(" · ".join(filter(None, (record.model, apart[record.run_id]))))
+        for record in records
+    ]
 
 
 def words_of(run: ViewedRun, row: int) -> Iterator[tuple[str, str]]:

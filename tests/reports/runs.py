@@ -60,11 +60,13 @@ def write_run(
     intervals: bool = True,
     ids: Sequence[str] = (),
     side: int = 64,
+    code: str = "",
 ) -> Path:
     """Write `run.json`, `samples.parquet` and `record.json`; the run's folder below `folder`.
 
     `columns` holds a value a sample; `failed` the status of samples by place.
     Without `intervals` the intervals are of two draws; pictures are `side` pixels wide.
+    `code` is a plug-in's, whose digest is a part of the model's.
     """
     columns = {"psnr": [20.0, 21.0, 22.0, 23.0]} if columns is None else columns
     failed = failed or {}
@@ -74,7 +76,9 @@ def write_run(
         Sample(id=name, index=index, sha256=digest_of(name)) for index, name in enumerate(ids)
     )
     rules = Protocol(name=protocol, title=protocol, settings=dict(settings or {"uint8": "round"}))
-    card = ModelCard(name=model, config={"model": model})
+    card = ModelCard(
+        name=model, config={"model": model}, code_sha256=digest_of(code) if code else None
+    )
     digest = dataset_digest(samples)
     name = run_id(task, card, rules, digest, seed)
     root = folder / name

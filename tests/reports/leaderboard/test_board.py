@@ -11,9 +11,9 @@ from hypothesis import given, strategies as st
 from harness.interfaces.errors import UserError
 from harness.interfaces.types import MetricValue
 from reports.leaderboard.board import Group, build, ranks
-from reports.leaderboard.outputs import to_html
+from reports.leaderboard.outputs import to_html, to_markdown
 from reports.records import load_records
-from tests.reports.runs import cell, change_record, write_run
+from tests.reports.runs import cell, change_record, read_record, write_record, write_run
 
 
 def board(folder: Path, by: str | None = None) -> list[Group]:
@@ -107,3 +107,31 @@ def test_a_metric_without_values_gives_the_records_own_reason(tmp_path: Path) ->
     groups = board(tmp_path, "lpips_alex")
     whys = {entry.record.model: entry.why for group in groups for entry in group.entries}
     assert whys == {"a": "not computed: weights missing", "b": ""}
+
+
+def test_entries_of_one_name_say_what_tells_them_apart(tmp_path: Path) -> None:
+    for code in ("first", "second", "third"):
+        write_run(tmp_path, "mine", code=code)
+    write_run(tmp_path, "mine", code="first", seed=1)
+    write_run(tmp_path, "other")
+    groups = board(tmp_path)
+    (group,) = groups
+    found = {entry.apart: entry.record.model_digest for entry in group.entries if entry.apart}
+    assert len(found) == 4
+    assert all(f"digest {digest[:12]}" in apart for apart, digest in found.items())
+    assert sum(apart.startswith("seed 1 · ") for apart in found) == 1
+    assert [entry.record.model for entry in group.entries if not entry.apart] == ["other"]
+    page, text = to_html(groups), to_markdown(groups)
+    for apart in found:
+        assert f"| mine · {apart} |" in text
+        assert f'mine <span class="dim">{apart}</span>' in page
+    assert "| other |" in text
+
+
+def test_runs_of_one_model_whose_record_tells_nothing_more_are_told_by_their_ids(
+    tmp_path: Path,
+) -> None:
+    one = read_record(write_run(tmp_path / "runs", "mine"))
+    write_record(tmp_path / "two.json", [one, one | {"run_id": "elsewhere"}])
+    (group,) = board(tmp_path / "two.json")
+    assert {entry.apart for entry in group.entries} == {one["run_id"], "elsewhere"}

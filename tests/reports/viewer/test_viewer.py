@@ -17,7 +17,7 @@ import pytest
 
 from reports.viewer.serve import server
 from tests.conftest import CommandLine
-from tests.reports.runs import change_record, write_run
+from tests.reports.runs import change_record, read_record, write_run
 from tests.reports.viewer.judged import NASTY, write_judged
 
 HOSTILE = "=1+1\x1b[2J\n\u202e</script><script>alert(1)</script>'\"`${x} straße 時計"
@@ -74,6 +74,18 @@ def test_what_tells_runs_apart_is_in_their_names(write: Any, tmp_path: Path) -> 
         for group in data_of(tmp_path / "viewer", "index")["groups"]
     ]
     assert sorted(names) == [["alpha"], ["alpha · exact", "alpha · wetok"]]
+
+
+def test_edits_of_one_plug_in_are_told_apart_by_their_digests(write: Any, tmp_path: Path) -> None:
+    digests = [
+        read_record(write_run(tmp_path / "runs", "mine", code=code))["model_digest"]
+        for code in ("first", "second")
+    ]
+    write_run(tmp_path / "runs", "other", protocol="exact")
+    write()
+    (group,) = data_of(tmp_path / "viewer", "index")["groups"]
+    names = {run["name"] for run in group["runs"]}
+    assert names == {"other", *(f"mine · digest {digest[:12]}" for digest in digests)}
 
 
 def test_prompts_verdicts_and_pictures_of_a_judged_benchmark(write: Any, tmp_path: Path) -> None:
