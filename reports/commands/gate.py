@@ -29,9 +29,9 @@ def gate(
         bool, typer.Option("--update-baseline", help="Put the run into the baseline; no check.")
     ] = False,
     markdown: Annotated[
-        Path | None, typer.Option(help="Write a summary for a pull request.")
+        Path | None, typer.Option(help="Write a summary for a pull request, a .md file.")
     ] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML, a .xml file.")] = None,
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
@@ -40,6 +40,7 @@ def gate(
     Without rules no metric of the baseline may get surely worse: by the 95% interval of the paired
     differences wherever both sides have the samples.
     """
+    from reports.files import check_ending, write_text
     from reports.gate.baseline import (
         read_baseline,
         update_baseline as write_baseline,
@@ -52,6 +53,9 @@ def gate(
 
     if update_baseline and (rule or rules or markdown or junit):
         raise UserError("--update-baseline checks nothing: leave rules and summaries out")
+    for option, path, ending in (("--markdown", markdown, ".md"), ("--junit", junit, ".xml")):
+        if path is not None:
+            check_ending(option, path, [ending])
     load_plugins(plugin)
     runs = load_records(run)
     if update_baseline:
@@ -68,22 +72,16 @@ def gate(
     verdict = judge(runs, kept, chosen)
     warn_of_unchecked(kept)
     summary = to_markdown(verdict)
-    _write(markdown, summary)
+    if markdown is not None:
+        write_text(markdown, summary)
     if junit is not None:
-        _write(junit, to_junit(verdict))
+        write_text(junit, to_junit(verdict))
     _append_step_summary(summary)
     if as_json:
         print(json_text(to_json(verdict)))
     else:
         show(terminal(), verdict)
     raise typer.Exit(verdict.exit_code)
-
-
-def _write(path: Path | None, text: str) -> None:
-    from reports.files import write_text
-
-    if path is not None:
-        write_text(path, text)
 
 
 def _append_step_summary(summary: str) -> None:

@@ -135,6 +135,17 @@ def test_wrong_usage_is_one_line(
     assert result.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(("option", "ending"), [("--markdown", ".md"), ("--junit", ".xml")])
+def test_a_summary_never_replaces_a_file_of_another_kind(
+    uwt_eval: CommandLine, tmp_path: Path, baseline: Path, option: str, ending: str
+) -> None:
+    run, before = run_with(tmp_path / "run", 23.0), baseline.read_bytes()
+    result = uwt_eval("gate", run, "--baseline", baseline, option, baseline)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == f"error: {option} {baseline}: end its name in {ending}\n"
+    assert baseline.read_bytes() == before
+
+
 def test_a_missing_baseline_is_wrong_usage(uwt_eval: CommandLine, tmp_path: Path) -> None:
     result = uwt_eval("gate", run_with(tmp_path, 23.0), "--baseline", tmp_path / "nowhere.json")
     assert result.code == 2
