@@ -41,6 +41,8 @@ class LoadReport:
     """Tensors loaded: every one the model has."""
     from_ema: int
     """Those of them that are exponential moving averages; the others are the raw weights."""
+    not_averaged: tuple[str, ...]
+    """The others by the model's names, where some are averages: frozen in training, or left out."""
     ignored: tuple[str, ...]
     """Names in the file that the model does not have, such as losses and distillation heads."""
     assumed: str = ""
@@ -49,6 +51,8 @@ class LoadReport:
 
     def __str__(self) -> str:
         told = [f"{self.from_ema} of {self.tensors} tensors are moving averages"]
+        if self.not_averaged:
+            told.append(f"without an average and so taken raw: {listed(self.not_averaged)}")
         if self.assumed:
             told.append(f"assumed, for no {CONFIG_FILE} is beside them: {self.assumed}")
         if self.ignored:
@@ -137,12 +141,13 @@ class Weights:
             assign=True,
         )
         told = assumed if source == "inferred" else ""
-        return LoadReport(self.path, source, len(chosen), averages, ignored, told)
+        plain = tuple(name for name in chosen if name not in averages) if averages else ()
+        return LoadReport(self.path, source, len(chosen), len(averages), plain, ignored, told)
 
     def _chosen(
         self, names: Iterable[str], *, ema: bool
-    ) -> tuple[dict[str, Tensor], int, tuple[str, ...]]:
-        """Give the weights by the model's names, how many are averages, and the unused names."""
+    ) -> tuple[dict[str, Tensor], Mapping[str, str], tuple[str, ...]]:
+        """Give the weights by the model's names, which are averages, and the unused names."""
         names = list(names)
         raw = {name: self._raw[name] for name in names if name in self._raw}
         averages: dict[str, str] = {}
@@ -155,7 +160,7 @@ class Weights:
         known = {*raw.values(), *averages.values()}
         ignored = tuple(name for name in self._tensors if name not in known)
         tensors = {name: self._tensors[place] for name, place in chosen.items()}
-        return tensors, len(averages), ignored
+        return tensors, averages, ignored
 
 
 def _finite(path: Path, weights: Mapping[str, Tensor]) -> bool:

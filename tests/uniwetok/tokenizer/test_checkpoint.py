@@ -71,6 +71,25 @@ def test_lightning_averages_override_and_raw_weights_fill_in(model, config, ligh
     assert all(parameter.requires_grad for parameter in loaded.parameters())
 
 
+@pytest.mark.parametrize("frozen", [(), ("encoder.conv_in.",), ("encoder.",)])
+def test_weights_that_have_no_average_are_named_beside_those_that_have(
+    model, config, tmp_path, frozen
+):
+    """Lightning's averages are of the parameters that are trained alone."""
+    state = model.state_dict()
+    raw = [name for name in state if name.startswith(frozen)]
+    averages = {average_name(name): value for name, value in state.items() if name not in raw}
+    torch.save({"state_dict": state | averages}, tmp_path / "last.ckpt")
+    report = UniWeTok.from_checkpoint(tmp_path / "last.ckpt", config).report
+    assert report.not_averaged == tuple(raw)
+    count = f"last.ckpt: {len(state) - len(raw)} of {len(state)} tensors are moving averages"
+    more = f" and {len(raw) - 8} more" if len(raw) > 8 else ""
+    told = f"; without an average and so taken raw: {', '.join(raw[:8])}{more}" if raw else ""
+    assert str(report) == count + told
+    raw_report = UniWeTok.from_checkpoint(tmp_path / "last.ckpt", config, ema=False).report
+    assert raw_report.not_averaged == ()
+
+
 def test_lightning_raw_weights(model, config, lightning):
     loaded = UniWeTok.from_checkpoint(lightning, config, ema=False)
     assert loaded.report.from_ema == 0
