@@ -141,9 +141,14 @@ def test_a_folder_that_is_no_language_model_is_told_what_it_lacks(
     empty.mkdir()
     refused(empty, "this folder has no config.json, no *.safetensors, no tokenizer_config.json")
     refused(empty, "its config.json is not there", "--dry-run")
-    (model / "config.json").write_text('{"model_type": "vit"}', encoding="utf-8")
-    for more in ((), ("--dry-run",)):
-        refused(model, "a model of type 'vit' is no causal language model", *more)
+    for kind, config in (
+        ("vit", {}),
+        ("roberta", {"is_decoder": False}),
+        ("bart", {"is_encoder_decoder": True, "is_decoder": True}),
+    ):
+        (model / "config.json").write_text(json.dumps({"model_type": kind, **config}), "utf-8")
+        for more in ((), ("--dry-run",)):
+            refused(model, f"a model of type {kind!r} is no causal language model", *more)
     (model / "model.safetensors").unlink()
     refused(model, "this folder has no *.safetensors")
 

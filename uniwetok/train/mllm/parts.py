@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
@@ -153,7 +154,9 @@ def read_sizes(folder: Path, given: str) -> PretrainedConfig:
         path = folder / "config.json"
         why = f"cannot be read ({first_line(error)})" if path.is_file() else "is not there"
         raise TrainingError(f"{given}: its config.json {why}; {SUITABLE}") from error
-    if type(sizes) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    # BERT and its kin have a causal form too, as decoders, and their configuration then says so.
+    encodes = type(sizes) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(sizes, "is_decoder", False)
+    if type(sizes) not in MODEL_FOR_CAUSAL_LM_MAPPING or encodes or sizes.is_encoder_decoder:
         raise TrainingError(
             f"{given}: a model of type {sizes.model_type!r} is no causal language model; {SUITABLE}"
         )
@@ -172,11 +175,12 @@ def find_language_model(name: str) -> Path:
         if lacking:
             what = f"this folder has no {', no '.join(lacking)}" if place.is_dir() else "no folder"
             raise TrainingError(f"--language-model {name}: {what}; {SUITABLE}")
-        read_sizes(place, f"--language-model {name}")
-        return place
-    try:
-        return snapshot(name, _FILES)
-    except HubError as error:
-        raise TrainingError(
-            f"--language-model {error}; give the path of a folder that holds it"
-        ) from error
+    else:
+        try:
+            place = snapshot(name, _FILES)
+        except HubError as error:
+            raise TrainingError(
+                f"--language-model {error}; give the path of a folder that holds it"
+            ) from error
+    read_sizes(place, f"--language-model {name}")
+    return place
