@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.interfaces.errors import counted
 from harness.metrics.stats import CONFIDENCE, RESAMPLES, psnr_shares
 from reports.samples import Contributions, Floats
 
@@ -60,8 +61,8 @@ class PairedDifference:
         if not self.n_rose_infinite + self.n_fell_infinite:
             return ""
         return (
-            f"an infinite value on one side of {self.n_fell_infinite} samples that fell and "
-            f"{self.n_rose_infinite} that rose, which no mean shows"
+            f"an infinite value on one side of {counted(self.n_fell_infinite, 'sample')} that fell "
+            f"and {self.n_rose_infinite} that rose, which no mean shows"
         )
 
 

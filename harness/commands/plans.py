@@ -142,7 +142,7 @@ def print_plans(requests: list[RunRequest], world: World, *, as_json: bool) -> N
         console.print(
             f"{item['task']} · {item['model']} · protocol {item['protocol']}", style="bold"
         )
-        counts = "all samples" if item["n"] is None else f"{item['n']} samples"
+        counts = "all samples" if item["n"] is None else counted(item["n"], "sample")
         if "shard" in item and item["n"] is None:
             counts = f"{item['shard']}"
         elif "shard" in item:
@@ -164,10 +164,10 @@ def print_plans(requests: list[RunRequest], world: World, *, as_json: bool) -> N
     if len(plans) > 1:
         missing = sum(item["n_missing"] or 0 for item in plans)
         known = [item["model_seconds"] for item in plans if item["model_seconds"] is not None]
-        text = f"{len(plans)} runs, {missing} samples still to do, "
+        text = f"{len(plans)} runs, {counted(missing, 'sample')} still to do, "
         text += f"{_duration(sum(known))} of the models' own time"
         if unknown := len(plans) - len(known):
-            text += f" and {unknown} runs of unknown time"
+            text += f" and {counted(unknown, 'run')} of unknown time"
         console.print(text, style="bold")
 
 

@@ -95,7 +95,8 @@ def _data() -> Iterator[Finding]:
             yield Finding(title, "error", str(error), f"mend the data or {variable}")
             continue
         if len(ids) == images:
-            yield Finding(title, "ok", f"{images:,} images at {place}, {_names(name, ids)}")
+            text = f"{counted(images, 'image')} at {place}, {_names(name, ids)}"
+            yield Finding(title, "ok", text)
         else:
             text = f"{counted(len(ids), 'image')} at {place}, the paper's set has {images:,}"
             fix = f"set {variable} to all of the set, or take its numbers for a part's"

@@ -28,7 +28,14 @@ from harness.interfaces import (
     TaskData,
     offers,
 )
-from harness.interfaces.errors import Unavailable, UserError, did_you_mean, first_line, warn
+from harness.interfaces.errors import (
+    Unavailable,
+    UserError,
+    counted,
+    did_you_mean,
+    first_line,
+    warn,
+)
 from harness.interfaces.observing import on_device
 from harness.interfaces.protocols import MODEL_PRECISION, ModelPrecision
 from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS
@@ -231,7 +238,8 @@ def make_plan(
     if not world.is_main and own is not None and dataset_digest(own) != data_digest:
         raise UserError(
             f"the data on the machine of process {world.rank} are not those of process 0's: "
-            f"{len(own)} samples there, {len(samples)} here, and not all alike; copy them anew"
+            f"{counted(len(own), 'sample')} there, {len(samples)} here, and not all alike; copy "
+            "them anew"
         )
     name = run_id(spec.name, card, protocol, data_digest, request.seed)
     (earlier,) = world.broadcast([earlier_run(request.out / name)] if world.is_main else None)

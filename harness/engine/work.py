@@ -33,7 +33,7 @@ from harness.engine.models import load
 from harness.engine.plan import Plan
 from harness.engine.world import World, in_order, model_arithmetic
 from harness.interfaces import Code, Columns, PictureFiles, Preflighted
-from harness.interfaces.errors import SampleFailure, UserError, warn
+from harness.interfaces.errors import SampleFailure, UserError, counted, warn
 from harness.interfaces.observing import Turns, turn_of
 from harness.interfaces.types import TRIED_AGAIN, Sample, Status
 
@@ -344,7 +344,7 @@ class Worker:
         if tried and len(broken) == len(tried) and index == self.share[0][0]:
             raise UserError(
                 f"model {self.plan.file.model.name!r} failed on each of the first "
-                f"{len(tried)} samples: {broken[0].error}"
+                f"{counted(len(tried), 'sample')}: {broken[0].error}"
             )
 
     def _stored_outputs(self, index: int, block: Sequence[Sample]) -> list[dict[str, Any]] | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from harness.interfaces.errors import Unavailable
+from harness.interfaces.errors import Unavailable, counted
 from harness.interfaces.types import MetricValue
 from harness.metrics.checks import Rows, check_rows, check_same_width
 from harness.metrics.stats import CONFIDENCE, Interval, one_thread_each, over_cores
@@ -49,7 +49,7 @@ def cmmd_value(reference: Rows, samples: Rows, *, paired: bool) -> MetricValue:
     n, m = len(reference), len(samples)
     check_same_width(reference.shape[1], samples.shape[1], ("reference", "samples"))
     if min(n, m) < 3:
-        raise Unavailable(f"{min(n, m)} images are fewer than the 3 that an interval needs")
+        raise Unavailable(f"no interval of {counted(min(n, m), 'image')}; 3 are needed")
     if paired and n != m:
         raise ValueError(f"{n} references and {m} samples; pairs need equal counts")
     check_rows(reference, "reference")

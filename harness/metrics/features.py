@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.digests import Damaged, read_arrays
-from harness.interfaces.errors import Unavailable
+from harness.interfaces.errors import Unavailable, counted
 from harness.metrics.checks import Rows, check_rows
 from harness.metrics.unlocked import add_outer_products, cholesky
 
@@ -192,7 +192,7 @@ class FeatureSet:
 def note_on_size(n: int, least: int, small_sets: bool) -> str:
     """What to note on a set's size; raise `Unavailable` where it is too small."""
     if n < 2:
-        raise Unavailable(f"{n} images have no spread; at least 2 are needed", kind="withheld")
+        raise Unavailable(f"no spread of {counted(n, 'image')}; at least 2 are needed", "withheld")
     if n < least and not small_sets:
         raise Unavailable(
             f"{n} images are fewer than {least} (--small-sets gives it all the same)",

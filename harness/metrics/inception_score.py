@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.interfaces.errors import Unavailable
+from harness.interfaces.errors import Unavailable, counted
 from harness.interfaces.types import MetricValue
 from harness.metrics import stats
 from harness.metrics.checks import Rows, check_rows
@@ -148,7 +148,7 @@ def inception_score_value(logits: Rows, *, rule: SplitRule, seed: int) -> Metric
     """
     least = 10 if rule == "torch-fidelity" else 1
     if len(logits) < least:
-        raise Unavailable(f"{len(logits)} images are fewer than {least}, one for each split")
+        raise Unavailable(f"{counted(len(logits), 'image')} for {least} splits, one each at least")
     result = inception_score(logits, rule)
     splits = split_rows(len(logits), rule)
     note = f"±{result.std:.3g} over {len(splits)} splits" if len(splits) > 1 else ""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.interfaces.errors import Unavailable
+from harness.interfaces.errors import Unavailable, counted
 from harness.interfaces.types import MetricValue
 from harness.metrics.checks import Rows, check_rows, check_same_width
 from harness.metrics.features import FeatureSet, note_on_size
@@ -141,7 +141,7 @@ def kid_of_few(
         raise Unavailable(f"{len(second)} images are enough for FID and KID", "not applicable")
     n = min(len(first), len(second))
     if n < 3:
-        raise Unavailable(f"{n} images are fewer than the 3 that an interval needs", "withheld")
+        raise Unavailable(f"no interval of {counted(n, 'image')}; 3 are needed", "withheld")
     check_rows(first, "reference")
     check_rows(second, "samples")
     if len(first) > most:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.interfaces.errors import Unavailable
+from harness.interfaces.errors import Unavailable, counted
 from harness.interfaces.types import MetricValue
 from harness.metrics import stats
 from harness.metrics.checks import Rows, check_rows, check_same_width
@@ -134,7 +134,7 @@ def precision_recall_values(
     """
     n = min(len(reference), len(samples))
     if n <= k:
-        raise Unavailable(f"{n} images have no {k} neighbours each; at least {k + 1} are needed")
+        raise Unavailable(f"no {k} neighbours each of {counted(n, 'image')}; {k + 1} are needed")
     inside = precision_recall(reference, samples, k, precision)
     figures = {
         "precision": (inside.precision, inside.sample_inside),

@@ -18,7 +18,7 @@ from harness.data.images import to_device, to_float, to_host
 from harness.data.manifest import blocks
 from harness.engine.world import in_order, lanes_for, reproducible
 from harness.interfaces import Columns, Extractor, ImagePairs, OnProgress
-from harness.interfaces.errors import DecodeError, UserError
+from harness.interfaces.errors import DecodeError, UserError, counted
 from harness.interfaces.observing import Turn, Turns, on_device
 from harness.metrics.extractors import FeatureExtractor
 from harness.metrics.feature_cache import Rows, SharedNetwork
@@ -103,7 +103,9 @@ def observe_set(
     parts = in_lanes(work, len(images.ids), BLOCK, device, on_progress)
     ids = [name for name in images.ids if name not in failures]
     if not ids:
-        raise UserError(f"none of the {len(images.ids)} images of {images.label} can be read")
+        raise UserError(
+            f"none of {counted(len(images.ids), 'image')} of {images.label} can be read"
+        )
     joined = {
         output: np.concatenate([part[output] for part in parts if len(part[output])])
         for output in parts[0]
@@ -195,7 +197,7 @@ def why_not_paired(reference: ImageSet, samples: ImageSet) -> str | None:
     endings = "".join(map(_why_endings_count, (reference, samples)))
     if len(reference.ids) != len(samples.ids):
         return (
-            f"{reference.label} has {len(reference.ids)} images and {samples.label} "
+            f"{reference.label} has {counted(len(reference.ids), 'image')} and {samples.label} "
             f"{len(samples.ids)}{endings}"
         )
     known = set(samples.ids)

@@ -9,7 +9,7 @@ import typer
 
 from harness.commands.console import Json, Plugins, print_line, print_table, terminal
 from harness.commands.formats import Form, Format, format_of, to_csv
-from harness.interfaces.errors import json_text
+from harness.interfaces.errors import counted, json_text
 from harness.interfaces.registry import load_plugins
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ def compare(
     console = terminal(form=form, highlight=False) if form else terminal(highlight=False)
     _show(console, found, form)
     if sheet is not None:
-        console.print(f"{shown} kept pictures, the greatest loss first: {sheet}", markup=False)
+        console.print(
+            f"{counted(shown, 'kept picture')}, the greatest loss first: {sheet}", markup=False
+        )
 
 
 def _side(loaded: Loaded) -> dict[str, Any]:
@@ -187,7 +189,9 @@ def _show(console: Console, found: Comparison, form: Format | None) -> None:
         console.print()
     left = f", {found.n_only_a} in A alone, {found.n_only_b} in B alone"
     lone = found.n_only_a or found.n_only_b
-    title = f"{found.b.record.task}, {found.n_common} common samples" + (left if lone else "")
+    title = f"{found.b.record.task}, {counted(found.n_common, 'common sample')}" + (
+        left if lone else ""
+    )
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("paired by sample", "A", "B", "B − A", "95% interval", "p", "rose/fell"):
         table.add_column(name, justify="left" if name == "paired by sample" else "right")

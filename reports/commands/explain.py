@@ -11,7 +11,14 @@ import typer
 
 from harness.commands.console import NOTHING, Json, Plugins, print_line, print_table, terminal
 from harness.commands.formats import Form, Format, format_of, to_csv
-from harness.interfaces.errors import ExitCode, Unavailable, UserError, did_you_mean, json_text
+from harness.interfaces.errors import (
+    ExitCode,
+    Unavailable,
+    UserError,
+    counted,
+    did_you_mean,
+    json_text,
+)
 from harness.interfaces.registry import METRICS, load_plugins
 
 if TYPE_CHECKING:
@@ -255,7 +262,9 @@ def _show(console: Console, found: Explanation, form: Format | None) -> None:
     from reports.text import heading, interval, number, shows, signed
 
     key, base = found.metric, found.base
-    title = f"{heading(key, base.higher_is_better)} of {found.of} · {found.images} images"
+    title = (
+        f"{heading(key, base.higher_is_better)} of {found.of} · {counted(found.images, 'image')}"
+    )
     table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("choice", overflow="fold")  # On a narrow terminal figures stay whole.
     for name in ("value", "95% interval", "moves by"):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.console import Plugins
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, counted
 from harness.interfaces.registry import load_plugins
 
 
@@ -54,7 +54,7 @@ def export(
         if out is not None:
             raise UserError(f"--out: {to} keeps runs where it is told to by its own settings")
         exports.log_runs(found, to.value, project, samples=samples)
-        print(f"{len(found)} runs logged to {to}, project {project}")
+        print(f"{counted(len(found), 'run')} logged to {to}, project {project}")
         return
     if to is Target.HF and samples:
         raise UserError("--samples: a card holds metrics alone")
@@ -70,4 +70,4 @@ def export(
         print(data.decode("utf-8"), end="")
     else:
         write_bytes(out, data)
-        print(f"{len(found)} runs: {out}")
+        print(f"{counted(len(found), 'run')}: {out}")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.console import Json, Plugins, terminal
-from harness.interfaces.errors import UserError, json_text
+from harness.interfaces.errors import UserError, counted, json_text
 from harness.interfaces.registry import load_plugins
 
 
@@ -63,7 +63,7 @@ def gate(
         if as_json:
             print(json_text({"baseline": str(baseline), "replaced": replaced, "new": new}))
         else:
-            print(f"{baseline}: {replaced} records replaced, {new} new")
+            print(f"{baseline}: {counted(replaced, 'record')} replaced, {new} new")
         return
     kept = read_baseline(baseline)
     chosen = [parse_rule(text) for text in rule or []]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.console import Json, Plugins, terminal
-from harness.interfaces.errors import ExitCode, json_text
+from harness.interfaces.errors import ExitCode, counted, json_text
 from harness.interfaces.registry import load_plugins
 from reports.commands import DefaultCommand
 
@@ -47,7 +47,7 @@ def build(
         write_text(html, to_html(groups))
     entries = sum(len(group.entries) for group in groups)
     files = out if html is None else f"{out} and {html}"
-    print(f"{entries} results in {len(groups)} tables: {files}")
+    print(f"{counted(entries, 'result')} in {counted(len(groups), 'table')}: {files}")
 
 
 @app.command()
@@ -77,7 +77,7 @@ def check(paths: Paths, plugin: Plugins = None, as_json: Json = False) -> None:
                 console.print(f"refused: {finding.path}: {problem}", markup=False, style="red")
         alone = sum(finding.checked == "itself alone" for finding in findings)
         console.print(
-            f"{len(findings)} records, {len(refused)} refused"
+            f"{counted(len(findings), 'record')}, {len(refused)} refused"
             + (f", {alone} without the run's files: checked in themselves only" if alone else "")
         )
     if refused:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.commands.console import NOTHING, Json, Plugins, terminal
-from harness.interfaces.errors import ExitCode, UserError
+from harness.interfaces.errors import ExitCode, UserError, counted
 from harness.interfaces.registry import load_plugins
 from reports.commands import table_numbers
 
@@ -273,7 +273,7 @@ def _summary(outcomes: Sequence[Outcome], *, planned: bool) -> str:
         return f"{measured} of {len(outcomes)} rows measured"
     counts = Counter(STATUSES[outcome.rival.status] for outcome in outcomes)
     kinds = ", ".join(f"{number} {kind}" for kind, number in counts.items())
-    return f"{len(outcomes)} rows: {kinds}"
+    return f"{counted(len(outcomes), 'row')}: {kinds}"
 
 
 def _show_plan(console: Console, rival: Rival, limit: int | None) -> None:

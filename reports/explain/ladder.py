@@ -193,7 +193,7 @@ def _failing(work: OnePass, rungs: Sequence[Rung], failed: Mapping[str, str]) ->
     for rung in rungs:
         theirs = work.failures[rung.protocol.digests[Stage.OBSERVE]]
         if more := {name: why for name, why in theirs.items() if name not in failed}:
-            what = f"{len(more)} more images could not be measured, {_first(more)}"
+            what = f"{counted(len(more), 'more image')} could not be measured, {_first(more)}"
             found[what].append(rung.name)
     for what, names in found.items():
         yield f"{', '.join(names)}: {what}"

@@ -71,9 +71,9 @@ class Infinite:
     def text(self) -> str:
         """How many, in words."""
         return (
-            f"infinite on one side: {self.n_fell} samples fell, {self.n_rose} rose"
+            f"infinite on one side: {counted(self.n_fell, 'sample')} fell, {self.n_rose} rose"
             if self.n_fell + self.n_rose
-            else f"infinite on both sides for {self.n_same} samples"
+            else f"infinite on both sides for {counted(self.n_same, 'sample')}"
         )
 
 
@@ -145,9 +145,9 @@ def _paired(
     # The interval lies wholly on the worse side where the change is farther from 0 than the
     # interval's better end is from the change.
     reach = each.ci_high - each.difference if better else each.difference - each.ci_low
-    rests = f"paired over {each.n} samples"
+    rests = f"paired over {counted(each.n, 'sample')}"
     if pairs.clusters is not None:
-        rests += f" in {len(set(pairs.clusters.tolist()))} clusters"
+        rests += f" in {counted(len(set(pairs.clusters.tolist())), 'cluster')}"
     if each.n_left_out:
         rests += f", {each.n_left_out} left out without a finite value"
     if each.infinite:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.interfaces.errors import ExitCode
+from harness.interfaces.errors import ExitCode, counted
 from reports.gate.baseline import read_baseline, update_baseline, warn_of_unchecked
 from reports.gate.outputs import show, to_json
 from reports.gate.rules import parse_rule
@@ -59,7 +59,7 @@ class BaselineGate:
     def update(self, runs: Sequence[Path], baseline: Path) -> str:
         """Put the runs into the baseline."""
         replaced, new = update_baseline(baseline, load_records(runs))
-        return f"{baseline}: {replaced} records replaced, {new} new"
+        return f"{baseline}: {counted(replaced, 'record')} replaced, {new} new"
 
 
 GATE = BaselineGate()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.interfaces.errors import UserError, did_you_mean
+from harness.interfaces.errors import UserError, counted, did_you_mean
 from harness.interfaces.types import MetricValue, ResultRecord, RunStatus
 from reports.comparability import told_apart
 from reports.records import Loaded, higher_is_better, metric_names, why_missing
@@ -60,7 +60,9 @@ class Group:
     @property
     def name(self) -> str:
         """The group's heading."""
-        return f"{self.task} · protocol {self.protocol} · {self.dataset}, {self.n} samples"
+        return (
+            f"{self.task} · protocol {self.protocol} · {self.dataset}, {counted(self.n, 'sample')}"
+        )
 
     @property
     def headings(self) -> list[str]:
@@ -129,7 +131,7 @@ def _entries(members: list[Loaded], metric: str | None, *, higher: bool | None) 
     for index, loaded in enumerate(members):
         cell = None if metric is None else loaded.record.metrics.get(metric)
         if loaded.record.status is RunStatus.INCOMPLETE:
-            why[index] = f"incomplete: {loaded.record.n_failed} samples failed"
+            why[index] = f"incomplete: {counted(loaded.record.n_failed, 'sample')} failed"
         elif cell is None or cell.value is None:
             why[index] = why_missing(loaded.record, metric or _first_asked(loaded.record))
         elif higher is None:

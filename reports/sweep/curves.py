@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.interfaces.errors import UserError, did_you_mean
+from harness.interfaces.errors import UserError, counted, did_you_mean
 from harness.interfaces.registry import METRICS
 from harness.metrics.stats import NO_INTERVAL, Interval, percentiles
 from reports.comparability import differences, protocol_settings
@@ -156,7 +156,7 @@ def make_sweep(
     means, images = _means(curves, list(better))
     deltas, span = _deltas(curves, first, better, means, method)
     left_out |= without | {
-        each.name: f"{len(each.runs)} rates, {method} takes {LEAST_POINTS[method]}"
+        each.name: f"{counted(len(each.runs), 'rate')}, {method} takes {LEAST_POINTS[method]}"
         for each in families
         if 1 < len(each.runs) < LEAST_POINTS[method]
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.commands.console import NOTHING, print_line, print_results, print_table
 from harness.commands.formats import Format
+from harness.interfaces.errors import counted
 from reports.paired import FEW
 from reports.sweep.bjontegaard import Method
 from reports.sweep.curves import RATE, Family, Figure, Sweep
@@ -109,7 +110,7 @@ def notes(sweep: Sweep) -> list[str]:
         low, high = sweep.range
         lines.append(f"area: mean over the logarithm of the rate from {low:.4g} to {high:.4g} bpp")
     if sweep.images < FEW:
-        lines.append(f"{sweep.images} images: no intervals of differences below {FEW}")
+        lines.append(f"{counted(sweep.images, 'image')}: no intervals of differences below {FEW}")
     else:
         lines.append(
             f"± is half of the 95% interval: paired bootstrap over {sweep.images} images, the same "

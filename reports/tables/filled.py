@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.interfaces.errors import counted
 from harness.interfaces.registry import TASKS
 from harness.interfaces.types import COMPUTED, ResultRecord, RunStatus
 from reports.paper import load_table, whole_sets
@@ -320,11 +321,11 @@ def why_apart(table: Mapping[str, Any], record: ResultRecord) -> list[str]:
     images = table.get("images", {}).get(record.task)
     whole = whole_sets().get(record.task, 0)
     if images is None and record.n < _NEARLY * whole:
-        reasons.append(f"{record.n:,} samples, the whole set has {whole:,}")
+        reasons.append(f"{counted(record.n, 'sample')}, the whole set has {whole:,}")
     elif images is None:
         reasons.append(f"{whose} does not state the number of samples")
     elif record.n != images:
-        reasons.append(f"{record.n:,} samples, {whose}'s set has {images:,}")
+        reasons.append(f"{counted(record.n, 'sample')}, {whose}'s set has {images:,}")
     expected = table.get("protocols", {}).get(record.task)
     if "source" in table and expected is None:
         reasons.append(_NO_PROTOCOL)

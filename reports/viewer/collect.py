@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.commands.console import label
 from harness.interfaces import Label
-from harness.interfaces.errors import Status, UserError, one_line
+from harness.interfaces.errors import Status, UserError, counted, one_line
 from harness.interfaces.types import CARDS_FILE, SampleCard
 from reports.comparability import protocol_settings, told_apart
 from reports.pictures import kept_pictures, safe_picture
@@ -146,7 +146,7 @@ def _group(runs: Sequence[ViewedRun]) -> Group:
         metrics.append(Metric(VERDICT, Label(VERDICT, digits=0), better=True))
     if any(record.n_failed for record in records):
         metrics.append(Metric(FAILED, Label(FAILED, digits=0), better=False))
-    title = one_line(f"{records[0].task} · {records[0].dataset}, {len(ids)} samples")
+    title = one_line(f"{records[0].task} · {records[0].dataset}, {counted(len(ids), 'sample')}")
     return Group(title, _names(runs), list(runs), list(ids), metrics)
 
 

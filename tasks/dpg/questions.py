@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, counted
 from tasks.shared.jsonl import read_objects, read_rows
 
 Quirks = Literal["official", "fixed"]
@@ -125,7 +125,7 @@ def stray_categories(items: Iterable[Item]) -> str:
     if not stray:
         return ""
     names = ", ".join(repr(name) for name in sorted(set(stray)))
-    return f"{len(stray)} questions are of no known category ({names})"
+    return f"{counted(len(stray), 'question')} of no known category ({names})"
 
 
 def is_left_out(item: Item) -> bool:

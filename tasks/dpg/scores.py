@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.interfaces import Label, Observations
-from harness.interfaces.errors import Unavailable
+from harness.interfaces.errors import Unavailable, counted
 from harness.interfaces.types import MetricValue
 from harness.metrics import stats
 from tasks.dpg.answers import EXTRACTOR
@@ -32,7 +32,9 @@ class _Counted(PromptMean):
     def note(self, samples: Samples) -> str:
         """How many prompts do not count."""
         dropped = len(set(prompts_of(samples["id"])[np.isnan(samples["dpg"])]))
-        return f"{dropped} prompts dropped, as the published script does" if dropped else ""
+        return (
+            f"{counted(dropped, 'prompt')} dropped, as the published script does" if dropped else ""
+        )
 
 
 class Overall(_Counted):

@@ -104,7 +104,9 @@ def _rows(
     for place, name in enumerate(_PICTURES):
         columns[name] = text_column([each.pictures[place] for each in judged])
     language = judged[0].edit.language
-    notices = [f"{count} lines of language {name} left out" for name, count in others.items()]
+    notices = [
+        f"{counted(count, 'line')} of language {name} left out" for name, count in others.items()
+    ]
     if len(judged) != SIZE:
         notices.append(f"{counted(len(judged), 'edit')} here, the published data set has {SIZE}")
     return ObservedRows(

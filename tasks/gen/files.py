@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.interfaces import Code, ImageFiles, OnProgress, Picture
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, counted
 from harness.interfaces.types import Sample
 from tasks.gen.data import GenData, GenSettings
 from tasks.shared.pictures import labelled_grid
@@ -61,7 +61,9 @@ class GenFiles(GenData):
         found, needed = len(self._names), len(samples)
         if found < needed or (limit is None and found > needed):
             few = "" if found > needed else f"; --limit {found} measures no more than there are"
-            raise UserError(f"{found:,} images are given, the protocol compares {needed:,}{few}")
+            raise UserError(
+                f"{counted(found, 'image')} given, the protocol compares {needed:,}{few}"
+            )
         return samples
 
     def load(self, sample: Sample) -> str:

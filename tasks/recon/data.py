@@ -31,7 +31,7 @@ from harness.interfaces import (
     Picture,
     VisualTokenizer,
 )
-from harness.interfaces.errors import DecodeError, UserError
+from harness.interfaces.errors import DecodeError, UserError, counted
 from harness.interfaces.protocols import Count, ModelSettings
 from harness.interfaces.types import Record, Sample, Stage
 from harness.metrics.settings import OF_SETS, PairMeasures, SetMeasures, TappedInception
@@ -194,8 +194,8 @@ class EncodedImages:
         ]
         if not kept:
             raise UserError(
-                f"none of the {len(samples)} images is part of the evaluation: the protocol leaves "
-                f"out sides above {geometry.max_padded_side}"
+                f"none of {counted(len(samples), 'image')} is part of the evaluation: the "
+                f"protocol leaves out sides above {geometry.max_padded_side}"
             )
         return [sample.model_copy(update={"index": index}) for index, sample in enumerate(kept)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.engine.protocols import FiledTask
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, counted
 from harness.interfaces.types import Protocol, TaskSpec
 from tasks import PROTOCOLS
 
@@ -156,7 +156,7 @@ class MarkedReconTask(ReconTask):
         path, turned = there[0], settings.decode.exif == "apply"
         read = read_marks(path, source, turned=turned, texts=self._texts)
         bare = len(source.ids()) - len(read)
-        return read, f"{path.name} says nothing of {bare} images" if bare else ""
+        return read, f"{path.name} says nothing of {counted(bare, 'image')}" if bare else ""
 
 
 _SETS = {

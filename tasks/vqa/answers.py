@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.data.store import Store
 from harness.interfaces import ObservedRows
+from harness.interfaces.errors import counted
 from harness.interfaces.types import Sample, Status, digest_of
 from tasks.vqa.metrics import ANSWERS
 from tasks.vqa.replies import Answered, safe
@@ -229,7 +230,7 @@ def _notices(scored: Sequence[_Scored]) -> list[str]:
             "columns own_score and score"
         )
     if cut := sum(item.row.cut for item in scored):
-        told.append(f"{cut} replies were longer than the protocol's limit and were cut")
+        told.append(f"{counted(cut, 'answer')} cut at the protocol's limit")
     if odd := sum(item.row.controls > 0 for item in scored):
-        told.append(f"{odd} replies held control characters, which were replaced")
+        told.append(f"control characters of {counted(odd, 'answer')} replaced")
     return told

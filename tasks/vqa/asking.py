@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from harness.interfaces import Question
-from harness.interfaces.errors import SampleFailure, UserError
+from harness.interfaces.errors import SampleFailure, UserError, counted
 from harness.interfaces.types import Status, digest_of
 from tasks.shared.networks import LazyModel
 from tasks.vqa.replies import Answered, Journal, safe, until
@@ -163,8 +163,8 @@ class Asker:
             return True
         if tried and len(tried) >= least:
             raise UserError(
-                f"model {self.model.card.name!r} failed on each of the first {len(tried)} "
-                f"questions: {tried[0].error}"
+                f"model {self.model.card.name!r} failed on each of the first "
+                f"{counted(len(tried), 'question')}: {tried[0].error}"
             )
         return False
 

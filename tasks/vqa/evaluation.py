@@ -19,7 +19,7 @@ from lmms_eval.utils import load_yaml_config
 from harness.data.store import Store
 from harness.engine.models import ModelChoice
 from harness.interfaces import MultimodalLM
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, counted
 from harness.interfaces.registry import load_plugin
 from harness.interfaces.types import Status
 from tasks.shared.networks import LazyModel
@@ -146,8 +146,8 @@ class _Answers:
         answers = handed_over(self.job.answers(0))
         if len(answers) != len(questions):
             raise UserError(
-                f"{self.job.suite}: the data have {len(questions)} questions, and the shards "
-                f"{len(answers)}: give --data those that were asked"
+                f"{self.job.suite}: the data have {counted(len(questions), 'question')}, and the "
+                f"shards {len(answers)}: give --data those that were asked"
             )
         on_done(len(answers))
         return answers

@@ -217,7 +217,9 @@ class PairScore(_Figure):
             return added
 
         left_out, lacking = len(pairs) - len(whole), len(self.categories) - len(kinds)
-        notes = [f"{left_out} pictures without both replies left out"] if left_out else []
+        notes = (
+            [f"{counted(left_out, 'picture')} without both replies left out"] if left_out else []
+        )
         notes += [f"{lacking} of {len(self.categories)} kinds not asked"] if lacking else []
         interval = cluster_interval(sums, figure, observations.seed, list(whole["category"]))
         return interval.around(_total(sums, figure), 2 * len(whole), "; ".join(notes))

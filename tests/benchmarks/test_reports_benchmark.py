@@ -24,5 +24,5 @@ def test_a_leaderboard_is_measured(
     monkeypatch.setattr(leaderboard, "RECORDS", 3)
     leaderboard.main()
     out = capfd.readouterr().out
-    assert "3 results in 1 tables" in out
+    assert "3 results in 1 table" in out
     assert all(name in out for name in leaderboard.GOALS)

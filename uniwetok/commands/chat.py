@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from harness.commands.console import Json, terminal
-from harness.interfaces.errors import UserError, json_text
+from harness.interfaces.errors import UserError, counted, json_text
 from uniwetok.commands import assistant as common
 from uniwetok.commands.shared import user_errors
 
@@ -101,7 +101,7 @@ def _answer(assistant: Assistant, turns: list[Turn], sampling: Sampling, seed: i
     if reply.empty:
         common.notice(_EMPTY)
     elif reply.finish == "length":
-        common.notice(f"(cut off after {reply.tokens} tokens)")
+        common.notice(f"(cut off after {counted(reply.tokens, 'token')})")
     return Turn("assistant", [reply.text])
 
 

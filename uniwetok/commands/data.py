@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.console import Json, terminal
-from harness.interfaces.errors import ExitCode, UserError
+from harness.interfaces.errors import ExitCode, UserError, counted
 from harness.interfaces.extras import need
 from uniwetok.commands.options import Quiet, absent
 from uniwetok.commands.shared import TRAINS_WITH, user_errors
@@ -77,11 +77,13 @@ def _print(report: CheckReport) -> None:
     for finding in report.findings:
         console.print(str(finding), markup=False)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.kinds.items()) or "none"
-    console.print(f"{report.records:,} records; good: {kinds}")
+    console.print(f"{counted(report.records, 'record')}; good: {kinds}")
     if report.smallest is not None and report.largest is not None:
         small, large = ("x".join(map(str, size)) for size in (report.smallest, report.largest))
-        console.print(f"{report.images:,} images of {small} to {large} pixels (height x width)")
+        console.print(
+            f"{counted(report.images, 'image')} of {small} to {large} pixels (height x width)"
+        )
     if report.offending:
         listed = len({(finding.file, finding.line) for finding in report.findings})
         rest = f", the first {listed:,} listed" if listed < report.offending else ""
-        console.print(f"{report.offending:,} records are offending{rest}")
+        console.print(f"{counted(report.offending, 'offending record')}{rest}")

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from harness.commands.console import Json, terminal
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, counted
 from harness.interfaces.extras import need
 from uniwetok.commands.options import Quiet
 from uniwetok.commands.shared import TRAINS_WITH, user_errors
@@ -158,7 +158,9 @@ def _run(
     messages = terminal(stderr=True)
     crops = cut_crops(data, crops=settings.crops, size=SIZE)
     if crops.skipped and not quiet:
-        messages.print(f"{len(crops.skipped)} photos left out, first: {crops.skipped[0]}")
+        messages.print(
+            f"{counted(len(crops.skipped), 'photo')} left out, first: {crops.skipped[0]}"
+        )
     # Seed by seed, so that an interrupted run has compared all arms with the first ones.
     jobs = [Job(arm=arm, seed=seed, settings=settings) for seed in range(seeds) for arm in arms]
     results = finished(jobs, crops, out)
@@ -193,7 +195,11 @@ def _print_plan(
     if as_json:
         print(json.dumps({**vars(plan), "seeds": seeds, "workers": workers}, indent=2))
         return
-    table = Table(title=f"{seeds} seeds of {settings.steps} steps", title_justify="left", box=None)
+    table = Table(
+        title=f"{counted(seeds, 'seed')} of {counted(settings.steps, 'step')}",
+        title_justify="left",
+        box=None,
+    )
     for heading in ("arm", "what", "preset", "its changes", "CPU seconds a seed"):
         table.add_column(heading)
     for arm in arms:

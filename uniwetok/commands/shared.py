@@ -18,7 +18,7 @@ import typer
 
 from harness.commands.console import terminal
 from harness.commands.outputs import check_apart
-from harness.interfaces.errors import ExitCode, Unavailable, UserError
+from harness.interfaces.errors import ExitCode, Unavailable, UserError, counted
 from uniwetok.commands.options import RunOptions, absent, check_places
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def _print_finished(finished: Finished, next_step: str, *, as_json: bool) -> Non
         print(json.dumps({**facts, "values": dict(finished.values)}, indent=2))
         return
     console = terminal(soft_wrap=True, highlight=False)
-    console.print(f"done: {finished.steps:,} steps; the model is {finished.model}")
+    console.print(f"done: {counted(finished.steps, 'step')}; the model is {finished.model}")
     console.print(f"evaluate it: {next_step}", markup=False)
 
 

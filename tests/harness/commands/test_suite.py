@@ -152,7 +152,7 @@ def test_the_cost_is_that_of_earlier_runs_or_unknown(uwt_eval: CommandLine, suit
     assert "of the model's own time on one core" in text
     assert "time unknown" in text
     assert "2 runs, 8 samples still to do" in text
-    assert "1 runs of unknown time" in text
+    assert "1 run of unknown time" in text
 
 
 def test_init_asks_and_never_overwrites(

@@ -70,7 +70,7 @@ def test_interval_is_the_jackknifes(paired: bool) -> None:
 
 def test_bad_sets_are_named() -> None:
     x = units(0, 5)
-    with pytest.raises(Unavailable, match="2 images are fewer than the 3"):
+    with pytest.raises(Unavailable, match="no interval of 2 images; 3 are"):
         cmmd_value(x[:2], x, paired=False)
     with pytest.raises(ValueError, match="pairs need equal counts"):
         cmmd_value(x, x[:4], paired=True)

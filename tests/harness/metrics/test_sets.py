@@ -223,7 +223,7 @@ def test_spread_of_the_inception_score_is_that_between_sets() -> None:
 
 
 def test_inception_score_of_too_few_images() -> None:
-    with pytest.raises(Unavailable, match="9 images are fewer than 10, one for each split"):
+    with pytest.raises(Unavailable, match="9 images for 10 splits, one each"):
         inception_score_value(normal(9, 10), rule="torch-fidelity", seed=0)
     with pytest.raises(Unavailable, match="0 images"):
         inception_score_value(normal(0, 10), rule="single", seed=0)
@@ -251,7 +251,7 @@ def test_neighbours_and_precision_are_passed_on() -> None:
 
 
 def test_precision_needs_more_images_than_neighbours() -> None:
-    with pytest.raises(Unavailable, match="3 images have no 3 neighbours each; at least 4"):
+    with pytest.raises(Unavailable, match="no 3 neighbours each of 3 images; 4 are"):
         precision_recall_values(normal(3), normal(50), seed=0)
 
 
@@ -268,7 +268,8 @@ def both(reference: Features, samples: Features) -> list[Callable[[], object]]:
 @pytest.mark.parametrize("metric", [0, 1, 2])
 def test_empty_and_single_sets_have_no_value(n: int, metric: int) -> None:
     for sets in ((normal(n), normal(50)), (normal(50), normal(n))):
-        with pytest.raises(Unavailable, match=rf"^{n} images have no"):
+        some = "1 image" if n else "0 images"
+        with pytest.raises(Unavailable, match=f"no .* of {some}; "):
             both(*sets)[metric]()
 
 

@@ -212,7 +212,7 @@ LOSSLESS = float("inf")
         ([20.0] * 9 + [LOSSLESS], [20.0] * 9 + [60.0], (), 3, "1 of 10 samples"),
         ([20.0] * 9 + [LOSSLESS], [20.0] * 9 + [60.0], ("--rule", "psnr>=-1"), 1, "1 of 10"),
         ([20.0] * 9 + [60.0], [20.0] * 9 + [LOSSLESS], (), 0, "0 samples that fell and 1"),
-        ([20.0] * 8 + [60, LOSSLESS], [20.0] * 8 + [LOSSLESS, 60], (), 0, "1 samples that fell"),
+        ([20.0] * 8 + [60, LOSSLESS], [20.0] * 8 + [LOSSLESS, 60], (), 0, "1 sample that fell"),
         ([20.0] * 8 + [LOSSLESS] * 9, [20.0] * 8 + [LOSSLESS] * 9, (), 0, "paired over 8"),
     ],
 )

@@ -234,7 +234,7 @@ def test_update_baseline_makes_replaces_and_keeps(uwt_eval: CommandLine, tmp_pat
     uwt_eval("gate", other, "--baseline", file, "--update-baseline")
     better = run_with(tmp_path / "two", 25.0)
     result = uwt_eval("gate", better, "--baseline", file, "--update-baseline")
-    assert "1 records replaced, 0 new" in result.out
+    assert "1 record replaced, 0 new" in result.out
     records = json.loads(file.read_text())
     assert [record["model"] for record in records] == ["toy", "other"]
     assert records[0]["metrics"]["psnr"]["value"] == 25.0

@@ -69,7 +69,7 @@ def test_incomplete_and_missing_have_no_rank_and_say_why(tmp_path: Path) -> None
     found = {entry.record.model: (entry.rank, entry.why) for entry in group.entries}
     assert found == {
         "a": (1, ""),
-        "b": (None, "incomplete: 1 samples failed"),
+        "b": (None, "incomplete: 1 sample failed"),
         "c": (None, "not asked for"),
     }
     assert group.entries[0].record.model == "a"

@@ -284,7 +284,7 @@ def test_a_foreign_csv_and_a_stray_category(tmp_path: Path) -> None:
     lines[0]["tuple"] = "scene - whole (kitchen)"
     path = write_csv(tmp_path / "q.csv", lines)
     found = read_observations(write(tmp_path / "a.jsonl", answers()), path, SETTINGS)
-    assert "1 questions are of no known category ('scene')" in found.notice
+    assert "1 question of no known category ('scene')" in found.notice
 
 
 def test_a_file_of_the_whole_benchmark(uwt_eval: CommandLine, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_several_lines_of_a_sample_are_judgings(tmp_path: Path, uwt_eval: Comman
     ("changes", "words"),
     [
         ({"language": "zh"}, "line 2: unknown language 'zh': use en or cn"),
-        ({"language": "cn"}, "1 lines of language cn left out"),
+        ({"language": "cn"}, "1 line of language cn left out"),
         ({"group": "sky"}, "line 2: unknown group 'sky'"),
         ({"key": "a/b"}, "is no file name"),
         ({"key": 7}, "'key' is 7, expected a text"),

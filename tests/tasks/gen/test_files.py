@@ -149,13 +149,13 @@ def test_a_result_beside_its_reference_follows_from_its_files(
 
 def test_another_number_is_refused(tmp_path: Path, protocol: Path) -> None:
     np.savez(tmp_path / "few.npz", IMAGES[:5])
-    with pytest.raises(UserError, match="5 images are given, the protocol compares 6; --limit 5"):
+    with pytest.raises(UserError, match="5 images given, the protocol compares 6; --limit 5"):
         order_of(tmp_path / "few.npz", protocol)
-    with pytest.raises(UserError, match="5 images are given"):
+    with pytest.raises(UserError, match="5 images given"):
         order_of(tmp_path / "few.npz", protocol, limit=6)
     assert len(order_of(tmp_path / "few.npz", protocol, limit=5)) == 5
     np.savez(tmp_path / "many.npz", np.concatenate([IMAGES, IMAGES]))
-    with pytest.raises(UserError, match=r"12 images are given, the protocol compares 6$"):
+    with pytest.raises(UserError, match=r"12 images given, the protocol compares 6$"):
         order_of(tmp_path / "many.npz", protocol)
 
 

@@ -64,7 +64,7 @@ class Keeper:
 
 def test_extractors_are_told_the_marks(folder: Path) -> None:
     data, keeper, model = opened(folder), Keeper(), MODELS.get("identity")()
-    assert data.notice == "transcripts.jsonl says nothing of 1 images"
+    assert data.notice == "transcripts.jsonl says nothing of 1 image"
     model.load("cpu")
     for sample in data.samples(None):
         item = data.load(sample)

@@ -167,8 +167,8 @@ def test_failures_and_odd_replies_are_counted(uwt_eval: CommandLine, tmp_path: P
     assert result.code == 0, result.err
     assert "1 model_error" in result.out
     assert "1 decode_error" in result.out
-    assert "1 replies were longer than the protocol's limit and were cut" in result.err
-    assert "1 replies held control characters" in result.err
+    assert "1 answer cut at the protocol's limit" in result.err
+    assert "control characters of 1 answer replaced" in result.err
 
 
 @pytest.mark.parametrize(

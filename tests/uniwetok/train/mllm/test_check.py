@@ -62,7 +62,7 @@ def test_offending_lines_are_named(uwt_eval: CommandLine, tmp_path: Path) -> Non
         assert line.startswith(f"{path}:{number}: {text}")
         assert "; " in line
     assert "missing.png cannot be read (No such file or directory)" in result.out
-    assert lines[-1] == "5 records are offending"
+    assert lines[-1] == "5 offending records"
     assert "8 records; good: 1 edit, 2 text-image" in lines
 
 
@@ -80,7 +80,7 @@ def test_a_maximum_is_listed_and_all_are_counted(uwt_eval: CommandLine, tmp_path
     result = uwt_eval("data", "check", str(path), "--max", "3")
     assert result.code == 2
     assert sum(line.startswith(f"{path}:") for line in result.out.splitlines()) == 3
-    assert "700 records are offending, the first 3 listed" in result.out
+    assert "700 offending records, the first 3 listed" in result.out
 
 
 @pytest.mark.parametrize(
