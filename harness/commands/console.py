@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.commands.formats import Format, markdown, markdown_lines
-from harness.interfaces import Label, Labelled
+from harness.interfaces import Label, Labelled, Metric
 from harness.interfaces.errors import COMPUTED, RunStatus, UserError, terminal_text
 from harness.interfaces.registry import METRICS
 
@@ -133,6 +133,12 @@ def label(metric: str) -> Label:
         # A record outlives the plug-in that made its figures.
         return Label(metric)
     return plugin.label if isinstance(plugin, Labelled) else Label(metric)
+
+
+def unit_of(metric: Metric) -> str:
+    """The unit of a metric's printed values; empty where it has none."""
+    percent = isinstance(metric, Labelled) and metric.label.percent
+    return getattr(metric, "unit", "") or "%" * percent
 
 
 def arrow(records: Sequence[ResultRecord], metric: str) -> str:

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from harness.commands.console import ARROWS, Json, Plugins, label, terminal
+from harness.commands.console import ARROWS, Json, Plugins, label, terminal, unit_of
 from harness.interfaces.errors import UserError
 from harness.interfaces.own import remembered
 from harness.interfaces.registry import (
@@ -93,7 +93,7 @@ def _summary(plugin: Any) -> str:
 
 def _metrics() -> dict[str, str]:
     def told(metric: Metric) -> tuple[str, str, str]:
-        return _summary(metric), ARROWS[metric.higher_is_better], getattr(metric, "unit", "")
+        return _summary(metric), ARROWS[metric.higher_is_better], unit_of(metric)
 
     lines = {}
     for name, (text, arrow, unit) in METRICS.ask(told).items():

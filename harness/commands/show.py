@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.commands.console import Json, Plugins, label, terminal
+from harness.commands.console import Json, Plugins, label, terminal, unit_of
 from harness.interfaces.errors import UnknownName, UserError, did_you_mean, first_line, json_text
 from harness.interfaces.own import remembered
 from harness.interfaces.registry import METRICS, MODELS, TASKS, Registry, load_plugins, task_groups
@@ -163,9 +163,9 @@ def _metric(name: str) -> dict[str, Any]:
         "metric": name,
         "title": form.title,
         "better": {True: "higher", False: "lower", None: "neither"}[metric.higher_is_better],
-        "unit": getattr(metric, "unit", "") or ("%" if form.percent else "none"),
+        "unit": unit_of(metric) or "none",
         "extractors": list(metric.needs),
-        "weights": [key for key, it in ASSETS.items() if alike & set(it.used_by.split(", "))],
+        "assets": [key for key, it in ASSETS.items() if alike & set(it.used_by.split(", "))],
         "shown by default": tasks + ["uwt-eval metrics"] * (name in FILES.metrics),
         "from": plugin["from"],
         "about": form.about or plugin["about"].partition("\n\nArgs:")[0],

@@ -76,24 +76,44 @@ class JudgeAgreement:
 
 
 def _skill(name: str, scale: float = 100) -> PromptMean:
-    digits, title = (2, name.capitalize()) if scale == 100 else (3, name.partition(" ")[0])
-    return _Part(
-        f"{name}_sum", f"{name}_asked", None, Label(title.capitalize(), digits),
-        weight=f"{name}_asked", scale=scale,
-    )  # fmt: skip
+    if scale == 100:
+        label = Label(name.capitalize(), 2, about=f"Mean score of the questions of {name}, of 100.")
+    else:
+        about = f"Probability of yes, the mean over prompts tagged {name!r}."
+        label = Label(name.partition(" ")[0].capitalize(), 3, about=about)
+    return _Part(f"{name}_sum", f"{name}_asked", None, label, weight=f"{name}_asked", scale=scale)
 
 
+_TIFA = "Soft-TIFA: mean over prompts of the"
 FIGURES = SimpleNamespace(
     **{
         "judge_agreement": JudgeAgreement(),
-        "geneval2_am": PromptMean("am", EXTRACTOR, label=Label("AM", 2), scale=100),
-        "geneval2_gm": PromptMean("gm", EXTRACTOR, label=Label("GM", 2), scale=100),
+        **{
+            f"geneval2_{name}": PromptMean(
+                name,
+                EXTRACTOR,
+                scale=100,
+                label=Label(
+                    name.upper(), 2, about=f"{_TIFA} {kind} mean of a prompt's scores, of 100."
+                ),
+            )
+            for name, kind in (("am", "arithmetic"), ("gm", "geometric"))
+        },
         **{f"geneval2_{name}": _skill(name) for name in SKILLS},
         **{
-            f"geneval2_atoms{n}": _Part("gm", "atoms", n, Label(f"{n} atoms", 2, optional=True))
+            f"geneval2_atoms{n}": _Part(
+                "gm",
+                "atoms",
+                n,
+                Label(f"{n} atoms", 2, optional=True, about=f"GM of the prompts of {n} atoms."),
+            )
             for n in ATOMS
         },
-        "genai_overall": PromptMean("am", EXTRACTOR, label=Label("VQAScore", 3)),
+        "genai_overall": PromptMean(
+            "am",
+            EXTRACTOR,
+            label=Label("VQAScore", 3, about="Probability of yes, the mean over prompts."),
+        ),
         **{
             f"genai_{name.partition(' ')[0]}": _skill(name, 1)
             for name in ("basic", "advanced", *BASIC, *ADVANCED)

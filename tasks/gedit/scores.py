@@ -107,11 +107,20 @@ def _repeats(judgings: NDArray[np.float64], groups: np.ndarray) -> str:
     )
 
 
-_TITLES = {"sc": "G_SC", "pq": "G_PQ", "overall": "G_O"}
+_FIGURES = {
+    "sc": ("G_SC", "Whether edits follow the instruction and change nothing else, 0 to 10"),
+    "pq": ("G_PQ", "Whether edits look natural and without artefacts, 0 to 10"),
+    "overall": ("G_O", "Root of an edit's G_SC times its G_PQ, 0 to 10"),
+}
 SEMANTICS, QUALITY, OVERALL = (
-    GroupMacroMean(score, Label(title, 2)) for score, title in _TITLES.items()
+    GroupMacroMean(score, Label(title, 2, about=f"{about}: the mean over groups of edits."))
+    for score, (title, about) in _FIGURES.items()
 )
 SEMANTICS_INTERSECTION, QUALITY_INTERSECTION, OVERALL_INTERSECTION = (
-    GroupMacroMean(score, Label(f"{title} int.", 2), intersection=True)
-    for score, title in _TITLES.items()
+    GroupMacroMean(
+        score,
+        Label(f"{title} int.", 2, about=f"{about}: of edits that all published models answered."),
+        intersection=True,
+    )
+    for score, (title, about) in _FIGURES.items()
 )

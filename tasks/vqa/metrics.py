@@ -284,13 +284,26 @@ class LmmsFigure:
         return samples["cluster"]
 
 
+_MEAN = "Mean score of the replies"
+_F1 = "F1 of 'yes' among literal replies"
+_MARKS = "MME's marks: sum of the means over pairs of every kind of question of"
 ACCURACY = Accuracy(Label("accuracy", 1, percent=True))
-ACCURACY_ALL = Accuracy(Label("with videos", 1, percent=True), "")
-ACCURACY_HUMAN = Accuracy(Label("human", 1, percent=True), "human")
-ACCURACY_AUGMENTED = Accuracy(Label("augmented", 1, percent=True), "augmented")
+ACCURACY_ALL = Accuracy(Label("with videos", 1, percent=True, about=f"{_MEAN}, videos' too."), "")
+ACCURACY_HUMAN = Accuracy(
+    Label("human", 1, percent=True, about=f"{_MEAN} to people's questions."), "human"
+)
+ACCURACY_AUGMENTED = Accuracy(
+    Label("augmented", 1, percent=True, about=f"{_MEAN} to generated questions."), "augmented"
+)
 ACCURACY_RANDOM = RandomisedAccuracy(Label("random fallback", 1, percent=True))
-F1 = YesF1(Label("F1", 1, percent=True), by_split=False)
-F1_SPLIT_MEAN = YesF1(Label("F1 by split", 1, percent=True), by_split=True)
-PERCEPTION_SCORE = PairScore(Label("MME-P", 1), PERCEPTION)
-COGNITION_SCORE = PairScore(Label("cognition", 1), COGNITION)
-TOTAL = PairScore(Label("MME-S", 1), (*PERCEPTION, *COGNITION))
+F1 = YesF1(Label("F1", 1, percent=True, about=f"{_F1}, of all questions."), by_split=False)
+F1_SPLIT_MEAN = YesF1(
+    Label("F1 by split", 1, percent=True, about=f"{_F1}, the mean over splits."), by_split=True
+)
+PERCEPTION_SCORE = PairScore(
+    Label("MME-P", 1, about=f"{_MARKS} perception, 0 to 2,000."), PERCEPTION
+)
+COGNITION_SCORE = PairScore(
+    Label("cognition", 1, about=f"{_MARKS} cognition, 0 to 800."), COGNITION
+)
+TOTAL = PairScore(Label("MME-S", 1, about=f"{_MARKS} both, 0 to 2,800."), (*PERCEPTION, *COGNITION))

@@ -129,7 +129,9 @@ class TopK:
 
     def __init__(self, k: int, head: str) -> None:
         title = f"Top-{k}" if head == "post" else f"Top-{k} {head}"
-        self.label = Label(title, 2, percent=True)
+        first = "the first" if k == 1 else f"among the first {k}"
+        about = f"Share of images whose true class is {first}, by the {head} head."
+        self.label = Label(title, 2, percent=True, about=about)
         self.k = k
         self.head = head
 

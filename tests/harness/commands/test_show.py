@@ -176,17 +176,18 @@ def test_what_a_metric_is(uwt_eval: CommandLine) -> None:
     facts = json.loads(uwt_eval("show", "rfid", "--json").out)
     assert facts["title"] == "rFID"
     assert facts["better"] == "lower"
-    assert facts["extractors"] == facts["weights"] == ["inception"]
+    assert facts["extractors"] == facts["assets"] == ["inception"]
     assert "imagenet-recon" in facts["shown by default"]
     assert "reconstructions to originals" in facts["about"]
     told = uwt_eval("show", "psnr").out
-    assert "better: higher\nunit: dB\nextractors: pixels\nweights: none\n" in told
+    assert "better: higher\nunit: dB\nextractors: pixels\nassets: none\n" in told
     assert "uwt-eval metrics" in told
     assert "unit: %" in uwt_eval("show", "usage_joint").out
     assert "shown by default: none" in uwt_eval("show", "ms_ssim").out
     listed = json.loads(uwt_eval("list", "metrics", "--json").out)["metrics"]
+    assert len(set(listed.values())) == len(listed), "no two metrics are told alike"
     assert listed["psnr"].startswith("PSNR↑ in dB: ")
-    assert listed["usage_joint"] == f"joint↑: {USAGE_JOINT.label.about}"
+    assert listed["usage_joint"] == f"joint↑ in %: {USAGE_JOINT.label.about}"
 
 
 @pytest.mark.parametrize("metric", METRICS.names())
@@ -203,7 +204,7 @@ def test_the_weights_of_a_metric_are_those_that_its_extractor_misses(
             EXTRACTORS.get(need)(find("torch-fidelity", FILES).settings, "cpu")
         except Unavailable as why:
             missing = str(why)
-        assert re.findall(r"weights '(.+?)' missing", missing) == facts["weights"][:1]
+        assert re.findall(r"weights '(.+?)' missing", missing) == facts["assets"][:1]
 
 
 def test_a_run_is_shown_by_its_folder_or_its_record(uwt_eval: CommandLine, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_pairs_without_two_replies_are_left_out() -> None:
     cell = PERCEPTION_SCORE.score(observations, {})
     assert cell.value == pytest.approx((200 + 50) / 2)
     assert cell.n == 4
-    assert cell.note == "1 pictures without both replies left out; 9 of 10 kinds not asked"
+    assert cell.note == "1 picture without both replies left out; 9 of 10 kinds not asked"
     assert TOTAL.score(observations, {}).value == cell.value
 
 
