@@ -14,8 +14,10 @@ from reports.pictures import kept_pictures, read_picture
 from reports.records import Loaded
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 Group = Sequence[tuple[Loaded, dict[str, Path]]]
 """Runs of one task, protocol and data set with the pictures that each kept."""
@@ -105,7 +107,24 @@ def _grid(group: Group, dataset: str, *, across: bool) -> Figure:
                 _caption(axes, values.get(sample, ""))
             elif across or place == len(runs) - 1:
                 _caption(axes, sample)
+    _fit_rows(figure, grid)
     return figure
+
+
+def _fit_rows(figure: Figure, grid: np.ndarray) -> None:
+    """Take from rows of wide pictures the height that would stay blank."""
+    heights = [
+        max((min(1.0, _shape(image)) for axes in row for image in axes.images), default=1.0)
+        for row in grid
+    ]
+    grid[0, 0].get_gridspec().set_height_ratios(heights)
+    figure.set_figheight(figure.get_figheight() - _CELL * (len(heights) - sum(heights)))
+
+
+def _shape(image: AxesImage) -> float:
+    """A picture's height over its width."""
+    height, width = image.get_size()
+    return float(height / width)
 
 
 def _caption(axes: Axes, text: str) -> None:

@@ -189,6 +189,19 @@ def test_originals_stand_first_and_values_below_pictures(runs: Path) -> None:
     assert "photo-2" in captions
 
 
+def test_a_row_is_as_high_as_its_highest_picture(tmp_path: Path) -> None:
+    root = write_run(tmp_path, "webp", pictures=(0, 1))
+    for name, size in (("000000.png", (120, 30)), ("000001.png", (30, 90))):
+        Image.new("RGB", size).save(root / "pictures" / name)
+    with style():
+        (figure,) = grids.reconstructions(load_records([tmp_path])).values()
+        figure.canvas.draw()
+    wide, tall = (axes.get_window_extent() for axes in figure.axes)
+    assert wide.height == pytest.approx(0.25 * tall.height, rel=0.02)
+    between = (wide.y0 - tall.y1) / figure.dpi
+    assert between < 0.3, "room for a caption, and no blank band"
+
+
 ROWS: Mapping[str, str] = {
     "[[rows]]\ntitle = 'A'\nsample = 'photo-9'": "no run kept a picture of 'photo-9'",
     "[[rows]]\ntitle = 'A'\nsample = 'photo-0'\ncrop = [40, 0, 40, 8]": "lies outside",
