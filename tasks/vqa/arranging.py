@@ -15,6 +15,7 @@ from tasks.vqa.figures import guarded
 from tasks.vqa.job import Job
 from tasks.vqa.lmms_files import TaskFile, catalogue
 from tasks.vqa.local_data import LocalCopy
+from tasks.vqa.needs import columns_of, fault_in
 from tasks.vqa.pictures import PicturesById, opened_late, pending
 from tasks.vqa.protocol import causes, first_cause
 from tasks.vqa.suites import SUITES, Suite
@@ -76,7 +77,10 @@ def overrides(job: Job, suite: Suite, file: TaskFile, config: Mapping[str, Any])
 
     def checked(dataset: Dataset) -> Dataset:
         _check_columns(file.name, copy, suite, dataset.column_names)
-        _check_answers(copy, suite, dataset)
+        texts = [name for name in dataset.column_names if name in columns_of(suite)]
+        asked = dataset.select(range(min(len(dataset), job.limit or len(dataset))))
+        if fault := fault_in(suite, asked.select_columns(texts)):
+            raise UserError(f"{suite.name}: {_place(copy, suite)}, {fault}")
         return prepare(dataset)
 
     return {**changes, "process_docs": checked}
@@ -93,18 +97,6 @@ def _check_columns(task: str, copy: LocalCopy | None, suite: Suite, there: Seque
             f"{suite.title}'s questions have: give --data a copy of "
             f"{suite.data.replace(':', ', subset ')}"
         )
-
-
-def _check_answers(copy: LocalCopy | None, suite: Suite, dataset: Dataset) -> None:
-    """Refuse answers that end lmms-eval's scorer: it says so after the last reply, of no row."""
-    if suite.judge is None or not suite.answers:
-        return
-    for number, answer in enumerate(dataset["answer"], 1):
-        if suite.judge({"answer": answer}, "").answer not in suite.answers:
-            raise UserError(
-                f"{suite.name}: {_place(copy, suite)}, row {number}: its answer is {answer!r}, and "
-                f"{suite.title}'s are {' and '.join(suite.answers)}"
-            )
 
 
 def _place(copy: LocalCopy | None, suite: Suite) -> str:

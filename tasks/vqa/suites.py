@@ -54,7 +54,6 @@ class Suite:
         pair: Rows with equal answers are scored together; empty where each stands alone.
         images: Columns that hold pictures.
         columns: Columns besides that lmms-eval's task file reads.
-        answers: What the column `answer` may say, where lmms-eval's scorer ends at anything else.
         tasks: lmms-eval's tasks, where the protocol does not name the one.
     """
 
@@ -67,7 +66,6 @@ class Suite:
     pair: Callable[[Document], str] = _nothing
     images: tuple[str, ...] = ("image",)
     columns: tuple[str, ...] = ("question", "answer")
-    answers: tuple[str, ...] = ()
     tasks: tuple[TaskFile, ...] = ()
 
     def absent(self, there: Collection[str]) -> list[str]:
@@ -114,7 +112,6 @@ _ALL = (
         pope,
         category=_text_of("category"),
         columns=("question", "answer", "question_id"),
-        answers=("yes", "no"),
     ),
     _suite(
         "VQAv2",
@@ -167,7 +164,6 @@ _ALL = (
         category=_text_of("category"),
         pair=_pair,
         columns=("question", "answer", "question_id", "category"),
-        answers=("yes", "no"),
     ),
 )
 SUITES = {suite.name: suite for suite in _ALL}

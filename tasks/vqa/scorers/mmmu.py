@@ -42,7 +42,7 @@ def mmmu(document: Document, reply: str) -> Judged:
     if document["question_type"] == "multiple-choice":
         letter = find_option(said, ast.literal_eval(document["options"]))
         golds = right if isinstance(right, list) else [right]
-        return Judged(float(letter in golds), ", ".join(golds), letter)
+        return Judged(float(letter in golds), ", ".join(map(str, golds)), letter)
     found = candidates(said)
     shown = right if isinstance(right, str) else ", ".join(right)
     return Judged(
