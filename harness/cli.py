@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from harness.commands.console import terminal
-from harness.commands.interrupts import interruptible
+from harness.commands.interrupts import CtrlC, answer, interruptible
 from harness.interfaces.errors import ExitCode, UserError, one_line, unforeseen
 from harness.interfaces.extras import missed
 from harness.interfaces.own import remembered
@@ -31,6 +32,7 @@ def build_app(asked: str | None = None) -> typer.Typer:
     """
     app = typer.Typer(
         name="uwt-eval",
+        cls=_Commands,
         help="Benchmark image tokenizers, autoregressive image models and unified multimodal LLMs.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -55,6 +57,19 @@ def build_app(asked: str | None = None) -> typer.Typer:
         else:
             _add(app, name)
     return app
+
+
+class _Commands(TyperGroup):
+    """All commands; what one of them calls may raise as if Ctrl-C had been pressed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, and say so where nobody has: of the rest typer makes an exit code."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            if not isinstance(error, CtrlC):
+                answer(ctx.invoked_subcommand or "")
+            raise
 
 
 def _helps() -> dict[str, str]:

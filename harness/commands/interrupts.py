@@ -27,6 +27,10 @@ _BEGINS_AGAIN = frozenset({"score", "merge", "calibrate", "chat", "generate", "e
 _SHOW_CURSOR = "\x1b[?25h"
 
 
+class CtrlC(KeyboardInterrupt):
+    """What the first SIGINT raises: it is answered already, unlike what a plug-in raises."""
+
+
 @contextlib.contextmanager
 def interruptible(command: str = "") -> Iterator[threading.Event]:
     """Within, the first SIGINT is answered and gets `GRACE` seconds, a second one ends the process.
@@ -53,7 +57,7 @@ def interruptible(command: str = "") -> Iterator[threading.Event]:
     ours, waker = socket.socketpair()
     waker.setblocking(False)
     before = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-    first = iter([KeyboardInterrupt])
+    first = iter([CtrlC])
 
     def interrupt(*_: object) -> None:
         """Raise once: a second time, our thread ends the process, and nothing else may go wrong."""
@@ -157,6 +161,12 @@ def stopped_with(world: World) -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
+def answer(command: str, more: str = "") -> None:
+    """Say that a command is interrupted, and what the same one does another time."""
+    then = "begins again" if command in _BEGINS_AGAIN else "resumes"
+    _say(f"\ninterrupted: the same command {then}{more}\n")
+
+
 def _forget(main_process: int, waker: socket.socket) -> None:
     if os.getpid() != main_process and waker.fileno() != -1:
         signal.set_wakeup_fd(-1)
@@ -167,8 +177,7 @@ def _listen(ours: socket.socket, heard: threading.Event, command: str) -> None:
     if not _told(ours, {signal.SIGINT}):
         ours.close()
         return
-    then = "begins again" if command in _BEGINS_AGAIN else "resumes"
-    _say(f"\ninterrupted: the same command {then} (Ctrl-C again ends it at once)\n")
+    answer(command, " (Ctrl-C again ends it at once)")
     heard.set()
     ours.settimeout(GRACE)
     with contextlib.suppress(TimeoutError):

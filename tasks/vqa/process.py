@@ -46,6 +46,7 @@ class Evaluator:
 
         Raises:
             UserError: The model or the data cannot be used.
+            KeyboardInterrupt: The model raised it, or Ctrl-C was heard there first.
             Crashed: The process died, or lmms-eval raised.
         """
         serves = (job.model, job.device, job.plugins)
@@ -66,6 +67,8 @@ class Evaluator:
                     process.stdin.write("\n")
                     process.stdin.flush()
                     continue
+                if message["event"] == "interrupted":
+                    raise KeyboardInterrupt
                 if message["event"] == "refused":
                     refusal = message["message"]
                     break

@@ -49,6 +49,8 @@ def main() -> None:
             carry_out(job, tell, meet)
         except UserError as error:
             tell("refused", message=str(error))
+        except KeyboardInterrupt:
+            tell("interrupted")
         except Exception as error:
             traceback.print_exc()
             tell("crashed", message=first_cause(error))

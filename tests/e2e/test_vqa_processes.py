@@ -191,6 +191,19 @@ def test_interruption(alone: Place, copies: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_model_that_raises_as_if_ctrl_c_were_pressed(copies: Path, tmp_path: Path) -> None:
+    place = Place(tmp_path, copies, **{"bus in": "<interrupt once>"})
+    code, messages = place.run(1, "pope")
+    assert code == 130
+    assert messages.count("interrupted: the same command resumes") == 1
+    assert "failed" not in messages
+    code, messages = place.run(1, "pope")
+    assert code == 0, messages
+    # What has a reply is kept: but one question never gets any, and one broke off.
+    assert place.asked == Counter([*QUESTIONS, QUESTIONS[1], QUESTIONS[3]])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_shards_that_are_merged_give_the_bits_of_one(
     processes: int, alone: Place, copies: Path, tmp_path: Path

@@ -36,6 +36,10 @@ def swallowed():
         except KeyboardInterrupt:
             pass
 
+def raised():
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(exec, "raise KeyboardInterrupt").result()
+
 COMMANDS._registered["stuck"] = {}
 sys.argv = ["uwt-eval", "stuck"]
 main()
@@ -61,6 +65,16 @@ def test_the_process_ends_with_a_line(command: str, times: int) -> None:
         process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     assert "interrupted" not in process.stderr.read()
+
+
+def test_what_a_plug_in_raises_is_answered_as_ctrl_c_is() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SETUP.replace("{}", "raised")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "\ninterrupted: the same command resumes\n")
 
 
 def test_a_command_that_keeps_nothing_says_that_it_begins_again() -> None:

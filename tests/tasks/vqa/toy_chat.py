@@ -19,8 +19,9 @@ class ToyChat:
 
     Args:
         table: A JSON file of replies by parts of questions. The reply '<exit once>' ends
-            the process the first time, '<hang once>' keeps it waiting, with the number of the
-            process that started it in a file, '<refuse>' and '<raise>' raise, null is None.
+            the process the first time, '<interrupt once>' raises as Ctrl-C does, '<hang once>'
+            keeps it waiting, with the number of the process that started it in a file, '<refuse>'
+            and '<raise>' raise, null is None.
     """
 
     def __init__(self, table: Annotated[Path, Argument]) -> None:
@@ -40,8 +41,10 @@ class ToyChat:
             self._note(question.text.splitlines()[0])
             answers = [value for key, value in self._replies.items() if key in question.text]
             found.append(answers[0] if answers else "yes")
-        if "<exit once>" in found and not self._broken.exists():
+        if {"<exit once>", "<interrupt once>"} & {*found} and not self._broken.exists():
             self._broken.touch()
+            if "<interrupt once>" in found:
+                raise KeyboardInterrupt
             os._exit(7)
         if "<hang once>" in found:
             with contextlib.suppress(FileExistsError), self._hanging.open("x") as file:
