@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -91,16 +92,19 @@ def test_a_captured_solver_is_the_eager_one() -> None:
     eager = Solver(net, 5)
     captured = CapturedSolver(eager)
     bits, width = TINY_AR.model.latent_channels, TINY_AR.model.width
-    for weights in ([3.0] * 6, [2.0] * 6, [1.0, 2.0, 2.0, 2.0, 1.0, 1.0], [(3.0, 1.5)] * 6):
-        rows = 6 if isinstance(weights[0], tuple) else 4
-        condition = torch.randn(rows, 1, width, device="cuda")
-        noise = torch.randn(6, 2, 1, bits, device="cuda")
-        torch.testing.assert_close(
-            captured.solve(condition, noise, weights),
-            eager.solve(condition, noise, weights),
-            rtol=1e-5,
-            atol=1e-5,
-        )
+    kinds: list[list[Any]] = [[3.0] * 6, [1.0, 2.0, 2.0, 2.0, 1.0, 1.0], [(3.0, 1.5)] * 6]
+    for weights in (*kinds, [2.0] * 6):
+        for _ in range(5):
+            rows = 6 if isinstance(weights[0], tuple) else 4
+            condition = torch.randn(rows, 1, width, device="cuda")
+            noise = torch.randn(6, 2, 1, bits, device="cuda")
+            torch.testing.assert_close(
+                captured.solve(condition, noise, weights),
+                eager.solve(condition, noise, weights),
+                rtol=1e-5,
+                atol=1e-5,
+            )
+    assert len(captured._graphs._graphs) == len(kinds)
 
 
 def test_a_model_in_mixed_precision_is_not_captured() -> None:

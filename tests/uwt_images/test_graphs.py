@@ -14,6 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.uniwetok.ar.toys import fill_by_formula, tiny
+from uniwetok.ar import BitDance
+from uniwetok.ar.solver import CapturedSolver, Solver
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
 from uwt_images import graphs
 from uwt_images.graphs import RECORDING, Graph, Graphs, release
@@ -218,6 +221,29 @@ def test_a_copy_has_recorded_nothing(gpu: list[str]) -> None:
     for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
         assert copied._graphs is not owner
         assert not copied._graphs._graphs
+
+
+@torch.no_grad()
+def test_a_solver_shares_the_memory_of_graphs_and_gives_it_back(gpu: list[str]) -> None:
+    eager = Solver(fill_by_formula(BitDance(tiny())).head.net, 3)
+    captured = CapturedSolver(eager)
+    draws = torch.Generator().manual_seed(0)
+
+    def solve(*weights: float) -> None:
+        condition = torch.randn(4, 1, 32, generator=draws)
+        noise = torch.randn(4, 2, 1, 16, generator=draws)
+        got, want = (each.solve(condition, noise, weights) for each in (captured, eager))
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
+
+    for weight in (2.0, 3.0, 4.0, 5.0):
+        solve(weight, weight, weight, weight)
+    assert gpu == ["replay"]
+    solve(1.0, 2.0, 2.0, 2.0)  # The null branch is left out at the first time.
+    assert gpu == ["replay"]
+    assert captured._graphs.bytes == 10
+    release()
+    solve(2.0, 2.0, 2.0, 2.0)
+    assert gpu == ["replay", "wait"]
 
 
 def test_replays_keep_no_history(monkeypatch: pytest.MonkeyPatch) -> None:

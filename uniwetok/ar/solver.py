@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from uniwetok.ar.diffusion_head import LAST_STEP, Denoiser
-from uwt_images.graphs import Graph
+from uwt_images.graphs import Graphs
 
 _CHUNK = 16
 Weight = float | Tensor | tuple[float | Tensor, ...]
@@ -127,7 +127,7 @@ def as_tensors(weights: Tensor) -> list[Weight]:
 
 
 class CapturedSolver:
-    """Solves as ``Solver`` does, on a GPU; shapes and unguided times are captured once each.
+    """Solves as ``Solver`` does, on a GPU; shapes and unguided times that come often are captured.
 
     The network is run some hundred times a token, each a few dozen kernels that take less time than
     the CPU needs to start them one by one; a CUDA graph starts all of them at once. It holds for as
@@ -136,7 +136,7 @@ class CapturedSolver:
 
     def __init__(self, solver: Solver) -> None:
         self._solver = solver
-        self._captured: dict[object, Graph] = {}
+        self._graphs = Graphs()
         self.times = solver.times
 
     def solve(
@@ -147,15 +147,12 @@ class CapturedSolver:
             # Autocast keeps its copies of weights for as long as it is entered, a graph for longer.
             return self._solver.solve(condition, noise, weights)
         unguided = tuple(weight == 1 for weight in weights)
-        key = (condition.shape, noise.shape, unguided)
-        values = torch.tensor(weights, device=condition.device)
 
         def run(condition: Tensor, noise: Tensor, values: Tensor) -> Tensor:
             return self._solver.run(condition, noise, as_tensors(values), unguided)
 
-        if key not in self._captured:
-            self._captured[key] = Graph(run, condition, noise, values)
-        drawn: Tensor = self._captured[key].replay(condition, noise, values)
+        values = torch.tensor(weights, device=condition.device)
+        drawn: Tensor = self._graphs.run(f"solve {unguided}", run, condition, noise, values)
         return drawn
 
 
@@ -163,7 +160,7 @@ AnySolver = Solver | CapturedSolver
 
 
 def solver_of(net: Denoiser, steps: int, *, compiled: bool = False) -> AnySolver:
-    """The fastest solver where the network is: on a GPU each token is one CUDA graph.
+    """The fastest solver where the network is: on a GPU most tokens are one CUDA graph each.
 
     Args:
         net: network of the diffusion head; where the solver is kept, its weights must not change.
