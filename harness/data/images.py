@@ -39,7 +39,7 @@ class DecodeRule(Record):
     """16-bit grey: values above 255 clipped (Pillow's own conversion), or divided by 257."""
 
 
-def read_image(path: Path) -> bytes:
+def read_image(path: Path | str) -> bytes:
     """The bytes of a picture's file; raise `DecodeError` where they cannot be read."""
     from uwt_images.listing import read_image_file
 

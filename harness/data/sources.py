@@ -47,7 +47,7 @@ class FolderSource:
 
     def read(self, image_id: str) -> bytes:
         """The file's bytes."""
-        return read_image(self.root / image_id)
+        return read_image(f"{self._place}/{image_id}")
 
     def container(self, image_id: str) -> tuple[str, str]:
         """The file itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,16 @@ def test_too_large_a_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         read_image_file(tmp_path / "gone.png")
     with pytest.raises(UnreadableImage, match="null"):
         read_image_file(tmp_path / "a\0.png")
+
+
+def test_reading_takes_no_more_memory_than_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(bytes(100_000))
+    tracemalloc.start()
+    try:
+        assert read_image_file(tmp_path / "a.png") == bytes(100_000)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_fifo_called_as_a_runs_file_is_not_opened(tmp_path: Path) -> None:
