@@ -8,10 +8,12 @@ disk tell, where zeros begin with one. JPEG 2000 is left to its decoder, which f
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
@@ -29,10 +31,10 @@ RASTER_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000"
 """Pillow's names. It knows more: PostScript, which starts Ghostscript, and players of a kind."""
 _MOST_PIXELS = 178_956_970
 """Pillow's own limit, which other packages lift for the whole process."""
-_NO_MARKERS = np.isin(np.arange(256), [0x00, 0x01, 0xFF])
-"""By byte, whether 0xFF followed by it is no marker of a JPEG."""
-_RESTARTS = np.isin(np.arange(256), range(0xD0, 0xD8))
-"""By byte, whether 0xFF followed by it is a restart marker; their last three bits count."""
+_MANY_PIXELS = 1 << 22
+"""Beside decoding so many, what Pillow does in Python is nothing."""
+_RESTARTS = range(0xD0, 0xD8)
+"""Restart markers; their last three bits count."""
 _HOLE = bytes(64)
 """As many zeros are no coded data where no flat part of the picture can account for them."""
 _LONG_HOLE = bytes(1024)
@@ -41,8 +43,10 @@ _LONG_HOLE = bytes(1024)
 grey may be zeros until it is black."""
 _BLOCK = 4096
 """Bytes of a disk's block, and of a page of memory."""
-_SOI, _EOI, _SOS, _DHT, _DRI = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD
+_SOI, _EOI, _SOS, _DHT, _DQT, _DRI, _APP0, _COM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xDD, 0xE0, 0xFE
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
+_LEAST_LENGTH = {_DHT: 2, _DQT: 2, _DRI: 2, _COM: 2, _APP0: 9}
+"""Of a segment that says nothing but how to decode, and as many bytes as Pillow wants to see."""
 _AC = 0x10
 """What a Huffman table of AC coefficients has in its number."""
 _TIFF_JPEG = 7
@@ -59,6 +63,8 @@ if not _imaging.get_blocks_max():
 def load_image(data: bytes, covering: tuple[int, int] | None = None) -> Image.Image:
     """Decode an image in the mode that it is stored in.
 
+    Of a plain JPEG its density and comments are left out, which no pixel depends on.
+
     Args:
         data: of the file.
         covering: height and width; a JPEG is decoded at 1/8, 1/4 or 1/2 of its size where that is
@@ -70,13 +76,21 @@ def load_image(data: bytes, covering: tuple[int, int] | None = None) -> Image.Im
     # Other packages switch this on for the whole process, and half an image would pass for one.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=RASTER_FORMATS)
+        lacking = missing_end(data)
+        if not lacking and covering is None and (size := _plain_jpeg(data)):
+            # The same decoder; opening holds Python's lock as long as decoding does. What fails is
+            # told below.
+            with contextlib.suppress(ValueError, OSError):
+                return Image.frombytes("RGB", size, data, "jpeg", ("RGB", ""))
+        image = Image.open(io.BytesIO(data), formats=RASTER_FORMATS)
         if image.width * image.height > _MOST_PIXELS:
             raise UnreadableImage(f"{image.width}x{image.height} pixels: a decompression bomb")
-        if lacking := missing_end(data) or _tiff_jpeg(image, data):
+        if lacking := lacking or _tiff_jpeg(image, data):
             raise UnreadableImage(f"truncated or damaged image ({lacking})")
         if covering is not None:
             image.draft(None, covering[::-1])
+        if image.format == "JPEG":
+            image.decodermaxblock = len(data)  # All at once, not 64 KB after 64 KB copied.
         image.load()
     except UnidentifiedImageError as error:
         raise UnreadableImage("not an image that Pillow can read") from error
@@ -110,8 +124,8 @@ def _jpeg(data: bytes) -> str:
     position, frame, interval = 2, 0, 0
     unlike_flat: set[int] = set()
     markers, restarts = _markers(data)
-    while (at := int(np.searchsorted(markers, position))) < len(markers):
-        start = int(markers[at]) + 2
+    while (at := bisect_left(markers, position)) < len(markers):
+        start = markers[at] + 2
         kind = data[start - 1]
         if kind == _EOI:
             return _ends_twice(data, start)
@@ -121,20 +135,46 @@ def _jpeg(data: bytes) -> str:
         if kind in _SEQUENTIAL or kind == _PROGRESSIVE:
             frame = kind
         elif kind == _DHT:
-            unlike_flat ^= unlike_flat & {table for table, _ in _tables(segment)}
-            unlike_flat |= {table for table, first in _tables(segment) if first}
+            found = list(_tables(segment))
+            unlike_flat -= {table for table, _ in found}
+            unlike_flat |= {table for table, first in found if first}
         elif kind == _DRI:
             interval = int.from_bytes(segment[:2], "big")
         elif kind == _SOS and frame:
             tables, hole = _scan(segment, frame == _PROGRESSIVE)
-            at = int(np.searchsorted(markers, position))
-            end = int(markers[at]) if at < len(markers) else len(data)
-            if (place := _stray_restart(data, restarts, position, end, interval)) >= 0:
+            at = bisect_left(markers, position)
+            end = markers[at] if at < len(markers) else len(data)
+            within = restarts[bisect_left(restarts, position) : bisect_left(restarts, end)]
+            if (place := _stray_restart(data, within, interval)) >= 0:
                 return f"a restart marker at byte {place} where none belongs"
             zeros = data.find(hole, position, end)
             if zeros >= 0 and tables & unlike_flat:
                 return f"zeros from byte {zeros} on where coded data should be"
     return "the data end before the image does"
+
+
+def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a JPEG in colour whose header holds what its decoder reads, and no more.
+
+    None of any other: EXIF data, profiles and second pictures are Pillow's to find.
+    """
+    position, size = 2, None
+    while len(head := data[position : position + 4]) == 4 and head[0] == 0xFF:
+        kind, length = head[1], int.from_bytes(head[2:], "big")
+        segment = data[position + 4 : position + 2 + length]
+        if kind == _SOS:
+            return size
+        if kind == _PROGRESSIVE or kind in _SEQUENTIAL:
+            height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
+            plain = size is None and len(segment) == 15 and segment[0] == 8 and segment[5] == 3
+            plain = plain and 0 < width * height < _MANY_PIXELS
+            size = width, height
+        else:
+            plain = length >= _LEAST_LENGTH.get(kind, 1 << 16)
+        if not plain:
+            return None
+        position += 2 + length
+    return None
 
 
 def _ends_twice(data: bytes, start: int) -> str:
@@ -149,18 +189,16 @@ def _ends_twice(data: bytes, start: int) -> str:
     return ""
 
 
-def _stray_restart(data: bytes, restarts: np.ndarray, start: int, end: int, interval: int) -> int:
-    """Place of the first restart marker of a scan that is out of turn; -1 where none is.
+def _stray_restart(data: bytes, restarts: Sequence[int], interval: int) -> int:
+    """Place of the first of a scan's restart markers that is out of turn; -1 where none is.
 
     Decoders that meet one fill the rest with grey, or move what follows.
     """
-    places = restarts[np.searchsorted(restarts, start) : np.searchsorted(restarts, end)]
-    numbers = np.frombuffer(data, np.uint8)[places + 1] & 7
-    wrong = places if not interval else places[numbers != np.arange(len(places)) & 7]
-    return int(wrong[0]) if len(wrong) else -1
+    turns = enumerate(restarts)
+    return next((at for turn, at in turns if not interval or (data[at + 1] ^ turn) & 7), -1)
 
 
-def _markers(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+def _markers(data: bytes) -> tuple[list[int], list[int]]:
     """Places of all markers, their last 0xFF each, and apart from them those of restart markers.
 
     Only the former end coded data.
@@ -168,10 +206,11 @@ def _markers(data: bytes) -> tuple[np.ndarray, np.ndarray]:
     All at once and by NumPy: other threads go on meanwhile, which Python's `re` does not let them.
     """
     levels = np.frombuffer(data, np.uint8)
-    places = np.flatnonzero(levels[:-1] == 0xFF)
-    places = places[~_NO_MARKERS[levels[places + 1]]]
-    restarts = _RESTARTS[levels[places + 1]]
-    return places[~restarts], places[restarts]
+    follows = levels[1:] > 0x01
+    places: list[int] = ((levels[:-1] == 0xFF) & follows).nonzero()[0].tolist()
+    restarts = [place for place in places if data[place + 1] in _RESTARTS]
+    others = (*_RESTARTS, 0xFF)
+    return [place for place in places if data[place + 1] not in others], restarts
 
 
 def _scan(segment: bytes, progressive: bool) -> tuple[set[int], bytes]:

@@ -13,6 +13,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ import skimage.data
 from hypothesis import assume, given, settings, strategies as st
 from PIL import Image
 
+from uwt_images import decoding
 from uwt_images.decoding import load_image, missing_end
 from uwt_images.listing import UnreadableImage
 
@@ -80,6 +82,57 @@ def refuses(data: bytes) -> bool:
 def test_whole_pictures_are_whole(kind: str) -> None:
     assert missing_end(photo_as(kind)) == ""
     assert load_image(photo_as(kind)).size == (320, 208)
+
+
+def told(data: bytes) -> tuple[str, bytes]:
+    """What is said of a refused file, or mode and pixels of another."""
+    try:
+        image = load_image(data)
+    except UnreadableImage as error:
+        return str(error), b""
+    return image.mode, image.tobytes()
+
+
+PLAIN = ["jpeg", "jpeg optimised", "jpeg full colour", "jpeg progressive", "jpeg restarts"]
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_a_plain_jpeg_goes_to_its_decoder_without_being_opened(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = Image.open(io.BytesIO(photo_as(kind))).tobytes()
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
+    assert told(photo_as(kind)) == ("RGB", expected)
+
+
+_SEGMENTS = (
+    *(b"\xff\xe0\x00\x07JFIF\0", b"\xff\xe1\x00\x08Exif\0\0", b"\xff\xe2\x00\x0eICC_PROFILE\0"),
+    *(
+        b"\xff\xdb\x00\x04\0\0",
+        b"\xff\xfe\x00\x00",
+        b"\xff\xc0\x00\x03\x08",
+        b"\xff\xc3\x00\x02",
+        b"\0",
+    ),
+)
+"""Parts of a header that Pillow refuses, takes more from, or passes over."""
+
+
+@JPEGS
+@PROPERTY
+@given(data=st.data())
+def test_no_pixel_and_no_refusal_differs_from_pillows(kind: str, data: st.DataObject) -> None:
+    damaged = bytearray(photo_as(kind))
+    header = st.integers(2, 700)
+    for at in data.draw(st.lists(header, max_size=2)):
+        damaged[at] = data.draw(st.integers(0, 255))
+    part = data.draw(st.sampled_from([b"", *_SEGMENTS]))
+    starts = [each.start() for each in re.finditer(rb"\xff[\xc0\xc4\xda\xdb]", damaged[:700])]
+    at = data.draw(st.sampled_from(starts))
+    damaged[at:at] = part
+    found = told(bytes(damaged))
+    with mock.patch.object(decoding, "_plain_jpeg", return_value=None):
+        assert found == told(bytes(damaged))
 
 
 @JPEGS
