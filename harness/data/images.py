@@ -5,6 +5,7 @@ Where the floats are a GPU's, bytes go there and back through pinned pages, wait
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import math
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, _imaging
 
 from harness.interfaces.errors import DecodeError
 from harness.interfaces.types import Record
@@ -78,6 +79,25 @@ def to_rgb(image: Image.Image, rule: DecodeRule) -> Image.Image:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def to_array(image: Image.Image) -> np.ndarray:
+    """What `np.asarray` gives: of RGB uint8 (H, W, 3).
+
+    Pillow packs pixels with Python's lock held, most of what a decoded JPEG needs of it. It lends
+    them at four bytes each, of which NumPy takes three while other threads go on.
+    """
+    import pyarrow as pa
+
+    if image.mode == "RGB" and _imaging.get_alignment() == 1:  # Else its rows lie apart.
+        with contextlib.suppress(ValueError):  # It lies in several blocks, as one above 16 MB does.
+            lent = np.frombuffer(pa.array(image).values.buffers()[1], np.uint8)
+            pixels = np.empty((image.height, image.width, 3), np.uint8)
+            levels = pixels.reshape(-1)
+            for band in range(3):  # All three at once take four times as long.
+                levels[band::3] = lent[band::4]
+            return pixels
+    return np.asarray(image)
 
 
 Compression = Literal["none", "jpeg-95", "jpeg-75"]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from harness.data.arrays import UNREADABLE_ARRAYS, is_arrays, open_arrays
 from harness.data.digests import DigestCache
-from harness.data.images import DecodeRule, compressed, decode_image
+from harness.data.images import DecodeRule, compressed, decode_image, to_array
 from harness.data.manifest import ImageSource, dataset_digest, list_samples
 from harness.data.sources import open_source
 from harness.interfaces import OnProgress
@@ -64,7 +64,7 @@ class FileImages:
 
     def load(self, index: int) -> np.ndarray:
         """Read and decode one file."""
-        return np.asarray(decode_image(self._source.read(self._names[index]), self._rule))
+        return to_array(decode_image(self._source.read(self._names[index]), self._rule))
 
 
 Change = Callable[[Image.Image], Image.Image]
@@ -95,7 +95,7 @@ class Derived:
     def load(self, index: int) -> np.ndarray:
         """The changed image."""
         pixels = self._base.load(self._places[index])
-        return pixels if self._change is None else np.asarray(self._change(Image.fromarray(pixels)))
+        return pixels if self._change is None else to_array(self._change(Image.fromarray(pixels)))
 
 
 def vars_of(rule: DecodeRule) -> list[str]:

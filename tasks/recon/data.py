@@ -18,6 +18,7 @@ from harness.data.images import (
     decode_image,
     decoded,
     through_float,
+    to_array,
     to_float,
     to_uint8,
 )
@@ -96,7 +97,7 @@ class Geometry(Record):
             image = _resized(image, size, self.kernel)
         if self.crop is not None:
             image = _centre_crop(image, self.crop)
-        return np.asarray(compressed(image, self.compression))
+        return to_array(compressed(image, self.compression))
 
     def _size(self, width: int, height: int, side: int) -> tuple[int, int]:
         """Width and height after resizing: those of `torchvision.transforms.Resize(side)`."""

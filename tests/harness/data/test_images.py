@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image, ImageFile
 
-from harness.data.images import DecodeRule, decode_image
+from harness.data.images import DecodeRule, decode_image, to_array
 from harness.interfaces.errors import DecodeError
 
 WETOK = DecodeRule(exif="ignore", alpha="drop", sixteen_bit="clip")
@@ -234,3 +237,34 @@ def test_damage_gives_an_rgb_image_or_a_decode_error(
         for rule in (WETOK, EXACT):
             with contextlib.suppress(DecodeError):
                 assert decode_image(bytes(data), rule).mode == "RGB"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (500, 375), (2100, 2000)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_an_array_has_the_image_s_pixels(mode: str, size: tuple[int, int]) -> None:
+    shape = (*size[::-1], len(Image.new(mode, (1, 1)).getbands()))
+    values = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    image = Image.fromarray(values.squeeze(2) if mode == "L" else values)
+    assert image.mode == mode
+    found = to_array(image)
+    assert found.dtype == np.uint8
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, np.asarray(image), strict=True)
+    image.putpixel((0, 0), 7)
+    assert (found[0, 0] == values[0, 0]).all(), "it is a copy"
+
+
+def test_other_threads_go_on_while_pixels_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.new("RGB", (500, 375), (1, 2, 3))
+    monkeypatch.setattr(Image.Image, "tobytes", lambda *_: pytest.fail("holds Python's lock"))
+    assert (to_array(image) == (1, 2, 3)).all()
+
+
+def test_rows_that_pillow_aligns_are_told_apart() -> None:
+    script = (
+        "import numpy as np; from PIL import Image; from harness.data.images import to_array; "
+        "image = Image.effect_noise((5, 7), 90).convert('RGB'); "
+        "assert (to_array(image) == np.asarray(image)).all()"
+    )
+    aligned = {**os.environ, "PILLOW_ALIGNMENT": "64"}
+    subprocess.run([sys.executable, "-c", script], env=aligned, check=True)
