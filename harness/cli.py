@@ -15,7 +15,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from harness.commands.console import terminal
-from harness.commands.interrupts import CtrlC, answer, interruptible
+from harness.commands.interrupts import CtrlC, interruptible, say_interrupted
 from harness.interfaces.errors import ExitCode, UserError, one_line, unforeseen
 from harness.interfaces.extras import missed
 from harness.interfaces.own import remembered
@@ -63,12 +63,12 @@ class _Commands(TyperGroup):
     """All commands; what one of them calls may raise as if Ctrl-C had been pressed."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command, and say so where nobody has: of the rest typer makes an exit code."""
+        """Run the command; say that it is interrupted where no thread does."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             if not isinstance(error, CtrlC):
-                answer(ctx.invoked_subcommand or "")
+                say_interrupted(ctx.invoked_subcommand or "")
             raise
 
 

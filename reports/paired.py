@@ -62,7 +62,7 @@ class PairedDifference:
             return ""
         return (
             f"an infinite value on one side of {counted(self.n_fell_infinite, 'sample')} that fell "
-            f"and {self.n_rose_infinite} that rose, which no mean shows"
+            f"and {self.n_rose_infinite:,} that rose, which no mean shows"
         )
 
 

@@ -16,7 +16,10 @@ def replaced(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         yield partial
+        partial.chmod(mode)  # safetensors 0.8 writes another file, which only its owner may read.
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)

@@ -46,7 +46,7 @@ _BLOCK = 4096
 _SOI, _EOI, _SOS, _DHT, _DQT, _DRI, _APP0, _COM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xDD, 0xE0, 0xFE
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
 _LEAST_LENGTH = {_DHT: 2, _DQT: 2, _DRI: 2, _COM: 2, _APP0: 9}
-"""Of a segment that says nothing but how to decode, and as many bytes as Pillow wants to see."""
+"""Of the segments that a plain header has, the least length that Pillow takes."""
 _AC = 0x10
 """What a Huffman table of AC coefficients has in its number."""
 _TIFF_JPEG = 7
@@ -63,7 +63,7 @@ if not _imaging.get_blocks_max():
 def load_image(data: bytes, covering: tuple[int, int] | None = None) -> Image.Image:
     """Decode an image in the mode that it is stored in.
 
-    Of a plain JPEG its density and comments are left out, which no pixel depends on.
+    What no pixel depends on is left out of a plain JPEG: format, density, comments, quantisation.
 
     Args:
         data: of the file.
@@ -206,11 +206,11 @@ def _markers(data: bytes) -> tuple[list[int], list[int]]:
     All at once and by NumPy: other threads go on meanwhile, which Python's `re` does not let them.
     """
     levels = np.frombuffer(data, np.uint8)
-    follows = levels[1:] > 0x01
+    # Of a row of 0xFF the last counts: memory that was never written is nothing else.
+    follows = (levels[1:] > 0x01) & (levels[1:] < 0xFF)
     places: list[int] = ((levels[:-1] == 0xFF) & follows).nonzero()[0].tolist()
     restarts = [place for place in places if data[place + 1] in _RESTARTS]
-    others = (*_RESTARTS, 0xFF)
-    return [place for place in places if data[place + 1] not in others], restarts
+    return [place for place in places if data[place + 1] not in _RESTARTS], restarts
 
 
 def _scan(segment: bytes, progressive: bool) -> tuple[set[int], bytes]:

@@ -171,7 +171,8 @@ def read_image_file(path: Path | str) -> bytes:
     """The bytes of a picture's file; raises as `open_image_file`."""
     try:
         with open_image_file(path) as file:
-            return file.read()  # Given a size, Python takes memory for all of it.
+            # Of the size that it has: Python takes memory for as much as is asked for.
+            return file.read(os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise _unreadable(error) from error
 

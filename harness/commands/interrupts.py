@@ -27,8 +27,12 @@ _BEGINS_AGAIN = frozenset({"score", "merge", "calibrate", "chat", "generate", "e
 _SHOW_CURSOR = "\x1b[?25h"
 
 
+_SAID = threading.Lock()
+"""Taken by who says first that the command is interrupted: a plug-in may raise it once more."""
+
+
 class CtrlC(KeyboardInterrupt):
-    """What the first SIGINT raises: it is answered already, unlike what a plug-in raises."""
+    """What the first SIGINT raises: a thread answers it, unlike what a plug-in raises."""
 
 
 @contextlib.contextmanager
@@ -161,10 +165,11 @@ def stopped_with(world: World) -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def answer(command: str, more: str = "") -> None:
-    """Say that a command is interrupted, and what the same one does another time."""
+def say_interrupted(command: str, more: str = "") -> None:
+    """Say, once, that a command is interrupted, and what the same one does another time."""
     then = "begins again" if command in _BEGINS_AGAIN else "resumes"
-    _say(f"\ninterrupted: the same command {then}{more}\n")
+    if _SAID.acquire(blocking=False):
+        _say(f"\ninterrupted: the same command {then}{more}\n")
 
 
 def _forget(main_process: int, waker: socket.socket) -> None:
@@ -177,7 +182,7 @@ def _listen(ours: socket.socket, heard: threading.Event, command: str) -> None:
     if not _told(ours, {signal.SIGINT}):
         ours.close()
         return
-    answer(command, " (Ctrl-C again ends it at once)")
+    say_interrupted(command, " (Ctrl-C again ends it at once)")
     heard.set()
     ours.settimeout(GRACE)
     with contextlib.suppress(TimeoutError):

@@ -87,9 +87,9 @@ def to_array(image: Image.Image) -> np.ndarray:
     Pillow packs pixels with Python's lock held, most of what a decoded JPEG needs of it. It lends
     them at four bytes each, of which NumPy takes three while other threads go on.
     """
-    import pyarrow as pa
-
     if image.mode == "RGB" and _imaging.get_alignment() == 1:  # Else its rows lie apart.
+        import pyarrow as pa
+
         with contextlib.suppress(ValueError):  # It lies in several blocks, as one above 16 MB does.
             lent = np.frombuffer(pa.array(image).values.buffers()[1], np.uint8)
             pixels = np.empty((image.height, image.width, 3), np.uint8)

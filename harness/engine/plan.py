@@ -238,7 +238,7 @@ def make_plan(
     if not world.is_main and own is not None and dataset_digest(own) != data_digest:
         raise UserError(
             f"the data on the machine of process {world.rank} are not those of process 0's: "
-            f"{counted(len(own), 'sample')} there, {len(samples)} here, and not all alike; copy "
+            f"{counted(len(own), 'sample')} there, {len(samples):,} here, and not all alike; copy "
             "them anew"
         )
     name = run_id(spec.name, card, protocol, data_digest, request.seed)

@@ -103,9 +103,7 @@ def observe_set(
     parts = in_lanes(work, len(images.ids), BLOCK, device, on_progress)
     ids = [name for name in images.ids if name not in failures]
     if not ids:
-        raise UserError(
-            f"none of {counted(len(images.ids), 'image')} of {images.label} can be read"
-        )
+        raise UserError(f"{images.label}: none can be read of {counted(len(images.ids), 'image')}")
     joined = {
         output: np.concatenate([part[output] for part in parts if len(part[output])])
         for output in parts[0]
@@ -198,7 +196,7 @@ def why_not_paired(reference: ImageSet, samples: ImageSet) -> str | None:
     if len(reference.ids) != len(samples.ids):
         return (
             f"{reference.label} has {counted(len(reference.ids), 'image')} and {samples.label} "
-            f"{len(samples.ids)}{endings}"
+            f"{len(samples.ids):,}{endings}"
         )
     known = set(samples.ids)
     lacking = next((name for name in reference.ids if name not in known), None)

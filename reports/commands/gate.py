@@ -63,7 +63,7 @@ def gate(
         if as_json:
             print(json_text({"baseline": str(baseline), "replaced": replaced, "new": new}))
         else:
-            print(f"{baseline}: {counted(replaced, 'record')} replaced, {new} new")
+            print(f"{baseline}: {counted(replaced, 'record')} replaced, {new:,} new")
         return
     kept = read_baseline(baseline)
     chosen = [parse_rule(text) for text in rule or []]

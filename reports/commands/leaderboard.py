@@ -77,8 +77,8 @@ def check(paths: Paths, plugin: Plugins = None, as_json: Json = False) -> None:
                 console.print(f"refused: {finding.path}: {problem}", markup=False, style="red")
         alone = sum(finding.checked == "itself alone" for finding in findings)
         console.print(
-            f"{counted(len(findings), 'record')}, {len(refused)} refused"
-            + (f", {alone} without the run's files: checked in themselves only" if alone else "")
+            f"{counted(len(findings), 'record')}, {len(refused):,} refused"
+            + (f", {alone:,} without the run's files: checked in themselves only" if alone else "")
         )
     if refused:
         raise typer.Exit(ExitCode.USAGE)

@@ -71,7 +71,7 @@ class Infinite:
     def text(self) -> str:
         """How many, in words."""
         return (
-            f"infinite on one side: {counted(self.n_fell, 'sample')} fell, {self.n_rose} rose"
+            f"infinite on one side: {counted(self.n_fell, 'sample')} fell, {self.n_rose:,} rose"
             if self.n_fell + self.n_rose
             else f"infinite on both sides for {counted(self.n_same, 'sample')}"
         )

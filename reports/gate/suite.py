@@ -59,7 +59,7 @@ class BaselineGate:
     def update(self, runs: Sequence[Path], baseline: Path) -> str:
         """Put the runs into the baseline."""
         replaced, new = update_baseline(baseline, load_records(runs))
-        return f"{baseline}: {counted(replaced, 'record')} replaced, {new} new"
+        return f"{baseline}: {counted(replaced, 'record')} replaced, {new:,} new"
 
 
 GATE = BaselineGate()

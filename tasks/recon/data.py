@@ -195,7 +195,7 @@ class EncodedImages:
         ]
         if not kept:
             raise UserError(
-                f"none of {counted(len(samples), 'image')} is part of the evaluation: the "
+                f"of {counted(len(samples), 'image')} none is part of the evaluation: the "
                 f"protocol leaves out sides above {geometry.max_padded_side}"
             )
         return [sample.model_copy(update={"index": index}) for index, sample in enumerate(kept)]

@@ -147,7 +147,7 @@ class _Answers:
         if len(answers) != len(questions):
             raise UserError(
                 f"{self.job.suite}: the data have {counted(len(questions), 'question')}, and the "
-                f"shards {len(answers)}: give --data those that were asked"
+                f"shards {len(answers):,}: give --data those that were asked"
             )
         on_done(len(answers))
         return answers

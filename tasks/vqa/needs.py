@@ -141,6 +141,6 @@ def fault_in(suite: Suite, rows: Iterable[Document]) -> str:
         if pair and sizes[pair] != 2:
             return (
                 f"row {number}: {suite.title} has two questions of one category and question_id, "
-                f"and of {pair!r} {counted(sizes[pair], 'question')}"
+                f"and {counted(sizes[pair], 'question')} of {pair!r} would be asked"
             )
     return ""

@@ -104,6 +104,10 @@ def test_a_captured_solver_is_the_eager_one() -> None:
                 rtol=1e-5,
                 atol=1e-5,
             )
+    again, recorded = (
+        solver.solve(condition, noise, [2.0] * 6) for solver in (CapturedSolver(eager), captured)
+    )
+    assert torch.equal(again, recorded)  # Called the first time, and replayed.
     assert len(captured._graphs._graphs) == len(kinds)
 
 

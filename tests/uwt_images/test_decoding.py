@@ -105,6 +105,21 @@ def test_a_plain_jpeg_goes_to_its_decoder_without_being_opened(
     assert told(photo_as(kind)) == ("RGB", expected)
 
 
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0MM\0*\0\0\0\x08\0\0"])
+@pytest.mark.parametrize("kind", PLAIN)
+def test_a_jpeg_that_pillow_reads_part_by_part_is_the_same(kind: str, exif: bytes) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 311, 3), np.uint8)
+    data = encoded(Image.fromarray(noise), kind, quality=95, exif=exif)
+    assert len(data) > 1 << 16
+    assert told(data) == ("RGB", Image.open(io.BytesIO(data)).tobytes())
+
+
+@pytest.mark.parametrize("filled", [b"\xff", b"\xff\0", b"\xff\x01"])
+def test_what_no_marker_follows_takes_no_memory(filled: bytes) -> None:
+    markers, restarts = decoding._markers(b"\xff\xd8" + filled * 100_000 + b"\xff\xd9")
+    assert (len(markers), restarts) == (2, [])
+
+
 _SEGMENTS = (
     *(b"\xff\xe0\x00\x07JFIF\0", b"\xff\xe1\x00\x08Exif\0\0", b"\xff\xe2\x00\x0eICC_PROFILE\0"),
     *(

@@ -144,7 +144,7 @@ class CapturedSolver:
     ) -> Tensor:
         """Draw bits, before the sign; see ``Solver.solve``."""
         if torch.is_autocast_enabled("cuda"):
-            # Autocast keeps its copies of weights for as long as it is entered, a graph for longer.
+            # Whether a graph gives the same bits here has not been seen on a GPU.
             return self._solver.solve(condition, noise, weights)
         unguided = tuple(weight == 1 for weight in weights)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from uniwetok.ar.solver import AnySolver
 from uniwetok.files import write_json
 from uniwetok.mllm import checkpoint, pictures
 from uniwetok.mllm.chat import Replies, Reply, Sampling
@@ -107,6 +108,7 @@ class Assistant(Published):
         drawing: Drawing,
         *,
         images: Sequence[Sequence[np.ndarray]] | None = None,
+        solver: AnySolver | None = None,
         on_step: OnStep | None = None,
     ) -> list[Tensor]:
         """Draw one image for each text, as codes; see ``drawing.draw``.
@@ -116,6 +118,7 @@ class Assistant(Published):
             seeds: one a text.
             drawing: size, guidance and steps.
             images: uint8 (H, W, 3) of any sizes: those that each instruction changes, at least one.
+            solver: where one is kept.
             on_step: called with the tokens drawn and their number.
 
         Raises:
@@ -127,7 +130,11 @@ class Assistant(Published):
                 if not own:
                     raise MLLMError(f"no image to edit for {text!r}: give at least one")
             sources = [self.encode(own) for own in images]
-        return draw(self.model, self.builder, texts, sources, seeds, drawing, on_step=on_step)
+        return draw(
+            *(self.model, self.builder, texts, sources, seeds, drawing),
+            solver=solver,
+            on_step=on_step,
+        )
 
     def generate(
         self,

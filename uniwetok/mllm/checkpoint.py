@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uniwetok.files import read_json, write_json
+from uniwetok.files import read_json, replaced, write_json
 from uniwetok.mllm.config import MLLMConfig
 from uniwetok.tensors import (
     CheckpointError,
@@ -223,7 +223,8 @@ def save(
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as staging:
         language_model.save_pretrained(staging)
         for path in Path(staging).iterdir():
-            path.replace(folder / path.name)
+            with replaced(folder / path.name) as partial:
+                path.replace(partial)
     write_tensors(folder / HEAD_WEIGHTS, head)
     write_tensors(folder / PROJECTOR_WEIGHTS, projector)
     write_json(folder / HEAD_CONFIG, _to_released(config))

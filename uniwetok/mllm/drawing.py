@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from uniwetok.ar.solver import solver_of
+from uniwetok.ar.solver import AnySolver, solver_of
 from uniwetok.ar.transformer import patch_order
 from uniwetok.fields import check_count
 from uniwetok.mllm import pictures
@@ -93,6 +93,7 @@ def draw(
     seeds: Sequence[int],
     drawing: Drawing,
     *,
+    solver: AnySolver | None = None,
     on_step: OnStep | None = None,
 ) -> list[Tensor]:
     """Draw one image for each text.
@@ -105,6 +106,8 @@ def draw(
             any sizes; none to draw from text alone.
         seeds: one an image, which depends on no other.
         drawing: size, guidance and steps.
+        solver: of the vision head's network with so many steps, where it is kept from one batch to
+            the next, as ``solver_of`` makes it.
         on_step: called with the tokens drawn and their number, of each size of image anew.
 
     Returns:
@@ -113,6 +116,7 @@ def draw(
     Raises:
         MLLMError: a text is empty or too long, or the size is not supported.
     """
+    solver = solver or solver_of(model.vision_head.net, drawing.steps)
     by_grid: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, (text, images) in enumerate(zip(texts, sources, strict=True)):
         if not text.strip():
@@ -132,6 +136,7 @@ def draw(
             grid,
             [stream(seeds[index], "tokens") for index in members],
             drawing,
+            solver,
             on_step,
         )
         drawn.update(zip(members, codes, strict=True))
@@ -157,6 +162,7 @@ def _draw(
     grid: tuple[int, int],
     generators: Sequence[torch.Generator],
     drawing: Drawing,
+    solver: AnySolver,
     on_step: OnStep | None,
 ) -> list[Tensor]:
     """Draw images of one size, ``grid`` rows and columns of tokens; see ``draw``."""
@@ -180,7 +186,6 @@ def _draw(
     # padding, and its own tokens, which are predicted together.
     seen = (batch.samples >= 0)[:, None, None]
     position = batch.positions[:, -1:] + 1
-    solver = solver_of(model.vision_head.net, drawing.steps)
     weight = weights if len(weights) > 1 else (*weights, 1.0)[0]
     patch, bits = model.config.parallel_tokens, model.config.latent_channels
     offsets = torch.arange(patch, device=model.device)

@@ -117,8 +117,21 @@ class _Multimodal(DecoderPlugin):
         return [packed(each[None], each.shape[1] * step, each.shape[2] * step)[0] for each in drawn]
 
 
+class _Drawing(_Multimodal):
+    """What the two that draw share: a solver that is kept, and with it what is recorded."""
+
+    steps: int
+
+    def load(self, device: str) -> None:
+        """Move the networks to the device."""
+        from uniwetok.ar.solver import solver_of
+
+        super().load(device)
+        self._solver = solver_of(self._assistant.model.vision_head.net, self.steps)
+
+
 @dataclass(eq=False)
-class UniWeTokGen(_Multimodal):
+class UniWeTokGen(_Drawing):
     """Draws prompts with a multimodal model."""
 
     cfg: Annotated[Scale, "Weight of guidance by the prompt; 1 is none."] = 7.5
@@ -144,11 +157,11 @@ class UniWeTokGen(_Multimodal):
 
         drawing = Drawing(height=self.height, width=self.width, cfg=self.cfg, steps=self.steps)
         with _sample_failures():
-            return self._coded(self._assistant.draw(prompts, seeds, drawing))
+            return self._coded(self._assistant.draw(prompts, seeds, drawing, solver=self._solver))
 
 
 @dataclass(eq=False)
-class UniWeTokEdit(_Multimodal):
+class UniWeTokEdit(_Drawing):
     """Edits images with a multimodal model.
 
     An edited image has the size of its source, made to fit the model.
@@ -169,7 +182,10 @@ class UniWeTokEdit(_Multimodal):
         drawing = Drawing(cfg=self.cfg, image_cfg=self.image_cfg, steps=self.steps)
         sources = [[image] for image in images]
         with _sample_failures():
-            return self._coded(self._assistant.draw(instructions, seeds, drawing, images=sources))
+            drawn = self._assistant.draw(
+                instructions, seeds, drawing, images=sources, solver=self._solver
+            )
+            return self._coded(drawn)
 
 
 class UniWeTokChat(_Multimodal):

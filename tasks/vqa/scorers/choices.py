@@ -42,7 +42,7 @@ def seedbench(document: Document, reply: str) -> Judged:
 
 def scienceqa(document: Document, reply: str) -> Judged:
     """A letter alone in either case, or a capital with a period and anything behind."""
-    right = _letter(int(document["answer"]))
+    right = _letter(int(document["answer"]), document["choices"])
     said = reply.strip()
     if said.lower() != right.lower() and said[:1].isupper() and said[1:2] == ".":
         said = said[0]
@@ -51,7 +51,7 @@ def scienceqa(document: Document, reply: str) -> Judged:
 
 def ai2d(document: Document, reply: str) -> Judged:
     """A capital with a period in front, else the whole reply, by letters of either case."""
-    right = _letter(int(document["answer"]))
+    right = _letter(int(document["answer"]), document["options"])
     said = ai2d_answer(reply)
     return Judged(float(equal_words(said.strip(), right)), right, said)
 
@@ -125,5 +125,6 @@ def _written(text: str, letters: Sequence[str], rank: int, form: str) -> list[_F
     return [(rank, place, letter) for place, letter in places if place >= 0]
 
 
-def _letter(place: int) -> str:
-    return chr(ord("A") + place)
+def _letter(place: int, options: Sequence[str]) -> str:
+    """The letter of an option, whose place may count from the end."""
+    return chr(ord("A") + range(len(options))[place])

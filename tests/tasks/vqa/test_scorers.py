@@ -120,7 +120,14 @@ def test_seedbench(reply: str, expected: float) -> None:
 @pytest.mark.parametrize(("reply", "filtered", "expected"), VECTORS["ai2d"])
 def test_ai2d(reply: str, filtered: str, expected: float) -> None:
     assert ai2d_answer(reply) == filtered
-    assert ai2d({"answer": "2"}, reply).score == expected
+    assert ai2d({"answer": "2", "options": ["x", "y", "z"]}, reply).score == expected
+
+
+@pytest.mark.parametrize(("place", "letter"), [(0, "A"), (2, "C"), (-1, "C"), (-3, "A")])
+def test_a_place_may_count_from_the_end_as_lmms_eval_lets_it(place: int, letter: str) -> None:
+    options = ["x", "y", "z"]
+    assert scienceqa({"answer": place, "choices": options}, letter).score == 1
+    assert ai2d({"answer": str(place), "options": options}, letter).score == 1
 
 
 @pytest.mark.parametrize(("reply", "answer", "expected"), VECTORS["realworldqa"])

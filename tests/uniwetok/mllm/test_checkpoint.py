@@ -37,6 +37,10 @@ def test_what_is_saved_is_loaded(whole):
     assert torch.equal(*drawn)
 
 
+def test_all_files_have_the_same_rights(whole):
+    assert len({path.stat().st_mode for path in whole.iterdir()}) == 1
+
+
 def test_no_partial_files_stay(whole):
     assert not [path for path in whole.iterdir() if "partial" in path.name or path.is_dir()]
 

@@ -158,7 +158,8 @@ def read_sizes(folder: Path, given: str) -> PretrainedConfig:
     encodes = type(sizes) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(sizes, "is_decoder", False)
     if type(sizes) not in MODEL_FOR_CAUSAL_LM_MAPPING or encodes or sizes.is_encoder_decoder:
         raise TrainingError(
-            f"{given}: a model of type {sizes.model_type!r} is no causal language model; {SUITABLE}"
+            f"{given}: a model of type {sizes.model_type!r} is no causal language model, or "
+            f"has learned to read both ways; {SUITABLE}"
         )
     return sizes
 
