@@ -72,10 +72,13 @@ class Crops:
         tiles: uint8 (N, 3, `SIDE`, `SIDE`).
         config: sizes, batch and seed.
         place: the step to start at.
+        plain: share of the crops that become one colour, a slope of two or a mist, in [0, 1].
     """
 
-    def __init__(self, tiles: Tensor, config: TokenizerTraining, place: Place) -> None:
-        self._tiles, self._config, self._start = tiles, config, place.start
+    def __init__(
+        self, tiles: Tensor, config: TokenizerTraining, place: Place, *, plain: float = 0.0
+    ) -> None:
+        self._tiles, self._config, self._start, self._plain = tiles, config, place.start, plain
         self._sizes = config.data.buckets or ((config.data.resolution,) * 2,)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -98,7 +101,11 @@ class Crops:
         draws = torch.Generator(device).manual_seed(config.seed * 1_000_003 + step)
         index = torch.randint(len(self._tiles), (count,), generator=draws, device=device)
         images = _crop(self._tiles[index].float(), size, draws) / 127.5 - 1
-        return Batch(_recolour(images, draws), [], None, 0)
+        images = _recolour(images, draws)
+        if self._plain:
+            shown = torch.rand(count, generator=draws, device=device) < self._plain
+            images = torch.where(shown[:, None, None, None], _plain(images, draws), images)
+        return Batch(images, [], None, 0)
 
 
 def _crop(pictures: Tensor, size: int, draws: torch.Generator) -> Tensor:
@@ -136,3 +143,32 @@ def _recolour(images: Tensor, draws: torch.Generator) -> Tensor:
     images = grey + saturation[:, None, None, None] * (images - grey)
     light = torch.where(uniform(count) < 0.3, 0.8 + 0.4 * uniform(count), 1.0)
     return ((images + 1) * light[:, None, None, None] - 1).clamp(-1, 1)
+
+
+def _plain(images: Tensor, draws: torch.Generator) -> Tensor:
+    """Turn pictures into one colour, a colour that becomes another, or a mist of it (a half).
+
+    Photographs have none of these. A third of the colours lie on faces, edges and corners of the
+    cube (black, white, full ones), which draws from within would not reach, a third are greyish.
+    """
+    count, _, size, _ = images.shape
+    device = images.device
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=draws, device=device)
+
+    def colours() -> Tensor:
+        inside = 2 * uniform(count, 3) - 1
+        greyish = inside[:, :1] + 0.1 * inside
+        outside = torch.where(uniform(count, 3) < 0.6, inside.sign(), inside)
+        kind = uniform(count, 1)
+        chosen = torch.where(kind < 1 / 3, inside, torch.where(kind < 2 / 3, greyish, outside))
+        return chosen.clamp(-1, 1)[:, :, None, None]
+
+    angle = 2 * torch.pi * uniform(count, 1, 1)
+    line = torch.linspace(-0.5, 0.5, size, device=device)
+    slope = (line * angle.cos() + line[:, None] * angle.sin() + 0.5).clamp(0, 1)
+    slope = torch.where(uniform(count, 1, 1) < 0.5, slope, 0.0)[:, None]
+    plain = torch.lerp(colours(), colours(), slope)
+    seen = torch.where(uniform(count) < 0.5, 0.4 * uniform(count), 0.0)
+    return torch.lerp(plain, images, seen[:, None, None, None])

@@ -42,16 +42,21 @@ MODEL = UniWeTokConfig(
 )
 """Sizes of the tokenizer that ships: residual blocks at all levels but the full resolution."""
 _VALIDATIONS = 8
+_PLAIN = 1 / 6
+"""Share of plain pictures among the crops that a decoder alone is trained on."""
 _TRIAL = 10
 """Rounds over all sizes whose steps are timed, after three that are not."""
 
 
-def recipe(steps: int, start: Path | None = None) -> TokenizerTraining:
-    """Give the first of the two runs that made the weights, or the second, which goes on from it.
+def recipe(
+    steps: int, start: Path | None = None, *, decoder_only: bool = False
+) -> TokenizerTraining:
+    """Give the first of the three runs that made the weights, or one that goes on from another.
 
     Args:
         steps: of the run.
         start: the model that goes on, by small steps on small batches; None begins anew.
+        decoder_only: whether it is the third, which leaves the codes as they are.
     """
     anew = TokenizerTraining(
         model=MODEL,
@@ -83,7 +88,7 @@ def recipe(steps: int, start: Path | None = None) -> TokenizerTraining:
         optimizer=replace(anew.optimizer, learning_rate=3e-4),
         # An image of eight teaches as much as several of 64, and a CPU is not faster with more.
         batch_size=8,
-        seed=1,  # Other crops than those that it has seen.
+        seed=5 if decoder_only else 1,  # Other crops than those that it has seen.
     )
 
 
@@ -137,7 +142,13 @@ def _wait(tiles: Tensor) -> None:
 
 
 def train(
-    config: TokenizerTraining, tiles: Tensor, heldout: Tensor, out: Path, device: str
+    config: TokenizerTraining,
+    tiles: Tensor,
+    heldout: Tensor,
+    out: Path,
+    device: str,
+    *,
+    decoder_only: bool = False,
 ) -> Finished:
     """Train on tiles, and validate with held-out photographs along the way.
 
@@ -147,6 +158,8 @@ def train(
         heldout: as `load_heldout` gives them.
         out: the run's folder.
         device: "cpu", or "auto" for a GPU where there is one.
+        decoder_only: whether the encoder stays as it is, and plain pictures come among the crops:
+            codes, and models of them, keep their meaning.
 
     Raises:
         TrainingError: the disk is full, or the loss is not finite.
@@ -159,9 +172,12 @@ def train(
 
     config, _ = decide(config, here(device))
     trainer = TokenizerTrainer(config, device=device)
+    if decoder_only:
+        trainer.networks.generator.tokenizer.encoder.requires_grad_(False)
+    plain = _PLAIN if decoder_only else 0.0
     loop = Loop(
         trainer,
-        lambda place: Crops(tiles, config, place),
+        lambda place: Crops(tiles, config, place, plain=plain),
         out,
         measure,
         hooks=Hooks(validate=validate, on_notice=print),
@@ -178,24 +194,34 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="new folder of the run")
     parser.add_argument("--start", type=Path, help="folder of a model that goes on")
+    parser.add_argument(
+        "--decoder-only",
+        action="store_true",
+        help="train the decoder of --start alone, with plain colours among the crops",
+    )
     parser.add_argument("--seconds", type=float, default=385, help="for everything (385)")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     arguments = parser.parse_args()
     if arguments.out.exists() and any(arguments.out.iterdir()):
         parser.exit(2, f"error: --out {arguments.out}: is not empty; give another folder\n")
+    start, decoder_only = arguments.start, arguments.decoder_only
+    if decoder_only and start is None:
+        parser.exit(2, "error: --decoder-only needs --start, the model whose decoder goes on\n")
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     on_gpu = arguments.device == "auto" and torch.cuda.is_available()
     try:
         tiles = load_tiles(arguments.photos / "train").to("cuda" if on_gpu else "cpu")
         heldout = load_heldout(arguments.photos / "heldout")
-        each = seconds_a_step(recipe(1000, arguments.start), tiles, arguments.device)
+        each = seconds_a_step(recipe(1000, start), tiles, arguments.device)
         # A part is kept for the validations, and for reading and writing.
         left = arguments.seconds * 0.95 - (time.perf_counter() - began)
         steps = max(2 * _VALIDATIONS, int(left * 0.96 / each))
         print(f"{len(tiles)} tiles; {each * 1e3:.1f} ms a step: {steps:,} steps", flush=True)
-        config = recipe(steps, arguments.start)
-        finished = train(config, tiles, heldout, arguments.out, arguments.device)
+        config = recipe(steps, start, decoder_only=decoder_only)
+        finished = train(
+            config, tiles, heldout, arguments.out, arguments.device, decoder_only=decoder_only
+        )
     except (TrainingError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     print(f"done: {finished.steps:,} steps; the model is {finished.model}")

@@ -90,6 +90,35 @@ def test_crops_keep_what_a_tile_shows() -> None:
     assert images.mean().abs() < 0.3
 
 
+def test_plain_crops_are_colours_slopes_and_mists_of_what_a_tile_shows() -> None:
+    tiles = torch.randint(256, (4, 3, SIDE, SIDE), dtype=torch.uint8)
+    config = replace(small(10), batch_size=400)
+    busy, plain, some = (
+        Crops(tiles, config, Place(batch_size=400, seed=0), plain=share).batch(0).images
+        for share in (0.0, 1.0, 0.25)
+    )
+    assert busy.std((2, 3)).amin() > 0.1  # Noise.
+    assert plain.abs().max() <= 1
+    flat = plain.std((2, 3)).amax(1) < 1e-6
+    assert 0.15 < flat.float().mean() < 0.35  # Half have no slope, and half no mist.
+    edges = plain[flat].mean((2, 3)).abs().amax(1) > 1 - 1e-6
+    assert 0.15 < edges.float().mean() < 0.5
+    same = (some == busy).all(3).all(2).all(1)
+    assert 0.65 < same.float().mean() < 0.85
+
+
+def test_a_decoder_alone_learns_what_the_same_codes_mean(gathered: Path, tmp_path: Path) -> None:
+    start = UniWeTok(small(6).model)
+    start.save_pretrained(tmp_path / "start")
+    config = replace(small(6), init=str(tmp_path / "start"))
+    tiles, heldout = load_tiles(gathered / "train"), load_heldout(gathered / "heldout", 32)
+    finished = train(config, tiles, heldout, tmp_path / "run", "cpu", decoder_only=True)
+    before, after = start.state_dict(), UniWeTok.from_pretrained(finished.model).state_dict()
+    moved = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+    assert moved
+    assert all(name.startswith("decoder.") for name in moved)
+
+
 def test_a_short_run_learns_and_is_validated(gathered: Path, tmp_path: Path) -> None:
     tiles, heldout = load_tiles(gathered / "train"), load_heldout(gathered / "heldout", 32)
     finished = train(small(6), tiles, heldout, tmp_path / "run", "cpu")
@@ -107,7 +136,7 @@ def test_the_command_times_steps_and_trains(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def finish(config: TokenizerTraining, tiles: torch.Tensor, *_: object) -> Finished:
+    def finish(config: TokenizerTraining, tiles: torch.Tensor, *_: object, **__: object) -> Finished:
         assert tiles.shape[1:] == (3, SIDE, SIDE)
         return Finished(config.steps, out / "model", {})
 
@@ -126,6 +155,11 @@ def test_the_command_times_steps_and_trains(
             command.main()
         assert stop.value.code == 2
         assert message in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", [*words, "--decoder-only"])
+    with pytest.raises(SystemExit) as stop:
+        command.main()
+    assert stop.value.code == 2
+    assert "--decoder-only needs --start" in capsys.readouterr().err
 
 
 def test_steps_are_timed(gathered: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,12 +43,22 @@ def test_saturated_colours_come_back():
     colours = torch.tensor([[0.8, -0.8, -0.8], [-0.8, -0.8, 0.8]])[:, :, None, None]
     square = torch.zeros(2, 3, 256, 256)
     square[:, :, 64:192, 64:192] = colours
-    # As photographs have them, on something else; planes of one colour it has never seen.
-    for images, least in ((square, 1.0), (colours.expand_as(square), 0.7)):
+    for images, least in ((square, 1.0), (colours.expand_as(square), 1.0)):
         shown = plugin.decode(plugin.encode(images), [0, 0])[:, :, 80:176, 80:176].mean((2, 3))
         red, blue = shown
         assert red[0] > red[1:].max() + least
         assert blue[2] > blue[:2].max() + least
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (178, 34, 34), (240, 240, 235)])
+def test_pictures_of_one_colour_come_back(colour: tuple[int, int, int]):
+    plugin = NanoPlugin()
+    plugin.load("cpu")
+    wanted = torch.tensor(colour).view(1, 3, 1, 1) / 127.5 - 1
+    shown = plugin.decode(plugin.encode(wanted.expand(1, 3, 256, 256)), [0]).clamp(-1, 1)
+    wrong = (shown - wanted).abs() * 127.5
+    assert wrong.mean() < 6
+    assert wrong[:, :, :48, -48:].mean() < 6  # A speck was there.
 
 
 def test_shipping_rounds_to_half_precision(tmp_path: Path):
