@@ -17,6 +17,7 @@ from benchmarks.nano.tiles import SIDE, Crops, load_tiles, squares
 from benchmarks.nano.train import load_heldout, recipe, seconds_a_step, train
 from uniwetok.nano import WEIGHTS
 from uniwetok.tokenizer import UniWeTok, UniWeTokConfig
+from uniwetok.tokenizer.model import encoder_digest
 from uniwetok.train.data.config import DataConfig
 from uniwetok.train.data.schedule import Place
 from uniwetok.train.engine.logs import read_log
@@ -109,11 +110,15 @@ def test_plain_crops_are_colours_slopes_and_mists_of_what_a_tile_shows() -> None
 
 def test_a_decoder_alone_learns_what_the_same_codes_mean(gathered: Path, tmp_path: Path) -> None:
     start = UniWeTok(small(6).model)
+    with torch.no_grad():
+        start.encoder.conv_in.weight[0] = -0.0
     start.save_pretrained(tmp_path / "start")
     config = replace(small(6), init=str(tmp_path / "start"))
     tiles, heldout = load_tiles(gathered / "train"), load_heldout(gathered / "heldout", 32)
     finished = train(config, tiles, heldout, tmp_path / "run", "cpu", decoder_only=True)
-    before, after = start.state_dict(), UniWeTok.from_pretrained(finished.model).state_dict()
+    trained = UniWeTok.from_pretrained(finished.model)
+    assert encoder_digest(trained) == encoder_digest(start)
+    before, after = start.state_dict(), trained.state_dict()
     moved = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
     assert moved
     assert all(name.startswith("decoder.") for name in moved)
@@ -136,7 +141,9 @@ def test_the_command_times_steps_and_trains(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def finish(config: TokenizerTraining, tiles: torch.Tensor, *_: object, **__: object) -> Finished:
+    def finish(
+        config: TokenizerTraining, tiles: torch.Tensor, *_: object, **__: object
+    ) -> Finished:
         assert tiles.shape[1:] == (3, SIDE, SIDE)
         return Finished(config.steps, out / "model", {})
 
