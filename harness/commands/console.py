@@ -197,15 +197,16 @@ def _speed(record: ResultRecord) -> str:
     return NOTHING if rate is None else f"{rate:.3g}"
 
 
-def _columns(records: Sequence[ResultRecord], layout: Layout) -> list[str]:
-    def valued(metric: str) -> bool:
-        return any(record.value(metric) is not None for record in records)
+def _valued(records: Sequence[ResultRecord], metric: str) -> bool:
+    return any(record.value(metric) is not None for record in records)
 
+
+def _columns(records: Sequence[ResultRecord], layout: Layout) -> list[str]:
     return [
         metric
         for metric in dict.fromkeys(key for record in records for key in record.metrics)
-        if (not label(metric).optional or (layout.optional and valued(metric)))
-        and (layout.empty or valued(metric))
+        if (not label(metric).optional or (layout.optional and _valued(records, metric)))
+        and (layout.empty or _valued(records, metric))
     ]
 
 
@@ -356,8 +357,10 @@ def _notes(
         yield "± is half of the 95% interval", "dim"
 
     def reason(record: ResultRecord, metric: str) -> str:
+        # A column that a wider table would have is not explained where it has values.
+        hidden = label(metric).optional and metric not in every and _valued(records, metric)
         status = record.metrics[metric].status
-        return "" if status == COMPUTED else status
+        return "" if hidden or status == COMPUTED else status
 
     for text in _gathered(records, reason):
         yield f"{NOTHING} {text}", "dim"

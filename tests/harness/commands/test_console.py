@@ -135,6 +135,13 @@ def test_empty_cells_name_their_model_among_several() -> None:
     assert f"— {label('usage_joint').title}: not applicable: no codebook" in text
 
 
+def test_a_column_for_which_there_is_no_room_is_not_explained() -> None:
+    cells = {**record().metrics, "usage_joint": MetricValue(value=0.5, n=48)}
+    records = record(), record(model="uniwetok-nano", metrics=cells)
+    assert "— joint of webp: not applicable" in printed(*records, width=160)
+    assert "joint" not in printed(*records, width=62)
+
+
 def test_samples_that_a_figure_leaves_out_are_told() -> None:
     out = "47 identical images (infinite) left out"
     cells = {**record().metrics, "psnr": MetricValue(value=10.5, n=1, note=out)}
