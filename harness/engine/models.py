@@ -265,7 +265,8 @@ def _option(field: FieldInfo) -> dict[str, Any]:
     bounds += [f"at most {each.le}" for each in field.metadata if isinstance(each, Le)]
     facts: dict[str, Any] = {"type": ", ".join([_type_name(field.annotation), *bounds])}
     if not field.is_required():
-        default = field.get_default(call_default_factory=True)
+        # Pydantic 2.10 wants values of others even where the factory takes none.
+        default = field.get_default(call_default_factory=True, validated_data={})
         plain = isinstance(default, bool | int | float | str | None)
         facts["default"] = default if plain else str(default)
     about = description_of(field)

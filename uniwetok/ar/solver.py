@@ -34,6 +34,7 @@ class Solver:
         times: the ``steps + 1`` times at which the network is run.
     """
 
+    @torch.no_grad()  # As it is used: with gradients torch 2.6 rounds otherwise.
     def __init__(self, net: Denoiser, steps: int, *, compiled: bool = False) -> None:
         self.net = net
         self.step_size = (1 - LAST_STEP) / steps

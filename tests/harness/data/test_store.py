@@ -7,16 +7,19 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from packaging.version import Version
 
 from harness.data.store import Store
 from harness.interfaces.errors import UserError
 
 KEY = "0123456789abcdef" * 4
+KEEPS_HOLDER = Version(version("filelock")) >= Version("3.30")
 TABLE = pa.table({"id": ["a", "b", "c"], "psnr": [20.0, 21.0, 22.0]})
 
 
@@ -162,7 +165,8 @@ def test_lock_of_a_killed_process_is_free_again(store: Store) -> None:
     process = context.Process(target=hold_lock, args=(store.root, held))
     process.start()
     assert held.wait(60)
-    whom = rf"is in use by another run \(process {process.pid}\): wait for it"
+    by = rf" \(process {process.pid}\)" if KEEPS_HOLDER else ""
+    whom = rf"is in use by another run{by}: wait for it"
     for _ in range(2):  # Who asks does not wipe out who holds it.
         with pytest.raises(UserError, match=whom), store.locked():
             pytest.fail("the lock was given twice")
@@ -173,6 +177,7 @@ def test_lock_of_a_killed_process_is_free_again(store: Store) -> None:
     assert (store.root / "run.lock").read_bytes() == b""
 
 
+@pytest.mark.skipif(not KEEPS_HOLDER, reason="filelock before 3.30 empties a lock that is held")
 def test_a_lock_held_on_another_machine_names_it(store: Store) -> None:
     with store.locked():
         (store.root / "run.lock").write_text("12\nnode7\n")
