@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -29,7 +31,7 @@ def evaluate(
     protocol: str | None = None,
     model_precision: str | None = None,
     limit: int | None = None,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     device: str = "auto",
     batch_size: int | Literal["auto"] | None = None,
     seed: int = 0,
@@ -49,7 +51,7 @@ def evaluate(
         protocol: Named protocol or a file that ends in .toml; the task's first if None.
         model_precision: fp32, tf32, bf16 or fp16 instead of what the protocol says.
         limit: Evaluate a fixed choice of so many samples.
-        metrics: Keys instead of the task's own.
+        metrics: Keys instead of the task's own, in a list or a text with commas.
         device: auto, cpu, cuda, cuda:N or mps. Modules of `tokenizer` are measured where they are.
         batch_size: Images a forward pass on a GPU; 'auto' finds how many fit.
         seed: Of every random stream.
@@ -67,14 +69,25 @@ def evaluate(
     from harness.engine.runner import by_task, run
     from harness.engine.world import World
 
-    alone = isinstance(model, str | WrappedTokenizer) or hasattr(model, "card")
-    given = [cast("AnyModel", model)] if alone else cast("Sequence[AnyModel] | None", model)
+    if not isinstance(task, str):
+        raise UserError(
+            f"task {task!r} is no name: give one task or group, and others by a call each"
+        )
+    _check_whole(
+        limit=1 if limit is None else limit,
+        batch_size=1 if batch_size in (None, "auto") else batch_size,
+        seed=seed,
+        max_failures=max_failures,
+    )
+    model = () if model is None else model
+    alone = isinstance(model, str) or hasattr(model, "card") or not isinstance(model, Iterable)
+    given = list(cast("Sequence[AnyModel]", [model] if alone else model))
     shown = _progress(progress)
     requests: list[RunRequest] = []
     finished = []
     with ExitStack() as stack:
-        offered = [stack.enter_context(_named(each)) for each in given or ()]
-        objects = [each for each in given or () if not isinstance(each, str)]
+        offered = [stack.enter_context(_named(each)) for each in given]
+        objects = [each for each in given if not isinstance(each, str)]
         for name in expand_tasks([task]):
             if objects and isinstance(TASKS.get(name), Performed):
                 raise UserError(
@@ -92,7 +105,7 @@ def evaluate(
                     model_precision=model_precision,
                     data=None if data is None else str(data),
                     limit=limit,
-                    metrics=None if metrics is None else tuple(metrics),
+                    metrics=_keys(metrics),
                     seed=seed,
                     device=device,
                     batch_size=batch_size,
@@ -124,15 +137,43 @@ def _named(model: AnyModel) -> Iterator[str]:
     elif isinstance(model, WrappedTokenizer):
         with MODELS.offering(model.name, model), model.evaluating():
             yield model.name
-    else:
+    elif hasattr(model, "card"):
         with MODELS.offering(model.card.name, lambda: model):
             yield model.card.name
+    else:
+        raise UserError(
+            f"{type(model).__name__} is no model: give a name, what uwt_eval.tokenizer(module, "
+            "name=…) makes of a module, or an object with the methods of a plug-in"
+        )
+
+
+def _keys(metrics: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Metrics as the engine takes them; a text is what the command's option is."""
+    if metrics is None:
+        return None
+    return tuple(metrics.split(",") if isinstance(metrics, str) else metrics)
+
+
+def _check_whole(**numbers: object) -> None:
+    """Raise `UserError` where an argument is no whole number."""
+    for name, value in numbers.items():
+        if not isinstance(value, Integral):
+            raise UserError(f"{name}={value!r}: give a whole number")
+
+
+def _place(stored: object) -> Path:
+    """The path of stored results; raise `UserError` where it is none, as what `evaluate` gave."""
+    if not isinstance(stored, str | os.PathLike):
+        raise UserError(
+            f"{type(stored).__name__} is no path: give a run directory, as results.roots[0]"
+        )
+    return Path(stored)
 
 
 def metrics(
     reference: str | Path,
     samples: str | Path,
-    names: Sequence[str] | None = None,
+    names: str | Sequence[str] | None = None,
     *,
     protocol: str = "torch-fidelity",
     device: str = "auto",
@@ -159,10 +200,11 @@ def metrics(
     """
     from harness.sets.compare import compare_files
 
+    _check_whole(seed=seed)
     comparison, record = compare_files(
         str(reference),
         str(samples),
-        names,
+        _keys(names),
         protocol=protocol,
         device=device,
         seed=seed,
@@ -182,7 +224,7 @@ def load_runs(*places: str | Path) -> Results:
     """
     from reports.records import load_records
 
-    loaded = load_records([Path(place) for place in places])
+    loaded = load_records([_place(each) for each in places])
     return Results(
         records=tuple(each.record for each in loaded), roots=tuple(each.root for each in loaded)
     )
@@ -208,7 +250,7 @@ def compare(before: str | Path, after: str | Path, *, force: bool = False) -> pd
     from reports.compare import compare as compare_runs
     from reports.records import load_record
 
-    found = compare_runs(load_record(Path(before)), load_record(Path(after)), force=force)
+    found = compare_runs(load_record(_place(before)), load_record(_place(after)), force=force)
     rows = {
         key: {
             "before": each.mean_a,

@@ -131,7 +131,7 @@ def test_stored_runs_are_loaded_and_compared(tmp_path: Path) -> None:
 def test_two_folders_of_files(tmp_path: Path, photos: list[Image.Image]) -> None:
     for number, photo in enumerate(photos[:3]):
         photo.crop((0, 0, 64, 64)).save(tmp_path / f"{number}.png")
-    found = uwt_eval.metrics(tmp_path, tmp_path, ["psnr", "ssim"], progress=False)
+    found = uwt_eval.metrics(tmp_path, tmp_path, "psnr,ssim", progress=False)
     assert found.value("ssim") == 1
 
 
@@ -151,6 +151,41 @@ def test_what_cannot_be_is_one_line(make: Any, said: str, tmp_path: Path) -> Non
     with pytest.raises(UserError, match=said):
         uwt_eval.evaluate("imagenet-recon", make(), **chosen(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "options", "said"),
+    [
+        (
+            "imagenet-recon",
+            Halving(),
+            {},
+            r"Halving is no model: .*uwt_eval.tokenizer\(module, name=",
+        ),
+        ("imagenet-recon", ["webp", Halving()], {}, "Halving is no model"),
+        (["imagenet-recon"], "webp", {}, r"task \['imagenet-recon'\] is no name: give one task"),
+        ("imagenet-recon", "webp", {"limit": "4"}, "limit='4': give a whole number"),
+        ("imagenet-recon", "webp", {"batch_size": "4"}, "batch_size='4': give a whole number"),
+        ("imagenet-recon", "webp", {"metrics": "psnr,psn"}, "unknown metric 'psn'"),
+    ],
+)
+def test_arguments_of_another_kind_are_one_line(
+    task: Any, model: Any, options: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=said):
+        uwt_eval.evaluate(task, model, **chosen(tmp_path, **options))
+
+
+def test_metrics_are_one_text_too(tmp_path: Path) -> None:
+    found = uwt_eval.evaluate("imagenet-recon", "webp", **chosen(tmp_path, metrics="bpp,psnr"))
+    assert list(found.records[0].metrics) == ["bpp", "psnr"]
+
+
+def test_results_are_no_place_of_results(tmp_path: Path) -> None:
+    found: Any = uwt_eval.evaluate("imagenet-recon", "webp", **chosen(tmp_path))
+    for wrong in (uwt_eval.compare, uwt_eval.load_runs):
+        with pytest.raises(UserError, match=r"Results is no path: .* results.roots\[0\]"):
+            wrong(found, found)
 
 
 def test_codes_of_another_kind_fail_as_a_model_does(tmp_path: Path) -> None:
