@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,7 +156,7 @@ def _title(loaded: Loaded) -> str:
 
 
 def _values(loaded: Loaded) -> dict[str, str]:
-    """What was measured of each sample, as a caption."""
+    """What was measured of each sample, as a caption; nothing of what has no value."""
     from reports.samples import FILE, read_samples
 
     if loaded.root is None or not (loaded.root / FILE).is_file():
@@ -166,6 +167,7 @@ def _values(loaded: Loaded) -> dict[str, str]:
         sample: ", ".join(
             f"{label(metric).title} {label(metric).text(float(rows.columns[metric][index]))}"
             for metric in captions
+            if not math.isnan(rows.columns[metric][index])
         )
         for index, sample in enumerate(rows.ids)
     }

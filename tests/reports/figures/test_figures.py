@@ -189,6 +189,19 @@ def test_originals_stand_first_and_values_below_pictures(runs: Path) -> None:
     assert "photo-2" in captions
 
 
+def test_a_picture_that_is_missing_has_no_caption(tmp_path: Path) -> None:
+    columns = {"psnr": [20.0, math.nan], "ssim": [0.5, math.nan]}
+    for model, failed in (("identity", {}), ("nano", {1: "failed"})):
+        pictures = (0,) if failed else (0, 1)
+        write_run(tmp_path, model, columns=columns, failed=failed, pictures=pictures)
+    with style():
+        (figure,) = grids.reconstructions(load_records([tmp_path])).values()
+    captions = [text for axes in figure.axes for text in texts(axes)]
+    assert "PSNR 20.00, SSIM 0.500" in captions
+    assert "—" in captions
+    assert not [text for text in captions if "PSNR nan" in text]
+
+
 def test_a_row_is_as_high_as_its_highest_picture(tmp_path: Path) -> None:
     root = write_run(tmp_path, "webp", pictures=(0, 1))
     for name, size in (("000000.png", (120, 30)), ("000001.png", (30, 90))):
