@@ -98,8 +98,8 @@ def judge(runs: Sequence[Loaded], baselines: Sequence[Loaded], rules: Sequence[R
         against = "" if model == runs[0].record.model else model
         checks = _judge_one(runs[0], baselines[0], rules)
         return Verdict(checks, [], against, _unmatched([(runs[0], baselines[0])], rules))
-    by_key = _by_key(runs)
     wanted = _by_key(baselines)
+    by_key = _by_key([run for run in runs if key_of(run.record) in wanted])
     checks = []
     for key, baseline in wanted.items():
         run = by_key.get(key)
@@ -108,13 +108,13 @@ def judge(runs: Sequence[Loaded], baselines: Sequence[Loaded], rules: Sequence[R
             checks.append(Check(baseline.record, "run", Outcome.INCOMPLETE, detail=detail))
         else:
             checks += _judge_one(run, baseline, rules)
-    unknown = [run.record for key, run in by_key.items() if key not in wanted]
-    if len(unknown) == len(by_key):
+    unknown = [run.record for run in runs if key_of(run.record) not in wanted]
+    if not by_key:
         raise UserError(
             f"no run has the task, model, protocol, dataset and seed of a baseline; "
             f"first run: {_name(unknown[0])}; first baseline: {_name(baselines[0].record)}"
         )
-    pairs = [(run, wanted[key]) for key, run in by_key.items() if key in wanted]
+    pairs = [(run, wanted[key]) for key, run in by_key.items()]
     return Verdict(checks, unknown, unmatched=_unmatched(pairs, rules))
 
 

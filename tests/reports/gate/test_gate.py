@@ -208,6 +208,19 @@ def test_several_runs_are_matched_by_name(uwt_eval: CommandLine, tmp_path: Path)
     assert uwt_eval("gate", tmp_path / "new", "--baseline", file).code == 2
 
 
+def test_twins_that_the_baseline_does_not_know_are_named(
+    uwt_eval: CommandLine, tmp_path: Path, baseline: Path
+) -> None:
+    run_with(tmp_path / "new", 23.0)
+    for n in (2, 3):
+        write_run(tmp_path / "new", "other", columns={"psnr": [20.0] * n})
+    result = uwt_eval("gate", tmp_path / "new", "--baseline", baseline, "--json")
+    assert (result.code, len(json.loads(result.out)["not_in_baseline"])) == (0, 2), result.err
+    write_run(tmp_path / "new", "toy", columns={"psnr": [20.0] * 2})
+    refused = uwt_eval("gate", tmp_path / "new", "--baseline", baseline)
+    assert (refused.code, "give one of them" in refused.err) == (2, True)
+
+
 def test_a_summary_of_many_runs_shows_those_that_need_a_look(
     uwt_eval: CommandLine, tmp_path: Path
 ) -> None:
