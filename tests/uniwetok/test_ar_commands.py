@@ -195,6 +195,12 @@ def test_bad_input_is_one_line(
         ([*arguments(run), *data, "--tokenizer", broken], f"--tokenizer: {broken}: not a torch"),
         ([*arguments(run), *data], "give --data and --tokenizer"),
         ([*arguments(run), *data, "--tokenizer", tmp_path / "nowhere"], "nowhere"),
+        (
+            [*arguments(run), *data, "--tokenizer", f"uniwetok:{tokenizer}"],
+            f"--tokenizer uniwetok:{tokenizer}: give the path alone, without uniwetok:",
+        ),
+        # Its 128 bits a token are not the 16 of this model.
+        ([*arguments(run), *data, "--tokenizer", "uniwetok-nano"], "the tokenizer has 128 bits"),
         ([*arguments(run, "model.latent_channels=8"), *data, *known], "16 bits a token"),
         ([*arguments(run, "data.resolution=20"), *data, *known], "model.grid=4"),
         ([*arguments(run, "batch_size=5", "accumulation=2"), *data, *known], "use 4 or 6"),

@@ -20,6 +20,27 @@ def _positive(seconds: float | None) -> float | None:
     return seconds
 
 
+def _weights(tokenizer: Path | None) -> Path | None:
+    """The path that `--tokenizer` means: a place that is there, or the weights that ship."""
+    from uniwetok.nano import WEIGHTS
+
+    if tokenizer is None or not absent(tokenizer):
+        return tokenizer
+    if str(tokenizer) == "uniwetok-nano":
+        return WEIGHTS
+    if str(tokenizer).startswith("uniwetok:"):
+        raise UserError(f"--tokenizer {tokenizer}: give the path alone, without uniwetok:")
+    return tokenizer
+
+
+Tokenizer = Annotated[
+    Path | None,
+    typer.Option(
+        callback=_weights,
+        help="The tokenizer that codes come from, which stays frozen: a folder, a file, or "
+        "uniwetok-nano, which ships.",
+    ),
+]
 Data = Annotated[
     list[str] | None,
     typer.Option(

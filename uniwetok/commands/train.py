@@ -16,6 +16,7 @@ from uniwetok.commands.options import (
     Codes,
     Data,
     More,
+    Tokenizer,
     absent,
     check_places,
 )
@@ -110,9 +111,7 @@ def tokenizer(
 @with_options
 def ar(
     preset: Annotated[str, typer.Option(help="uniwetok-b, uniwetok-l, uniwetok-h or nano-ar.")],
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="The tokenizer that codes come from: a folder or file.")
-    ] = None,
+    tokenizer: Tokenizer = None,
     data: Data = None,
     codes: Codes = None,
     on_the_fly: Annotated[
@@ -206,9 +205,7 @@ def ar(
 def mllm(
     preset: Annotated[str, typer.Option(help="pretrain, gen, edit or chat.")],
     data: Data = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="The image tokenizer, which stays frozen: folder or file.")
-    ] = None,
+    tokenizer: Tokenizer = None,
     language_model: Annotated[
         str | None,
         typer.Option(help="Text model to start from: a folder, or a name on the Hub."),
