@@ -158,6 +158,24 @@ def test_the_plan_is_the_papers(uwt_eval: CommandLine) -> None:
     assert plan["flops"]["backward"] == pytest.approx(2 * plan["flops"]["forward"], rel=0.02)
 
 
+def test_a_plan_finds_what_the_run_would_refuse(
+    uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path, tokenizer: Path
+) -> None:
+    flat = shutil.copytree(next((photo_folder / "val").iterdir()), tmp_path / "flat")
+    known = ("--tokenizer", tokenizer)
+    for settings, given, message in (
+        ((), ("--data", photo_folder / "val"), "give --tokenizer to make them"),
+        ((), ("--data", flat, *known), "has no class: give a folder with a sub-folder a class"),
+        (("model.classes=1",), ("--data", photo_folder / "val", *known), "raise model.classes"),
+    ):
+        for how in (("--dry-run",), ()):
+            result = uwt_eval(*arguments(tmp_path / "run", *settings), *given, *how)
+            assert (result.code, result.out) == (2, ""), (given, how)
+            assert message in result.err, (given, how)
+    whole = ("--data", photo_folder / "val", *known, "--dry-run")
+    assert uwt_eval(*arguments(tmp_path / "run"), *whole).code == 0
+
+
 def test_codes_and_weights_that_do_not_fit_are_one_line(
     uwt_eval: CommandLine, photo_folder: Path, tmp_path: Path, tokenizer: Path
 ) -> None:
@@ -193,7 +211,8 @@ def test_bad_input_is_one_line(
     for given, message in (
         (arguments(run), "give --data and --tokenizer"),
         ([*arguments(run), *data, "--tokenizer", broken], f"--tokenizer: {broken}: not a torch"),
-        ([*arguments(run), *data], "give --data and --tokenizer"),
+        ([*arguments(run), *data], "no codes are there yet; give --tokenizer to make them"),
+        ([*arguments(run), *known], "no codes are there yet; give --data to make them"),
         ([*arguments(run), *data, "--tokenizer", tmp_path / "nowhere"], "nowhere"),
         (
             [*arguments(run), *data, "--tokenizer", f"uniwetok:{tokenizer}"],

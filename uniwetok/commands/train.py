@@ -28,6 +28,7 @@ from uniwetok.commands.own_classes import (
 )
 from uniwetok.commands.shared import TRAINS_WITH, carry_out, given_data, main_source, user_errors
 from uniwetok.commands.validation import ValidatedRunOptions
+from uwt_images.hub import DATA_PREFIX
 
 if TYPE_CHECKING:
     from uniwetok.tokenizer import UniWeTok
@@ -170,6 +171,24 @@ def ar(
                 (finished.model / NAMES_FILE).write_text("\n".join(names) + "\n", encoding="utf-8")
             return finished
 
+        def sizes() -> dict[str, int]:
+            from uniwetok.train.ar.run import check_parts
+            from uniwetok.train.codes.cache import class_labels, open_codes
+            from uniwetok.train.data.opening import open_sources
+
+            if places:  # A plan of the preset alone reads nothing.
+                folder = codes or run.folder(preset) / "codes"
+                check_parts(
+                    folder,
+                    open_codes(folder) if config.data.views else None,
+                    has_data=True,
+                    has_tokenizer=tokenizer is not None,
+                )
+                if not any(place.place.startswith(DATA_PREFIX) for place in places):
+                    # Of a data set on the Hub, classes would be a download.
+                    class_labels(open_sources(places), config.model.classes)
+            return _sizes(places)
+
         def model(folder: Path) -> str:
             # Without, it is looked for beside the weights.
             return f"uniwetok-ar:{folder}" + (f"?tokenizer={tokenizer}" if tokenizer else "")
@@ -195,7 +214,7 @@ def ar(
             validation=run.validation(
                 config, "imagenet-gen", model, None, chosen, does={"ClassToImage"}
             ),
-            sizes=lambda: _sizes(places),
+            sizes=sizes,
             reads=[place.path for place in places],
         )
 

@@ -81,10 +81,8 @@ def train_ar(
     codes = None if config.data.views == 0 else _find_codes(config, source, digest, codes_folder)
     if codes is not None:
         digest = codes.header.origin.tokenizer
-    if digest is None or (codes is None and source is None):
-        raise TrainingError(
-            f"{codes_folder}: no codes are there yet; give --data and --tokenizer to make them"
-        )
+    check_parts(codes_folder, codes, source is not None, tokenizer is not None)
+    assert digest is not None
     _check_same_tokenizer(out, digest)
     trainer = ARTrainer(config, digest, device=device)
     if codes is None and config.data.views and source is not None and tokenizer is not None:
@@ -159,6 +157,20 @@ def _without_codes(codes: Codes | None, source: ImageSource | None) -> tuple[str
         return ()
     read = None if source is None else source.read
     return left_out(codes.header.unreadable, len(codes), read)
+
+
+def check_parts(folder: Path, codes: Codes | None, has_data: bool, has_tokenizer: bool) -> None:
+    """Make sure that there are codes, or what they are made of.
+
+    Raises:
+        TrainingError: a part is missing, which is named.
+    """
+    given = {"--data": has_data, "--tokenizer": has_tokenizer}
+    missing = [option for option, there in given.items() if not there]
+    if codes is None and missing:
+        raise TrainingError(
+            f"{folder}: no codes are there yet; give {' and '.join(missing)} to make them"
+        )
 
 
 def check_sizes(config: ARTraining, tokenizer: UniWeTok) -> None:
