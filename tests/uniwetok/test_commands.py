@@ -76,6 +76,20 @@ def test_a_plan_says_how_often_the_only_source_is_seen(
     assert f"source 100.0% {source['samples']:.0f} seen, of {images} there" in text
 
 
+@pytest.mark.parametrize("recipe", ["tokenizer", "ar", "mllm"])
+def test_settings_taken_for_options_are_told_how_they_are_given(
+    uwt_eval: CommandLine, recipe: str
+) -> None:
+    for words, said in (
+        (("--steps", "6"), "no option --steps: settings are given by --set steps=6"),
+        (("--batch-size=8",), "no option --batch-size: settings are given by --set batch_size=8"),
+        (("--setps", "6"), "No such option: --setps"),
+    ):
+        done = uwt_eval("train", recipe, "--preset", "nano", *words)
+        assert (done.code, done.out) == (2, "")
+        assert said in done.err
+
+
 @pytest.mark.parametrize("seconds", ["-2", "0", "nan", "inf"])
 def test_seconds_that_no_step_takes_are_refused(uwt_eval: CommandLine, seconds: str) -> None:
     words = ("--preset", "nano", "--dry-run", "--json", "--seconds-per-step", seconds)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from harness.commands.console import terminal
 from harness.commands.outputs import check_apart
@@ -34,6 +35,31 @@ if TYPE_CHECKING:
     from uniwetok.train.tokenizer.config import TokenizerTraining
 
 C = TypeVar("C", "TokenizerTraining", "ARTraining", "MLLMTraining")
+
+
+# `UsageError`, which typer does not export.
+_MISUSED: Any = typer.BadParameter.__mro__[1]
+
+
+class Training(TyperCommand):
+    """A command whose settings are given by `--set`, which it says of those taken for options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except _MISUSED as error:
+            from uniwetok.train.engine.settings import RunSettings
+
+            option = str(getattr(error, "option_name", ""))
+            name = option.removeprefix("--").replace("-", "_")
+            if name not in RunSettings.__dataclass_fields__:
+                raise
+            given = " ".join(words).partition(option)[2].strip(" =").partition(" ")[0] or "…"
+            how = f"settings are given by --set {name}={given}"
+            raise UserError(f"no option {option}: {how}") from error
+
 
 TRAINS_WITH = ("accelerate", "webdataset")
 """Packages of the extra `train` without which nothing is trained."""

@@ -26,7 +26,14 @@ from uniwetok.commands.own_classes import (
     class_names,
     write_protocol,
 )
-from uniwetok.commands.shared import TRAINS_WITH, carry_out, given_data, main_source, user_errors
+from uniwetok.commands.shared import (
+    TRAINS_WITH,
+    Training,
+    carry_out,
+    given_data,
+    main_source,
+    user_errors,
+)
 from uniwetok.commands.validation import ValidatedRunOptions
 from uwt_images.hub import DATA_PREFIX
 
@@ -39,7 +46,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train the paper's models.", no_args_is_help=True)
 
 
-@app.command()
+@app.command(cls=Training)
 @with_options
 def tokenizer(
     preset: Annotated[str, typer.Option(help="Named settings, see `uwt-eval list presets`.")],
@@ -108,7 +115,7 @@ def tokenizer(
         )
 
 
-@app.command()
+@app.command(cls=Training)
 @with_options
 def ar(
     preset: Annotated[str, typer.Option(help="uniwetok-b, uniwetok-l, uniwetok-h or nano-ar.")],
@@ -219,7 +226,7 @@ def ar(
         )
 
 
-@app.command()
+@app.command(cls=Training)
 @with_options
 def mllm(
     preset: Annotated[str, typer.Option(help="pretrain, gen, edit or chat.")],
