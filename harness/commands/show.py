@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,7 +69,8 @@ def _record(path: Path) -> dict[str, Any]:
 def _found(name: str) -> dict[str, dict[str, Any]]:
     """What is called so, by kind: a name may be a protocol's and a model's."""
     for record in (Path(name) / "record.json", Path(name)):
-        if record.name == "record.json" and record.is_file():
+        # What is too long for a name is none of a file.
+        if record.name == "record.json" and os.path.isfile(record):  # noqa: PTH113
             return {"run": _record(record)}
     if ":" in name and name in TASKS:
         return {"task": {"task": name, **TASKS.get(name).spec.model_dump(mode="json")}}

@@ -38,7 +38,7 @@ from harness.interfaces.errors import (
 )
 from harness.interfaces.observing import on_device
 from harness.interfaces.protocols import MODEL_PRECISION, ModelPrecision
-from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS
+from harness.interfaces.registry import EXTRACTORS, METRICS, TASKS, others_code
 from harness.interfaces.types import (
     ModelCard,
     Protocol,
@@ -95,7 +95,9 @@ def make_extractors(
     for name in dict.fromkeys(need for key in metrics for need in metric(key).needs):
         try:
             # Settings of scoring are out of reach, because stored observations outlive them.
-            ready[name] = EXTRACTORS.get(name)(protocol.until(Stage.OBSERVE), device)
+            settings = protocol.until(Stage.OBSERVE)
+            with others_code():
+                ready[name] = EXTRACTORS.get(name)(settings, device)
         except Unavailable as reason:
             unavailable[name] = reason.status
     return ready, unavailable

@@ -20,6 +20,7 @@ from harness.engine.plan import metric
 from harness.engine.run_file import RunFile
 from harness.interfaces import Observations
 from harness.interfaces.errors import Unavailable, UserError
+from harness.interfaces.registry import others_code
 from harness.interfaces.types import (
     IMAGE_SIDE,
     MetricValue,
@@ -285,7 +286,8 @@ def cell_of(
     if missing := _missing(key, unavailable):
         return absent_cell(key, missing)
     try:
-        cell = plugin.score(observations, settings)
+        with others_code():
+            cell = plugin.score(observations, settings)
     except Unavailable as reason:
         return absent_cell(key, reason.status)
     facts = {"n_failed": n_failed, "higher_is_better": plugin.higher_is_better}

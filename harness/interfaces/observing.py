@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
+from harness.interfaces.registry import others_code
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -285,13 +287,13 @@ class _InTurn:
 
     def observe(self, pairs: Any) -> Columns:
         try:
-            with self._turn:
+            with self._turn, others_code():
                 return self._extractor.observe(pairs)
         except Exception as error:
             if self._device is None or not out_of_memory(error):
                 raise
         # Out of the handler, for what was raised holds on to the tensors of its frames.
-        with self._device, self._turn:
+        with self._device, self._turn, others_code():
             release_graphs()
             return self._extractor.observe(pairs)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.interfaces.errors import counted
 from tasks.vqa.scorers import Document, Judge
-from tasks.vqa.scorers.literal import mme, pope
+from tasks.vqa.scorers.literal import COGNITION, PERCEPTION, mme, pope
 from tasks.vqa.suites import Suite
 
 
@@ -48,7 +48,8 @@ def _yes_or_no(judge: Judge) -> _Need:
 def _place(options: str, place: Callable[[Document], Any]) -> tuple[_Need, _Need]:
     """The right option's place, which may count from the end."""
     return (
-        _Need(options, "a list of options", lambda row: row[options]),
+        # A text, as a CSV file makes of a list, would be asked letter by letter.
+        _Need(options, "a list of texts", lambda row: _texts(row[options] or None)),
         _Need(
             "answer",
             f"a place in {options!r}",
@@ -115,7 +116,16 @@ _NEEDS: dict[str, tuple[_Need, ...]] = {
             lambda row: _chosen(row) or isinstance(row["answer"], str) or _texts(row["answer"]),
         ),
     ),
-    "mme": (_QUESTION, _yes_or_no(mme)),
+    "mme": (
+        _QUESTION,
+        _yes_or_no(mme),
+        # In no figure of ours would be another, and lmms-eval counts it as cognition.
+        _Need(
+            "category",
+            "one of its 14 categories",
+            lambda row: row["category"] in (*PERCEPTION, *COGNITION),
+        ),
+    ),
 }
 
 

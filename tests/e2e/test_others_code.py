@@ -92,6 +92,37 @@ def test_it_cannot_end_a_run_as_if_all_were_done(run, where: str) -> None:
     assert "it asked Python to end (SystemExit: 0)" in result.err
 
 
+ENDS = """
+import sys
+from harness.interfaces.registry import EXTRACTORS, METRICS
+from harness.metrics.scores import SampleMean
+
+@EXTRACTORS.register("mean-level")
+class MeanLevel:
+    identity = {"version": 1}
+
+    def __init__(self, settings, device):
+        "made" == "WHERE" and sys.exit(0)
+
+    def observe(self, pairs):
+        sys.exit(0)
+
+METRICS.register("level")(SampleMean("level", "mean-level", higher_is_better=True))
+"""
+
+
+@pytest.mark.parametrize("where", ["made", "observed"])
+def test_a_metric_that_asks_python_to_end_is_no_success(
+    where: str, uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "ends.py"
+    plugin.write_text(ENDS.replace("WHERE", where))
+    words = ("--metrics", "level", "--plugin", plugin, "--limit", 2, "--model", "jpeg")
+    done = uwt_eval("run", "imagenet-recon", *words, "--out", tmp_path / "runs", "--quiet")
+    assert done.code == 70
+    assert "it asked Python to end (SystemExit: 0)" in done.err
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "complex64"])
 def test_pixels_of_other_numbers_are_refused(run, dtype: str) -> None:
     result = run(decode=f"images = images.to(torch.{dtype})")

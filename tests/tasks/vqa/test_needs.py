@@ -25,6 +25,8 @@ VALUES: list[Any] = [
     *("1", "two", "-5", "['a', 'b']", "[1]", "[]", "validation_Art_1", "Art_1", "a+_b_1", "(_b_1"),
 ]
 REPLIES = ("yes", "a long reply that names no option", "B")
+STRICT = ("choices", "options")
+"""lmms-eval would ask a text, which a CSV file makes of a list, letter by letter."""
 READ = {"question", "answer", "answers", "choices", "options", "id", "question_type", "data_type"}
 
 
@@ -77,6 +79,8 @@ def test_refused_is_what_lmms_eval_ends_at_and_nothing_else(task: tuple[str, Any
                 changed = {**plain, column: value}
                 twice = [changed] * (1 + bool(suite.pair(changed)))
                 refused = bool(fault_in(suite, twice))
+                if column in suite.columns and column in STRICT and refused:
+                    continue
                 if refused != ends(theirs, changed, bool(suite.pair(changed))):
                     wrong.append((column, value, "refused" if refused else "taken"))
                 if not refused:
@@ -99,6 +103,14 @@ def test_the_rows_of_a_suite_have_no_fault(name: str) -> None:
         ("ai2d", "answer", "7", "'answer' is '7', where AI2D has a place in 'options'"),
         ("textvqa", "answers", [], "'answers' is [], where TextVQA has a list of texts"),
         ("mmmu", "id", "Art_1", "'id' is 'Art_1', where MMMU has a name as 'validation_Art_12'"),
+        (
+            "ai2d",
+            "options",
+            "['a', 'b', 'c']",
+            "'options' is \"['a', 'b', 'c']\"",
+        ),
+        ("scienceqa", "choices", {"a": 1}, "'choices' is {'a': 1}, where ScienceQA has a list"),
+        ("mme", "category", "exsistence", "'category' is 'exsistence', where MME has one of its"),
         ("pope", "answer", "yes.", "'answer' is 'yes.', where POPE has yes or no"),
     ],
 )
@@ -106,7 +118,8 @@ def test_the_row_its_column_and_what_belongs_there_are_told(
     name: str, column: str, value: Any, told: str
 ) -> None:
     first = ROWS[name][0]
-    assert fault_in(SUITES[name], [first, {**first, column: value}]) == f"row 2: its {told}"
+    found = fault_in(SUITES[name], [first, {**first, column: value}])
+    assert found.startswith(f"row 2: its {told}")
 
 
 @pytest.mark.parametrize("count", [1, 3])
