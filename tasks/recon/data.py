@@ -122,6 +122,11 @@ class Geometry(Record):
         longest = max(width, height)
         return -(-longest // self.pad) * self.pad <= self.max_padded_side
 
+    @property
+    def left_out(self) -> str:
+        """Which images `takes` refuses."""
+        return f"sides above {self.max_padded_side:,} pixels when padded to multiples of {self.pad}"
+
 
 _KERNELS = {
     "pil-bilinear": Image.Resampling.BILINEAR,
@@ -175,7 +180,7 @@ class EncodedImages:
         self, source: ImageSource, settings: ImageSettings, label: str, notice: str
     ) -> None:
         self.label = label
-        self.notice = notice
+        self.notice = self._told = notice
         self.side = settings.geometry.crop
         self._source = source
         self._encoded = settings
@@ -187,17 +192,23 @@ class EncodedImages:
         if geometry.max_padded_side is None:
             return samples
         sizes = image_sizes(self._source, [sample.id for sample in samples])
-        kept = [
-            sample
-            for sample, size in zip(samples, sizes, strict=True)
-            # An unreadable image is counted as a failure, not left out.
-            if size is None or geometry.takes(*size)
-        ]
+        # An unreadable image is counted as a failure, not left out.
+        takes = [size is None or geometry.takes(*size) for size in sizes]
+        kept = [sample for sample, taken in zip(samples, takes, strict=True) if taken]
+        too_large = [sample.id for sample, taken in zip(samples, takes, strict=True) if not taken]
         if not kept:
             raise UserError(
                 f"of {counted(len(samples), 'image')} none is part of the evaluation: the "
-                f"protocol leaves out sides above {geometry.max_padded_side}"
+                f"protocol leaves out {geometry.left_out}"
             )
+        of_size = ""
+        if too_large:
+            more = f" and {len(too_large) - 3:,} more" if len(too_large) > 3 else ""
+            of_size = (
+                f"the protocol leaves out {len(too_large):,} of {counted(len(samples), 'image')}, "
+                f"{geometry.left_out}: {', '.join(too_large[:3])}{more}"
+            )
+        self.notice = "; ".join(filter(None, (self._told, of_size)))
         return [sample.model_copy(update={"index": index}) for index, sample in enumerate(kept)]
 
     def load(self, sample: Sample) -> Any:

@@ -61,6 +61,24 @@ def test_too_large_images_are_left_out_where_the_protocol_says_so(folder: Path) 
     assert len(data_of(folder, name="exact").samples(None)) == 4
 
 
+def test_images_that_the_protocol_leaves_out_are_counted_and_named(folder: Path) -> None:
+    data = data_of(folder, name="wetok")
+    before = data.notice
+    rule = "sides above 2,000 pixels when padded to multiples of 32"
+    for _ in range(2):  # Listed twice, it is said once.
+        data.samples(None)
+        told = f"the protocol leaves out 1 of 4 images, {rule}: b.png"
+        assert data.notice == f"{before}; {told}"
+    for name in "efgh":
+        Image.new("RGB", (64, 2001)).save(folder / f"{name}.png")
+    data = data_of(folder, name="wetok")
+    data.samples(None)
+    assert data.notice.endswith(f"leaves out 5 of 8 images, {rule}: b.png, e.png, f.png and 2 more")
+    exact = data_of(folder, name="exact")
+    exact.samples(None)
+    assert "leaves out" not in exact.notice
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_image_beyond_every_size_is_counted_not_a_traceback(
     folder: Path, monkeypatch: pytest.MonkeyPatch
