@@ -31,7 +31,7 @@ from harness.interfaces import (
     offers,
 )
 from harness.interfaces.errors import DecodeError, UserError
-from harness.interfaces.registry import TASKS
+from harness.interfaces.registry import MODELS, TASKS
 from harness.interfaces.types import Protocol, ResultRecord, Sample, Status, digest_of
 from harness.sets import FILES
 from harness.sets.images import ImageSet, open_images, open_originals
@@ -51,6 +51,7 @@ def read_finished(root: Path) -> tuple[RunFile, ResultRecord]:
         UserError: It is unfinished, damaged or no reconstruction.
     """
     file = read_run_file(root)
+    _check_plugins(root, file)
     if not (root / RECORD).is_file():
         raise UserError(f"{root} is not finished: give its `uwt-eval run` again, which goes on")
     task: Task = TASKS.get(file.task)
@@ -58,6 +59,15 @@ def read_finished(root: Path) -> tuple[RunFile, ResultRecord]:
         raise UserError(f"{root} is a run of {file.task!r}: only reconstructions are explained")
     (loaded,) = load_records([root / RECORD])
     return file, loaded.record
+
+
+def _check_plugins(root: Path, file: RunFile) -> None:
+    """Refuse a run whose task or model came by a file that is not given now: none runs unasked."""
+    files = " ".join(f"--plugin {each}" for each in given_to(file, "--plugin"))
+    names = [ModelChoice.parse(text).name for text in given_to(file, "--model", "-m")]
+    lacks = file.model.code_sha256 and any(name not in MODELS for name in names)
+    if files and (lacks or file.task not in TASKS):
+        raise UserError(f"{root}: that run had {files}: give it again")
 
 
 def _check_outputs(root: Path, file: RunFile, record: ResultRecord) -> None:

@@ -169,6 +169,8 @@ def decoded(job: Job, codes: Path, model: str | None, out: Path) -> Finished | N
 
     check_kind(out, "pictures")
     found = open_codes(codes)
+    if model is None:
+        _check_plugin(codes, found.header)
     request = job.request("decode", model or found.header.choice, str(codes), "whole", out)
     if not job.fresh:
         _refuse_others(out, out / WORK, CodesToDecode(found, codes.name).picture_names())
@@ -185,6 +187,18 @@ def decoded(job: Job, codes: Path, model: str | None, out: Path) -> Finished | N
         if not (target.exists() and target.samefile(source)):
             link(source, target)
     return result
+
+
+def _check_plugin(codes: Path, header: CodesHeader) -> None:
+    """Raise `UserError` where the model came by a `--plugin` that is not given now."""
+    from harness.engine.models import ModelChoice
+    from harness.interfaces.registry import MODELS
+
+    if header.model.code_sha256 and ModelChoice.parse(header.choice).name not in MODELS:
+        raise UserError(
+            f"{codes}: {header.choice!r} made these codes, a model of a plug-in that is not here: "
+            "give --plugin FILE as `uwt-eval encode` had it, or install what offers it"
+        )
 
 
 def _refuse_others(out: Path, work: Path, names: Sequence[str]) -> None:

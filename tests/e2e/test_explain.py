@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from harness.engine import protocols
-from harness.interfaces.registry import TASKS
+from harness.interfaces.registry import MODELS, TASKS
 from harness.interfaces.types import Protocol
 from harness.metrics.inception import InceptionFeatures
 from harness.sets import FILES
@@ -343,6 +343,31 @@ def test_a_run_that_cannot_be_explained_is_one_line(
     unfinished = uwt_eval("explain", run, "-q")
     assert unfinished.code == 2
     assert "is not finished" in unfinished.err
+
+
+def test_a_run_of_a_plugin_that_is_not_given_says_which(
+    uwt_eval: CommandLine, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin, out = tmp_path / "mine.py", tmp_path / "theirs"
+    plugin.write_text(
+        "from harness.interfaces.registry import MODELS\n"
+        "@MODELS.register('my-vq')\n"
+        "class Mine(MODELS.get('identity')):\n"
+        "    pass\n"
+    )
+    words = ("--model", "my-vq", "--plugin", plugin, "--data", data, "--metrics", "psnr")
+    assert uwt_eval("run", TASK, *words, "--out", out, "--quiet").code == 0
+    (root,) = out.iterdir()
+    assert uwt_eval("encode", data, *words[:4], "--out", tmp_path / "codes").code == 0
+    # As of a process of its own, which was not given the file.
+    monkeypatch.setattr(MODELS, "_registered", {})
+    result = uwt_eval("explain", root, "-q")
+    assert result.code == 2
+    assert result.err == f"error: {root}: that run had --plugin {plugin}: give it again\n"
+    result = uwt_eval("decode", tmp_path / "codes", "--out", tmp_path / "pictures")
+    assert result.code == 2
+    assert "'my-vq' made these codes, a model of a plug-in that is not here" in result.err
+    assert result.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut", "flipped", "all"])
