@@ -10,6 +10,7 @@ import functools
 import io
 import math
 from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -179,6 +180,10 @@ _OVERSHOT = 32.0
 """The largest value that passes for one meant to lie in [-1, 1]; levels of 0 to 255 go beyond."""
 
 
+LEAST_VALUES: ContextVar[list[float] | None] = ContextVar("LEAST_VALUES", default=None)
+"""Where `decoded` leaves its batch's least value, once an image; nowhere if None."""
+
+
 def decoded(images: Tensor) -> Tensor:
     """Clamp a decoder's output to float32 in [-1, 1].
 
@@ -201,6 +206,8 @@ def decoded(images: Tensor) -> Tensor:
             raise ValueError("decode gave values that are not finite")
         if max(-low, high) > _OVERSHOT:
             raise ValueError(f"decode gave values from {low:g} to {high:g}: give them in [-1, 1]")
+        if (seen := LEAST_VALUES.get()) is not None:
+            seen += [low] * images.shape[:1].numel()
     return images.float().clamp(-1, 1)
 
 

@@ -34,7 +34,7 @@ from harness.interfaces import (
     RunRequest,
     TaskData,
 )
-from harness.interfaces.errors import UserError
+from harness.interfaces.errors import UserError, warn
 from harness.interfaces.observing import on_device
 from harness.interfaces.registry import TASKS
 from harness.interfaces.types import ResultRecord, Stage
@@ -333,6 +333,8 @@ def _work(plan: Plan, store: Store, world: World, progress: Progress) -> Worker:
         total = sum(len(block) for _, block in worker.share)
         with progress.samples(plan.file.model.title, total, world) as advance:
             worker.run(advance)
+    if world.is_main and worker.doubtful_range:
+        warn(worker.doubtful_range)
     return worker
 
 

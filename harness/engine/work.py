@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.images import whole_picture
+from harness.data.images import LEAST_VALUES, whole_picture
 from harness.data.manifest import blocks, step_size
 from harness.data.store import Store, has_images, write_images
 from harness.engine.items import (
@@ -79,6 +79,7 @@ class Worker:
         self.store = store
         self.timings = Timings()
         self.lanes = lanes
+        self._least: list[float] = []
         self._stopping = threading.Event()
         self._cause: BaseException | None = None
         self._data_turn = turn_of(plan.data)
@@ -188,6 +189,16 @@ class Worker:
                     raise self._cause from None
                 raise
 
+    @property
+    def doubtful_range(self) -> str:
+        """What a user must know where all that was decoded lies in the upper half of [-1, 1]."""
+        if len(self._least) < 2 or min(self._least) < 0:
+            return ""
+        return (
+            f"no value of the {len(self._least):,} images that {self.plan.file.model.title} "
+            "decoded is below 0: if it gives [0, 1], decode is to give [-1, 1]"
+        )
+
     def _steps(self, block: Sequence[Sample], loaders: ThreadPoolExecutor) -> Iterator[Step]:
         """A block's samples, so many as are in memory at a time; those of the next are loading."""
         items = [
@@ -212,6 +223,7 @@ class Worker:
         """Work on a block unless something has failed; remember what failed first."""
         if self._stopping.is_set():
             raise Stopped
+        LEAST_VALUES.set(self._least)  # The thread is this worker's own.
         try:
             self._work(index, block, steps, on_samples)
         except Stopped:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +31,7 @@ from harness.interfaces.types import RunStatus
 from tests.harness.toys import (
     TILES,
     Control,
+    ToyTokenizer,
     fail_on_magenta,
     nothing,
     paint,
@@ -302,6 +304,30 @@ def test_broken_stored_part_is_made_again(tiles: Path, control: Control) -> None
         part.write_bytes(part.read_bytes()[:-20])
         assert result_of(run(request(tiles)).record) == result_of(finished.record)
         assert control.encoded == (CPU_BLOCK if stage == "outputs" else 0)
+
+
+class Sigmoid(ToyTokenizer):
+    """Gives [0, 1], as a network does that ends in a sigmoid."""
+
+    def decode(self, codes: Sequence[Code], seeds: Sequence[int]) -> Tensor:
+        return (super().decode(codes, seeds).clamp(-1, 1) + 1) / 2
+
+
+def test_a_decoder_that_gives_the_upper_half_alone_is_told_of_in_one_line(
+    tiles: Path,
+    control: Control,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(MODELS._registered, "sigmoid", partial(Sigmoid, control, 0.2))
+    run(request(tiles))
+    run(request(tiles, model="sigmoid", limit=1))  # One image may be all bright.
+    assert "below 0" not in capsys.readouterr().err
+    assert run(request(tiles, model="sigmoid")).record.value("psnr") is not None
+    assert capsys.readouterr().err == (
+        f"warning: no value of the {TILES} images that toy decoded is below 0: "
+        "if it gives [0, 1], decode is to give [-1, 1]\n"
+    )
 
 
 def test_identical_images_have_no_finite_psnr(tiles: Path) -> None:
