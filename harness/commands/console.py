@@ -185,11 +185,13 @@ def _cell(metric: str, cell: MetricValue | None, mark: str, *, stacked: bool = F
     return text
 
 
-def _left_out(record: ResultRecord, metric: str) -> bool:
-    """Whether a metric leaves out samples that other metrics of the record count."""
+def left_out(record: ResultRecord, metric: str) -> str:
+    """Which samples a metric leaves out that others of the record count, marked †; '' for none."""
     cell = record.metrics.get(metric)
     counted = record.n - record.n_failed
-    return cell is not None and cell.value is not None and bool(cell.note) and cell.n < counted
+    if cell is None or cell.value is None or not cell.note or cell.n >= counted:
+        return ""
+    return f"over {cell.n} of {counted} samples, {cell.note}"
 
 
 def _speed(record: ResultRecord) -> str:
@@ -245,7 +247,7 @@ def results_table(
             _cell(
                 metric,
                 record.metrics.get(metric),
-                "†" if _left_out(record, metric) else "",
+                "†" if left_out(record, metric) else "",
                 stacked=layout.stacked,
             )
             for metric in metrics
@@ -365,14 +367,12 @@ def _notes(
     for text in _gathered(records, reason):
         yield f"{NOTHING} {text}", "dim"
     for record in records:
-        for metric, cell in record.metrics.items():
-            if _left_out(record, metric):
-                figure = f"{label(metric).title} of {record.model}"
-                over = f"over {cell.n} of {record.n - record.n_failed} samples"
-                yield f"† {figure}: {over}, {cell.note}", "yellow"
+        for metric in record.metrics:
+            if over := left_out(record, metric):
+                yield f"† {label(metric).title} of {record.model}: {over}", "yellow"
 
     def note(record: ResultRecord, metric: str) -> str:
-        told = metric in shown and not _left_out(record, metric)
+        told = metric in shown and not left_out(record, metric)
         cell = record.metrics[metric]
         return cell.note if told and cell.value is not None else ""
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from harness.commands.console import NOTHING, label
+from harness.commands.console import NOTHING, label, left_out
 from harness.commands.formats import markdown
 from harness.interfaces import Label
 from harness.interfaces.errors import one_line
-from harness.interfaces.types import MetricValue, ResultRecord
+from harness.interfaces.types import ResultRecord
 from reports.leaderboard.board import Entry, Group
 from reports.records import why_missing
 from reports.templates import render
@@ -85,8 +85,18 @@ def to_markdown(groups: Sequence[Group]) -> str:
             if entry.why:
                 name = f"{_name(entry)} ({code(entry.record.run_id)})"
                 lines += ["", f"{NOTHING} {name}: no rank, {markdown(entry.why)}"]
+            for note in _left_out(entry, forms):
+                name = f"{_name(entry)} ({code(entry.record.run_id)})"
+                lines += ["", f"† {name}: {markdown(note)}"]
         lines.append("")
     return "\n".join(lines)
+
+
+def _left_out(entry: Entry, forms: Mapping[str, Label]) -> Iterator[str]:
+    """Metrics over fewer samples than others of the entry, and why."""
+    for metric, form in forms.items():
+        if over := left_out(entry.record, metric):
+            yield f"{form.title} {over}"
 
 
 def _name(entry: Entry) -> str:
@@ -98,7 +108,7 @@ def _row(entry: Entry, forms: Mapping[str, Label]) -> str:
     origin = provenance_of(record)
     cells = [rank_text(entry), _name(entry)]
     for metric, form in forms.items():
-        text, span = _texts(record.metrics.get(metric), form)
+        text, span = _texts(record, metric, form)
         cells.append(f"{text} [{span.replace(' to ', ', ')}]" if span else text)
     cells += [
         str(record.n_failed),
@@ -109,13 +119,15 @@ def _row(entry: Entry, forms: Mapping[str, Label]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _texts(cell: MetricValue | None, form: Label) -> tuple[str, str]:
-    """A value and its interval, empty where there is none."""
+def _texts(record: ResultRecord, metric: str, form: Label) -> tuple[str, str]:
+    """A value, marked where it leaves samples out, and its interval, empty where there is none."""
+    cell = record.metrics.get(metric)
     if cell is None or cell.value is None:
         return NOTHING, ""
+    text = form.text(cell.value) + ("†" if left_out(record, metric) else "")
     if cell.ci_low is None or cell.ci_high is None:
-        return form.text(cell.value), ""
-    return form.text(cell.value), f"{form.text(cell.ci_low)} to {form.text(cell.ci_high)}"
+        return text, ""
+    return text, f"{form.text(cell.ci_low)} to {form.text(cell.ci_high)}"
 
 
 def to_html(groups: Sequence[Group]) -> str:
@@ -153,13 +165,14 @@ def _html_entries(group: Group) -> Iterator[dict[str, Any]]:
             cell = record.metrics.get(metric)
             absent = cell is None or cell.value is None
             why = why_missing(record, metric) if absent or cell is None else cell.note
-            cells.append((*_texts(cell, form), why))
+            cells.append((*_texts(record, metric, form), why))
         yield {
             "rank": rank_text(entry),
             "why": entry.why,
             "model": one_line(record.model),
             "apart": one_line(entry.apart),
             "cells": cells,
+            "left_out": list(_left_out(entry, forms)),
             "failed": record.n_failed,
             "run_id": record.run_id,
             "origin": " ".join(filter(None, provenance_of(record).values())),

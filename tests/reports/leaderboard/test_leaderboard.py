@@ -129,6 +129,25 @@ def metrics_with(root: Path, **fields: Any) -> dict[str, Any]:
     return {"metrics": metrics}
 
 
+def test_a_figure_over_fewer_images_than_others_is_marked(
+    uwt_eval: CommandLine, tmp_path: Path
+) -> None:
+    runs, out, page = tmp_path / "runs", tmp_path / "L.md", tmp_path / "L.html"
+    some = write_run(runs, "some", columns={"psnr": [30.0, 31.0, 32.0, 33.0]})
+    write_run(runs, "all", columns={"psnr": [20.0, 21.0, 22.0, 23.0]})
+    note = "1 identical image (infinite) left out"
+    change_record(some, **metrics_with(some, n=3, note=note))
+    assert uwt_eval("leaderboard", runs, "--out", out, "--html", page).code == 0
+    told = f"PSNR over 3 of 4 samples, {note}"
+    text = out.read_text(encoding="utf-8")
+    assert f"\n† some (<code>{some.name}</code>): {told}\n" in text
+    found = "".join(parse(page).text)
+    assert found.count(f"† {told}") == 1
+    for form in (text, found):
+        assert "31.50†" in form
+        assert "21.50†" not in form
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
