@@ -89,6 +89,7 @@ def recipe(
         # An image of eight teaches as much as several of 64, and a CPU is not faster with more.
         batch_size=8,
         seed=5 if decoder_only else 1,  # Other crops than those that it has seen.
+        freeze_encoder=decoder_only,
     )
 
 
@@ -142,13 +143,7 @@ def _wait(tiles: Tensor) -> None:
 
 
 def train(
-    config: TokenizerTraining,
-    tiles: Tensor,
-    heldout: Tensor,
-    out: Path,
-    device: str,
-    *,
-    decoder_only: bool = False,
+    config: TokenizerTraining, tiles: Tensor, heldout: Tensor, out: Path, device: str
 ) -> Finished:
     """Train on tiles, and validate with held-out photographs along the way.
 
@@ -158,8 +153,6 @@ def train(
         heldout: as `load_heldout` gives them.
         out: the run's folder.
         device: "cpu", or "auto" for a GPU where there is one.
-        decoder_only: whether the encoder stays as it is, and plain pictures come among the crops:
-            codes, and models of them, keep their meaning.
 
     Raises:
         TrainingError: the disk is full, or the loss is not finite.
@@ -172,10 +165,7 @@ def train(
 
     config, _ = decide(config, here(device))
     trainer = TokenizerTrainer(config, device=device)
-    start = Path(config.init or "")
-    if decoder_only:
-        trainer.networks.generator.tokenizer.encoder.requires_grad_(False)
-    plain = _PLAIN if decoder_only else 0.0
+    plain = _PLAIN if config.freeze_encoder else 0.0
     loop = Loop(
         trainer,
         lambda place: Crops(tiles, config, place, plain=plain),
@@ -183,13 +173,7 @@ def train(
         measure,
         hooks=Hooks(validate=validate, on_notice=print),
     )
-    finished = loop.finish()
-    if decoder_only:
-        # Averaging makes 0.0 of -0.0: no code changes, but what a digest says of the encoder does.
-        before, after = (UniWeTok.from_pretrained(each) for each in (start, finished.model))
-        after.encoder.load_state_dict(before.encoder.state_dict())
-        after.save_pretrained(finished.model)
-    return finished
+    return loop.finish()
 
 
 def main() -> None:
@@ -226,9 +210,7 @@ def main() -> None:
         steps = max(2 * _VALIDATIONS, int(left * 0.96 / each))
         print(f"{len(tiles)} tiles; {each * 1e3:.1f} ms a step: {steps:,} steps", flush=True)
         config = recipe(steps, start, decoder_only=decoder_only)
-        finished = train(
-            config, tiles, heldout, arguments.out, arguments.device, decoder_only=decoder_only
-        )
+        finished = train(config, tiles, heldout, arguments.out, arguments.device)
     except (TrainingError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     print(f"done: {finished.steps:,} steps; the model is {finished.model}")

@@ -113,9 +113,9 @@ def test_a_decoder_alone_learns_what_the_same_codes_mean(gathered: Path, tmp_pat
     with torch.no_grad():
         start.encoder.conv_in.weight[0] = -0.0
     start.save_pretrained(tmp_path / "start")
-    config = replace(small(6), init=str(tmp_path / "start"))
+    config = replace(small(6), init=str(tmp_path / "start"), freeze_encoder=True)
     tiles, heldout = load_tiles(gathered / "train"), load_heldout(gathered / "heldout", 32)
-    finished = train(config, tiles, heldout, tmp_path / "run", "cpu", decoder_only=True)
+    finished = train(config, tiles, heldout, tmp_path / "run", "cpu")
     trained = UniWeTok.from_pretrained(finished.model)
     assert encoder_digest(trained) == encoder_digest(start)
     before, after = start.state_dict(), trained.state_dict()
@@ -141,9 +141,7 @@ def test_the_command_times_steps_and_trains(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def finish(
-        config: TokenizerTraining, tiles: torch.Tensor, *_: object, **__: object
-    ) -> Finished:
+    def finish(config: TokenizerTraining, tiles: torch.Tensor, *_: object) -> Finished:
         assert tiles.shape[1:] == (3, SIDE, SIDE)
         return Finished(config.steps, out / "model", {})
 

@@ -88,11 +88,15 @@ class Ema:
             decay: share of the average that a step keeps, in [0, 1).
         """
         self.decay = decay
-        self._weights = [weight.detach() for weight in weights.values()]
+        # Of a frozen weight's -0.0 averaging makes 0.0: no code changes, but the digest does by
+        # which a model of codes knows their encoder.
+        self._trained = [name for name, weight in weights.items() if weight.requires_grad]
+        self._weights = [weights[name].detach() for name in self._trained]
         self.averages = {name: weight.detach().clone() for name, weight in weights.items()}
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move every average towards its weight by ``1 - decay``."""
+        """Move the average of every weight that is trained towards it by ``1 - decay``."""
         # One fused kernel for all weights: one launch each would take longer than the arithmetic.
-        torch._foreach_lerp_(list(self.averages.values()), self._weights, 1 - self.decay)
+        averages = [self.averages[name] for name in self._trained]
+        torch._foreach_lerp_(averages, self._weights, 1 - self.decay)
