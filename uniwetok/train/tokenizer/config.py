@@ -45,7 +45,8 @@ class TokenizerTraining(ImageRunSettings):
         if self.freeze_encoder and self.init is None:
             raise ValueError("freeze_encoder needs init: an encoder with trained weights")
         step, least = self.model.downsample, self.model.min_image_size
-        sizes = self.data.buckets or ((self.data.resolution, self.data.resolution),)
+        # With buckets too a plan is of images of the resolution, whose pixels are a step's measure.
+        sizes = (*(self.data.buckets or ()), (self.data.resolution, self.data.resolution))
         for side in (side for size in sizes for side in size):
             if side % step or side < least:
                 raise ValueError(

@@ -165,3 +165,8 @@ def test_lists_can_be_emptied() -> None:
 def test_bad_items_are_named(item: str, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         override(DEFAULT, [item])
+
+
+def test_a_plans_resolution_fits_beside_buckets_too() -> None:
+    with pytest.raises(TrainingError, match="images of 100 pixels"):
+        override(DEFAULT, ["data.buckets=256x256", "data.resolution=100"])
