@@ -147,8 +147,9 @@ def test_a_folder_that_is_no_language_model_is_told_what_it_lacks(
         ("bart", {"is_encoder_decoder": True, "is_decoder": True}),
     ):
         (model / "config.json").write_text(json.dumps({"model_type": kind, **config}), "utf-8")
+        what = f"a model of type {kind!r} is no causal language model, or has learned to read both"
         for more in ((), ("--dry-run",)):
-            refused(model, f"a model of type {kind!r} is no causal language model", *more)
+            refused(model, f"{what} ways", *more)
     (model / "model.safetensors").unlink()
     refused(model, "this folder has no *.safetensors")
 
