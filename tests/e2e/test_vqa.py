@@ -149,8 +149,8 @@ def test_the_same_command_goes_on_where_it_stopped(
     assert records["pope"]["failures"] == {"model_error": 1}
     assert records["pope"]["n"] == len(ROWS["pope"])
     assert POPE.kept(root) == len(ROWS["pope"]) - 1
-    assert "1 replies were longer" in messages
-    assert "1 replies held control characters" in messages
+    assert "1 answer cut at the protocol's limit" in messages
+    assert "control characters of 1 answer replaced" in messages
 
 
 def test_pages_show_pictures(first: tuple[int, dict[str, Any], str], place: Path) -> None:

@@ -156,7 +156,7 @@ def test_data_of_which_nothing_is_evaluated_is_refused(tiles: Path, control: Con
     for tile in tiles.iterdir():
         tile.unlink()
     Image.new("RGB", (2100, 64)).save(tiles / "long.png")
-    with pytest.raises(UserError, match="none of 1 image is"):
+    with pytest.raises(UserError, match="of 1 image none is"):
         plan(tiles, protocol="wetok")
 
 
