@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from harness.commands.console import terminal
+from harness.commands.console import MISUSED, terminal
 from harness.commands.interrupts import CtrlC, interruptible, say_interrupted
 from harness.interfaces.errors import ExitCode, UserError, one_line, unforeseen
 from harness.interfaces.extras import missed
@@ -173,7 +173,7 @@ def main() -> None:
             if interrupted.is_set():  # What an interrupted import or worker raises is no error.
                 sys.exit(ExitCode.INTERRUPTED)
             _end_if_unwritten(error)
-            if isinstance(error, _MISUSED):
+            if isinstance(error, MISUSED):
                 _say_misused(error)
                 sys.exit(ExitCode.USAGE)
             told = error if isinstance(error, UserError) else missed(error)
@@ -184,10 +184,6 @@ def main() -> None:
                 traceback.print_exc()
             _say(unforeseen(error) + ("" if debug else "; --debug shows where it comes from"))
             sys.exit(ExitCode.UNFORESEEN)
-
-
-# `UsageError`, which typer does not export and which has moved from click into it.
-_MISUSED: Any = typer.BadParameter.__mro__[1]
 
 
 def _say_misused(error: Any) -> None:

@@ -39,6 +39,8 @@ Batch = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+MISUSED: Any = typer.BadParameter.__mro__[1]
+"""`UsageError`, which typer does not export and which has moved from click into it."""
 NOTHING = "—"
 ARROWS = {True: "↑", False: "↓", None: ""}
 """By whether higher is better."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 from typer.core import TyperCommand
 
-from harness.commands.console import terminal
+from harness.commands.console import MISUSED, terminal
 from harness.commands.outputs import check_apart
 from harness.interfaces.errors import ExitCode, Unavailable, UserError, counted
 from uniwetok.commands.options import RunOptions, absent, check_places
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
 C = TypeVar("C", "TokenizerTraining", "ARTraining", "MLLMTraining")
 
 
-# `UsageError`, which typer does not export.
-_MISUSED: Any = typer.BadParameter.__mro__[1]
-
-
 class Training(TyperCommand):
     """A command whose settings are given by `--set`, which it says of those taken for options."""
 
@@ -49,7 +45,7 @@ class Training(TyperCommand):
         words = list(args)
         try:
             return super().parse_args(ctx, args)
-        except _MISUSED as error:
+        except MISUSED as error:
             from uniwetok.train.engine.settings import RunSettings
 
             option = str(getattr(error, "option_name", ""))
